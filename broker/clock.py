@@ -1,0 +1,103 @@
+"""Wall and monotonic time, and the one heap of timers. Handed in everywhere, so that tests own the time.
+
+No other module asks the operating system for the time. Whoever runs the loop calls ``run_due`` and sleeps until
+``next_deadline``; ``on_earlier`` of a ``Waker`` tells it that an earlier deadline was added meanwhile.
+"""
+
+import heapq
+import time
+from typing import Final, final
+
+from mypy_extensions import i64, mypyc_attr, trait
+
+NEVER: Final[i64] = 1 << 62
+
+
+@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Timed:
+    """Something that a timer wakes up."""
+
+    def on_timer(self, now_ms: i64) -> None:
+        """Called once, at or after the deadline, with the monotonic time in milliseconds."""
+        raise NotImplementedError
+
+
+@final
+class Timer:
+    """One pending wake-up; ``cancel`` makes it a no-op (it leaves the heap when its time comes)."""
+
+    def __init__(self, deadline_ms: i64, target: Timed) -> None:
+        self.deadline_ms = deadline_ms
+        self.target: Timed | None = target
+
+    def cancel(self) -> None:
+        """Forget the target; may be called more than once."""
+        self.target = None
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Waker:
+    """How the pure part asks the event loop for attention."""
+
+    def wake(self) -> None:
+        """Run the turn soon."""
+        raise NotImplementedError
+
+    def on_earlier(self, deadline_ms: i64) -> None:
+        """A timer earlier than all others was added."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Clock:
+    """The node's time. ``now_ms`` is monotonic and cached once per read or turn by ``refresh``."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._serial = 0
+        self.waker: Waker | None = None
+        self.now_ms: i64 = 0
+        self.refresh()
+
+    def monotonic_ms(self) -> i64:
+        """Monotonic milliseconds, asked from the system."""
+        return time.monotonic_ns() // 1_000_000
+
+    def wall_s(self) -> int:
+        """Seconds since 1970, for what people and other programs read (x-death, metrics)."""
+        return int(time.time())
+
+    def refresh(self) -> i64:
+        """Update and return ``now_ms``."""
+        self.now_ms = self.monotonic_ms()
+        return self.now_ms
+
+    def call_at(self, deadline_ms: i64, target: Timed) -> Timer:
+        """A timer that wakes ``target`` at ``deadline_ms`` of the monotonic clock."""
+        timer = Timer(deadline_ms, target)
+        self._serial += 1
+        earliest = self.next_deadline()
+        heapq.heappush(self._heap, (deadline_ms, self._serial, timer))
+        waker = self.waker
+        if waker is not None and deadline_ms < earliest:
+            waker.on_earlier(deadline_ms)
+        return timer
+
+    def next_deadline(self) -> i64:
+        """The earliest live deadline, or ``NEVER``."""
+        heap = self._heap
+        while heap and heap[0][2].target is None:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else NEVER
+
+    def run_due(self) -> None:
+        """Wake everything whose deadline has passed."""
+        now = self.refresh()
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            timer = heapq.heappop(heap)[2]
+            target = timer.target
+            if target is not None:
+                timer.target = None
+                target.on_timer(now)

@@ -1,0 +1,38 @@
+"""Plain integer counters of one node: what the hot path may touch. Read at scrape time, reset never.
+
+Counted per batch where the hot path works in batches, so a counter costs nothing per message.
+"""
+
+from typing import final
+
+
+@final
+class Counters:
+    """Totals since the start of the node. Names follow RabbitMQ's metrics (`rabbitmq_global_messages_*_total`)."""
+
+    def __init__(self) -> None:
+        self.connections_opened = 0
+        self.connections_closed = 0
+        self.channels_opened = 0
+        self.channels_closed = 0
+        self.queues_declared = 0
+        self.queues_created = 0
+        self.queues_deleted = 0
+        self.auth_attempts_succeeded = 0
+        self.auth_attempts_failed = 0
+        self.messages_received = 0
+        self.messages_received_confirm = 0
+        self.messages_confirmed = 0
+        self.messages_routed = 0
+        self.messages_unroutable_returned = 0
+        self.messages_unroutable_dropped = 0
+        self.messages_delivered = 0
+        self.messages_delivered_ack = 0
+        self.messages_redelivered = 0
+        self.messages_acked = 0
+        self.messages_got = 0
+        self.messages_got_ack = 0
+        self.messages_got_empty = 0
+        self.messages_dead_lettered = 0
+        self.incoming_bytes = 0
+        self.outgoing_bytes = 0

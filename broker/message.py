@@ -1,0 +1,98 @@
+"""One published message as every queue shares it, and the promise to its publisher.
+
+A message stays in its wire form: ``content`` holds the header frame and the body frames exactly as they were received.
+Properties are decoded only by features that ask for them.
+"""
+
+from typing import Final, final
+
+from mypy_extensions import i16, i32, i64, mypyc_attr
+
+ACCEPTED: Final = 0
+"""The queue took the message; nothing further will be heard of it."""
+REJECTED: Final = 1
+"""The queue refused the message (x-overflow reject-publish)."""
+DEFERRED: Final = 2
+"""The queue took it and will tell the ``Confirm`` when the promise can be given (a durable queue, after the sync)."""
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Message:
+    """Immutable; shared by all queues it reached; bytes and numbers only.
+
+    Acyclic on purpose: the cyclic collector would otherwise walk every queued message again and again (measured: half of all
+    CPU). So nothing that could point back to a queue may ever be stored here.
+    """
+
+    __slots__ = (
+        "content",
+        "tail",
+        "body_size",
+        "expiration_ms",
+        "header_size",
+        "payload_max",
+        "channel",
+        "priority",
+        "persistent",
+    )
+
+    def __init__(
+        self,
+        content: bytes,
+        tail: bytes,
+        channel: i64,
+        header_size: i64,
+        body_size: i64,
+        payload_max: i64,
+        persistent: bool,
+        priority: i64,
+        expiration_ms: i64,
+    ) -> None:
+        self.content: bytes = content
+        """Header frame and body frames, as received."""
+        self.tail: bytes = tail
+        """The end of its basic.deliver: redelivered = 0, exchange, routing key, frame end."""
+        self.body_size: i64 = body_size
+        self.expiration_ms: i64 = expiration_ms
+        """The expiration property in milliseconds; -1 when not set."""
+        self.header_size: i32 = i32(header_size)
+        """Size of the whole header frame: the offset of the first body frame in ``content``."""
+        self.payload_max: i32 = i32(payload_max)
+        """Largest body frame payload in ``content``."""
+        self.channel: i32 = i32(channel)
+        """The channel number in ``content``'s frames."""
+        self.priority: i16 = i16(priority)
+        """The priority property; -1 when not set."""
+        self.persistent: bool = persistent
+
+
+def exchange_of(tail: bytes) -> bytes:
+    """The exchange name in a message's ``tail``."""
+    size = tail[1]
+    return tail[2 : 2 + size]
+
+
+def routing_key_of(tail: bytes) -> bytes:
+    """The routing key in a message's ``tail``."""
+    at = 2 + tail[1]
+    size = tail[at]
+    return tail[at + 1 : at + 1 + size]
+
+
+def make_tail(exchange: bytes, routing_key: bytes) -> bytes:
+    """The end of a basic.deliver for this exchange and routing key (each at most 255 bytes)."""
+    return b"\x00" + bytes([len(exchange)]) + exchange + bytes([len(routing_key)]) + routing_key + b"\xce"
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Confirm:
+    """The promise to a publisher; one per channel in confirm or transaction mode, told by queues that answered ``DEFERRED``."""
+
+    def accepted(self, sequence: i64) -> None:
+        """One of the queues that message number ``sequence`` reached can promise it now."""
+        raise NotImplementedError
+
+    def rejected(self, sequence: i64) -> None:
+        """One of the queues refused message number ``sequence`` after all."""
+        raise NotImplementedError

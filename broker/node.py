@@ -1,0 +1,134 @@
+"""Composition root: builds a node from its configuration, in order, and stops it in reverse. No logic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import platform
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from broker import build
+from broker.auth.users import Users
+from broker.clock import Clock
+from broker.counters import Counters
+from broker.logsetup import get_logger
+from broker.metrics.listener import listen as listen_metrics
+from broker.net.listener import listen
+from broker.net.loop import LoopWaker
+from broker.protocol.server import Identity, Server
+from broker.protocol.session import Limits
+from broker.turn import Turn
+from broker.version import VERSION
+
+if TYPE_CHECKING:
+    from broker.config import Config
+
+COMPATIBLE_VERSION: Final = "3.13.7"
+"""The RabbitMQ whose reply codes, texts, defaults and limits are ours; client libraries choose behaviour by it."""
+_DRAIN_S: Final = 4.0
+_GC_THRESHOLDS: Final = (50_000, 20, 50)
+
+_log = get_logger("node")
+
+
+def make_server(config: Config, turn: Turn, clock: Clock, counters: Counters) -> Server:
+    """The node's state, before any port is open."""
+    limits = Limits()
+    limits.channel_max = config.channel_max
+    limits.frame_max = config.frame_max
+    limits.heartbeat_s = config.heartbeat
+    limits.message_size_max = config.max_message_size
+    limits.handshake_timeout_ms = config.handshake_timeout
+    limits.consumers_per_channel_max = config.consumer_max_per_channel
+    limits.prefetch_default = config.default_consumer_prefetch
+    users = Users(frozenset(config.loopback_users))
+    users.put(config.default_user, config.default_pass, ("administrator",))
+    leveret = config.identity == "leveret"
+    identity = Identity(
+        product="Leveret" if leveret else "RabbitMQ",
+        product_version=VERSION if leveret else COMPATIBLE_VERSION,
+        version=VERSION,
+        platform=f"Python {platform.python_version()}",
+        cluster_name=config.cluster_name or config.node_name,
+        node=config.node_name,
+    )
+    server = Server(identity, users, limits, config.max_connections, turn, clock, counters)
+    server.channels_max = config.channel_max_per_node
+    server.add_vhost(config.default_vhost)
+    return server
+
+
+async def _serve(config: Config, started: float) -> int:
+    loop = asyncio.get_running_loop()
+    clock = Clock()
+    turn = Turn(clock)
+    server = make_server(config, turn, clock, Counters())
+    waker = LoopWaker(loop, turn, clock)
+    stop = asyncio.Event()
+    force = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            force.set()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        listener, amqp_port = await listen(server, config.host, config.port, config.backlog)
+        metrics, metrics_port = await listen_metrics(server, config.host, config.prometheus_port)
+    except OSError as error:
+        _log.error("Cannot listen", error=str(error))
+        return 1
+    # what start-up made lives as long as the process: the cyclic collector need not look at it again
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    _log.info(
+        "Server startup complete",
+        amqp_port=amqp_port,
+        prometheus_port=metrics_port,
+        seconds=round(time.monotonic() - started, 3),
+        build=str(build.loaded()),
+    )
+    await stop.wait()
+    _log.info("Stopping", connections=len(server.connections))
+    listener.close()
+    metrics.close()
+    await _drain(server, force)
+    waker.stop()
+    _log.info("Stopped")
+    return 0
+
+
+async def _drain(server: Server, force: asyncio.Event) -> None:
+    """Tell every client, and wait a little until they are gone."""
+    for connection in list(server.connections.values()):
+        connection.shut_down("broker forced connection closure with reason 'shutdown'")
+    server.turn.drain()
+    waiting = list(server.closing.values())
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_gone_or_forced(server, force), _DRAIN_S)
+    for connection in waiting:
+        connection.abort()
+
+
+async def _gone_or_forced(server: Server, force: asyncio.Event) -> None:
+    while server.closing and not force.is_set():
+        await asyncio.sleep(0.02)
+
+
+def run(config: Config) -> int:
+    """Run a node in the foreground until SIGTERM or SIGINT; its exit code. A second signal does not wait for clients."""
+    started = time.monotonic()
+    if sys.platform != "win32":
+        try:
+            import uvloop
+        except ImportError:
+            return asyncio.run(_serve(config, started))
+        return uvloop.run(_serve(config, started))
+    return asyncio.run(_serve(config, started))

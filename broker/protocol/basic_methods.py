@@ -1,0 +1,179 @@
+"""Class basic without its hot methods: qos, consume, cancel, get, recover (AMQP 0-9-1 §1.6.5)."""
+
+from mypy_extensions import i64
+from pamqp import commands
+
+from broker.errors import (
+    ACCESS_REFUSED,
+    NOT_ALLOWED,
+    NOT_IMPLEMENTED,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    ChannelException,
+    ConnectionException,
+    queue_label,
+)
+from broker.protocol.channel import Channel
+from broker.protocol.channel_consumer import ChannelConsumer
+from broker.protocol.direct_reply import ReplyQueue
+from broker.protocol.exchange_methods import reply
+from broker.protocol.queue_methods import find, name_or_last
+from broker.queues.queue import Queue
+from broker.vhost import REPLY_TO, generate_name
+from broker.wire import spec
+from broker.wire.methods import Method, method_frame
+from broker.wire.table import FieldTable
+from broker.wire.writer import write_get_ok
+
+
+def qos(channel: Channel, method: Method) -> None:
+    """basic.qos: global=false for consumers that start later, global=true for the channel, at once.
+
+    Raises: NOT_IMPLEMENTED (540) for a prefetch size.
+    """
+    fields = method.fields
+    assert isinstance(fields, commands.Basic.Qos)
+    if fields.prefetch_size:
+        raise ConnectionException(NOT_IMPLEMENTED, f"prefetch_size!=0 ({fields.prefetch_size})")
+    if fields.global_:
+        channel.prefetch_global = fields.prefetch_count
+        channel.unblock_all()
+    else:
+        channel.prefetch_new = fields.prefetch_count
+    reply(channel, False, spec.BASIC_QOS_OK)
+
+
+def _priority(arguments: FieldTable) -> int:
+    if not arguments.has("x-priority"):
+        return 0
+    value = arguments.get("x-priority")
+    kind = arguments.type_of("x-priority")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ChannelException(PRECONDITION_FAILED, f"invalid arg 'x-priority' : \"expected integer, got {kind}\"")
+    return value
+
+
+def consume(channel: Channel, method: Method) -> None:
+    """basic.consume.
+
+    Raises: NOT_FOUND (404), RESOURCE_LOCKED (405), ACCESS_REFUSED (403) for an exclusive clash, NOT_ALLOWED (530) for a
+    consumer tag in use or too many consumers on the channel, PRECONDITION_FAILED (406) for direct reply-to with acks.
+    """
+    fields = method.fields
+    assert isinstance(fields, commands.Basic.Consume)
+    session = channel.session
+    tag = fields.consumer_tag
+    if not tag:
+        tag = generate_name("amq.ctag-")
+    elif tag in channel.consumers or (channel.reply is not None and channel.reply.consumer.tag == tag):
+        raise ConnectionException(NOT_ALLOWED, f"attempt to reuse consumer tag '{tag}'")
+    limit = session.limits.consumers_per_channel_max
+    if limit and len(channel.consumers) >= limit:
+        raise ConnectionException(NOT_ALLOWED, f"reached maximum ({limit}) of consumers per channel")
+    name = name_or_last(channel, fields.queue)
+    if name == REPLY_TO:
+        _consume_replies(channel, tag, fields.no_ack)
+        _consume_ok(channel, fields.nowait, tag)
+        return
+    queue = find(channel, name)
+    priority = _priority(method.arguments)
+    consumers = queue.consumers
+    if consumers.exclusive is not None or (fields.exclusive and consumers.count()):
+        raise ChannelException(ACCESS_REFUSED, f"{queue_label(queue.name, session.vhost.name)} in exclusive use")
+    consumer = ChannelConsumer(channel, queue, tag, fields.no_ack, fields.exclusive, priority, channel.prefetch_new)
+    channel.consumers[tag] = consumer
+    channel.queue_of[tag] = queue
+    _consume_ok(channel, fields.nowait, tag)
+    queue.add_consumer(consumer)
+
+
+def _consume_ok(channel: Channel, nowait: bool, tag: str) -> None:
+    if not nowait:
+        channel.session.send(method_frame(int(channel.number), spec.BASIC_CONSUME_OK, [("shortstr", tag)]))
+
+
+def _consume_replies(channel: Channel, tag: str, no_ack: bool) -> None:
+    if channel.reply is not None:
+        raise ChannelException(PRECONDITION_FAILED, "reply consumer already set")
+    if not no_ack:
+        raise ChannelException(PRECONDITION_FAILED, "reply consumer cannot acknowledge")
+    replies = ReplyQueue(channel, tag)
+    channel.reply = replies
+    channel.session.vhost.add_reply_queue(replies.token, replies)
+
+
+def cancel(channel: Channel, method: Method) -> None:
+    """basic.cancel; an unknown tag is confirmed too. Unacknowledged deliveries stay with the channel."""
+    fields = method.fields
+    assert isinstance(fields, commands.Basic.Cancel)
+    tag = fields.consumer_tag
+    consumer = channel.consumers.pop(tag, None)
+    replies = channel.reply
+    if consumer is not None:
+        queue = channel.queue_of.pop(tag)
+        queue.remove_consumer(consumer)
+    elif replies is not None and replies.consumer.tag == tag:
+        channel.reply = None
+        channel.session.vhost.remove_reply_queue(replies.token)
+    if not fields.nowait:
+        channel.session.send(method_frame(int(channel.number), spec.BASIC_CANCEL_OK, [("shortstr", tag)]))
+
+
+def get(channel: Channel, method: Method) -> None:
+    """basic.get. Raises: 404, 405 (also for a single-active-consumer queue)."""
+    fields = method.fields
+    assert isinstance(fields, commands.Basic.Get)
+    session = channel.session
+    queue = find(channel, fields.queue)
+    if queue.options.single_active:
+        raise ChannelException(
+            RESOURCE_LOCKED,
+            f"cannot obtain access to locked {queue_label(queue.name, session.vhost.name)}. basic.get operations are not "
+            "supported by classic queues with single active consumer",
+        )
+    _get(channel, queue, fields.no_ack)
+
+
+def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
+    session = channel.session
+    counters = session.counters
+    entry = queue.get()
+    if entry is None:
+        counters.messages_got_empty += 1
+        session.send(method_frame(int(channel.number), spec.BASIC_GET_EMPTY, [("shortstr", "")]))
+        return
+    if no_ack:
+        tag = channel.unacked.skip(1)
+        counters.messages_got += 1
+    else:
+        queue.unacked += 1
+        tag = channel.unacked.add(None, queue, queue.level_of(entry), [entry], entry.position, 1)
+        counters.messages_got_ack += 1
+    if entry.redelivered:
+        counters.messages_redelivered += 1
+    left: i64 = queue.ready_count()
+    write_get_ok(session.outbox.writer, channel.number, tag, entry.redelivered, entry.message.tail, left)
+    session.outbox.write_content(entry.message, channel.number, session.payload_max)
+    session.touch()
+
+
+def _recover(channel: Channel, requeue: bool) -> None:
+    if not requeue:
+        raise ConnectionException(NOT_IMPLEMENTED, "requeue=false")
+    channel.requeue_all()
+
+
+def recover(channel: Channel, method: Method) -> None:
+    """basic.recover. Raises: NOT_IMPLEMENTED (540) for requeue=false."""
+    fields = method.fields
+    assert isinstance(fields, commands.Basic.Recover)
+    _recover(channel, fields.requeue)
+    reply(channel, False, spec.BASIC_RECOVER_OK)
+
+
+def recover_async(channel: Channel, method: Method) -> None:
+    """basic.recover-async: recover without an answer. Raises: NOT_IMPLEMENTED (540) for requeue=false."""
+    fields = method.fields
+    assert isinstance(fields, commands.Basic.RecoverAsync)
+    _recover(channel, fields.requeue)
+

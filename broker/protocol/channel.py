@@ -1,0 +1,556 @@
+"""The hot half of a channel: publishing and settling; what arrives on one channel, in order.
+
+States: open -> closing (the server sent channel.close and ignores everything but close-ok) -> gone. A publish is three kinds of
+frames: method, header, body (AMQP 0-9-1 §4.2.6); when all of them lie in one read, which is the rule, the message is a single
+slice of it. Every other method is cold: ``protocol/dispatch.py`` knows them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+from librt.strings import read_i16_be, read_i32_be, read_i64_be
+from mypy_extensions import i64
+
+from broker.errors import (
+    COMMAND_INVALID,
+    FRAME_ERROR,
+    NO_ROUTE,
+    NOT_IMPLEMENTED,
+    PRECONDITION_FAILED,
+    SYNTAX_ERROR,
+    UNEXPECTED_FRAME,
+    ChannelException,
+    ConnectionException,
+)
+from broker.message import Message
+from broker.protocol.confirms import Confirms
+from broker.protocol.session import Session
+from broker.protocol.unacked import Run, Unacked
+from broker.queues.consumers import Consumer
+from broker.queues.dead_letter import headers_of
+from broker.queues.entry import Entry
+from broker.queues.options import EXPIRY_MS_MAX
+from broker.queues.queue import Queue
+from broker.queues.ready import Ready
+from broker.turn import Flushable
+from broker.vhost import REPLY_TO, Route, deliver_to
+from broker.wire import properties, spec, table
+from broker.wire.frames import FrameReader
+from broker.wire.writer import make_content, write_return
+
+if TYPE_CHECKING:
+    from broker.protocol.direct_reply import ReplyQueue
+
+_PROPERTIES_AT: Final[i64] = 12
+_HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
+
+
+@final
+class Traits:
+    """What the properties of a message mean for the broker; found once and reused while the bytes are the same."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        """The property bytes, flags onward."""
+        self.persistent = False
+        self.priority: i64 = -1
+        self.expiration_ms: i64 = -1
+        self.fault = ""
+        """Why the message must be refused (406), or ''."""
+        self.user_id: str | None = None
+        self.copies = False
+        """The headers have CC or BCC."""
+        self.direct_reply = False
+        """reply-to asks for direct reply-to."""
+
+
+def _read_expiration(text: bytes) -> tuple[int, str]:
+    shown = text.decode("utf-8", "backslashreplace")
+    if not text.isdigit():
+        digits = text[1:] if text[:1] in (b"-", b"+") else text
+        if digits.isdigit():
+            if text[:1] == b"+":
+                return int(digits), ""
+            return 0, f"invalid expiration '{shown}': {{value_negative,{int(text)}}}"
+        lead = 0
+        while lead < len(digits) and digits[lead : lead + 1].isdigit():
+            lead += 1
+        if lead == 0:
+            return 0, f"invalid expiration '{shown}': {{no_integer,{_erlang_string(text)}}}"
+        return 0, f"invalid expiration '{shown}': {{leftover_string,{_erlang_string(digits[lead:])}}}"
+    value = int(text) if len(text) < 20 else EXPIRY_MS_MAX + 1
+    if value > EXPIRY_MS_MAX:
+        return 0, f"invalid expiration '{shown}': {{value_too_big,{int(text)}}}"
+    return value, ""
+
+
+def _erlang_string(text: bytes) -> str:
+    return '"' + text.decode("utf-8", "backslashreplace") + '"' if text else "[]"
+
+
+def read_traits(raw: bytes) -> Traits:
+    """The traits of a message with these property bytes.
+
+    Raises: SYNTAX_ERROR (502) if they are malformed.
+    """
+    summary = properties.summarize(raw, 0, len(raw))
+    traits = Traits(raw)
+    traits.persistent = summary.delivery_mode == 2
+    traits.priority = summary.priority
+    if summary.expiration_start >= 0:
+        traits.expiration_ms, traits.fault = _read_expiration(raw[summary.expiration_start : summary.expiration_end])
+    if summary.user_id_start >= 0:
+        traits.user_id = raw[summary.user_id_start : summary.user_id_end].decode("utf-8", "surrogateescape")
+    if summary.headers_start >= 0:
+        start = summary.headers_start
+        end = summary.headers_end
+        traits.copies = table.find(raw, start, end, b"CC") >= 0 or table.find(raw, start, end, b"BCC") >= 0
+    if summary.reply_to_start >= 0:
+        traits.direct_reply = raw[summary.reply_to_start : summary.reply_to_end] == REPLY_TO.encode()
+    return traits
+
+
+@final
+class Pending:
+    """One publish inside a transaction."""
+
+    def __init__(self, queues: list[Queue], message: Message, mandatory: bool) -> None:
+        self.queues = queues
+        self.message = message
+        self.mandatory = mandatory
+
+
+@final
+class Settlement:
+    """One settlement inside a transaction: the deliveries, and what happens to them at commit."""
+
+    def __init__(self, runs: list[Run], requeue: bool, ack: bool) -> None:
+        self.runs = runs
+        self.requeue = requeue
+        self.ack = ack
+
+
+@final
+class Channel(Flushable):
+    """One open channel. Created by channel.open, owned by its connection."""
+
+    def __init__(self, number: i64, session: Session) -> None:
+        self.number: i64 = number
+        self.session = session
+        self.unacked = Unacked()
+        self.consumers: dict[str, Consumer] = {}
+        self.queue_of: dict[str, Queue] = {}
+        """Consumer tag -> the queue it consumes from."""
+        self.closing = False
+        self.flow_active = True
+        self.last_queue = ""
+        """The queue declared last on this channel: what an empty queue name means."""
+        self.prefetch_global: i64 = 0
+        self.prefetch_new: i64 = session.limits.prefetch_default
+        """basic.qos with global=false: the window of consumers that start after it."""
+        self.confirms: Confirms | None = None
+        self.transactional = False
+        self.pending: list[Pending] = []
+        self.settlements: list[Settlement] = []
+        self.reply: ReplyQueue | None = None
+        self._dirty = False
+        self._route: Route | None = None
+        self._route_arguments = b""
+        self._traits: Traits | None = None
+        # a content whose frames did not arrive in one read
+        self._arguments: bytes | None = None
+        self._pieces: list[bytes] = []
+        self._header_size: i64 = 0
+        self._body_size: i64 = 0
+        self._missing: i64 = -1
+        self._payload_max: i64 = 0
+
+    # ---- frames -------------------------------------------------------------------------------------------------------
+
+    @property
+    def expects_content(self) -> bool:
+        """A publish has begun: only its header or body frames may follow."""
+        return self._arguments is not None
+
+    def receive_hot(self, reader: FrameReader, method: i64) -> bool:
+        """Handle a publish, ack, nack or reject frame; False if the method is another one.
+
+        Raises: whatever the method raises.
+        """
+        if method == spec.BASIC_PUBLISH:
+            self._publish(reader)
+            return True
+        if method == spec.BASIC_ACK:
+            size = reader.end - reader.start
+            if size != 13:
+                raise ConnectionException(SYNTAX_ERROR, "malformed basic.ack", 60, 80)
+            data = reader.data
+            tag = read_i64_be(data, reader.start + 4)
+            self._ack(tag, data[reader.start + 12] & 1 != 0)
+            return True
+        if method == spec.BASIC_NACK or method == spec.BASIC_REJECT:
+            if reader.end - reader.start != 13:
+                raise ConnectionException(SYNTAX_ERROR, "malformed basic.nack", 60, int(method & 0xFFFF))
+            data = reader.data
+            tag = read_i64_be(data, reader.start + 4)
+            bits: i64 = data[reader.start + 12]
+            if method == spec.BASIC_NACK:
+                self._refuse(tag, bits & 1 != 0, bits & 2 != 0)
+            else:
+                self._refuse(tag, False, bits & 1 != 0)
+            return True
+        return False
+
+    def _publish(self, reader: FrameReader) -> None:
+        data = reader.data
+        arguments = data[reader.start + 4 : reader.end]
+        # header and body usually follow in the same read: then the whole content is one slice
+        at = reader.end + 1
+        limit = reader.limit
+        if limit - at >= _HEADER_FRAME_MIN and data[at] == 2 and (i64(read_i16_be(data, at + 1)) & 0xFFFF) == self.number:
+            size = i64(read_i32_be(data, at + 3)) & 0xFFFFFFFF
+            body_at = at + 8 + size
+            if size >= 14 and body_at <= limit and data[body_at - 1] == 0xCE and read_i32_be(data, at + 7) == 0x003C0000:
+                body_size = read_i64_be(data, at + 11)
+                if body_size == 0:
+                    reader.skip_to(body_at)
+                    self._complete(arguments, data[at:body_at], size + 8, 0, 0)
+                    return
+                if (
+                    limit - body_at >= 8 + body_size
+                    and body_size > 0
+                    and data[body_at] == 3
+                    and (i64(read_i16_be(data, body_at + 1)) & 0xFFFF) == self.number
+                    and (i64(read_i32_be(data, body_at + 3)) & 0xFFFFFFFF) == body_size
+                    and data[body_at + 7 + body_size] == 0xCE
+                ):
+                    self._check_size(body_size)
+                    end = body_at + 8 + body_size
+                    reader.skip_to(end)
+                    self._complete(arguments, data[at:end], size + 8, body_size, body_size)
+                    return
+        self._arguments = arguments
+        self._missing = -1
+
+    def receive_header(self, reader: FrameReader) -> None:
+        """A content header frame.
+
+        Raises: UNEXPECTED_FRAME (505) if no publish precedes it, SYNTAX_ERROR (502) if it is too short.
+        """
+        if self._arguments is None or self._missing >= 0:
+            raise ConnectionException(UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
+        data = reader.data
+        size = reader.end - reader.start
+        if size < 14:
+            raise ConnectionException(SYNTAX_ERROR, "content header frame is too short", 60, 40)
+        class_id = i64(read_i16_be(data, reader.start)) & 0xFFFF
+        if class_id != 60:
+            raise ConnectionException(
+                UNEXPECTED_FRAME, f"expected content header for class 60, got one for class {class_id} instead", 60, 40
+            )
+        body_size = read_i64_be(data, reader.start + 4)
+        if body_size < 0:
+            raise ConnectionException(SYNTAX_ERROR, "body size does not fit 63 bits", 60, 40)
+        self._check_size(body_size)  # now, not when all of it has arrived: an announced body is never kept just to be refused
+        self._pieces = [data[reader.start - 7 : reader.end + 1]]
+        self._header_size = size + 8
+        self._body_size = body_size
+        self._payload_max = 0
+        self._missing = body_size
+        if body_size == 0:
+            self._assembled()
+
+    def receive_body(self, reader: FrameReader) -> None:
+        """A content body frame.
+
+        Raises: UNEXPECTED_FRAME (505) if no header precedes it, FRAME_ERROR (501) if there is more than was announced.
+        """
+        if self._arguments is None:
+            raise ConnectionException(UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
+        if self._missing < 0:
+            raise ConnectionException(
+                UNEXPECTED_FRAME, "expected content header for class 60, got non content header frame instead", 60, 40
+            )
+        size = reader.end - reader.start
+        if size > self._missing:
+            raise ConnectionException(
+                FRAME_ERROR, f"content body of {size} octets is larger than the {self._missing} still announced", 60, 40
+            )
+        self._missing -= size
+        if size:
+            if size > self._payload_max:
+                self._payload_max = size
+            self._pieces.append(reader.data[reader.start - 7 : reader.end + 1])
+        if self._missing == 0:
+            self._assembled()
+
+    def _assembled(self) -> None:
+        arguments = self._arguments
+        assert arguments is not None
+        self._arguments = None
+        self._missing = -1
+        pieces = self._pieces
+        self._pieces = []
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._complete(arguments, content, self._header_size, self._body_size, self._payload_max)
+
+    def unexpected_method(self) -> ConnectionException:
+        """The answer to a method frame where content was expected."""
+        if self._missing < 0:
+            text = "expected content header for class 60, got non content header frame instead"
+        else:
+            text = "expected content body, got non content body frame instead"
+        return ConnectionException(UNEXPECTED_FRAME, text, 60, 40)
+
+    def _check_size(self, body_size: i64) -> None:
+        limit = self.session.limits.message_size_max
+        if limit and body_size > limit:
+            raise ChannelException(
+                PRECONDITION_FAILED, f"message size {body_size} is larger than configured max size {limit}", 60, 40
+            )
+
+    # ---- publish ------------------------------------------------------------------------------------------------------
+
+    def _complete(self, arguments: bytes, content: bytes, header_size: i64, body_size: i64, payload_max: i64) -> None:
+        session = self.session
+        vhost = session.vhost
+        route = self._route
+        if route is None or route.generation != vhost.generation or arguments != self._route_arguments:
+            route = vhost.route(arguments)
+            self._route = route
+            self._route_arguments = arguments
+        if route.immediate:
+            raise ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
+        raw = content[7 + _PROPERTIES_AT : header_size - 1]
+        traits = self._traits
+        if traits is None or raw != traits.raw:
+            traits = read_traits(raw)
+            self._traits = traits
+        if traits.fault:
+            raise ChannelException(PRECONDITION_FAILED, traits.fault, 60, 40)
+        if traits.user_id is not None and traits.user_id != session.user:
+            raise ChannelException(
+                PRECONDITION_FAILED,
+                f"user_id property set to '{traits.user_id}' but authenticated user was '{session.user}'",
+                60,
+                40,
+            )
+        message = Message(
+            content,
+            route.tail,
+            self.number,
+            header_size,
+            body_size,
+            payload_max,
+            traits.persistent,
+            traits.priority,
+            traits.expiration_ms,
+        )
+        queues = route.queues
+        if route.by_headers or traits.copies:
+            queues = vhost.queues_for(route, headers_of(message))
+            if traits.copies:
+                message = self._rewritten(message, True)
+        if traits.direct_reply:
+            if self.reply is None:
+                raise ChannelException(PRECONDITION_FAILED, "fast reply consumer does not exist", 60, 40)
+            message = self._rewritten(message, False)
+        confirms = self.confirms
+        session.counters.messages_received += 1
+        if confirms is None:
+            if self.transactional:
+                self.pending.append(Pending(queues, message, route.mandatory))
+                return
+            if not queues:
+                self._unroutable(message, route.mandatory)
+                return
+            for queue in queues:
+                queue.enqueue(message, None, 0)
+            return
+        confirms.published += 1
+        sequence = confirms.published
+        refused = False
+        if queues:
+            refused, deferred = deliver_to(queues, message, confirms, sequence)
+            if deferred:
+                confirms.defer(sequence, int(deferred))
+                if refused:
+                    confirms.refuse(sequence)
+                return
+        else:
+            self._unroutable(message, route.mandatory)
+        confirms.decided(sequence, refused, session.outbox, self.number)
+        if not self._dirty:
+            self.mark_dirty()
+
+    def _rewritten(self, message: Message, copies: bool) -> Message:
+        """``message`` without its BCC header, or with reply-to rewritten for direct reply-to."""
+        content = message.content
+        at: i64 = 7 + _PROPERTIES_AT
+        end: i64 = message.header_size - 1
+        if copies:
+            headers = headers_of(message).raw
+            kept = [pair for pair in table.split(headers, 0, len(headers)) if pair[0] != b"BCC"]
+            changed = properties.rewrite(content, at, end, table.join(kept), False, None)
+        else:
+            assert self.reply is not None
+            changed = properties.rewrite(content, at, end, None, False, self.reply.address.encode())
+        header, size = make_content(int(self.number), changed, b"", 1)
+        # the size of the body stands in the header: take it over
+        header = header[:11] + content[11:19] + header[19:]
+        return Message(
+            header + content[message.header_size :],
+            message.tail,
+            message.channel,
+            size,
+            message.body_size,
+            message.payload_max,
+            message.persistent,
+            message.priority,
+            message.expiration_ms,
+        )
+
+    def _unroutable(self, message: Message, mandatory: bool) -> None:
+        session = self.session
+        if not mandatory:
+            session.counters.messages_unroutable_dropped += 1
+            return
+        session.counters.messages_unroutable_returned += 1
+        write_return(session.outbox.writer, self.number, NO_ROUTE, b"NO_ROUTE", message.tail)
+        session.outbox.write_content(message, self.number, session.payload_max)
+        session.touch()
+
+    def commit_publishes(self) -> bool:
+        """Enqueue what the transaction published; False if a queue refused a message."""
+        pending = self.pending
+        self.pending = []
+        accepted = True
+        for publish in pending:
+            if not publish.queues:
+                self._unroutable(publish.message, publish.mandatory)
+                continue
+            for queue in publish.queues:
+                if not queue.deleted and queue.enqueue(publish.message, None, 0) == 1:
+                    accepted = False
+        return accepted
+
+    def mark_dirty(self) -> None:
+        """There are confirms to write at the end of this turn."""
+        if not self._dirty:
+            self._dirty = True
+            self.session.dirty.append(self)
+            self.session.touch()
+
+    def flush(self) -> None:
+        """Write the confirms that are due."""
+        self._dirty = False
+        confirms = self.confirms
+        if confirms is not None and not self.closing:
+            confirms.flush(self.session.outbox, self.number)
+
+    # ---- settle -------------------------------------------------------------------------------------------------------
+
+    def _ack(self, tag: i64, multiple: bool) -> None:
+        if self.transactional:
+            self.settlements.append(Settlement(self.unacked.take(tag, multiple), False, True))
+            return
+        self.session.counters.messages_acked += self.unacked.ack(tag, multiple)
+        self._unblock()
+
+    def _refuse(self, tag: i64, multiple: bool, requeue: bool) -> None:
+        runs = self.unacked.take(tag, multiple)
+        if self.transactional:
+            self.settlements.append(Settlement(runs, requeue, False))
+            return
+        self.apply(runs, requeue)
+
+    def apply(self, runs: list[Run], requeue: bool) -> None:
+        """Requeue deliveries to their places, or reject them."""
+        lines: dict[Ready, list[Entry]] = {}
+        owners: dict[Ready, Queue] = {}
+        for run in runs:
+            entries = run.entries()
+            known = lines.get(run.ready)
+            if known is None:
+                lines[run.ready] = entries
+                owners[run.ready] = run.queue
+            else:
+                known.extend(entries)
+        # the consumers first: one that has room again may take the message back in this very turn
+        for run in runs:
+            consumer = run.consumer
+            if consumer is not None:
+                consumer.settled(run.live)
+        for ready, entries in lines.items():
+            if requeue:
+                owners[ready].requeue(ready, entries)
+            else:
+                owners[ready].reject(entries)
+        self._unblock()
+
+    def commit_settlements(self) -> None:
+        """Carry out what the transaction settled."""
+        settlements = self.settlements
+        self.settlements = []
+        for settlement in settlements:
+            if not settlement.ack:
+                self.apply(settlement.runs, settlement.requeue)
+                continue
+            for run in settlement.runs:
+                run.queue.settle(run.live)
+                self.session.counters.messages_acked += run.live
+                consumer = run.consumer
+                if consumer is not None:
+                    consumer.settled(run.live)
+        self._unblock()
+
+    def rollback(self) -> None:
+        """Forget the transaction's publishes; its settlements become unacknowledged deliveries again."""
+        self.pending = []
+        for settlement in self.settlements:
+            self.unacked.restore(settlement.runs)
+        self.settlements = []
+
+    def requeue_all(self) -> None:
+        """Everything unacknowledged goes back to its queue (channel close, basic.recover)."""
+        self.apply(self.unacked.take(0, True), True)
+
+    def _unblock(self) -> None:
+        # only a channel-wide limit couples consumers: without one each was told by ``settled``
+        if self.prefetch_global:
+            self.unblock_all()
+
+    def unblock_all(self) -> None:
+        """Every consumer of the channel may have room again."""
+        for tag, consumer in self.consumers.items():
+            if consumer.blocked:
+                self.queue_of[tag].unblock(consumer)
+
+    def close(self) -> None:
+        """The channel is gone: consumers leave first, then deliveries go back, in order (redelivered)."""
+        if self.transactional:
+            self.rollback()
+        consumers = self.consumers
+        queues = self.queue_of
+        self.consumers = {}
+        self.queue_of = {}
+        for tag, consumer in consumers.items():
+            queues[tag].remove_consumer(consumer)
+        self.requeue_all()
+        reply = self.reply
+        if reply is not None:
+            self.reply = None
+            self.session.vhost.remove_reply_queue(reply.token)
+        self._arguments = None
+        self._pieces = []
+
+
+def not_transactional() -> ChannelException:
+    """The answer to tx.commit and tx.rollback without tx.select."""
+    return ChannelException(PRECONDITION_FAILED, "channel is not transactional")
+
+
+def unimplemented(index: int) -> ConnectionException:
+    """The answer to methods that a server does not take."""
+    return ConnectionException(COMMAND_INVALID, "unimplemented method", index >> 16, index & 0xFFFF)

@@ -1,0 +1,141 @@
+"""The consumer that writes to a channel: basic.deliver, delivery tags, prefetch (RabbitMQ docs, Consumer Prefetch)."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from librt.strings import write_i64_be
+from mypy_extensions import i64
+
+from broker.message import Message
+from broker.protocol.channel import Channel
+from broker.protocol.outbox import PIECE_SIZE_MIN
+from broker.queues.consumers import Consumer
+from broker.queues.entry import Entry
+from broker.queues.queue import Queue
+from broker.queues.ready import Ready
+from broker.wire import spec
+from broker.wire.methods import method_frame
+from broker.wire.writer import deliver_start, renumber
+
+_UNLIMITED: Final[i64] = 1 << 30
+
+
+@final
+class ChannelConsumer(Consumer):
+    """One basic.consume. Knows its queue's name only through the channel."""
+
+    def __init__(
+        self, channel: Channel, queue: Queue, tag: str, no_ack: bool, exclusive: bool, priority: int, prefetch: i64
+    ) -> None:
+        super().__init__(tag, no_ack, exclusive, priority)
+        self.channel = channel
+        self.queue = queue
+        self.prefetch: i64 = prefetch
+        """Its own window (basic.qos global=false before it started); 0 for no limit."""
+        self.unacked: i64 = 0
+        self._tag_bytes = tag.encode("utf-8", "surrogateescape")
+        self._start = b""
+        self._start_for: i64 = -1
+
+    def capacity(self) -> i64:
+        channel = self.channel
+        session = channel.session
+        if session.outbox.room() <= 0:
+            session.starve(self, self.queue)
+            return 0
+        if not channel.flow_active:
+            return 0
+        if self.no_ack:
+            return _UNLIMITED
+        room = _UNLIMITED
+        if self.prefetch:
+            room = self.prefetch - self.unacked
+        if channel.prefetch_global:
+            left = channel.prefetch_global - channel.unacked.consumer_count
+            if left < room:
+                room = left
+        return room
+
+    def room_bytes(self) -> i64:
+        return self.channel.session.outbox.room()
+
+    def deliver(self, queue: Queue, ready: Ready, items: list[Message | Entry | None], first_position: i64, stride: i64) -> None:
+        channel = self.channel
+        session = channel.session
+        outbox = session.outbox
+        count: i64 = len(items)
+        if self.no_ack:
+            tag = channel.unacked.skip(count)
+            session.counters.messages_delivered += count
+        else:
+            self.unacked += count
+            tag = channel.unacked.add(self, queue, ready, items, first_position, stride)
+            session.counters.messages_delivered_ack += count
+        number = channel.number
+        payload_max = session.payload_max
+        start = self._start
+        start_for = self._start_for
+        writer = outbox.writer
+        for item in items:
+            if not isinstance(item, Message):
+                continue  # cannot be: runs hold messages only
+            tail = item.tail
+            size: i64 = len(tail)
+            if size != start_for:
+                start = deliver_start(int(number), self._tag_bytes, int(size))
+                start_for = size
+                self._start = start
+                self._start_for = size
+            writer.write(start)
+            write_i64_be(writer, tag)
+            writer.write(tail)
+            tag += 1
+            content = item.content
+            if len(content) >= PIECE_SIZE_MIN or (payload_max and item.payload_max > payload_max):
+                outbox.write_content(item, number, payload_max)
+                writer = outbox.writer
+            else:
+                at: i64 = len(writer)
+                writer.write(content)
+                if item.channel != number:
+                    renumber(writer, at, content, number)
+        session.touch()
+
+    def deliver_entry(self, queue: Queue, ready: Ready, entry: Entry) -> None:
+        channel = self.channel
+        session = channel.session
+        if self.no_ack:
+            tag = channel.unacked.skip(1)
+            session.counters.messages_delivered += 1
+        else:
+            self.unacked += 1
+            tag = channel.unacked.add(self, queue, ready, [entry], entry.position, 1)
+            session.counters.messages_delivered_ack += 1
+        message = entry.message
+        tail = message.tail
+        writer = session.outbox.writer
+        writer.write(deliver_start(int(channel.number), self._tag_bytes, len(tail)))
+        write_i64_be(writer, tag)
+        if entry.redelivered:
+            session.counters.messages_redelivered += 1
+            writer.append(1)
+            writer.write(tail[1:])
+        else:
+            writer.write(tail)
+        session.outbox.write_content(message, channel.number, session.payload_max)
+        session.touch()
+
+    def settled(self, count: i64) -> None:
+        self.unacked -= count
+        if self.blocked:
+            self.queue.unblock(self)
+
+    def cancelled(self) -> None:
+        channel = self.channel
+        channel.consumers.pop(self.tag, None)
+        channel.queue_of.pop(self.tag, None)
+        if channel.session.cancel_notify and not channel.closing:
+            channel.session.send(
+                method_frame(int(channel.number), spec.BASIC_CANCEL, [("shortstr", self.tag), ("octet", 1)])
+            )

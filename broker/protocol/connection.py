@@ -1,0 +1,425 @@
+"""An open connection: channel 0, the channel table, heartbeats, close; the one place that turns an error into a close frame.
+
+States: running -> closing (the server sent connection.close and ignores everything but close and close-ok) -> closed.
+Bytes in by ``receive``, bytes out through the outbox; the time comes from the clock's timers.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from librt.strings import read_i32_be
+from mypy_extensions import i64
+from pamqp import commands
+
+from broker.clock import Timed, Timer
+from broker.errors import (
+    CHANNEL_ERROR,
+    COMMAND_INVALID,
+    CONNECTION_FORCED,
+    FRAME_ERROR,
+    NOT_ALLOWED,
+    SYNTAX_ERROR,
+    UNEXPECTED_FRAME,
+    ChannelException,
+    ConnectionException,
+    ProtocolException,
+)
+from broker.protocol.channel import Channel
+from broker.protocol.dispatch import handle
+from broker.protocol.outbox import Outbox
+from broker.protocol.server import Server
+from broker.protocol.session import Session
+from broker.turn import Deferred, Flushable
+from broker.wire import spec
+from broker.wire.frames import FrameReader
+from broker.wire.methods import decode, method_frame
+from broker.wire.table import FieldTable
+from broker.wire.writer import HEARTBEAT
+
+_CLOSE_TIMEOUT_MS: Final[i64] = 30_000
+RUNNING: Final = 0
+CLOSING: Final = 1
+CLOSED: Final = 2
+
+
+@final
+class _Refill(Deferred):
+    """Gives consumers that waited for the outbox their turn again, at the beginning of the next turn."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.armed = False
+
+    def resume(self) -> None:
+        self.armed = False
+        self.connection.refill()
+
+
+@final
+class Connection(Flushable, Timed):
+    """One client's open connection. Created by the handshake, driven by the transport."""
+
+    def __init__(
+        self,
+        server: Server,
+        session: Session,
+        reader: FrameReader,
+        channel_max: int,
+        heartbeat_s: int,
+        client_properties: FieldTable,
+    ) -> None:
+        self.server = server
+        self.session = session
+        self.number = 0
+        self.channel_max = channel_max
+        self.heartbeat_s = heartbeat_s
+        self.client_properties = client_properties
+        self.state = RUNNING
+        self.bytes_received: i64 = 0
+        self.connected_at_s = server.clock.wall_s()
+        self.channels: dict[int, Channel] = {}
+        self._reader = reader
+        self._outbox: Outbox = session.outbox
+        self._last: Channel | None = None
+        self._timer: Timer | None = None
+        self._received_ms: i64 = server.clock.now_ms
+        self._written_at_tick: i64 = -1
+        self._refill = _Refill(self)
+        self.publishing = False
+        """It has published: an alarm stops reading from it."""
+        self.blocked_sent = False
+
+    def start(self) -> None:
+        """Register with the server and begin heartbeats."""
+        server = self.server
+        self.number = server.next_connection
+        server.next_connection += 1
+        server.connections[self.number] = self
+        if self.heartbeat_s:
+            self._arm(self.heartbeat_s * 500)
+
+    # ---- bytes in -----------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take what the socket delivered. Never raises for anything a client can send."""
+        self.bytes_received += len(data)
+        self._received_ms = self.server.clock.refresh()
+        if self.state == CLOSED:
+            return
+        try:
+            self._reader.feed(data)
+            self._take_frames()
+        except ConnectionException as error:
+            self.fail(error)
+
+    def continue_reading(self) -> None:
+        """Take the frames that the handshake's last read left behind."""
+        try:
+            self._take_frames()
+        except ConnectionException as error:
+            self.fail(error)
+
+    def _take_frames(self) -> None:
+        reader = self._reader
+        channel = self._last
+        while reader.next():
+            kind = reader.frame_type
+            number = reader.channel
+            if self.state != RUNNING:
+                self._closing_frame(reader)
+                if self.state == CLOSED:
+                    return
+                continue
+            if channel is None or channel.number != number:
+                channel = self.channels.get(number)
+                self._last = channel
+            if channel is None:
+                channel = self._other_frame(reader, kind, number)
+                self._last = channel
+                continue
+            if channel.closing:
+                self._closing_channel_frame(channel, reader)
+                channel = self._last
+                continue
+            try:
+                if kind == spec.FRAME_METHOD:
+                    if channel.expects_content:
+                        raise channel.unexpected_method()
+                    if reader.end - reader.start < 4:
+                        raise ConnectionException(SYNTAX_ERROR, "method frame of fewer than 4 octets")
+                    method = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
+                    if not channel.receive_hot(reader, method):
+                        self._cold(channel, reader, int(method))
+                        channel = self._last
+                elif kind == spec.FRAME_HEADER:
+                    channel.receive_header(reader)
+                elif kind == spec.FRAME_BODY:
+                    channel.receive_body(reader)
+                else:
+                    raise _unexpected(reader)
+            except ChannelException as error:
+                self._fail_channel(channel, error)
+
+    def _cold(self, channel: Channel, reader: FrameReader, index: int) -> None:
+        method = decode(reader.data, reader.start, reader.end)
+        if index == spec.CHANNEL_CLOSE:
+            self._close_channel(channel)
+            self._last = None
+            return
+        if index == spec.CHANNEL_OPEN:
+            raise ConnectionException(CHANNEL_ERROR, "second 'channel.open' seen", 20, 10)
+        if index == spec.CHANNEL_CLOSE_OK:
+            raise ConnectionException(COMMAND_INVALID, "unimplemented method", 20, 41)
+        try:
+            handle(channel, method)
+        except ProtocolException as error:
+            if not error.class_id:
+                error.class_id = index >> 16
+                error.method_id = index & 0xFFFF
+            raise
+
+    def _other_frame(self, reader: FrameReader, kind: i64, number: i64) -> Channel | None:
+        """A frame for channel 0 or for a channel that is not open; returns the channel that it opened."""
+        if number == 0:
+            if kind == spec.FRAME_HEARTBEAT:
+                return None
+            if kind != spec.FRAME_METHOD:
+                raise _unexpected(reader)
+            self._control(reader)
+            return None
+        if kind not in (spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY):
+            raise _unexpected(reader)
+        index = 0
+        if kind == spec.FRAME_METHOD:
+            index = decode(reader.data, reader.start, reader.end).index
+        if index == spec.CHANNEL_CLOSE_OK:
+            return None
+        if index != spec.CHANNEL_OPEN:
+            raise ConnectionException(CHANNEL_ERROR, "expected 'channel.open'", index >> 16, index & 0xFFFF)
+        return self._open_channel(number)
+
+    def _open_channel(self, number: i64) -> Channel:
+        server = self.server
+        limit = self.channel_max
+        if limit and (number > limit or len(self.channels) >= limit):
+            raise ConnectionException(
+                NOT_ALLOWED,
+                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max ({limit})",
+                20,
+                10,
+            )
+        if server.channels_max and server.channels_open >= server.channels_max:
+            raise ConnectionException(
+                NOT_ALLOWED,
+                f"number of channels opened on node '{server.identity.node}' has reached the maximum allowed limit of "
+                f"({server.channels_max})",
+                20,
+                10,
+            )
+        channel = Channel(number, self.session)
+        self.channels[number] = channel
+        server.channels_open += 1
+        server.counters.channels_opened += 1
+        self.session.send(method_frame(int(number), spec.CHANNEL_OPEN_OK, [("longstr", "")]))
+        return channel
+
+    # ---- channel 0 ----------------------------------------------------------------------------------------------------
+
+    def _control(self, reader: FrameReader) -> None:
+        method = decode(reader.data, reader.start, reader.end)
+        index = method.index
+        fields = method.fields
+        if index == spec.CONNECTION_CLOSE:
+            assert isinstance(fields, commands.Connection.Close)
+            self._release()
+            self.session.send(method_frame(0, spec.CONNECTION_CLOSE_OK, []))
+            self._finish()
+        elif index == spec.CONNECTION_UPDATE_SECRET:
+            assert isinstance(fields, commands.Connection.UpdateSecret)
+            self.session.send(method_frame(0, spec.CONNECTION_UPDATE_SECRET_OK, []))
+        elif index >> 16 == spec.CONNECTION:
+            raise ConnectionException(
+                CHANNEL_ERROR, "unexpected method in connection state running", spec.CONNECTION, index & 0xFFFF
+            )
+        else:
+            raise _unexpected(reader)
+
+    def _closing_frame(self, reader: FrameReader) -> None:
+        if reader.channel or reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4:
+            return
+        index = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
+        if index == spec.CONNECTION_CLOSE_OK:
+            self._finish()
+        elif index == spec.CONNECTION_CLOSE:
+            self.session.send(method_frame(0, spec.CONNECTION_CLOSE_OK, []))
+            self._finish()
+
+    # ---- channels -----------------------------------------------------------------------------------------------------
+
+    def _close_channel(self, channel: Channel) -> None:
+        channel.flush()  # confirms that are due go out before close-ok
+        self._forget_channel(channel)
+        channel.closing = True
+        channel.close()
+        self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
+
+    def _forget_channel(self, channel: Channel) -> None:
+        if self.channels.pop(channel.number, None) is not None:
+            self.server.channels_open -= 1
+            self.server.counters.channels_closed += 1
+
+    def _fail_channel(self, channel: Channel, error: ChannelException) -> None:
+        channel.flush()
+        channel.closing = True
+        channel.close()
+        self.session.send(close_frame(int(channel.number), spec.CHANNEL_CLOSE, error))
+
+    def _closing_channel_frame(self, channel: Channel, reader: FrameReader) -> None:
+        """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close)."""
+        if reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4:
+            return
+        index = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
+        if index == spec.CHANNEL_CLOSE_OK:
+            self._forget_channel(channel)
+            self._last = None
+        elif index == spec.CHANNEL_CLOSE:
+            self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
+
+    # ---- end ----------------------------------------------------------------------------------------------------------
+
+    def fail(self, error: ConnectionException) -> None:
+        """Close the connection for a hard error: resources go first, then connection.close leaves."""
+        if self.state != RUNNING:
+            return
+        self._release()
+        self.session.send(close_frame(0, spec.CONNECTION_CLOSE, error))
+        self.state = CLOSING
+        if error.code == FRAME_ERROR:
+            # what follows cannot be told apart from frames any more
+            self._finish()
+            return
+        self.server.closing[self.number] = self
+        self._arm(_CLOSE_TIMEOUT_MS)
+
+    def abort(self) -> None:
+        """Close the socket without waiting for the client."""
+        self._outbox.sink.abort()
+
+    def shut_down(self, reason: str) -> None:
+        """Close from our side: an operator, or the node going down (CONNECTION_FORCED, 320)."""
+        self.fail(ConnectionException(CONNECTION_FORCED, reason))
+
+    def _release(self) -> None:
+        """Give back everything the connection held: channels, then exclusive queues (before close-ok leaves)."""
+        session = self.session
+        for channel in list(self.channels.values()):
+            if not channel.closing:
+                channel.flush()
+                channel.closing = True
+                channel.close()
+            self._forget_channel(channel)
+        self._last = None
+        for queue in session.exclusive_queues:
+            session.vhost.delete_queue(queue)
+        session.exclusive_queues = []
+        if self.server.connections.pop(self.number, None) is not None:
+            self.server.counters.connections_closed += 1
+
+    def _finish(self) -> None:
+        self.state = CLOSED
+        self.server.closing.pop(self.number, None)
+        self._disarm()
+        self._outbox.flush()
+        self._outbox.closed = True
+        self._outbox.sink.close()
+
+    def lost(self) -> None:
+        """The socket is gone."""
+        self.state = CLOSED
+        self.server.closing.pop(self.number, None)
+        self._disarm()
+        self._outbox.closed = True
+        self._outbox.discard()
+        self._release()
+
+    # ---- time ---------------------------------------------------------------------------------------------------------
+
+    def _arm(self, delay_ms: i64) -> None:
+        self._disarm()
+        clock = self.server.clock
+        self._timer = clock.call_at(clock.now_ms + delay_ms, self)
+
+    def _disarm(self) -> None:
+        timer = self._timer
+        if timer is not None:
+            timer.cancel()
+            self._timer = None
+
+    def on_timer(self, now_ms: i64) -> None:
+        """Heartbeats (AMQP 0-9-1 §4.2.7): one is sent when nothing else was for half an interval; two silent intervals of the
+        client end the connection without a close frame, since nobody is there to read it."""
+        if self.state == CLOSING:
+            self._finish()
+            return
+        if self.state == CLOSED:
+            return
+        interval: i64 = self.heartbeat_s * 1000
+        if now_ms - self._received_ms > interval * 2:
+            self._outbox.sink.abort()
+            return
+        if self._outbox.bytes_written == self._written_at_tick and self._outbox.size() == 0:
+            self.session.send(HEARTBEAT)
+        self._written_at_tick = self._outbox.bytes_written
+        self._arm(interval // 2)
+
+    # ---- bytes out ----------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write the confirms that are due and everything the outbox holds, in one go."""
+        session = self.session
+        session.flush_marked = False
+        if session.dirty:
+            dirty = session.dirty
+            session.dirty = []
+            for channel in dirty:
+                channel.flush()
+        if self.state != CLOSED:
+            self._outbox.flush()
+            if session.starved and not self._refill.armed and not self._outbox.paused:
+                self._refill.armed = True
+                self.server.turn.defer(self._refill)
+
+    def refill(self) -> None:
+        """The outbox has room again."""
+        if self.state == RUNNING and not self._outbox.paused:
+            self.session.refill()
+
+    def writable(self, ready: bool) -> None:
+        """The socket's buffer passed its high water (False) or fell below its low water (True)."""
+        self._outbox.paused = not ready
+        if ready:
+            self.refill()
+
+
+def _unexpected(reader: FrameReader) -> ConnectionException:
+    kind = reader.frame_type
+    payload = reader.data[reader.start : reader.end]
+    octets = ",".join([str(octet) for octet in payload[:32]])
+    code = UNEXPECTED_FRAME if kind in (1, 2, 3, 8) else FRAME_ERROR
+    return ConnectionException(code, f"type {kind}, all octets = <<{octets}>>")
+
+
+def close_frame(channel: int, index: int, error: ProtocolException) -> bytes:
+    """connection.close or channel.close for ``error``."""
+    return method_frame(
+        channel,
+        index,
+        [
+            ("short", error.code),
+            ("shortstr", error.text),
+            ("short", error.class_id),
+            ("short", error.method_id),
+        ],
+    )
+

@@ -1,0 +1,83 @@
+"""Direct reply-to (RabbitMQ docs, Direct Reply-to): answers go straight to the requester's channel, through no queue.
+
+The requester consumes from ``amq.rabbitmq.reply-to`` without acknowledgements; its requests carry that name as reply-to, which is
+rewritten to an address nobody can guess; the responder publishes to that address through the default exchange.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import final
+
+from mypy_extensions import i64
+
+from broker.message import ACCEPTED, Confirm, Message
+from broker.protocol.channel import Channel
+from broker.protocol.channel_consumer import ChannelConsumer
+from broker.queues.consumers import Consumer
+from broker.queues.entry import Entry
+from broker.queues.options import QueueOptions
+from broker.queues.queue import Queue
+from broker.queues.ready import Ready
+from broker.vhost import REPLY_TO, REPLY_TO_PREFIX
+from broker.wire.table import EMPTY
+
+
+@final
+class ReplyQueue(Queue):
+    """Where the replies to one channel go: not a queue at all, it holds nothing. One per channel."""
+
+    def __init__(self, channel: Channel, consumer_tag: str) -> None:
+        super().__init__(REPLY_TO, False, True, None, EMPTY, QueueOptions(EMPTY))
+        self.token = secrets.token_urlsafe(24)
+        self.address = REPLY_TO_PREFIX + self.token
+        self.channel = channel
+        self.consumer = ChannelConsumer(channel, self, consumer_tag, True, False, 0, 0)
+        self._ready = Ready()
+
+    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
+        if not self.channel.closing:
+            self.consumer.deliver(self, self._ready, [message], 0, 1)
+        return ACCEPTED
+
+    def ready_count(self) -> i64:
+        return 0
+
+    def dispatch(self) -> None:
+        pass
+
+    def mark(self) -> None:
+        pass
+
+    def get(self) -> Entry | None:
+        return None
+
+    def level_of(self, entry: Entry) -> Ready:
+        return self._ready
+
+    def settle(self, count: i64) -> None:
+        pass
+
+    def requeue(self, ready: Ready, entries: list[Entry]) -> None:
+        pass
+
+    def reject(self, entries: list[Entry]) -> None:
+        pass
+
+    def purge(self) -> i64:
+        return 0
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        pass
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        pass
+
+    def unblock(self, consumer: Consumer) -> None:
+        pass
+
+    def touch(self) -> None:
+        pass
+
+    def close(self) -> i64:
+        return 0

@@ -1,0 +1,72 @@
+"""(class id, method id) -> handler: the table of contents of the protocol, for the methods of a channel that are not hot."""
+
+from collections.abc import Callable
+from typing import Final
+
+from pamqp import commands
+
+from broker.errors import NOT_IMPLEMENTED, ConnectionException
+from broker.protocol import basic_methods, exchange_methods, queue_methods, tx_methods
+from broker.protocol.channel import Channel, unimplemented
+from broker.wire import spec
+from broker.wire.methods import Method, method_frame
+
+
+def _flow(channel: Channel, method: Method) -> None:
+    fields = method.fields
+    assert isinstance(fields, commands.Channel.Flow)
+    if not fields.active:
+        raise ConnectionException(NOT_IMPLEMENTED, "active=false")
+    channel.session.send(method_frame(int(channel.number), spec.CHANNEL_FLOW_OK, [("octet", 1)]))
+
+
+def _flow_ok(channel: Channel, method: Method) -> None:
+    # the server never asks for flow: an answer to no question is ignored, as RabbitMQ does
+    pass
+
+
+def _access_request(channel: Channel, method: Method) -> None:
+    channel.session.send(method_frame(int(channel.number), spec.ACCESS_REQUEST_OK, [("short", 1)]))
+
+
+def _cancel_ok(channel: Channel, method: Method) -> None:
+    # the client's answer to a server-sent basic.cancel without nowait; nothing to do
+    pass
+
+
+HANDLERS: Final[dict[int, Callable[[Channel, Method], None]]] = {
+    spec.CHANNEL_FLOW: _flow,
+    spec.CHANNEL_FLOW_OK: _flow_ok,
+    spec.ACCESS_REQUEST: _access_request,
+    spec.EXCHANGE_DECLARE: exchange_methods.declare,
+    spec.EXCHANGE_DELETE: exchange_methods.delete,
+    spec.EXCHANGE_BIND: exchange_methods.bind,
+    spec.EXCHANGE_UNBIND: exchange_methods.unbind,
+    spec.QUEUE_DECLARE: queue_methods.declare,
+    spec.QUEUE_BIND: queue_methods.bind,
+    spec.QUEUE_UNBIND: queue_methods.unbind,
+    spec.QUEUE_PURGE: queue_methods.purge,
+    spec.QUEUE_DELETE: queue_methods.delete,
+    spec.BASIC_QOS: basic_methods.qos,
+    spec.BASIC_CONSUME: basic_methods.consume,
+    spec.BASIC_CANCEL: basic_methods.cancel,
+    spec.BASIC_CANCEL_OK: _cancel_ok,
+    spec.BASIC_GET: basic_methods.get,
+    spec.BASIC_RECOVER: basic_methods.recover,
+    spec.BASIC_RECOVER_ASYNC: basic_methods.recover_async,
+    spec.CONFIRM_SELECT: tx_methods.confirm_select,
+    spec.TX_SELECT: tx_methods.tx_select,
+    spec.TX_COMMIT: tx_methods.tx_commit,
+    spec.TX_ROLLBACK: tx_methods.tx_rollback,
+}
+
+
+def handle(channel: Channel, method: Method) -> None:
+    """Carry out a method of an open channel.
+
+    Raises: COMMAND_INVALID (503) for methods that a server does not take, and whatever the handler raises.
+    """
+    handler = HANDLERS.get(method.index)
+    if handler is None:
+        raise unimplemented(method.index)
+    handler(channel, method)

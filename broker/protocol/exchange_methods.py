@@ -1,0 +1,97 @@
+"""Class exchange: declare, delete, bind, unbind (AMQP 0-9-1 §1.6.3; RabbitMQ docs, Exchange to Exchange Bindings)."""
+
+from pamqp import commands
+
+from broker.errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, ChannelException, exchange_label
+from broker.protocol.channel import Channel
+from broker.routing.exchange import Exchange
+from broker.wire import spec
+from broker.wire.methods import Method, method_frame
+
+
+def stripped(name: str) -> str:
+    """A name without the carriage returns and line feeds that RabbitMQ takes out of names."""
+    if "\r" in name or "\n" in name:
+        return name.replace("\r", "").replace("\n", "")
+    return name
+
+
+def refuse_default(name: str) -> None:
+    """Raises: ACCESS_REFUSED (403) if ``name`` is the default exchange's."""
+    if not name:
+        raise ChannelException(ACCESS_REFUSED, "operation not permitted on the default exchange")
+
+
+def reply(channel: Channel, nowait: bool, index: int) -> None:
+    """Answer with a method that has no fields, unless the client asked for silence."""
+    if not nowait:
+        channel.session.send(method_frame(int(channel.number), index, []))
+
+
+def declare(channel: Channel, method: Method) -> None:
+    """exchange.declare. Raises: 403, 404 (passive), 406 as ``VHost.declare_exchange`` says."""
+    fields = method.fields
+    assert isinstance(fields, commands.Exchange.Declare)
+    vhost = channel.session.vhost
+    name = stripped(fields.exchange)
+    if fields.passive:
+        refuse_default(name)
+        vhost.exchange(name)
+    else:
+        refuse_default(name)
+        vhost.declare_exchange(
+            name, fields.exchange_type, fields.durable, fields.auto_delete, fields.internal, method.arguments
+        )
+    reply(channel, fields.nowait, spec.EXCHANGE_DECLARE_OK)
+
+
+def delete(channel: Channel, method: Method) -> None:
+    """exchange.delete; a missing one counts as deleted. Raises: 403 for a predeclared one, 406 if in use and if-unused."""
+    fields = method.fields
+    assert isinstance(fields, commands.Exchange.Delete)
+    vhost = channel.session.vhost
+    name = stripped(fields.exchange)
+    refuse_default(name)
+    if name.startswith("amq."):
+        raise ChannelException(
+            ACCESS_REFUSED, f"deletion of system {exchange_label(name, vhost.name)} not allowed"
+        )
+    exchange = vhost.exchanges.get(name)
+    if exchange is not None:
+        if fields.if_unused and vhost.in_use(exchange):
+            raise ChannelException(PRECONDITION_FAILED, f"{exchange_label(name, vhost.name)} in use")
+        vhost.delete_exchange(exchange)
+    reply(channel, fields.nowait, spec.EXCHANGE_DELETE_OK)
+
+
+def _ends(channel: Channel, source: str, destination: str) -> tuple[Exchange, Exchange]:
+    vhost = channel.session.vhost
+    refuse_default(source)
+    refuse_default(destination)
+    missing = [name for name in (source, destination) if name not in vhost.exchanges]
+    if missing:
+        raise ChannelException(NOT_FOUND, f"no exchange '{missing[0]}' in vhost '{vhost.name}'")
+    return vhost.exchanges[source], vhost.exchanges[destination]
+
+
+def bind(channel: Channel, method: Method) -> None:
+    """exchange.bind. Raises: 403 for the default exchange, 404, 406 for unusable arguments."""
+    fields = method.fields
+    assert isinstance(fields, commands.Exchange.Bind)
+    source, destination = _ends(channel, stripped(fields.source), stripped(fields.destination))
+    channel.session.vhost.bind(source, destination, fields.routing_key, method.arguments)
+    reply(channel, fields.nowait, spec.EXCHANGE_BIND_OK)
+
+
+def unbind(channel: Channel, method: Method) -> None:
+    """exchange.unbind; what is not there counts as unbound. Raises: 403 for the default exchange."""
+    fields = method.fields
+    assert isinstance(fields, commands.Exchange.Unbind)
+    vhost = channel.session.vhost
+    source = stripped(fields.source)
+    destination = stripped(fields.destination)
+    refuse_default(source)
+    refuse_default(destination)
+    if source in vhost.exchanges and destination in vhost.exchanges:
+        vhost.unbind(vhost.exchanges[source], vhost.exchanges[destination], fields.routing_key, method.arguments)
+    reply(channel, fields.nowait, spec.EXCHANGE_UNBIND_OK)

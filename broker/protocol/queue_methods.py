@@ -1,0 +1,167 @@
+"""Class queue: declare, bind, unbind, purge, delete (AMQP 0-9-1 §1.6.4)."""
+
+from mypy_extensions import i64
+from pamqp import commands
+
+from broker.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    ChannelException,
+    queue_label,
+)
+from broker.protocol.channel import Channel
+from broker.protocol.exchange_methods import refuse_default, reply, stripped
+from broker.queues.queue import Queue
+from broker.vhost import REPLY_TO, REPLY_TO_PREFIX, generate_name
+from broker.wire import spec
+from broker.wire.methods import Method, method_frame
+
+
+def name_or_last(channel: Channel, name: str) -> str:
+    """The queue a method means: an empty name is the queue declared last on this channel.
+
+    Raises: NOT_FOUND (404) ``no previously declared queue``.
+    """
+    name = stripped(name)
+    if name:
+        return name
+    if not channel.last_queue:
+        raise ChannelException(NOT_FOUND, "no previously declared queue")
+    return channel.last_queue
+
+
+def find(channel: Channel, name: str) -> Queue:
+    """The queue that ``name`` means on this channel. Raises: 404, 405."""
+    return channel.session.vhost.queue(name_or_last(channel, name), channel.session)
+
+
+def _declared(channel: Channel, nowait: bool, name: str, messages: i64, consumers: int) -> None:
+    channel.last_queue = name
+    if not nowait:
+        channel.session.send(
+            method_frame(
+                int(channel.number),
+                spec.QUEUE_DECLARE_OK,
+                [("shortstr", name), ("long", int(messages)), ("long", consumers)],
+            )
+        )
+
+
+def declare(channel: Channel, method: Method) -> None:
+    """queue.declare. Raises: 403, 404 (passive), 405, 406 as ``VHost.declare_queue`` says."""
+    fields = method.fields
+    assert isinstance(fields, commands.Queue.Declare)
+    session = channel.session
+    vhost = session.vhost
+    name = stripped(fields.queue)
+    session.counters.queues_declared += 1
+    if name.startswith(REPLY_TO):
+        _declare_reply(channel, name, fields.nowait)
+        return
+    if fields.passive:
+        queue = find(channel, name)
+        queue.touch()
+    elif not name:
+        generated = generate_name("amq.gen-")
+        queue = vhost.create_queue(
+            generated, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, session
+        )
+        if fields.exclusive:
+            session.exclusive_queues.append(queue)
+    else:
+        queue, created = vhost.declare_queue(
+            name, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, session
+        )
+        if created and fields.exclusive:
+            session.exclusive_queues.append(queue)
+    _declared(channel, fields.nowait, queue.name, queue.ready_count(), queue.consumers.count())
+
+
+def _declare_reply(channel: Channel, name: str, nowait: bool) -> None:
+    # RabbitMQ docs, Direct Reply-to: a responder may ask whether the requester is still there
+    vhost = channel.session.vhost
+    if name == REPLY_TO:
+        alive = channel.reply is not None
+    else:
+        alive = name[len(REPLY_TO_PREFIX) :] in vhost.reply_queues
+    if not alive:
+        raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{vhost.name}'")
+    _declared(channel, nowait, name, 0, 1)
+
+
+def bind(channel: Channel, method: Method) -> None:
+    """queue.bind. Raises: 403 for the default exchange, 404, 405, 406 for unusable arguments."""
+    fields = method.fields
+    assert isinstance(fields, commands.Queue.Bind)
+    vhost = channel.session.vhost
+    key = fields.routing_key
+    if not fields.queue and not key:
+        key = name_or_last(channel, "")
+    name = name_or_last(channel, fields.queue)
+    exchange = stripped(fields.exchange)
+    refuse_default(exchange)
+    _refuse_reply(name)
+    found = vhost.queues.get(name)
+    if found is not None:
+        vhost.check_owner(found, channel.session)
+    source = vhost.exchange(exchange)
+    queue = vhost.queue(name, channel.session)
+    vhost.bind(source, queue, key, method.arguments)
+    reply(channel, fields.nowait, spec.QUEUE_BIND_OK)
+
+
+def _refuse_reply(name: str) -> None:
+    if name.startswith(REPLY_TO):
+        raise ChannelException(ACCESS_REFUSED, "cannot bind or unbind to a volatile (direct reply-to) queue")
+
+
+def unbind(channel: Channel, method: Method) -> None:
+    """queue.unbind; what is not there counts as unbound. Raises: 403 for the default exchange, 405."""
+    fields = method.fields
+    assert isinstance(fields, commands.Queue.Unbind)
+    vhost = channel.session.vhost
+    key = fields.routing_key
+    if not fields.queue and not key:
+        key = name_or_last(channel, "")
+    name = name_or_last(channel, fields.queue)
+    exchange = stripped(fields.exchange)
+    refuse_default(exchange)
+    _refuse_reply(name)
+    queue = vhost.queues.get(name)
+    source = vhost.exchanges.get(exchange)
+    if queue is not None:
+        vhost.check_owner(queue, channel.session)
+        if source is not None:
+            vhost.unbind(source, queue, key, method.arguments)
+    reply(channel, False, spec.QUEUE_UNBIND_OK)
+
+
+def purge(channel: Channel, method: Method) -> None:
+    """queue.purge. Raises: 404, 405."""
+    fields = method.fields
+    assert isinstance(fields, commands.Queue.Purge)
+    count = find(channel, fields.queue).purge()
+    if not fields.nowait:
+        channel.session.send(method_frame(int(channel.number), spec.QUEUE_PURGE_OK, [("long", int(count))]))
+
+
+def delete(channel: Channel, method: Method) -> None:
+    """queue.delete; a missing queue counts as deleted. Raises: 405, 406 if it is in use (if-unused) or not empty (if-empty)."""
+    fields = method.fields
+    assert isinstance(fields, commands.Queue.Delete)
+    vhost = channel.session.vhost
+    name = name_or_last(channel, fields.queue)
+    count: i64 = 0
+    queue = vhost.queues.get(name)
+    if queue is not None:
+        vhost.check_owner(queue, channel.session)
+        label = queue_label(name, vhost.name)
+        if fields.if_unused and queue.consumers.count():
+            raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
+        if fields.if_empty and queue.ready_count():
+            raise ChannelException(PRECONDITION_FAILED, f"{label} not empty")
+        queue.ready_count()
+        count = vhost.delete_queue(queue)
+    if not fields.nowait:
+        channel.session.send(method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))]))

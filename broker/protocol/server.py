@@ -1,0 +1,91 @@
+"""What a connection asks of its node: virtual hosts, users, limits, and the list of connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+from broker.auth.users import Users
+from broker.clock import Clock
+from broker.counters import Counters
+from broker.protocol.session import Limits
+from broker.turn import Turn
+from broker.vhost import VHost
+from broker.wire import table
+
+if TYPE_CHECKING:
+    from broker.protocol.connection import Connection
+
+CAPABILITIES: Final = (
+    "publisher_confirms",
+    "exchange_exchange_bindings",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "connection.blocked",
+    "consumer_priorities",
+    "authentication_failure_close",
+    "per_consumer_qos",
+    "direct_reply_to",
+)
+
+
+@final
+class Identity:
+    """The names a node goes by."""
+
+    def __init__(self, product: str, product_version: str, version: str, platform: str, cluster_name: str, node: str) -> None:
+        self.product = product
+        self.product_version = product_version
+        self.version = version
+        self.platform = platform
+        self.cluster_name = cluster_name
+        self.node = node
+
+    def server_properties(self) -> bytes:
+        """The content of connection.start's server-properties (RabbitMQ's keys, and ``broker`` for ourselves)."""
+        return table.encode(
+            {
+                "capabilities": dict.fromkeys(CAPABILITIES, True),
+                "cluster_name": self.cluster_name,
+                "copyright": "Copyright (c) the Leveret developers",
+                "information": "Licensed under the Apache License 2.0",
+                "platform": self.platform,
+                "product": self.product,
+                "version": self.product_version,
+                "broker": f"Leveret {self.version}",
+            }
+        )
+
+
+@final
+class Server:
+    """The node as its connections see it; one per node."""
+
+    def __init__(
+        self, identity: Identity, users: Users, limits: Limits, connections_max: int, turn: Turn, clock: Clock, counters: Counters
+    ) -> None:
+        self.identity = identity
+        self.server_properties = identity.server_properties()
+        self.users = users
+        self.limits = limits
+        self.connections_max = connections_max
+        """Open connections the node takes; 0 for no limit."""
+        self.channels_max = 0
+        """Open channels the node takes over all connections; 0 for no limit."""
+        self.channels_open = 0
+        self.turn = turn
+        self.clock = clock
+        self.counters = counters
+        self.vhosts: dict[str, VHost] = {}
+        self.connections: dict[int, Connection] = {}
+        """Open connections by their number."""
+        self.closing: dict[int, Connection] = {}
+        """Connections that were told to close and whose socket is still open."""
+        self.next_connection = 1
+        self.blocked_reason = ""
+        """Why publishers are blocked, '' when they are not."""
+
+    def add_vhost(self, name: str) -> VHost:
+        """Create a virtual host."""
+        vhost = VHost(name, self.turn, self.clock, self.counters)
+        self.vhosts[name] = vhost
+        return vhost

@@ -1,0 +1,105 @@
+"""What the channels of one connection share with it: the outbox, who the client is, what was negotiated.
+
+Channels know their session, never the connection: the connection owns both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from mypy_extensions import i64
+
+from broker.clock import Clock
+from broker.counters import Counters
+from broker.protocol.outbox import Outbox
+from broker.queues.consumers import Consumer
+from broker.queues.queue import Queue
+from broker.turn import Flushable, Turn
+
+if TYPE_CHECKING:
+    from broker.vhost import VHost
+
+
+@final
+class Limits:
+    """Bounds from the configuration; 0 means no limit."""
+
+    def __init__(self) -> None:
+        self.channel_max = 2047
+        self.frame_max = 131072
+        self.heartbeat_s = 60
+        self.message_size_max: i64 = 134_217_728
+        self.consumers_per_channel_max = 0
+        self.prefetch_default = 0
+        self.handshake_timeout_ms = 10_000
+
+
+@final
+class Session:
+    """One client's connection as its channels see it. Created at connection.open; its identity owns exclusive queues."""
+
+    def __init__(
+        self,
+        name: str,
+        user: str,
+        vhost: VHost,
+        outbox: Outbox,
+        turn: Turn,
+        clock: Clock,
+        counters: Counters,
+        limits: Limits,
+    ) -> None:
+        self.name = name
+        self.user = user
+        self.vhost = vhost
+        self.outbox = outbox
+        self.turn = turn
+        self.clock = clock
+        self.counters = counters
+        self.limits = limits
+        self.payload_max: i64 = 0
+        """Largest frame payload to send; 0 for no limit."""
+        self.cancel_notify = False
+        """The client understands a basic.cancel from the server."""
+        self.blocked_notify = False
+        """The client understands connection.blocked."""
+        self.exclusive_queues: list[Queue] = []
+        self.flush_marked = False
+        self._flushable: Flushable | None = None
+        self.dirty: list[Flushable] = []
+        """Channels with confirms to write at the next flush."""
+        self.starved: list[Consumer] = []
+        self.starved_queues: list[Queue] = []
+
+    def attach(self, flushable: Flushable) -> None:
+        """Name the connection: what is flushed when this session was touched."""
+        self._flushable = flushable
+
+    def touch(self) -> None:
+        """The outbox has something to write: flush at the end of this turn."""
+        if not self.flush_marked and self._flushable is not None:
+            self.flush_marked = True
+            self.turn.mark_flush(self._flushable)
+
+    def send(self, frame: bytes) -> None:
+        """Queue a whole frame."""
+        self.outbox.writer.write(frame)
+        self.touch()
+
+    def starve(self, consumer: Consumer, queue: Queue) -> None:
+        """``consumer`` has no room because the outbox is full; ``refill`` brings it back."""
+        self.starved.append(consumer)
+        self.starved_queues.append(queue)
+
+    def refill(self) -> None:
+        """The outbox drained: consumers that waited for it may have messages again."""
+        if not self.starved:
+            return
+        consumers = self.starved
+        queues = self.starved_queues
+        self.starved = []
+        self.starved_queues = []
+        index = 0
+        for consumer in consumers:
+            queues[index].unblock(consumer)
+            index += 1

@@ -1,0 +1,51 @@
+"""Classes tx and confirm: the two modes a channel can be put into, never both (AMQP 0-9-1 §1.6.6; RabbitMQ docs, Confirms)."""
+
+from pamqp import commands
+
+from broker.errors import PRECONDITION_FAILED, ChannelException
+from broker.protocol.channel import Channel, not_transactional
+from broker.protocol.confirms import Confirms
+from broker.protocol.exchange_methods import reply
+from broker.wire import spec
+from broker.wire.methods import Method
+
+
+def confirm_select(channel: Channel, method: Method) -> None:
+    """confirm.select; again is no change. Raises: 406 on a transactional channel."""
+    fields = method.fields
+    assert isinstance(fields, commands.Confirm.Select)
+    if channel.transactional:
+        raise ChannelException(PRECONDITION_FAILED, "cannot switch from tx to confirm mode")
+    if channel.confirms is None:
+        channel.confirms = Confirms()
+    reply(channel, fields.nowait, spec.CONFIRM_SELECT_OK)
+
+
+def tx_select(channel: Channel, method: Method) -> None:
+    """tx.select; again is no change. Raises: 406 on a channel in confirm mode."""
+    if channel.confirms is not None:
+        raise ChannelException(PRECONDITION_FAILED, "cannot switch from confirm to tx mode")
+    channel.transactional = True
+    reply(channel, False, spec.TX_SELECT_OK)
+
+
+def tx_commit(channel: Channel, method: Method) -> None:
+    """tx.commit: publishes first, then settlements.
+
+    Raises: PRECONDITION_FAILED (406) without tx.select, and ``partial tx completion`` if a queue refused a message.
+    """
+    if not channel.transactional:
+        raise not_transactional()
+    accepted = channel.commit_publishes()
+    channel.commit_settlements()
+    if not accepted:
+        raise ChannelException(PRECONDITION_FAILED, "partial tx completion")
+    reply(channel, False, spec.TX_COMMIT_OK)
+
+
+def tx_rollback(channel: Channel, method: Method) -> None:
+    """tx.rollback: deliveries stay unacknowledged, nothing is redelivered. Raises: 406 without tx.select."""
+    if not channel.transactional:
+        raise not_transactional()
+    channel.rollback()
+    reply(channel, False, spec.TX_ROLLBACK_OK)

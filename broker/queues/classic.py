@@ -1,0 +1,411 @@
+"""The classic queue: messages in memory, one node.
+
+Features cost only where they are on: a queue without TTL, limits or priorities takes the short way in ``enqueue`` and
+``dispatch``, in batches. RabbitMQ looks at consumers before it applies a limit or a TTL of zero, message by message; here a
+dispatch is due at the end of the turn, so both run it early when they have to decide.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from broker.clock import NEVER, Clock, Timed, Timer
+from broker.message import ACCEPTED, REJECTED, Confirm, Message
+from broker.queues.consumers import Consumer, Group
+from broker.queues.entry import Entry
+from broker.queues.expiry import ttl_ms
+from broker.queues.limits import full, over_limit
+from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
+from broker.queues.queue import Queue, QueueHost
+from broker.queues.ready import Ready
+from broker.turn import Turn
+from broker.wire.table import FieldTable
+
+_BATCH_MAX: Final[i64] = 1024
+_SMALL_BODY: Final[i64] = 1024
+
+
+@final
+class _ExpiryTimer(Timed):
+    def __init__(self, queue: ClassicQueue) -> None:
+        self.queue = queue
+
+    def on_timer(self, now_ms: i64) -> None:
+        self.queue.expire(now_ms)
+
+
+@final
+class _LeaseTimer(Timed):
+    def __init__(self, queue: ClassicQueue) -> None:
+        self.queue = queue
+
+    def on_timer(self, now_ms: i64) -> None:
+        self.queue.check_lease(now_ms)
+
+
+@final
+class ClassicQueue(Queue):
+    """A queue of type classic. All of its state belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        owner: object | None,
+        arguments: FieldTable,
+        options: QueueOptions,
+        host: QueueHost,
+        turn: Turn,
+        clock: Clock,
+    ) -> None:
+        super().__init__(name, durable, auto_delete, owner, arguments, options)
+        self._host = host
+        self._turn = turn
+        self._clock = clock
+        levels = options.max_priority + 1 if options.max_priority > 0 else 1
+        self._levels: list[Ready] = [Ready() for _ in range(levels)]
+        self._ready = self._levels[0]
+        self._marked = False
+        self._featured = levels > 1 or options.limited or options.message_ttl_ms >= 0
+        self._expiring = False
+        self._expiry_timer: Timer | None = None
+        self._lease_timer: Timer | None = None
+        self._lease_from: i64 = 0
+        if options.expires_ms > 0:
+            self.touch()
+
+    # ---- in -----------------------------------------------------------------------------------------------------------
+
+    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
+        if self._featured or message.expiration_ms >= 0:
+            return self._enqueue_featured(message)
+        self._ready.append(message)
+        if not self._marked and self.consumers.groups:
+            self.mark()
+        return ACCEPTED
+
+    def _enqueue_featured(self, message: Message) -> int:
+        options = self.options
+        if options.limited and options.overflow != DROP_HEAD and self._is_full():
+            if options.overflow == REJECT_PUBLISH_DLX:
+                self._host.dead_letter(self, message, "maxlen")
+            return REJECTED
+        ready = self._level(message)
+        ttl = ttl_ms(options, message)
+        if ttl >= 0:
+            self._expiring = True
+            ready.append_expiring(message, self._clock.now_ms + ttl)
+            if ttl == 0:
+                self._dispatch_now()
+                self.expire(self._clock.now_ms + 1)
+            else:
+                self._arm_expiry()
+        else:
+            ready.append(message)
+        if options.limited and options.overflow == DROP_HEAD:
+            self._drop_excess()
+        if self.consumers.groups:
+            self.mark()
+        return ACCEPTED
+
+    def _level(self, message: Message) -> Ready:
+        top: i64 = len(self._levels) - 1
+        if top == 0 or message.priority <= 0:
+            return self._ready
+        priority: i64 = message.priority
+        return self._levels[priority if priority < top else top]
+
+    def _totals(self) -> tuple[i64, i64]:
+        if len(self._levels) == 1:
+            return self._ready.count(), self._ready.body_bytes
+        count: i64 = 0
+        size: i64 = 0
+        for level in self._levels:
+            count += level.count()
+            size += level.body_bytes
+        return count, size
+
+    def _is_full(self) -> bool:
+        count, size = self._totals()
+        if not full(self.options, count, size):
+            return False
+        self._dispatch_now()
+        count, size = self._totals()
+        return full(self.options, count, size)
+
+    def _drop_excess(self) -> None:
+        count, size = self._totals()
+        if not over_limit(self.options, count, size):
+            return
+        self._dispatch_now()
+        while True:
+            count, size = self._totals()
+            if not over_limit(self.options, count, size):
+                return
+            entry = self._pop()
+            if entry is None:
+                return
+            self._host.dead_letter(self, entry.message, "maxlen")
+
+    # ---- out ----------------------------------------------------------------------------------------------------------
+
+    def mark(self) -> None:
+        if not self._marked:
+            self._marked = True
+            self._turn.mark_dispatch(self)
+
+    def _dispatch_now(self) -> None:
+        # the mark stays: the turn's own dispatch then finds less, or nothing, to do
+        if self.consumers.groups:
+            self._dispatch()
+
+    def dispatch(self) -> None:
+        self._marked = False
+        if not self.deleted:
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        if self._expiring:
+            self.expire(self._clock.now_ms)
+        levels = self._levels
+        at: i64 = len(levels) - 1
+        while at >= 0:
+            if not self._dispatch_level(levels[at]):
+                return
+            at -= 1
+
+    def _dispatch_level(self, ready: Ready) -> bool:
+        """Dispatch one level; False when consumers ran out before messages did."""
+        consumers = self.consumers
+        while ready.count() > 0:
+            group = consumers.group()
+            if group is None:
+                return False
+            active = group.active
+            consumer = active[group.turn]
+            capacity = consumer.capacity()
+            if capacity <= 0:
+                group.block(consumer)
+                continue
+            plain = ready.plain()
+            if plain == 0:
+                self._deliver_one(group, consumer, ready)
+                continue
+            size: i64 = len(active)
+            if size == 1:
+                count = plain if plain < capacity else capacity
+                count = self._bounded(ready, consumer, count)
+                self.unacked += 0 if consumer.no_ack else count
+                position = ready.next_position()
+                consumer.deliver(self, ready, ready.take(count), position, 1)
+            elif plain >= size:
+                self._deliver_in_turns(group, ready, plain)
+            else:
+                self._deliver_one(group, consumer, ready)
+        return True
+
+    def _bounded(self, ready: Ready, consumer: Consumer, count: i64) -> i64:
+        if count > _BATCH_MAX:
+            count = _BATCH_MAX
+        size = ready.head_body_size()
+        if size > _SMALL_BODY:
+            room = consumer.room_bytes() // size + 1
+            if count > room:
+                count = room
+        return count
+
+    def _deliver_one(self, group: Group, consumer: Consumer, ready: Ready) -> None:
+        group.turn += 1
+        if group.turn >= len(group.active):
+            group.turn = 0
+        if not consumer.no_ack:
+            self.unacked += 1
+        if ready.plain():
+            position = ready.next_position()
+            consumer.deliver(self, ready, ready.take(1), position, 1)
+        else:
+            consumer.deliver_entry(self, ready, ready.pop())
+
+    def _deliver_in_turns(self, group: Group, ready: Ready, plain: i64) -> None:
+        # every consumer of the group gets one message a round; as many rounds as all of them have room for
+        active = group.active
+        size: i64 = len(active)
+        rounds = plain // size
+        index: i64 = 0
+        while index < size:
+            consumer = active[index]
+            capacity = consumer.capacity()
+            if capacity <= 0:
+                group.block(consumer)
+                return
+            capacity = self._bounded(ready, consumer, capacity)
+            if capacity < rounds:
+                rounds = capacity
+            index += 1
+        position = ready.next_position()
+        items = ready.take(rounds * size)
+        start = group.turn
+        index = 0
+        while index < size:
+            at = start + index
+            if at >= size:
+                at -= size
+            consumer = active[at]
+            if not consumer.no_ack:
+                self.unacked += rounds
+            consumer.deliver(self, ready, items[index::size], position + index, size)
+            index += 1
+
+    def get(self) -> Entry | None:
+        self.touch()
+        if self._marked:
+            self._dispatch_now()
+        if self._expiring:
+            self.expire(self._clock.now_ms)
+        return self._pop()
+
+    def _pop(self) -> Entry | None:
+        at: i64 = len(self._levels) - 1
+        while at >= 0:
+            level = self._levels[at]
+            if level.count() > 0:
+                return level.pop()
+            at -= 1
+        return None
+
+    def level_of(self, entry: Entry) -> Ready:
+        return self._level(entry.message)
+
+    def ready_count(self) -> i64:
+        if self._marked:
+            self._dispatch_now()
+        if self._expiring:
+            self.expire(self._clock.now_ms)
+        return self._totals()[0]
+
+    # ---- back ---------------------------------------------------------------------------------------------------------
+
+    def settle(self, count: i64) -> None:
+        self.unacked -= count
+
+    def requeue(self, ready: Ready, entries: list[Entry]) -> None:
+        self.unacked -= len(entries)
+        if self.deleted:
+            return
+        for entry in entries:
+            entry.redelivered = True
+            entry.delivery_count += 1
+            if entry.deadline_ms:
+                self._expiring = True
+        ready.put_back(entries)
+        if self._expiring:
+            self._arm_expiry()
+        if self.options.limited and self.options.overflow == DROP_HEAD:
+            self._drop_excess()
+        self.mark()
+
+    def reject(self, entries: list[Entry]) -> None:
+        self.unacked -= len(entries)
+        if self.deleted:
+            return
+        for entry in entries:
+            self._host.dead_letter(self, entry.message, "rejected")
+
+    def purge(self) -> i64:
+        if self._marked:
+            self._dispatch_now()
+        count: i64 = 0
+        for level in self._levels:
+            count += level.clear()
+        return count
+
+    # ---- consumers ----------------------------------------------------------------------------------------------------
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        self.consumers.add(consumer)
+        self.mark()
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        if not consumer.registered:
+            return
+        self.consumers.remove(consumer)
+        if self.consumers.count():
+            self.mark()
+            return
+        self.touch()
+        if self.auto_delete and not self.deleted:
+            self._host.remove_queue(self)
+
+    def unblock(self, consumer: Consumer) -> None:
+        if self.consumers.unblock(consumer):
+            self.mark()
+
+    # ---- time ---------------------------------------------------------------------------------------------------------
+
+    def expire(self, now_ms: i64) -> None:
+        """Drop (or dead-letter, reason ``expired``) what stands at the head of a line past its deadline.
+
+        Only heads are looked at: a message behind one that lives longer waits (RabbitMQ docs, Per-Message TTL in Publishers).
+        """
+        if self.deleted:
+            return
+        waiting = False
+        for level in self._levels:
+            while True:
+                deadline = level.head_deadline()
+                if deadline == 0 or deadline > now_ms - 1:
+                    break
+                self._host.dead_letter(self, level.pop().message, "expired")
+            waiting = waiting or level.expiring
+        self._expiring = waiting
+        if waiting:
+            self._arm_expiry()
+
+    def _arm_expiry(self) -> None:
+        earliest: i64 = NEVER
+        for level in self._levels:
+            deadline = level.head_deadline()
+            if deadline and deadline < earliest:
+                earliest = deadline
+        timer = self._expiry_timer
+        if earliest == NEVER:
+            return
+        earliest += 1  # a message lives through the millisecond of its deadline
+        if timer is not None and timer.target is not None:
+            if timer.deadline_ms <= earliest:
+                return
+            timer.cancel()
+        self._expiry_timer = self._clock.call_at(earliest, _ExpiryTimer(self))
+
+    def touch(self) -> None:
+        if self.options.expires_ms <= 0 or self.deleted:
+            return
+        self._lease_from = self._clock.now_ms
+        if self._lease_timer is None:
+            self._lease_timer = self._clock.call_at(self._lease_from + self.options.expires_ms, _LeaseTimer(self))
+
+    def check_lease(self, now_ms: i64) -> None:
+        """x-expires: delete the queue when it went unused for so long (no consumer, no get, no declare)."""
+        self._lease_timer = None
+        if self.deleted or self.consumers.count():
+            return
+        if self._lease_from + self.options.expires_ms > now_ms:
+            self._lease_timer = self._clock.call_at(self._lease_from + self.options.expires_ms, _LeaseTimer(self))
+            return
+        self._host.remove_queue(self)
+
+    def close(self) -> i64:
+        count = self._totals()[0]
+        self.deleted = True
+        for timer in (self._expiry_timer, self._lease_timer):
+            if timer is not None:
+                timer.cancel()
+        for consumer in list(self.consumers.all):
+            self.consumers.remove(consumer)
+            consumer.cancelled()
+        for level in self._levels:
+            level.clear()
+        return count

@@ -1,0 +1,163 @@
+"""Who gets the next message: consumers of one queue by priority, in turns, one active, or exclusively.
+
+Only consumers that may have room stand in the rotation; one found without room leaves it (``blocked``) and comes back when an
+ack, a flushed socket or a larger prefetch gives it room again, so a queue with a thousand busy consumers costs nothing per
+message. Equal-priority consumers take turns message by message (RabbitMQ docs, Consumers); lower priorities get messages only
+while all higher ones are blocked (RabbitMQ docs, Consumer Priorities).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from mypy_extensions import i64, mypyc_attr
+
+from broker.message import Message
+from broker.queues.entry import Entry
+from broker.queues.ready import Ready
+
+if TYPE_CHECKING:
+    from broker.queues.queue import Queue
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Consumer:
+    """The queue's view of a consumer. Whoever talks to the client subclasses it."""
+
+    def __init__(self, tag: str, no_ack: bool, exclusive: bool, priority: int) -> None:
+        self.tag = tag
+        self.no_ack = no_ack
+        self.exclusive = exclusive
+        self.priority = priority
+        self.blocked = False
+        """Not in the rotation because it had no room when asked last."""
+        self.registered = False
+        """Whether its queue still knows it."""
+
+    def capacity(self) -> i64:
+        """How many messages it takes now; 0 when it has no room."""
+        raise NotImplementedError
+
+    def room_bytes(self) -> i64:
+        """How many bytes its connection takes now: a bound for batches of large messages."""
+        raise NotImplementedError
+
+    def deliver(self, queue: Queue, ready: Ready, items: list[Message | Entry | None], first_position: i64, stride: i64) -> None:
+        """Take these messages, at most ``capacity()``: the one at index i has position first_position + i * stride."""
+        raise NotImplementedError
+
+    def deliver_entry(self, queue: Queue, ready: Ready, entry: Entry) -> None:
+        """Take one message that was delivered before or that expires."""
+        raise NotImplementedError
+
+    def settled(self, count: i64) -> None:
+        """The client settled ``count`` of the messages this consumer got."""
+        raise NotImplementedError
+
+    def cancelled(self) -> None:
+        """The queue is gone: tell the client (basic.cancel), forget the queue."""
+        raise NotImplementedError
+
+
+@final
+class Group:
+    """The consumers of one priority that are in the rotation."""
+
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
+        self.active: list[Consumer] = []
+        self.turn: i64 = 0
+
+    def block(self, consumer: Consumer) -> None:
+        """Take it out of the rotation."""
+        at: i64 = self.active.index(consumer)
+        del self.active[at]
+        if at < self.turn:
+            self.turn -= 1
+        if self.turn >= len(self.active):
+            self.turn = 0
+        consumer.blocked = True
+
+    def join(self, consumer: Consumer) -> None:
+        """Last in line: right before the consumer whose turn it is."""
+        if self.turn == 0:
+            self.active.append(consumer)
+        else:
+            self.active.insert(self.turn, consumer)
+            self.turn += 1
+        consumer.blocked = False
+
+
+@final
+class Consumers:
+    """All consumers of one queue. Owned by the queue."""
+
+    def __init__(self, single_active: bool) -> None:
+        self.single_active = single_active
+        self.all: list[Consumer] = []
+        self.groups: list[Group] = []
+        """By descending priority; groups without a member do not exist."""
+        self.exclusive: Consumer | None = None
+        self.had_consumer = False
+
+    def count(self) -> int:
+        """Consumers of the queue, active or not."""
+        return len(self.all)
+
+    def group(self) -> Group | None:
+        """The group whose turn it is: the highest priority with a consumer in the rotation."""
+        for group in self.groups:
+            if group.active:
+                return group
+        return None
+
+    def _group_of(self, priority: int) -> Group:
+        at = 0
+        for group in self.groups:
+            if group.priority == priority:
+                return group
+            if group.priority < priority:
+                break
+            at += 1
+        fresh = Group(priority)
+        self.groups.insert(at, fresh)
+        return fresh
+
+    def add(self, consumer: Consumer) -> None:
+        """A new consumer; last in its group's rotation. With single-active only the first one enters it."""
+        self.all.append(consumer)
+        consumer.registered = True
+        self.had_consumer = True
+        if consumer.exclusive:
+            self.exclusive = consumer
+        if not self.single_active or len(self.all) == 1:
+            self._group_of(consumer.priority).join(consumer)
+
+    def remove(self, consumer: Consumer) -> None:
+        """Forget a consumer; with single-active the next one takes over."""
+        if not consumer.registered:
+            return
+        consumer.registered = False
+        was_active = self.single_active and self.all[0] is consumer
+        self.all.remove(consumer)
+        if self.exclusive is consumer:
+            self.exclusive = None
+        for group in self.groups:
+            if consumer in group.active:
+                group.block(consumer)
+        self.groups = [group for group in self.groups if self._inhabited(group.priority)]
+        if was_active and self.all:
+            self._group_of(self.all[0].priority).join(self.all[0])
+
+    def _inhabited(self, priority: int) -> bool:
+        for consumer in self.all:
+            if consumer.priority == priority:
+                return True
+        return False
+
+    def unblock(self, consumer: Consumer) -> bool:
+        """It may have room again; True when it is back in the rotation."""
+        if not consumer.blocked or not consumer.registered:
+            return False
+        self._group_of(consumer.priority).join(consumer)
+        return True

@@ -1,0 +1,24 @@
+"""A message's stay in one queue, where it needs more than its place in the line: it expires, or it was delivered before."""
+
+from typing import final
+
+from mypy_extensions import i64, mypyc_attr
+
+from broker.message import Message
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Entry:
+    """One message in one queue. Most messages never get one: their position follows from their place in the list."""
+
+    __slots__ = ("message", "position", "deadline_ms", "delivery_count", "redelivered")
+
+    def __init__(self, message: Message, position: i64, deadline_ms: i64) -> None:
+        self.message = message
+        self.position: i64 = position
+        """Rank in its queue (and priority level): what came earlier has a smaller one, also after a requeue."""
+        self.deadline_ms: i64 = deadline_ms
+        """Monotonic time after which it is never delivered; 0 when it does not expire."""
+        self.delivery_count: i64 = 0
+        self.redelivered = False

@@ -1,0 +1,116 @@
+"""The contract of a queue: what channels, the virtual host and the management ask of one, whatever its type.
+
+A queue knows consumers, never channels; a host, never the virtual host's class. Client **publishes**, queue **enqueues**,
+**dispatches**, client **settles**, queue **requeues**, **expires** or **dead-letters**.
+"""
+
+from __future__ import annotations
+
+from mypy_extensions import i64, mypyc_attr
+
+from broker.destination import Destination
+from broker.message import Confirm, Message
+from broker.queues.consumers import Consumer, Consumers
+from broker.queues.entry import Entry
+from broker.queues.options import QueueOptions
+from broker.queues.ready import Ready
+from broker.turn import Dispatchable
+from broker.wire.table import FieldTable
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class QueueHost:
+    """What a queue asks of the place it lives in."""
+
+    def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
+        """Publish ``message`` to the queue's dead letter exchange, if it has one."""
+        raise NotImplementedError
+
+    def remove_queue(self, queue: Queue) -> None:
+        """The queue expired or lost its last consumer: delete it."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Queue(Destination, Dispatchable):
+    """One queue. Created by the virtual host; gone when ``deleted`` is true."""
+
+    def __init__(
+        self,
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        owner: object | None,
+        arguments: FieldTable,
+        options: QueueOptions,
+    ) -> None:
+        super().__init__(name, False)
+        self.durable = durable
+        self.auto_delete = auto_delete
+        self.owner = owner
+        """The connection it is exclusive to, or None."""
+        self.arguments = arguments
+        self.options = options
+        self.consumers = Consumers(options.single_active)
+        self.unacked: i64 = 0
+        self.deleted = False
+
+    def ready_count(self) -> i64:
+        """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first."""
+        raise NotImplementedError
+
+    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
+        """Take a message: ``ACCEPTED``, ``REJECTED``, or ``DEFERRED`` (then ``confirm`` hears about ``sequence`` later)."""
+        raise NotImplementedError
+
+    def dispatch(self) -> None:
+        """Hand waiting messages to consumers with room."""
+        raise NotImplementedError
+
+    def mark(self) -> None:
+        """Ask for a dispatch at the end of this turn."""
+        raise NotImplementedError
+
+    def get(self) -> Entry | None:
+        """Take the next message for a basic.get; None when the queue is empty."""
+        raise NotImplementedError
+
+    def level_of(self, entry: Entry) -> Ready:
+        """The line that ``entry`` belongs to."""
+        raise NotImplementedError
+
+    def settle(self, count: i64) -> None:
+        """``count`` delivered messages were acknowledged."""
+        raise NotImplementedError
+
+    def requeue(self, ready: Ready, entries: list[Entry]) -> None:
+        """Delivered messages come back to the places they had."""
+        raise NotImplementedError
+
+    def reject(self, entries: list[Entry]) -> None:
+        """Delivered messages were refused without requeue: they are dead-lettered (reason ``rejected``) or dropped."""
+        raise NotImplementedError
+
+    def purge(self) -> i64:
+        """Drop all ready messages; returns how many. Nothing is dead-lettered."""
+        raise NotImplementedError
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """Start delivering to ``consumer``."""
+        raise NotImplementedError
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """Stop delivering to ``consumer``; an auto-delete queue goes with the last one."""
+        raise NotImplementedError
+
+    def unblock(self, consumer: Consumer) -> None:
+        """``consumer`` has room again."""
+        raise NotImplementedError
+
+    def touch(self) -> None:
+        """The queue was used (declared, asked with basic.get): x-expires starts anew."""
+        raise NotImplementedError
+
+    def close(self) -> i64:
+        """The queue is deleted: cancel its consumers and timers; returns the number of ready messages dropped."""
+        raise NotImplementedError

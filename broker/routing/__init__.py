@@ -1,0 +1,1 @@
+"""Which queues a message goes to: the exchange types, one small file each, and the router that follows their bindings."""

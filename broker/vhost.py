@@ -1,0 +1,416 @@
+"""A virtual host: live exchanges, queues and bindings; publishing into them; who may redeclare what.
+
+The rules of declaration (equivalence, reserved names, exclusive owners) are RabbitMQ 3.13's, with its texts. Nothing here knows
+channels or sockets: an exclusive queue belongs to an *owner*, which is whatever object the caller passes.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Final, cast, final
+
+from mypy_extensions import i64
+
+from broker.clock import Clock
+from broker.counters import Counters
+from broker.destination import Destination
+from broker.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    SYNTAX_ERROR,
+    ChannelException,
+    ConnectionException,
+    exchange_label,
+    queue_label,
+)
+from broker.message import DEFERRED, REJECTED, Confirm, Message, make_tail
+from broker.queues.classic import ClassicQueue
+from broker.queues.dead_letter import bury, headers_of, is_cycle
+from broker.queues.options import QueueOptions, check_argument, check_arguments, validate
+from broker.queues.queue import Queue, QueueHost
+from broker.routing.direct import DefaultExchange
+from broker.routing.exchange import Binding, Exchange
+from broker.routing.registry import create
+from broker.routing.router import Router, extra_keys
+from broker.turn import Turn
+from broker.wire.table import EMPTY, FieldTable
+
+REPLY_TO: Final = "amq.rabbitmq.reply-to"
+REPLY_TO_PREFIX: Final = "amq.rabbitmq.reply-to."
+_ROUTES_MAX: Final = 20_000
+_PREDECLARED: Final = (
+    ("amq.direct", "direct", False),
+    ("amq.fanout", "fanout", False),
+    ("amq.topic", "topic", False),
+    ("amq.headers", "headers", False),
+    ("amq.match", "headers", False),
+    ("amq.rabbitmq.trace", "topic", True),
+)
+
+
+@final
+class Route:
+    """Where messages with the same basic.publish arguments go; remembered until something is declared, bound or deleted."""
+
+    def __init__(self, exchange: Exchange, routing_key: str, bits: int, generation: int) -> None:
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.mandatory = bool(bits & 1)
+        self.immediate = bool(bits & 2)
+        self.generation = generation
+        self.queues: list[Queue] = []
+        self.by_headers = False
+        """The queues depend on each message's headers and are not known here."""
+        self.tail = make_tail(
+            exchange.name.encode("utf-8", "surrogateescape"), routing_key.encode("utf-8", "surrogateescape")
+        )
+
+
+def generate_name(prefix: str) -> str:
+    """A name of the server's own: ``prefix`` and 22 url-safe characters."""
+    return prefix + base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+
+
+@final
+class VHost(QueueHost):
+    """One virtual host of a node."""
+
+    def __init__(self, name: str, turn: Turn, clock: Clock, counters: Counters) -> None:
+        self.name = name
+        self.generation = 0
+        """Raised by every change of topology: routes of an older generation are stale."""
+        self.queues: dict[str, Queue] = {}
+        self.exchanges: dict[str, Exchange] = {}
+        self.reply_queues: dict[str, Queue] = {}
+        """Direct reply-to: token -> where its replies go."""
+        self.counters = counters
+        self._turn = turn
+        self._clock = clock
+        self._routes: dict[bytes, Route] = {}
+        self._sources: dict[Destination, dict[Exchange, int]] = {}
+        self._router = Router(self.exchanges)
+        self._deaths: list[tuple[Queue, Message, str]] = []
+        self._burying = False
+        self.exchanges[""] = DefaultExchange(cast("dict[str, Destination]", self.queues))
+        for exchange, kind, internal in _PREDECLARED:
+            self.exchanges[exchange] = create(kind, exchange, True, False, internal, EMPTY)
+
+    # ---- publish ------------------------------------------------------------------------------------------------------
+
+    def route(self, arguments: bytes) -> Route:
+        """The route for the arguments of a basic.publish (as they stand in the frame, after the method id).
+
+        Raises: NOT_FOUND (404) if there is no such exchange, ACCESS_REFUSED (403) if it is internal,
+        SYNTAX_ERROR (502) if the arguments run past the frame.
+        """
+        found = self._routes.get(arguments)
+        if found is not None and found.generation == self.generation:
+            return found
+        size: i64 = len(arguments)
+        at: i64 = 3
+        if size < 5:
+            raise ConnectionException(SYNTAX_ERROR, "truncated basic.publish", 60, 40)
+        at += i64(arguments[2])
+        if at >= size:
+            raise ConnectionException(SYNTAX_ERROR, "truncated basic.publish", 60, 40)
+        end = at + 1 + i64(arguments[at])
+        if end + 1 != size:
+            raise ConnectionException(SYNTAX_ERROR, "malformed basic.publish", 60, 40)
+        name = arguments[3:at].decode("utf-8", "surrogateescape")
+        key = arguments[at + 1 : end].decode("utf-8", "surrogateescape")
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self.name}'", 60, 40)
+        if exchange.internal:
+            raise ChannelException(
+                ACCESS_REFUSED, f"cannot publish to internal {exchange_label(name, self.name)}", 60, 40
+            )
+        route = Route(exchange, key, arguments[end], self.generation)
+        if not name and key.startswith(REPLY_TO_PREFIX):
+            reply = self.reply_queues.get(key[len(REPLY_TO_PREFIX) :])
+            if reply is not None:
+                route.queues = [reply]
+        else:
+            route.queues = cast("list[Queue]", self._router.route(exchange, [key], None))
+            route.by_headers = self._router.used_headers
+        if len(self._routes) >= _ROUTES_MAX:
+            self._routes.clear()
+        self._routes[arguments] = route
+        return route
+
+    def queues_for(self, route: Route, headers: FieldTable) -> list[Queue]:
+        """The queues for one message whose headers matter: headers exchanges, CC and BCC.
+
+        Raises: PRECONDITION_FAILED (406) if CC or BCC is not an array of strings.
+        """
+        keys = [route.routing_key, *extra_keys(headers)]
+        return cast("list[Queue]", self._router.route(route.exchange, keys, headers))
+
+    def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
+        if queue.options.dead_letter_exchange is None:
+            return
+        self._deaths.append((queue, message, reason))
+        if self._burying:
+            return  # a dead letter that dies at once, again: no recursion
+        self._burying = True
+        try:
+            while self._deaths:
+                deaths = self._deaths
+                self._deaths = []
+                for origin, dead, why in deaths:
+                    self._bury(origin, dead, why)
+        finally:
+            self._burying = False
+
+    def _bury(self, queue: Queue, message: Message, reason: str) -> None:
+        target = queue.options.dead_letter_exchange
+        exchange = self.exchanges.get(target) if target is not None else None
+        if exchange is None:
+            return  # RabbitMQ docs, Dead Letter Exchanges: silently dropped
+        self.counters.messages_dead_lettered += 1
+        death = bury(
+            message, queue.name, reason, exchange.name, queue.options.dead_letter_routing_key, self._clock.wall_s()
+        )
+        reached = cast("list[Queue]", self._router.route(exchange, death.routing_keys, None))
+        if self._router.used_headers:
+            reached = cast("list[Queue]", self._router.route(exchange, death.routing_keys, headers_of(death.message)))
+        for destination in reached:
+            if reason == "rejected" or not is_cycle(destination.name, death.deaths):
+                destination.enqueue(death.message, None, 0)
+
+    # ---- exchanges ----------------------------------------------------------------------------------------------------
+
+    def exchange(self, name: str) -> Exchange:
+        """The exchange of that name. Raises: NOT_FOUND (404)."""
+        found = self.exchanges.get(name)
+        if found is None:
+            raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self.name}'")
+        return found
+
+    def declare_exchange(
+        self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> Exchange:
+        """Create an exchange, or check that the one there is equivalent.
+
+        Raises: PRECONDITION_FAILED (406) if it exists and differs, or the type is unknown; ACCESS_REFUSED (403) for a new
+        name that begins with ``amq.``.
+        """
+        current = self.exchanges.get(name)
+        if current is not None:
+            self._check_exchange(current, kind, durable, auto_delete, internal, arguments)
+            return current
+        if name.startswith("amq."):
+            raise ChannelException(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
+        fresh = create(kind, name, durable, auto_delete, internal, arguments)
+        self.exchanges[name] = fresh
+        self.generation += 1
+        return fresh
+
+    def _check_exchange(
+        self, current: Exchange, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> None:
+        label = exchange_label(current.name, self.name)
+        if current.type_name != kind:
+            raise _inequivalent("type", label, kind, current.type_name)
+        _check_flag("durable", label, durable, current.durable)
+        _check_flag("auto_delete", label, auto_delete, current.auto_delete)
+        _check_flag("internal", label, internal, current.internal)
+        check_argument("alternate-exchange", arguments, current.arguments, label)
+
+    def delete_exchange(self, exchange: Exchange) -> None:
+        """Remove an exchange and all bindings from and to it."""
+        del self.exchanges[exchange.name]
+        self.generation += 1
+        for binding in exchange.bindings():
+            self._drop_source(binding.destination, exchange)
+        self._unbind_destination(exchange)
+
+    def in_use(self, exchange: Exchange) -> bool:
+        """Whether it is the source of a binding (exchange.delete if-unused)."""
+        return exchange.binding_count > 0
+
+    # ---- bindings -----------------------------------------------------------------------------------------------------
+
+    def bind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
+        """Add a binding; one that exists already is left as it is.
+
+        Raises: PRECONDITION_FAILED (406) if the exchange type cannot use the arguments.
+        """
+        source.validate_binding(arguments)
+        if source.bind(Binding(source, destination, key, arguments)):
+            known = self._sources.get(destination)
+            if known is None:
+                known = {}
+                self._sources[destination] = known
+            known[source] = known.get(source, 0) + 1
+            self.generation += 1
+
+    def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
+        """Remove a binding if it is there; an auto-delete exchange goes with its last one."""
+        if source.unbind(destination, key, arguments):
+            self._drop_source(destination, source)
+            self.generation += 1
+            self._collect(source)
+
+    def _drop_source(self, destination: Destination, source: Exchange) -> None:
+        known = self._sources.get(destination)
+        if known is None or source not in known:
+            return
+        known[source] -= 1
+        if not known[source]:
+            del known[source]
+        if not known:
+            del self._sources[destination]
+
+    def _unbind_destination(self, destination: Destination) -> None:
+        known = self._sources.pop(destination, None)
+        if known is None:
+            return
+        for source in list(known):
+            source.remove_destination(destination)
+            self._collect(source)
+
+    def _collect(self, source: Exchange) -> None:
+        if source.auto_delete and source.had_binding and not source.binding_count and source.name in self.exchanges:
+            self.delete_exchange(source)
+
+    def bindings_to(self, destination: Destination) -> list[Binding]:
+        """All explicit bindings that lead to a queue or exchange."""
+        found: list[Binding] = []
+        for source in self._sources.get(destination, {}):
+            found.extend(source.bindings_to(destination))
+        return found
+
+    # ---- queues -------------------------------------------------------------------------------------------------------
+
+    def queue(self, name: str, owner: object) -> Queue:
+        """The queue of that name, if ``owner`` may use it.
+
+        Raises: NOT_FOUND (404), RESOURCE_LOCKED (405) if it is exclusive to another connection.
+        """
+        found = self.queues.get(name)
+        if found is None:
+            raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{self.name}'")
+        self.check_owner(found, owner)
+        return found
+
+    def check_owner(self, queue: Queue, owner: object) -> None:
+        """Raises: RESOURCE_LOCKED (405) if ``queue`` is exclusive to another connection."""
+        if queue.owner is not None and queue.owner is not owner:
+            raise self._locked(queue)
+
+    def _locked(self, queue: Queue) -> ChannelException:
+        return ChannelException(
+            RESOURCE_LOCKED,
+            f"cannot obtain exclusive access to locked {queue_label(queue.name, self.name)}. It could be originally declared "
+            "on another connection or the exclusive property value does not match that of the original declaration.",
+        )
+
+    def declare_queue(
+        self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, owner: object
+    ) -> tuple[Queue, bool]:
+        """Create a queue, or check that the one there is equivalent; and whether it was created.
+
+        Raises: RESOURCE_LOCKED (405) if it is exclusive to another connection or only one of both is exclusive,
+        PRECONDITION_FAILED (406) if it differs or an argument is invalid, ACCESS_REFUSED (403) for a reserved new name.
+        """
+        current = self.queues.get(name)
+        label = queue_label(name, self.name)
+        if current is not None:
+            self.check_owner(current, owner)
+            self._check_queue(current, durable, exclusive, auto_delete, arguments, label)
+            current.touch()
+            return current, False
+        if name.startswith("amq."):
+            raise ChannelException(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
+        return self.create_queue(name, durable, exclusive, auto_delete, arguments, owner), True
+
+    def create_queue(
+        self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, owner: object
+    ) -> Queue:
+        """A new queue; the name must be free and may be a reserved one.
+
+        Raises: PRECONDITION_FAILED (406) if an argument is invalid.
+        """
+        validate(arguments, queue_label(name, self.name))
+        fresh = ClassicQueue(
+            name,
+            durable and not exclusive,  # what belongs to a connection cannot outlive the node
+            auto_delete,
+            owner if exclusive else None,
+            arguments,
+            QueueOptions(arguments),
+            self,
+            self._turn,
+            self._clock,
+        )
+        self.queues[name] = fresh
+        self.generation += 1
+        self.counters.queues_created += 1
+        return fresh
+
+    def _check_queue(
+        self, current: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, label: str
+    ) -> None:
+        if exclusive != (current.owner is not None):
+            raise self._locked(current)
+        _check_flag("durable", label, durable and not exclusive, current.durable)
+        _check_flag("auto_delete", label, auto_delete, current.auto_delete)
+        check_arguments(arguments, current.arguments, label)
+
+    def delete_queue(self, queue: Queue) -> i64:
+        """Remove a queue, its bindings and its consumers; returns how many ready messages went with it."""
+        if queue.deleted:
+            return 0
+        del self.queues[queue.name]
+        self.generation += 1
+        self.counters.queues_deleted += 1
+        count = queue.close()
+        self._unbind_destination(queue)
+        return count
+
+    def remove_queue(self, queue: Queue) -> None:
+        self.delete_queue(queue)
+
+    def add_reply_queue(self, token: str, queue: Queue) -> None:
+        """Direct reply-to: replies for ``token`` go to ``queue``."""
+        self.reply_queues[token] = queue
+        self.generation += 1
+
+    def remove_reply_queue(self, token: str) -> None:
+        """Direct reply-to: the requester is gone, its replies are dropped."""
+        if self.reply_queues.pop(token, None) is not None:
+            self.generation += 1
+
+
+def deliver_to(queues: list[Queue], message: Message, confirm: Confirm | None, sequence: i64) -> tuple[bool, i64]:
+    """Enqueue a message in every queue: whether one of them refused it, and how many will answer later."""
+    refused = False
+    deferred: i64 = 0
+    for queue in queues:
+        outcome = queue.enqueue(message, confirm, sequence)
+        if outcome == REJECTED:
+            refused = True
+        elif outcome == DEFERRED:
+            deferred += 1
+    return refused, deferred
+
+
+def _shown(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _inequivalent(what: str, label: str, received: str, current: str) -> ChannelException:
+    return ChannelException(
+        PRECONDITION_FAILED, f"inequivalent arg '{what}' for {label}: received '{received}' but current is '{current}'"
+    )
+
+
+def _check_flag(what: str, label: str, received: bool, current: bool) -> None:
+    if received != current:
+        raise _inequivalent(what, label, _shown(received), _shown(current))
+
+

@@ -1,0 +1,134 @@
+"""Method payloads that are not hot: decoded and encoded by pamqp, behind a bounded walk of our own.
+
+The walk checks every string and table against the frame before pamqp sees it, and keeps field tables away from it: pamqp gets
+the method with an empty table (hostile tables overflow its stack or stall the loop), the table itself is decoded by
+``wire/table.py``, which keeps the type of every field. Publish, deliver, ack, nack, reject and get-ok are written by hand in
+``protocol/channel.py`` and ``wire/writer.py``; pamqp is their oracle in the tests.
+"""
+
+from typing import Final, final
+
+from librt.strings import read_i32_be
+from mypy_extensions import i64
+from pamqp import commands, encode
+from pamqp.base import Frame
+
+from broker.errors import COMMAND_INVALID, INTERNAL_ERROR, SYNTAX_ERROR, ConnectionException
+from broker.wire import table
+from broker.wire.table import FieldTable
+
+_BIT: Final = 1
+_SHORTSTR: Final = 2
+_LONGSTR: Final = 3
+_TABLE: Final = 4
+_FIXED: Final[dict[str, int]] = {"octet": 1, "short": 2, "long": 4, "longlong": 8, "timestamp": 8}
+
+_KINDS: Final[dict[str, int]] = {"bit": _BIT, "shortstr": _SHORTSTR, "longstr": _LONGSTR, "table": _TABLE}
+_layouts: Final[dict[int, list[tuple[int, int]]]] = {}
+
+
+@final
+class Method:
+    """A decoded method: ``fields`` is pamqp's object, ``arguments`` its field table (empty when it has none)."""
+
+    def __init__(self, index: int, fields: Frame, arguments: FieldTable) -> None:
+        self.index = index
+        """Class id * 65536 + method id."""
+        self.fields = fields
+        self.arguments = arguments
+
+
+def _layout(index: int) -> list[tuple[int, int]]:
+    known = _layouts.get(index)
+    if known is not None:
+        return known
+    cls = commands.INDEX_MAPPING[index]
+    result: list[tuple[int, int]] = []
+    for name in cls.attributes():
+        kind = cls.amqp_type(name)
+        result.append((_KINDS.get(kind, 0), _FIXED.get(kind, 0)))
+    _layouts[index] = result
+    return result
+
+
+def _syntax(index: int) -> ConnectionException:
+    return ConnectionException(SYNTAX_ERROR, "a field of the method runs past its frame", index >> 16, index & 0xFFFF)
+
+
+def decode(data: bytes, start: i64, end: i64) -> Method:
+    """The method in the payload ``data[start:end]`` of a method frame.
+
+    Raises: SYNTAX_ERROR (502) if a field runs past the payload, a table is malformed, or bytes are left over;
+    COMMAND_INVALID (503) if AMQP 0-9-1 has no such method.
+    """
+    if end - start < 4:
+        raise ConnectionException(SYNTAX_ERROR, "method frame of fewer than 4 octets")
+    index = int(i64(read_i32_be(data, start)) & 0xFFFFFFFF)
+    if index not in commands.INDEX_MAPPING:
+        raise ConnectionException(COMMAND_INVALID, "unknown method", index >> 16, index & 0xFFFF)
+    at: i64 = start + 4
+    bits: i64 = 0
+    arguments = table.EMPTY
+    table_at: i64 = -1
+    table_end: i64 = -1
+    for kind, width in _layout(index):
+        if kind == _BIT:
+            if bits % 8 == 0:
+                at += 1
+            bits += 1
+            if at > end:
+                raise _syntax(index)
+            continue
+        bits = 0
+        if kind == 0:
+            at += width
+        elif kind == _SHORTSTR:
+            if at >= end:
+                raise _syntax(index)
+            at += 1 + i64(data[at])
+        else:
+            if at + 4 > end:
+                raise _syntax(index)
+            size = i64(read_i32_be(data, at)) & 0xFFFFFFFF
+            at += 4
+            if size > end - at:
+                raise _syntax(index)
+            if kind == _TABLE:
+                arguments = table.decode(data, at, at + size)
+                table_at = at
+                table_end = at + size
+            at += size
+        if at > end:
+            raise _syntax(index)
+    payload = data[start + 4 : end]
+    if table_at >= 0:
+        payload = data[start + 4 : table_at - 4] + b"\x00\x00\x00\x00" + data[table_end:end]
+    fields: Frame = commands.INDEX_MAPPING[index]()
+    try:
+        fields.unmarshal(payload)
+    except ValueError as error:
+        raise ConnectionException(SYNTAX_ERROR, f"malformed method: {error}"[:200], index >> 16, index & 0xFFFF) from error
+    return Method(index, fields, arguments)
+
+
+def method_frame(channel: int, index: int, values: list[tuple[str, object]]) -> bytes:
+    """A whole method frame for ``channel``; ``values`` are (AMQP type, value) in the order of the specification.
+
+    Bits must be packed into an octet by the caller; a table is given as its encoded content (type ``rawtable``).
+    pamqp's own ``marshal`` is not used because it refuses names that RabbitMQ accepts.
+    """
+    parts = [index.to_bytes(4, "big")]
+    for kind, value in values:
+        if kind == "shortstr":
+            text = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+            text = text[:255]
+            parts.append(bytes([len(text)]) + text)
+        elif kind == "rawtable":
+            assert isinstance(value, bytes)
+            parts.append(len(value).to_bytes(4, "big") + value)
+        else:
+            parts.append(encode.by_type(value, kind))  # type: ignore[arg-type]  # pamqp's union of field types
+    payload = b"".join(parts)
+    if channel > 0xFFFF:
+        raise ConnectionException(INTERNAL_ERROR, "channel number out of range")
+    return b"\x01" + channel.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + b"\xce"
