@@ -6,7 +6,7 @@ Properties are decoded only by features that ask for them.
 
 from typing import Final, final
 
-from mypy_extensions import i16, i32, i64, mypyc_attr
+from mypy_extensions import i64, mypyc_attr
 
 ACCEPTED: Final = 0
 """The queue took the message; nothing further will be heard of it."""
@@ -56,13 +56,13 @@ class Message:
         self.body_size: i64 = body_size
         self.expiration_ms: i64 = expiration_ms
         """The expiration property in milliseconds; -1 when not set."""
-        self.header_size: i32 = i32(header_size)
+        self.header_size: i64 = header_size
         """Size of the whole header frame: the offset of the first body frame in ``content``."""
-        self.payload_max: i32 = i32(payload_max)
+        self.payload_max: i64 = payload_max
         """Largest body frame payload in ``content``."""
-        self.channel: i32 = i32(channel)
+        self.channel: i64 = channel
         """The channel number in ``content``'s frames."""
-        self.priority: i16 = i16(priority)
+        self.priority: i64 = priority
         """The priority property; -1 when not set."""
         self.persistent: bool = persistent
 

@@ -33,7 +33,7 @@ from broker.queues.options import QueueOptions, check_argument, check_arguments,
 from broker.queues.queue import Queue, QueueHost
 from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import Binding, Exchange
-from broker.routing.registry import create
+from broker.routing.registry import PREDECLARED, create
 from broker.routing.router import Router, extra_keys
 from broker.turn import Turn
 from broker.wire.table import EMPTY, FieldTable
@@ -41,14 +41,6 @@ from broker.wire.table import EMPTY, FieldTable
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
 REPLY_TO_PREFIX: Final = "amq.rabbitmq.reply-to."
 _ROUTES_MAX: Final = 20_000
-_PREDECLARED: Final = (
-    ("amq.direct", "direct", False),
-    ("amq.fanout", "fanout", False),
-    ("amq.topic", "topic", False),
-    ("amq.headers", "headers", False),
-    ("amq.match", "headers", False),
-    ("amq.rabbitmq.trace", "topic", True),
-)
 
 
 @final
@@ -95,7 +87,7 @@ class VHost(QueueHost):
         self._deaths: list[tuple[Queue, Message, str]] = []
         self._burying = False
         self.exchanges[""] = DefaultExchange(cast("dict[str, Destination]", self.queues))
-        for exchange, kind, internal in _PREDECLARED:
+        for exchange, kind, internal in PREDECLARED:
             self.exchanges[exchange] = create(kind, exchange, True, False, internal, EMPTY)
 
     # ---- publish ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ LARGE_READ: Final = 64 * 1024
 """A read of this size or more pauses the socket until the next turn."""
 WRITE_HIGH_WATER: Final = 2 * 1024 * 1024
 WRITE_LOW_WATER: Final = 256 * 1024
+LINGER_S: Final = 3.0
+"""How long a socket that we closed stays open for reading."""
 
 _log = get_logger("connection")
 
@@ -46,9 +48,19 @@ class SocketSink(Sink):
             self.transport.writelines(pieces)
 
     def close(self) -> None:
-        """Close when everything written has left."""
-        if self.transport is not None:
-            self.transport.close()
+        """End the stream when everything written has left, then wait a little for the client to close.
+
+        Closing at once would answer what the client is still sending with a reset, which can destroy the close frame that
+        it has not read yet.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+        else:
+            transport.close()
 
     def abort(self) -> None:
         """Close at once."""

@@ -106,7 +106,7 @@ def cancel(channel: Channel, method: Method) -> None:
     """basic.cancel; an unknown tag is confirmed too. Unacknowledged deliveries stay with the channel."""
     fields = method.fields
     assert isinstance(fields, commands.Basic.Cancel)
-    tag = fields.consumer_tag
+    tag: str = fields.consumer_tag or ""
     consumer = channel.consumers.pop(tag, None)
     replies = channel.reply
     if consumer is not None:

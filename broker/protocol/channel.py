@@ -396,7 +396,7 @@ class Channel(Flushable):
         else:
             assert self.reply is not None
             changed = properties.rewrite(content, at, end, None, False, self.reply.address.encode())
-        header, size = make_content(int(self.number), changed, b"", 1)
+        header, size = make_content(self.number, changed, b"", 1)
         # the size of the body stands in the header: take it over
         header = header[:11] + content[11:19] + header[19:]
         return Message(

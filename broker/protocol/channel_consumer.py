@@ -136,6 +136,6 @@ class ChannelConsumer(Consumer):
         channel.consumers.pop(self.tag, None)
         channel.queue_of.pop(self.tag, None)
         if channel.session.cancel_notify and not channel.closing:
-            channel.session.send(
+            channel.session.notify(
                 method_frame(int(channel.number), spec.BASIC_CANCEL, [("shortstr", self.tag), ("octet", 1)])
             )

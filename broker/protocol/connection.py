@@ -151,7 +151,6 @@ class Connection(Flushable, Timed):
                     method = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
                     if not channel.receive_hot(reader, method):
                         self._cold(channel, reader, int(method))
-                        channel = self._last
                 elif kind == spec.FRAME_HEADER:
                     channel.receive_header(reader)
                 elif kind == spec.FRAME_BODY:
@@ -160,6 +159,7 @@ class Connection(Flushable, Timed):
                     raise _unexpected(reader)
             except ChannelException as error:
                 self._fail_channel(channel, error)
+            channel = self._last
 
     def _cold(self, channel: Channel, reader: FrameReader, index: int) -> None:
         method = decode(reader.data, reader.start, reader.end)
@@ -384,6 +384,11 @@ class Connection(Flushable, Timed):
             session.dirty = []
             for channel in dirty:
                 channel.flush()
+        if session.notices:
+            notices = session.notices
+            session.notices = []
+            for notice in notices:
+                self._outbox.write(notice)
         if self.state != CLOSED:
             self._outbox.flush()
             if session.starved and not self._refill.armed and not self._outbox.paused:

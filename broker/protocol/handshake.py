@@ -269,7 +269,7 @@ class Handshake(Timed):
         )
         session.payload_max = self._frame_max - 8 if self._frame_max else 0
         session.cancel_notify = self._capabilities.get("consumer_cancel_notify") is True
-        self._reader.payload_max = session.payload_max
+        self._reader.payload_max = self._frame_max  # RabbitMQ tolerates clients that forget a frame's own 8 octets
         connection = Connection(
             server, session, self._reader, self._channel_max, self._heartbeat_s, self._client_properties
         )

@@ -68,6 +68,9 @@ class Session:
         self._flushable: Flushable | None = None
         self.dirty: list[Flushable] = []
         """Channels with confirms to write at the next flush."""
+        self.notices: list[bytes] = []
+        """Frames that must come behind the answers of this turn: a basic.cancel never overtakes the queue.delete-ok of the client
+        that deleted the queue."""
         self.starved: list[Consumer] = []
         self.starved_queues: list[Queue] = []
 
@@ -84,6 +87,11 @@ class Session:
     def send(self, frame: bytes) -> None:
         """Queue a whole frame."""
         self.outbox.writer.write(frame)
+        self.touch()
+
+    def notify(self, frame: bytes) -> None:
+        """Queue a frame behind the answers of this turn."""
+        self.notices.append(frame)
         self.touch()
 
     def starve(self, consumer: Consumer, queue: Queue) -> None:

@@ -42,7 +42,7 @@ def _layout(index: int) -> list[tuple[int, int]]:
     known = _layouts.get(index)
     if known is not None:
         return known
-    cls = commands.INDEX_MAPPING[index]
+    cls: type[Frame] = commands.INDEX_MAPPING[index]
     result: list[tuple[int, int]] = []
     for name in cls.attributes():
         kind = cls.amqp_type(name)

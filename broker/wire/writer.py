@@ -7,7 +7,7 @@ basic.deliver is start + delivery tag + tail: the start depends on the consumer 
 from typing import Final
 
 from librt.strings import BytesWriter, read_i32_be, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64
+from mypy_extensions import i16, i32, i64, u8
 
 from broker.message import Message
 from broker.wire.frames import FRAME_OVERHEAD
@@ -92,8 +92,8 @@ def write_content(out: BytesWriter, message: Message, channel: i64, payload_max:
 
 def renumber(out: BytesWriter, at: i64, content: bytes, channel: i64) -> None:
     """Overwrite the channel number in the frames of ``content``, which starts at ``at`` in ``out``."""
-    high = (channel >> 8) & 0xFF
-    low = channel & 0xFF
+    high = u8((channel >> 8) & 0xFF)
+    low = u8(channel & 0xFF)
     position: i64 = 0
     size: i64 = len(content)
     while position < size:
@@ -139,12 +139,12 @@ def _write_reframed(out: BytesWriter, message: Message, channel: i64, payload_ma
         position += length
 
 
-def make_content(channel: int, properties: bytes, body: bytes, payload_max: int) -> tuple[bytes, int]:
+def make_content(channel: i64, properties: bytes, body: bytes, payload_max: i64) -> tuple[bytes, int]:
     """Header and body frames for ``properties`` (flags onward) and ``body``, and the size of the header frame."""
     header = b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + properties
-    number = channel.to_bytes(2, "big")
+    number = int(channel).to_bytes(2, "big")
     parts = [b"\x02", number, len(header).to_bytes(4, "big"), header, b"\xce"]
-    at = 0
+    at: i64 = 0
     while at < len(body):
         piece = body[at : at + payload_max]
         parts += [b"\x03", number, len(piece).to_bytes(4, "big"), piece, b"\xce"]

@@ -1,0 +1,183 @@
+"""The headers exchange (broker/routing/headers.py): x-match, what counts as equal, and a plain reading of the rules as the oracle."""
+
+import random
+import struct
+
+import pytest
+
+from broker.destination import Destination
+from broker.errors import PRECONDITION_FAILED, ChannelException
+from broker.routing.exchange import Binding
+from broker.routing.headers import HeadersExchange
+from broker.wire import table
+from broker.wire.table import EMPTY, FieldTable
+
+
+def headers_exchange(bindings: dict[str, FieldTable]) -> HeadersExchange:
+    source = HeadersExchange("headers", "h", True, False, False, EMPTY)
+    for name, arguments in bindings.items():
+        source.bind(Binding(source, Destination(name, False), "ignored", arguments))
+    return source
+
+
+def matched(source: HeadersExchange, headers: FieldTable | None) -> set[str]:
+    found: list[Destination] = []
+    source.match("some.key", headers, found)
+    return {destination.name for destination in found}
+
+
+def raw(**fields: bytes) -> FieldTable:
+    return FieldTable(table.join([(name.encode(), value) for name, value in fields.items()]))
+
+
+ARGUMENTS: dict[str, FieldTable] = {
+    "default": table.make({"a": 1, "b": "x"}),
+    "all": table.make({"x-match": "all", "a": 1, "b": "x"}),
+    "any": table.make({"x-match": "any", "a": 1, "b": "x"}),
+    "present": table.make({"x-match": "all", "a": None}),
+    "any present": table.make({"x-match": "any", "a": None, "c": 1}),
+    "x ignored": table.make({"x-match": "all", "a": 1, "x-h": 1}),
+    "x ignored any": table.make({"x-match": "any", "x-h": 1}),
+    "x counts": table.make({"x-match": "all-with-x", "a": 1, "x-h": 1}),
+    "x counts any": table.make({"x-match": "any-with-x", "x-h": 1}),
+    "nothing asked": EMPTY,
+    "nothing asked of all": table.make({"x-match": "all-with-x"}),
+    "nothing asked of any": table.make({"x-match": "any"}),
+}
+ALWAYS = {"nothing asked", "nothing asked of all"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, set()),
+        ({"a": 1}, {"any", "present", "any present", "x ignored"}),
+        ({"a": 1, "b": "x"}, {"default", "all", "any", "present", "any present", "x ignored"}),
+        ({"a": 1, "b": "y"}, {"any", "present", "any present", "x ignored"}),
+        ({"a": 2, "b": "x"}, {"any", "present", "any present"}),
+        ({"a": None}, {"present", "any present"}),
+        ({"c": 1}, {"any present"}),
+        ({"x-h": 1}, {"x counts any"}),
+        ({"x-h": 1, "a": 1}, {"x counts any", "x counts", "any", "present", "any present", "x ignored"}),
+        ({"x-h": 2, "a": 1}, {"any", "present", "any present", "x ignored"}),
+        ({"x-match": "any"}, set()),
+    ],
+    ids=repr,
+)
+def test_x_match_decides_how_conditions_count(headers: dict[str, object], expected: set[str]) -> None:
+    """RabbitMQ docs, Headers Exchange: all is the default, void asks for presence, x- arguments count only with -with-x."""
+    assert matched(headers_exchange(ARGUMENTS), table.make(headers)) == expected | ALWAYS
+
+
+def test_a_message_without_headers_meets_only_bindings_without_conditions() -> None:
+    assert matched(headers_exchange(ARGUMENTS), None) == ALWAYS
+
+
+VALUES = {
+    "l1": b"l" + struct.pack(">q", 1),
+    "I1": b"I" + struct.pack(">i", 1),
+    "b1": b"b\x01",
+    "B1": b"B\x01",
+    "T1": b"T" + struct.pack(">Q", 1),
+    "t1": b"t\x01",
+    "t2": b"t\x02",
+    "d1": b"d" + struct.pack(">d", 1),
+    "f1": b"f" + struct.pack(">f", 1),
+    "S1": b"S\x00\x00\x00\x011",
+    "x1": b"x\x00\x00\x00\x011",
+    "V": b"V",
+    "D1": b"D\x00\x00\x00\x00\x01",
+    "D10": b"D\x01\x00\x00\x00\x0a",
+    "A": b"A\x00\x00\x00\x02B\x01",
+    "A2": b"A\x00\x00\x00\x02b\x01",
+    "F": b"F\x00\x00\x00\x04\x01aB\x01",
+}
+INTEGERS = {"l1", "I1", "b1", "B1", "T1"}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_equal_means_equal_values_of_one_kind(name: str) -> None:
+    """Every type against every type. RabbitMQ 3.13 compares exactly: an integer equals an integer of any width, never a bool or a
+    float; the widths and the other classes are what 3.10 answered to the same messages (3.10 holds 1 and 1.0 equal as well)."""
+    classes = [INTEGERS, {"t1", "t2"}, {"d1", "f1"}, {"S1", "x1"}]
+    alike = next((group for group in classes if name in group), {name})
+    source = headers_exchange({other: raw(k=value) for other, value in VALUES.items()})
+    assert matched(source, raw(k=VALUES[name])) == alike | {"V"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"S\x00\x00\x00\x03foo", 'Invalid x-match field value <<"foo">>; expected all, any, all-with-x, or any-with-x'),
+        (b"S\x00\x00\x00\x00", "Invalid x-match field value <<>>; expected all, any, all-with-x, or any-with-x"),
+        (b"S\x00\x00\x00\x03ANY", 'Invalid x-match field value <<"ANY">>; expected all, any, all-with-x, or any-with-x'),
+        (b"S\x00\x00\x00\x02\xff\xfe", "Invalid x-match field value <<255,254>>; expected all, any, all-with-x, or any-with-x"),
+        (b"I\x00\x00\x00\x01", "Invalid x-match field type signedint (value 1); expected longstr"),
+        (b"t\x01", "Invalid x-match field type bool (value true); expected longstr"),
+        (b"V", "Invalid x-match field type void (value undefined); expected longstr"),
+        (b"x\x00\x00\x00\x03any", 'Invalid x-match field type binary (value <<"any">>); expected longstr'),
+        (b"A\x00\x00\x00\x05I\x00\x00\x00\x01", "Invalid x-match field type array (value [{signedint,1}]); expected longstr"),
+    ],
+)
+def test_a_bad_x_match_is_refused_in_rabbitmqs_words(value: bytes, text: str) -> None:
+    """`rabbit_exchange_type_headers:validate_binding`; texts seen on 3.10 and the same in 3.13."""
+    source = headers_exchange({})
+    arguments = FieldTable(table.join([(b"a", b"B\x01"), (b"x-match", value)]))
+    with pytest.raises(ChannelException) as raised:
+        source.validate_binding(arguments)
+    assert raised.value.code == PRECONDITION_FAILED
+    assert raised.value.explanation == text
+
+
+def test_a_good_x_match_or_none_is_accepted() -> None:
+    source = headers_exchange({})
+    for kind in ("all", "any", "all-with-x", "any-with-x"):
+        source.validate_binding(table.make({"x-match": kind, "a": 1}))
+    source.validate_binding(EMPTY)
+    source.validate_binding(table.make({"a": 1}))
+    headers_exchange({}).validate_binding(table.make({"x-matches": 5}))
+
+
+def test_of_equal_header_names_the_last_counts() -> None:
+    """RabbitMQ 3.13 `mc_amqpl:routing_headers` collects them into a map."""
+    source = headers_exchange({"one": table.make({"k": 1}), "two": table.make({"k": 2})})
+    assert matched(source, FieldTable(b"\x01kB\x01\x01kB\x02")) == {"two"}
+
+
+def plain(arguments: FieldTable, headers: FieldTable) -> bool:
+    """The oracle: one binding against one message, as the documentation says it."""
+    kind = arguments.get_str("x-match", "all")
+    wanted = [key for key in arguments.values if key != "x-match" and (kind.endswith("-with-x") or not key.startswith("x-"))]
+    results = [
+        headers.has(key)
+        and (arguments.values[key] is None or (headers.get(key), type(headers.get(key))) == (arguments.get(key), type(arguments.get(key))))
+        for key in wanted
+    ]
+    return any(results) if kind.startswith("any") else all(results)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_index_finds_what_trying_every_binding_finds(seed: int) -> None:
+    """Bindings come and go; the indexed conditions must never hide one or keep one that is gone."""
+    pick = random.Random(seed)
+    source = headers_exchange({})
+    bound: dict[str, tuple[Destination, FieldTable]] = {}
+    for step in range(80):
+        if bound and pick.random() < 0.35:
+            name = pick.choice(sorted(bound))
+            target, arguments = bound.pop(name)
+            assert source.unbind(target, "k", arguments)
+        else:
+            names = pick.sample(["a", "b", "c", "x-a", "x-b"], pick.randrange(4))
+            values = {name: pick.choice([1, 2, "1", True, None, 1.0]) for name in names}
+            kind = pick.choice(["", "all", "any", "all-with-x", "any-with-x"])
+            arguments = table.make({**values, "x-match": kind} if kind else values)
+            name = f"{step}"
+            bound[name] = (Destination(name, False), arguments)
+            assert source.bind(Binding(source, bound[name][0], "k", arguments))
+        headers = table.make({key: pick.choice([1, 2, "1", True, None, 1.0]) for key in pick.sample(["a", "b", "c", "d", "x-a", "x-b"], 3)})
+        expected = {name for name, (_, arguments) in bound.items() if plain(arguments, headers)}
+        assert matched(source, headers) == expected, f"seed {seed}, step {step}"
+    for target, arguments in bound.values():
+        assert source.remove_destination(target) == 1, arguments
+    assert matched(source, table.make({"a": 1, "b": 2})) == set()
