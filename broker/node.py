@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import platform
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -106,29 +104,27 @@ async def _serve(config: Config, started: float) -> int:
 
 
 async def _drain(server: Server, force: asyncio.Event) -> None:
-    """Tell every client, and wait a little until they are gone."""
+    """Tell every client, and wait a little until they are gone; a second signal does not wait."""
     for connection in list(server.connections.values()):
         connection.shut_down("broker forced connection closure with reason 'shutdown'")
     server.turn.drain()
-    waiting = list(server.closing.values())
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(_gone_or_forced(server, force), _DRAIN_S)
-    for connection in waiting:
+    gone = asyncio.Event()
+    server.when_closed = gone.set
+    if not server.closing:
+        return
+    waiters = [asyncio.create_task(gone.wait()), asyncio.create_task(force.wait())]
+    await asyncio.wait(waiters, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+    for waiter in waiters:
+        waiter.cancel()
+    for connection in list(server.closing.values()):
         connection.abort()
-
-
-async def _gone_or_forced(server: Server, force: asyncio.Event) -> None:
-    while server.closing and not force.is_set():
-        await asyncio.sleep(0.02)
 
 
 def run(config: Config) -> int:
     """Run a node in the foreground until SIGTERM or SIGINT; its exit code. A second signal does not wait for clients."""
     started = time.monotonic()
-    if sys.platform != "win32":
-        try:
-            import uvloop
-        except ImportError:
-            return asyncio.run(_serve(config, started))
-        return uvloop.run(_serve(config, started))
-    return asyncio.run(_serve(config, started))
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform: slower, not different
+        return asyncio.run(_serve(config, started))
+    return uvloop.run(_serve(config, started))

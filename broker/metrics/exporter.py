@@ -1,2 +1,298 @@
-def respond(server, head):
-    return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+"""The Prometheus page: RabbitMQ's metric names, read from counters at scrape time.
+
+One table: name, kind, labels, help, and how to read it. Names, labels and meanings are those of RabbitMQ's
+`rabbitmq_prometheus` plugin, so its dashboards work unchanged; every panel of theirs multiplies by ``rabbitmq_identity_info``.
+Imported by the first request: until then a node does not carry prometheus_client.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+if TYPE_CHECKING:
+    from broker.protocol.server import Server
+
+_PROTOCOL: Final = {"protocol": "amqp091"}
+_CLASSIC: Final = {"protocol": "amqp091", "queue_type": "rabbit_classic_queue"}
+_PAGE_SIZE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Totals(NamedTuple):
+    """What one walk over channels and queues adds up."""
+
+    channels: int
+    consumers: int
+    publishers: int
+    queues: int
+    ready: int
+    unacked: int
+
+
+class Row(NamedTuple):
+    """One metric of the page."""
+
+    name: str
+    kind: str
+    labels: dict[str, str]
+    help: str
+    read: Callable[[Server, Totals], float]
+
+
+def totals_of(server: Server) -> Totals:
+    """Sums over all connections and queues of the node."""
+    consumers = publishers = queues = ready = unacked = 0
+    for vhost in server.vhosts.values():
+        queues += len(vhost.queues)
+        for queue in vhost.queues.values():
+            ready += queue.ready_count()
+            unacked += queue.unacked
+            consumers += queue.consumers.count()
+    for connection in server.connections.values():
+        for channel in connection.channels.values():
+            publishers += channel.published
+    return Totals(server.channels_open, consumers, publishers, queues, ready, unacked)
+
+
+def _resident_bytes(_: Server, __: Totals) -> float:
+    with open("/proc/self/statm", encoding="ascii") as source:
+        return int(source.read().split()[1]) * _PAGE_SIZE
+
+
+def _open_files(_: Server, __: Totals) -> float:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _files_max(_: Server, __: Totals) -> float:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _uptime(server: Server, _: Totals) -> float:
+    return (server.clock.monotonic_ms() - server.started_ms) / 1000
+
+
+TABLE: Final = (
+    Row("rabbitmq_connections", "gauge", {}, "Connections currently open", lambda s, t: len(s.connections)),
+    Row("rabbitmq_channels", "gauge", {}, "Channels currently open", lambda s, t: t.channels),
+    Row("rabbitmq_consumers", "gauge", {}, "Consumers currently connected", lambda s, t: t.consumers),
+    Row("rabbitmq_queues", "gauge", {}, "Queues available", lambda s, t: t.queues),
+    Row("rabbitmq_queue_messages_ready", "gauge", {}, "Messages ready to be delivered to consumers", lambda s, t: t.ready),
+    Row("rabbitmq_queue_messages_unacked", "gauge", {}, "Messages delivered but not yet acknowledged", lambda s, t: t.unacked),
+    Row("rabbitmq_queue_messages", "gauge", {}, "Sum of ready and unacknowledged messages", lambda s, t: t.ready + t.unacked),
+    Row("rabbitmq_global_publishers", "gauge", _PROTOCOL, "Publishers currently connected", lambda s, t: t.publishers),
+    Row("rabbitmq_global_consumers", "gauge", _PROTOCOL, "Consumers currently connected", lambda s, t: t.consumers),
+    Row("rabbitmq_process_resident_memory_bytes", "gauge", {}, "Memory used in bytes", _resident_bytes),
+    Row("rabbitmq_process_open_fds", "gauge", {}, "Open file descriptors", _open_files),
+    Row("rabbitmq_process_max_fds", "gauge", {}, "Open file descriptors limit", _files_max),
+    Row("rabbitmq_erlang_uptime_seconds", "gauge", {}, "Node uptime (named as RabbitMQ's dashboards join on it)", _uptime),
+    Row(
+        "rabbitmq_alarms_memory_used_watermark",
+        "gauge",
+        {},
+        "Is 1 if the memory alarm is raised",
+        lambda s, t: "memory" in s.alarms.reason,
+    ),
+    Row(
+        "rabbitmq_alarms_free_disk_space_watermark",
+        "gauge",
+        {},
+        "Is 1 if the disk alarm is raised",
+        lambda s, t: "disk" in s.alarms.reason,
+    ),
+    Row("rabbitmq_connections_opened", "counter", {}, "Connections opened", lambda s, t: s.counters.connections_opened),
+    Row("rabbitmq_connections_closed", "counter", {}, "Connections closed", lambda s, t: s.counters.connections_closed),
+    Row("rabbitmq_channels_opened", "counter", {}, "Channels opened", lambda s, t: s.counters.channels_opened),
+    Row("rabbitmq_channels_closed", "counter", {}, "Channels closed", lambda s, t: s.counters.channels_closed),
+    Row("rabbitmq_queues_declared", "counter", {}, "Queues declared", lambda s, t: s.counters.queues_declared),
+    Row("rabbitmq_queues_created", "counter", {}, "Queues created", lambda s, t: s.counters.queues_created),
+    Row("rabbitmq_queues_deleted", "counter", {}, "Queues deleted", lambda s, t: s.counters.queues_deleted),
+    Row(
+        "rabbitmq_auth_attempts",
+        "counter",
+        {},
+        "Authentication attempts",
+        lambda s, t: s.counters.auth_attempts_succeeded + s.counters.auth_attempts_failed,
+    ),
+    Row(
+        "rabbitmq_auth_attempts_succeeded",
+        "counter",
+        {},
+        "Successful authentication attempts",
+        lambda s, t: s.counters.auth_attempts_succeeded,
+    ),
+    Row(
+        "rabbitmq_auth_attempts_failed",
+        "counter",
+        {},
+        "Failed authentication attempts",
+        lambda s, t: s.counters.auth_attempts_failed,
+    ),
+    Row(
+        "rabbitmq_global_messages_received",
+        "counter",
+        _PROTOCOL,
+        "Messages received from publishers",
+        lambda s, t: s.counters.messages_received,
+    ),
+    Row(
+        "rabbitmq_global_messages_received_confirm",
+        "counter",
+        _PROTOCOL,
+        "Messages received from publishers that use confirms",
+        lambda s, t: s.counters.messages_received_confirm,
+    ),
+    Row(
+        "rabbitmq_global_messages_routed",
+        "counter",
+        _PROTOCOL,
+        "Messages routed to queues",
+        lambda s, t: (
+            s.counters.messages_received
+            - s.counters.messages_unroutable_dropped
+            - s.counters.messages_unroutable_returned
+        ),
+    ),
+    Row(
+        "rabbitmq_global_messages_unroutable_dropped",
+        "counter",
+        _PROTOCOL,
+        "Messages published as non-mandatory that could not be routed",
+        lambda s, t: s.counters.messages_unroutable_dropped,
+    ),
+    Row(
+        "rabbitmq_global_messages_unroutable_returned",
+        "counter",
+        _PROTOCOL,
+        "Messages published as mandatory that could not be routed",
+        lambda s, t: s.counters.messages_unroutable_returned,
+    ),
+    Row(
+        "rabbitmq_global_messages_confirmed",
+        "counter",
+        _PROTOCOL,
+        "Messages confirmed to publishers",
+        lambda s, t: s.counters.messages_confirmed,
+    ),
+    Row(
+        "rabbitmq_global_messages_delivered",
+        "counter",
+        _CLASSIC,
+        "Messages delivered to consumers or to basic.get",
+        lambda s, t: (
+            s.counters.messages_delivered
+            + s.counters.messages_delivered_ack
+            + s.counters.messages_got
+            + s.counters.messages_got_ack
+        ),
+    ),
+    Row(
+        "rabbitmq_global_messages_delivered_consume_auto_ack",
+        "counter",
+        _CLASSIC,
+        "Messages delivered to consumers with automatic acknowledgement",
+        lambda s, t: s.counters.messages_delivered,
+    ),
+    Row(
+        "rabbitmq_global_messages_delivered_consume_manual_ack",
+        "counter",
+        _CLASSIC,
+        "Messages delivered to consumers with manual acknowledgement",
+        lambda s, t: s.counters.messages_delivered_ack,
+    ),
+    Row(
+        "rabbitmq_global_messages_delivered_get_auto_ack",
+        "counter",
+        _CLASSIC,
+        "Messages delivered to basic.get with automatic acknowledgement",
+        lambda s, t: s.counters.messages_got,
+    ),
+    Row(
+        "rabbitmq_global_messages_delivered_get_manual_ack",
+        "counter",
+        _CLASSIC,
+        "Messages delivered to basic.get with manual acknowledgement",
+        lambda s, t: s.counters.messages_got_ack,
+    ),
+    Row(
+        "rabbitmq_global_messages_get_empty",
+        "counter",
+        _CLASSIC,
+        "basic.get operations that fetched no message",
+        lambda s, t: s.counters.messages_got_empty,
+    ),
+    Row(
+        "rabbitmq_global_messages_redelivered",
+        "counter",
+        _CLASSIC,
+        "Messages redelivered to consumers",
+        lambda s, t: s.counters.messages_redelivered,
+    ),
+    Row(
+        "rabbitmq_global_messages_acknowledged",
+        "counter",
+        _CLASSIC,
+        "Messages acknowledged by consumers",
+        lambda s, t: s.counters.messages_acked,
+    ),
+)
+
+
+class Page:
+    """A prometheus_client collector over one node."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def _info(self) -> Iterator[Metric]:
+        identity = self._server.identity
+        build = GaugeMetricFamily(
+            "rabbitmq_build_info",
+            "Product and version",
+            labels=["rabbitmq_version", "product_name", "product_version"],
+        )
+        build.add_metric([identity.product_version, "Leveret", identity.version], 1)
+        yield build
+        node = GaugeMetricFamily(
+            "rabbitmq_identity_info",
+            "Node and cluster identity",
+            labels=["rabbitmq_node", "rabbitmq_cluster", "rabbitmq_cluster_permanent_id", "rabbitmq_endpoint"],
+        )
+        node.add_metric([identity.node, identity.cluster_name, identity.cluster_name, "aggregated"], 1)
+        yield node
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of the aggregated page."""
+        yield from self._info()
+        totals = totals_of(self._server)
+        for row in TABLE:
+            family = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+            metric = family(row.name, row.help, labels=list(row.labels))
+            metric.add_metric(list(row.labels.values()), float(row.read(self._server, totals)))
+            yield metric
+
+
+def _response(status: str, content_type: str, body: bytes, head_only: bool) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + (b"" if head_only else body)
+
+
+def respond(server: Server, head: bytes) -> bytes:
+    """The HTTP response to a request whose head this is: the page, 404 for another path, 405 for another method."""
+    text = "text/plain; charset=utf-8"
+    parts = head.split(b"\r\n", 1)[0].split(b" ")
+    if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
+        return _response("400 Bad Request", text, b"not HTTP\n", False)
+    method, path = parts[0], parts[1].split(b"?", 1)[0]
+    if method not in (b"GET", b"HEAD"):
+        return _response("405 Method Not Allowed", text, b"only GET\n", False)
+    if path != b"/metrics":
+        return _response("404 Not Found", text, b"try /metrics\n", method == b"HEAD")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Page(server))
+    body = generate_latest(registry)
+    return _response("200 OK", "text/plain; version=0.0.4; charset=utf-8", body, method == b"HEAD")

@@ -34,8 +34,17 @@ _log = get_logger("connection")
 class SocketSink(Sink):
     """Writes to an asyncio transport."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: AmqpProtocol) -> None:
+        self.protocol = protocol
         self.transport: asyncio.Transport | None = None
+
+    def pause_reading(self) -> None:
+        """An alarm: the client is not read until it is over."""
+        self.protocol.block()
+
+    def resume_reading(self) -> None:
+        """The alarm is over."""
+        self.protocol.unblock()
 
     def write(self, data: bytes) -> None:
         """Hand one buffer to the loop; it leaves at the end of this iteration."""
@@ -88,7 +97,7 @@ def _name_of(address: object) -> tuple[str, int]:
 class AmqpProtocol(asyncio.Protocol):
     """asyncio's side of one client."""
 
-    __slots__ = ("_held", "_paused", "_pending", "_server", "_transport", "connection", "handshake", "outbox")
+    __slots__ = ("_blocked", "_held", "_paused", "_pending", "_server", "_transport", "connection", "handshake", "outbox")
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -99,6 +108,7 @@ class AmqpProtocol(asyncio.Protocol):
         self._pending: list[bytes] = []
         self._held: _Held | None = None
         self._paused = False
+        self._blocked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
@@ -107,7 +117,7 @@ class AmqpProtocol(asyncio.Protocol):
         opened = self._transport.get_extra_info("socket")
         if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sink = SocketSink()
+        sink = SocketSink(self)
         sink.transport = self._transport
         self.outbox = Outbox(sink)
         host, port = _name_of(self._transport.get_extra_info("peername"))
@@ -118,7 +128,7 @@ class AmqpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         turn = self._server.turn
-        if self._pending or not turn.admit(len(data)):
+        if self._blocked or self._pending or not turn.admit(len(data)):
             self._pending.append(data)
             self._pause()
             return
@@ -157,9 +167,25 @@ class AmqpProtocol(asyncio.Protocol):
                 self._held = _Held(self)
             self._server.turn.defer(self._held)
 
+    def block(self) -> None:
+        """Stop reading until ``unblock``; what the loop still delivers waits undecoded."""
+        self._blocked = True
+        if self._transport is not None and not self._paused:
+            self._transport.pause_reading()
+
+    def unblock(self) -> None:
+        """Read again, from the next turn on."""
+        self._blocked = False
+        self._paused = True
+        if self._held is None:
+            self._held = _Held(self)
+        self._server.turn.defer(self._held)
+
     def resume_reading(self) -> None:
         """A new turn: take what waited, then read on."""
         self._paused = False
+        if self._blocked:
+            return
         turn = self._server.turn
         pending = self._pending
         taken = 0

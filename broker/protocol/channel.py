@@ -154,6 +154,8 @@ class Channel(Flushable):
         self.pending: list[Pending] = []
         self.settlements: list[Settlement] = []
         self.reply: ReplyQueue | None = None
+        self.published = False
+        """It has published: a publisher, in the metrics."""
         self._dirty = False
         self._route: Route | None = None
         self._route_arguments = b""
@@ -318,6 +320,7 @@ class Channel(Flushable):
         route = self._route
         if route is None or route.generation != vhost.generation or arguments != self._route_arguments:
             route = vhost.route(arguments)
+            self.published = True
             self._route = route
             self._route_arguments = arguments
         if route.immediate:
@@ -358,6 +361,8 @@ class Channel(Flushable):
             message = self._rewritten(message, False)
         confirms = self.confirms
         session.counters.messages_received += 1
+        if session.alarms.reason and not session.blocked:
+            session.block()
         if confirms is None:
             if self.transactional:
                 self.pending.append(Pending(queues, message, route.mandatory))
@@ -368,6 +373,7 @@ class Channel(Flushable):
             for queue in queues:
                 queue.enqueue(message, None, 0)
             return
+        session.counters.messages_received_confirm += 1
         confirms.published += 1
         sequence = confirms.published
         refused = False
@@ -447,7 +453,9 @@ class Channel(Flushable):
         self._dirty = False
         confirms = self.confirms
         if confirms is not None and not self.closing:
+            before = confirms.confirmed
             confirms.flush(self.session.outbox, self.number)
+            self.session.counters.messages_confirmed += confirms.confirmed - before
 
     # ---- settle -------------------------------------------------------------------------------------------------------
 

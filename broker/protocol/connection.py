@@ -86,9 +86,6 @@ class Connection(Flushable, Timed):
         self._received_ms: i64 = server.clock.now_ms
         self._written_at_tick: i64 = -1
         self._refill = _Refill(self)
-        self.publishing = False
-        """It has published: an alarm stops reading from it."""
-        self.blocked_sent = False
 
     def start(self) -> None:
         """Register with the server and begin heartbeats."""
@@ -202,7 +199,7 @@ class Connection(Flushable, Timed):
     def _open_channel(self, number: i64) -> Channel:
         server = self.server
         limit = self.channel_max
-        if limit and (number > limit or len(self.channels) >= limit):
+        if limit and len(self.channels) >= limit:  # RabbitMQ counts channels, their numbers may be any
             raise ConnectionException(
                 NOT_ALLOWED,
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max ({limit})",
@@ -323,12 +320,13 @@ class Connection(Flushable, Timed):
         for queue in session.exclusive_queues:
             session.vhost.delete_queue(queue)
         session.exclusive_queues = []
+        self.server.alarms.forget(session)
         if self.server.connections.pop(self.number, None) is not None:
             self.server.counters.connections_closed += 1
 
     def _finish(self) -> None:
         self.state = CLOSED
-        self.server.closing.pop(self.number, None)
+        self.server.closed(self.number)
         self._disarm()
         self._outbox.flush()
         self._outbox.closed = True
@@ -337,7 +335,7 @@ class Connection(Flushable, Timed):
     def lost(self) -> None:
         """The socket is gone."""
         self.state = CLOSED
-        self.server.closing.pop(self.number, None)
+        self.server.closed(self.number)
         self._disarm()
         self._outbox.closed = True
         self._outbox.discard()
@@ -365,6 +363,8 @@ class Connection(Flushable, Timed):
         if self.state == CLOSED:
             return
         interval: i64 = self.heartbeat_s * 1000
+        if self.session.blocked:
+            self._received_ms = now_ms  # not read, so it cannot be heard: its silence does not count
         if now_ms - self._received_ms > interval * 2:
             self._outbox.sink.abort()
             return

@@ -265,7 +265,15 @@ class Handshake(Timed):
         self._disarm()
         self._state = _DONE
         session = Session(
-            self.peer.name, user.name, vhost, self._outbox, server.turn, server.clock, server.counters, server.limits
+            self.peer.name,
+            user.name,
+            vhost,
+            self._outbox,
+            server.turn,
+            server.clock,
+            server.counters,
+            server.limits,
+            server.alarms,
         )
         session.payload_max = self._frame_max - 8 if self._frame_max else 0
         session.cancel_notify = self._capabilities.get("consumer_cancel_notify") is True

@@ -31,6 +31,14 @@ class Sink:
         """Write several buffers, in order."""
         raise NotImplementedError
 
+    def pause_reading(self) -> None:
+        """Take no more input from the client until ``resume_reading``."""
+        raise NotImplementedError
+
+    def resume_reading(self) -> None:
+        """Take input again."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Close when everything written has left."""
         raise NotImplementedError

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
+from broker.alarms import Alarms
 from broker.auth.users import Users
 from broker.clock import Clock
 from broker.counters import Counters
@@ -80,9 +82,16 @@ class Server:
         """Open connections by their number."""
         self.closing: dict[int, Connection] = {}
         """Connections that were told to close and whose socket is still open."""
+        self.when_closed: Callable[[], None] | None = None
+        """Called when the last of ``closing`` is gone."""
         self.next_connection = 1
-        self.blocked_reason = ""
-        """Why publishers are blocked, '' when they are not."""
+        self.started_ms = clock.now_ms
+        self.alarms = Alarms()
+
+    def closed(self, number: int) -> None:
+        """A connection that was told to close is gone."""
+        if self.closing.pop(number, None) is not None and not self.closing and self.when_closed is not None:
+            self.when_closed()
 
     def add_vhost(self, name: str) -> VHost:
         """Create a virtual host."""

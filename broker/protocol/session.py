@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, final
 
 from mypy_extensions import i64
 
+from broker.alarms import Alarms, Blockable
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.protocol.outbox import Outbox
 from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
 from broker.turn import Flushable, Turn
+from broker.wire import spec
+from broker.wire.methods import method_frame
 
 if TYPE_CHECKING:
     from broker.vhost import VHost
@@ -35,7 +38,7 @@ class Limits:
 
 
 @final
-class Session:
+class Session(Blockable):
     """One client's connection as its channels see it. Created at connection.open; its identity owns exclusive queues."""
 
     def __init__(
@@ -48,6 +51,7 @@ class Session:
         clock: Clock,
         counters: Counters,
         limits: Limits,
+        alarms: Alarms,
     ) -> None:
         self.name = name
         self.user = user
@@ -57,6 +61,9 @@ class Session:
         self.clock = clock
         self.counters = counters
         self.limits = limits
+        self.alarms = alarms
+        self.blocked = False
+        """It published during an alarm: its socket is not read until the alarm is cleared."""
         self.payload_max: i64 = 0
         """Largest frame payload to send; 0 for no limit."""
         self.cancel_notify = False
@@ -93,6 +100,21 @@ class Session:
         """Queue a frame behind the answers of this turn."""
         self.notices.append(frame)
         self.touch()
+
+    def block(self) -> None:
+        """The connection published during an alarm: say so once and stop reading from it."""
+        self.blocked = True
+        if self.blocked_notify:
+            self.send(method_frame(0, spec.CONNECTION_BLOCKED, [("shortstr", self.alarms.reason)]))
+        self.alarms.block(self)
+        self.outbox.sink.pause_reading()
+
+    def unblock(self) -> None:
+        """The alarm is over: say so and read on."""
+        self.blocked = False
+        if self.blocked_notify:
+            self.send(method_frame(0, spec.CONNECTION_UNBLOCKED, []))
+        self.outbox.sink.resume_reading()
 
     def starve(self, consumer: Consumer, queue: Queue) -> None:
         """``consumer`` has no room because the outbox is full; ``refill`` brings it back."""

@@ -150,10 +150,7 @@ class Consumers:
             self._group_of(self.all[0].priority).join(self.all[0])
 
     def _inhabited(self, priority: int) -> bool:
-        for consumer in self.all:
-            if consumer.priority == priority:
-                return True
-        return False
+        return any(consumer.priority == priority for consumer in self.all)
 
     def unblock(self, consumer: Consumer) -> bool:
         """It may have room again; True when it is back in the rotation."""

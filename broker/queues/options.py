@@ -205,9 +205,8 @@ def check_argument(key: str, wanted: FieldTable, current: FieldTable, label: str
     else:
         received = f"the value '{_printed(wanted.values[key])}' of type '{wanted.types[key]}'" if given else "none"
         present = f"the value '{_printed(current.values[key])}' of type '{current.types[key]}'" if known else "none"
-    but = "but current is" if known or not given else "but current is"
     raise ChannelException(
-        PRECONDITION_FAILED, f"inequivalent arg '{key}' for {label}: received {received} {but} {present}"
+        PRECONDITION_FAILED, f"inequivalent arg '{key}' for {label}: received {received} but current is {present}"
     )
 
 

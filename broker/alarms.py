@@ -1,0 +1,56 @@
+"""Resource alarms: while one is raised, connections that publish are told so and not read (RabbitMQ docs, Blocked Connections).
+
+Only publishers stop: the first publish during an alarm blocks its connection; consumers, heartbeats and connections that do not
+publish go on. Who watches memory and disk raises and clears alarms here.
+"""
+
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
+
+MEMORY: Final = "memory"
+DISK: Final = "disk"
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Blockable:
+    """A connection that an alarm has blocked."""
+
+    def unblock(self) -> None:
+        """All alarms are cleared."""
+        raise NotImplementedError
+
+
+@final
+class Alarms:
+    """The alarms of one node and the connections they block."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        """Why publishers are blocked, as connection.blocked words it; '' when they are not."""
+        self._raised: set[str] = set()
+        self._blocked: list[Blockable] = []
+
+    def set(self, resource: str, raised: bool) -> None:
+        """Raise or clear the alarm of one resource; the last one cleared unblocks everybody."""
+        if raised:
+            self._raised.add(resource)
+        else:
+            self._raised.discard(resource)
+        # RabbitMQ's texts: each resource "low on X", joined by " & "
+        self.reason = " & ".join([f"low on {name}" for name in sorted(self._raised, reverse=True)])
+        if self._raised:
+            return
+        blocked = self._blocked
+        self._blocked = []
+        for connection in blocked:
+            connection.unblock()
+
+    def block(self, connection: Blockable) -> None:
+        """Remember a connection that published during an alarm."""
+        self._blocked.append(connection)
+
+    def forget(self, connection: Blockable) -> None:
+        """The connection is gone."""
+        if connection in self._blocked:
+            self._blocked.remove(connection)
