@@ -59,17 +59,23 @@ class SocketSink(Sink):
     def close(self) -> None:
         """End the stream when everything written has left, then wait a little for the client to close.
 
-        Closing at once would answer what the client is still sending with a reset, which can destroy the close frame that
-        it has not read yet.
+        Closing at once would answer what the client is still sending with a reset, which can destroy the frame that it has
+        not read yet.
         """
         transport = self.transport
-        if transport is None or transport.is_closing():
-            return
-        if transport.can_write_eof():
-            transport.write_eof()
-            asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
-        else:
-            transport.close()
+        if transport is not None and not transport.is_closing():
+            if transport.can_write_eof():
+                transport.write_eof()
+            self.await_close()
+
+    def await_close(self) -> None:
+        """The client closes the socket; if it does not, we do, after a while.
+
+        RabbitMQ does so too, and clients rely on it: one that sees the stream end right behind a close frame may report a
+        broken connection instead of what the frame says.
+        """
+        if self.transport is not None:
+            asyncio.get_running_loop().call_later(LINGER_S, self.transport.abort)
 
     def abort(self) -> None:
         """Close at once."""

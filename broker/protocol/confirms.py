@@ -24,6 +24,7 @@ class Confirms(Confirm):
         """How many acks were written."""
         self._run_from: i64 = 0
         self._run_to: i64 = 0
+        self._run_size: i64 = 0
         self._run_nack = False
         self._waiting: dict[int, int] = {}
         self._rejected: set[int] = set()
@@ -47,9 +48,14 @@ class Confirms(Confirm):
         if self._run_to and self._run_nack != nack:
             self._write_run(outbox, channel)
         if not self._run_to:
-            self._run_from = sequence
-            self._run_nack = nack
+            self._begin_run(sequence, nack)
         self._run_to = sequence
+        self._run_size += 1
+
+    def _begin_run(self, sequence: i64, nack: bool) -> None:
+        self._run_from = sequence
+        self._run_nack = nack
+        self._run_size = 0
 
     def defer(self, sequence: i64, queues: int) -> None:
         """Message ``sequence`` waits for ``queues`` of its queues."""
@@ -80,7 +86,7 @@ class Confirms(Confirm):
             write_nack(outbox.writer, channel, self._run_to, multiple)
         else:
             write_ack(outbox.writer, channel, self._run_to, multiple)
-            self.confirmed += self._run_to - self._run_from + 1
+            self.confirmed += self._run_size
         self._run_to = 0
 
     def flush(self, outbox: Outbox, channel: i64) -> None:
@@ -104,8 +110,8 @@ class Confirms(Confirm):
             if self._run_to and self._run_nack != nack:
                 self._write_run(outbox, channel)
             if not self._run_to:
-                self._run_from = sequence
-                self._run_nack = nack
+                self._begin_run(sequence, nack)
             self._run_to = sequence
+            self._run_size += 1
         if self._run_to:
             self._write_run(outbox, channel)

@@ -124,9 +124,9 @@ class Connection(Flushable, Timed):
             kind = reader.frame_type
             number = reader.channel
             if self.state != RUNNING:
-                self._closing_frame(reader)
                 if self.state == CLOSED:
                     return
+                self._closing_frame(reader)
                 continue
             if channel is None or channel.number != number:
                 channel = self.channels.get(number)
@@ -231,7 +231,7 @@ class Connection(Flushable, Timed):
             assert isinstance(fields, commands.Connection.Close)
             self._release()
             self.session.send(method_frame(0, spec.CONNECTION_CLOSE_OK, []))
-            self._finish()
+            self._finish(False)
         elif index == spec.CONNECTION_UPDATE_SECRET:
             assert isinstance(fields, commands.Connection.UpdateSecret)
             self.session.send(method_frame(0, spec.CONNECTION_UPDATE_SECRET_OK, []))
@@ -324,13 +324,16 @@ class Connection(Flushable, Timed):
         if self.server.connections.pop(self.number, None) is not None:
             self.server.counters.connections_closed += 1
 
-    def _finish(self) -> None:
+    def _finish(self, end_stream: bool = True) -> None:
         self.state = CLOSED
         self.server.closed(self.number)
         self._disarm()
         self._outbox.flush()
         self._outbox.closed = True
-        self._outbox.sink.close()
+        if end_stream:
+            self._outbox.sink.close()
+        else:
+            self._outbox.sink.await_close()
 
     def lost(self) -> None:
         """The socket is gone."""

@@ -116,7 +116,10 @@ class Handshake(Timed):
             self._outbox.write(frame)
         self._outbox.flush()
         self._outbox.closed = True
-        self._outbox.sink.close()
+        if frame and self._head == spec.PROTOCOL_HEADER:
+            self._outbox.sink.await_close()
+        else:
+            self._outbox.sink.close()
 
     def _disarm(self) -> None:
         timer = self._timer

@@ -40,7 +40,11 @@ class Sink:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close when everything written has left."""
+        """End the stream when everything written has left."""
+        raise NotImplementedError
+
+    def await_close(self) -> None:
+        """Leave closing to the client, for a while."""
         raise NotImplementedError
 
     def abort(self) -> None:

@@ -263,10 +263,27 @@ class Unacked:
             self.consumer_count -= run.live
 
     def restore(self, runs: list[Run]) -> None:
-        """Put runs that ``take`` returned back (tx.rollback)."""
+        """Put runs that ``take`` returned back (tx.rollback).
+
+        They come back one delivery at a time: what a transaction settled may lie between what it did not, and runs must not
+        overlap.
+        """
+        parts: list[Run] = []
         for run in runs:
             self.count += run.live
             if run.consumer is not None:
                 self.consumer_count += run.live
-        self._runs.extend(runs)
-        self._runs.sort(key=_first_tag)
+            _split(run, parts)
+        for run in self._runs:
+            _split(run, parts)
+        parts.sort(key=_first_tag)
+        self._runs = parts
+
+
+def _split(run: Run, parts: list[Run]) -> None:
+    index: i64 = 0
+    for item in run.items:
+        if item is not None:
+            position = run.first_position + index * run.stride
+            parts.append(Run(run.consumer, run.queue, run.ready, run.first_tag + index, position, run.stride, [item]))
+        index += 1

@@ -1,0 +1,274 @@
+"""Delivery tags and what stands behind them (broker/protocol/unacked.py); a dictionary is the model."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from broker.errors import PRECONDITION_FAILED, ChannelException
+from broker.message import Message
+from broker.protocol.unacked import Run, Unacked
+from broker.queues.entry import Entry
+from broker.queues.ready import Ready
+from tests.support.fakes import FakeConsumer, FakeQueue, make_message, numbered, text_of
+
+UNKNOWN = "RabbitMQ docs, Consumer Acknowledgements: acknowledging an unknown delivery tag is a channel error 406"
+
+
+class Setting:
+    """One channel's ledger, a queue with its line, and a consumer."""
+
+    def __init__(self) -> None:
+        self.unacked = Unacked()
+        self.queue = FakeQueue()
+        self.ready = Ready()
+        self.consumer = FakeConsumer()
+        self.serial = 0
+
+    def deliver(self, count: int, stride: int = 1) -> int:
+        """Delivers messages to the consumer; gives the first tag."""
+        items: list[Message | Entry | None] = [*numbered(count, self.serial)]
+        first = self.serial
+        self.serial += count * stride
+        return int(self.unacked.add(self.consumer, self.queue, self.ready, items, first, stride))
+
+    def get(self) -> int:
+        """A basic.get: no consumer."""
+        entry = Entry(make_message(str(self.serial).encode()), self.serial, 0)
+        self.serial += 1
+        return int(self.unacked.add(None, self.queue, self.ready, [entry], int(entry.position), 1))
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return int(self.unacked.count), int(self.unacked.consumer_count)
+
+    def refuses(self, tag: int, multiple: bool = False) -> bool:
+        """Whether ack and take both answer that the tag is unknown, and change nothing."""
+        before = self.counts
+        for settle in (self.unacked.ack, self.unacked.take):
+            with pytest.raises(ChannelException) as raised:
+                settle(tag, multiple)
+            assert raised.value.code == PRECONDITION_FAILED
+            assert raised.value.text == f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+        return self.counts == before
+
+
+def places(runs: list[Run]) -> list[tuple[int, str]]:
+    """Position and body of what runs hold."""
+    return [(int(entry.position), text_of(entry)) for run in runs for entry in run.entries()]
+
+
+def test_tags_count_from_one_over_all_deliveries() -> None:
+    """AMQP 0-9-1 §1.6.5, delivery-tag: per channel, from 1; features B60: shared by get and consume."""
+    setting = Setting()
+    assert setting.deliver(3) == 1
+    assert setting.get() == 4
+    assert setting.unacked.skip(2) == 5
+    assert setting.deliver(1) == 7
+    assert setting.counts == (5, 4)
+
+
+def test_a_settled_delivery_is_gone() -> None:
+    setting = Setting()
+    setting.deliver(3)
+    assert setting.unacked.ack(2, False) == 1
+    assert setting.counts == (2, 2)
+    assert (setting.queue.settled_count, setting.consumer.settled_count) == (1, 1)
+    assert setting.refuses(2), UNKNOWN
+
+
+@pytest.mark.parametrize("tag", [0, 4, 5, 1 << 40, -1, -(1 << 63), (1 << 63) - 1])
+def test_an_unknown_tag_is_refused(tag: int) -> None:
+    setting = Setting()
+    setting.deliver(3)
+    assert setting.refuses(tag), UNKNOWN
+
+
+@pytest.mark.parametrize("tag", [4, 1 << 40])
+def test_multiple_up_to_an_unknown_tag_is_refused(tag: int) -> None:
+    setting = Setting()
+    setting.deliver(3)
+    assert setting.refuses(tag, multiple=True), UNKNOWN
+
+
+def test_a_tag_that_was_never_to_be_acknowledged_is_unknown() -> None:
+    """no_ack deliveries use up tags but are not outstanding."""
+    setting = Setting()
+    setting.deliver(1)
+    setting.unacked.skip(1)
+    setting.deliver(1)
+    assert setting.refuses(2), UNKNOWN
+    assert setting.unacked.ack(3, True) == 2
+
+
+def test_multiple_with_tag_zero_is_everything() -> None:
+    """AMQP 0-9-1 basic.ack: multiple with delivery-tag 0 settles all outstanding deliveries; none is no error."""
+    setting = Setting()
+    assert setting.unacked.ack(0, True) == 0
+    assert setting.unacked.take(0, True) == []
+    setting.deliver(3)
+    setting.get()
+    assert setting.unacked.ack(0, True) == 4
+    assert setting.counts == (0, 0)
+    assert (setting.queue.settled_count, setting.consumer.settled_count) == (4, 3)
+
+
+def test_multiple_settles_up_to_and_including_its_tag() -> None:
+    setting = Setting()
+    setting.deliver(5)
+    assert setting.unacked.ack(3, True) == 3
+    assert setting.refuses(3), UNKNOWN
+    assert setting.unacked.ack(4, False) == 1
+    assert setting.unacked.ack(5, True) == 1
+    assert setting.counts == (0, 0)
+
+
+def test_multiple_counts_what_was_settled_before_only_once() -> None:
+    setting = Setting()
+    setting.deliver(5)
+    setting.unacked.ack(2, False)
+    assert setting.unacked.ack(4, True) == 3
+    assert setting.queue.settled_count == 4
+
+
+def test_a_multiple_ack_may_not_name_a_settled_tag() -> None:
+    """RabbitMQ `rabbit_channel:collect_acks`: the tag itself must be outstanding, whatever stands before it."""
+    setting = Setting()
+    setting.deliver(3)
+    setting.unacked.ack(2, False)
+    assert setting.refuses(2, multiple=True), UNKNOWN
+
+
+def test_taken_deliveries_know_their_places() -> None:
+    """They go back where they stood, also when consumers took turns (every third message here)."""
+    setting = Setting()
+    setting.deliver(3, stride=3)
+    assert places(setting.unacked.take(2, False)) == [(3, "1")]
+    assert places(setting.unacked.take(0, True)) == [(0, "0"), (6, "2")]
+
+
+def test_taking_does_not_tell_the_queue() -> None:
+    """Whether they are requeued or rejected is decided by whoever took them."""
+    setting = Setting()
+    setting.deliver(2)
+    setting.unacked.take(0, True)
+    assert (setting.queue.settled_count, setting.consumer.settled_count) == (0, 0)
+    assert setting.counts == (0, 0)
+
+
+def test_a_rolled_back_transaction_restores_what_it_settled() -> None:
+    """AMQP 0-9-1 tx.rollback: acknowledgements are undone, deliveries stay outstanding under their tags."""
+    setting = Setting()
+    setting.deliver(6)
+    first = setting.unacked.take(2, False)
+    second = setting.unacked.take(4, True)
+    assert setting.counts == (2, 2)
+    setting.unacked.restore(second)
+    setting.unacked.restore(first)
+    assert setting.counts == (6, 6)
+    for tag in (3, 1, 2, 4, 6, 5):
+        assert setting.unacked.ack(tag, False) == 1
+    assert setting.counts == (0, 0)
+
+
+def test_a_get_is_not_counted_for_the_consumers_window() -> None:
+    """Features B73: basic.get ignores the prefetch limits."""
+    setting = Setting()
+    setting.get()
+    assert setting.counts == (1, 0)
+    setting.unacked.ack(1, False)
+    assert setting.counts == (0, 0)
+
+
+class Model:
+    """What is outstanding, by tag: position and body."""
+
+    def __init__(self) -> None:
+        self.outstanding: dict[int, tuple[int, str]] = {}
+
+    def chosen(self, tag: int, multiple: bool) -> list[int] | None:
+        """The tags a settlement means, in order; None when it is refused."""
+        if multiple and tag == 0:
+            return sorted(self.outstanding)
+        if tag not in self.outstanding:
+            return None
+        return [each for each in sorted(self.outstanding) if each <= tag] if multiple else [tag]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_settlements_agree_with_a_dictionary(seed: int) -> None:
+    """Deliveries in batches, turns and gets; ack and take of single tags and of all up to one."""
+    settle_at_random(seed, ["deliver", "deliver", "get", "skip", "ack", "ack", "take"])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_settlements_with_rollbacks_agree_with_a_dictionary(seed: int) -> None:
+    """The same, and now and then what was taken comes back, as a rolled-back transaction brings it."""
+    settle_at_random(seed, ["deliver", "deliver", "get", "skip", "ack", "ack", "take", "restore"])
+
+
+def settle_at_random(seed: int, actions: list[str]) -> None:
+    chance = random.Random(seed)
+    unacked, model = Unacked(), Model()
+    queues = [FakeQueue("a"), FakeQueue("b")]
+    lines = [Ready(), Ready()]
+    consumers = [FakeConsumer("c1"), FakeConsumer("c2")]
+    positions = [0, 0]
+    settled = 0
+    taken: list[tuple[list[int], list[tuple[int, str]], list[Run]]] = []
+    tag = serial = 0
+    for step in range(300):
+        where = f"seed {seed}, step {step}"
+        action = chance.choice(actions)
+        which = chance.randrange(2)
+        if action == "deliver":
+            count, stride = chance.choice([1, 1, 2, 5, 20]), chance.choice([1, 1, 1, 2, 3])
+            items: list[Message | Entry | None] = [*numbered(count, serial)]
+            first = positions[which]
+            positions[which] += count * stride
+            got = unacked.add(consumers[chance.randrange(2)], queues[which], lines[which], items, first, stride)
+            assert got == tag + 1, where
+            for index in range(count):
+                tag += 1
+                model.outstanding[tag] = (first + index * stride, str(serial + index))
+            serial += count
+        elif action == "get":
+            entry = Entry(make_message(str(serial).encode()), positions[which], 0)
+            tag = int(unacked.add(None, queues[which], lines[which], [entry], positions[which], 1))
+            model.outstanding[tag] = (positions[which], str(serial))
+            positions[which] += 1
+            serial += 1
+        elif action == "skip":
+            count = chance.randrange(1, 4)
+            assert unacked.skip(count) == tag + 1, where
+            tag += count
+        elif action == "restore":
+            if taken:
+                tags, found, runs = taken.pop(chance.randrange(len(taken)))
+                unacked.restore(runs)
+                model.outstanding.update(zip(tags, found, strict=True))
+        else:
+            known = sorted(model.outstanding)
+            wanted = chance.choice(known) if known and chance.random() < 0.85 else chance.randrange(0, tag + 3)
+            multiple = chance.random() < 0.3
+            expected = model.chosen(wanted, multiple)
+            settle = unacked.ack if action == "ack" else unacked.take
+            if expected is None:
+                with pytest.raises(ChannelException, match="unknown delivery tag"):
+                    settle(wanted, multiple)
+            elif action == "ack":
+                assert unacked.ack(wanted, multiple) == len(expected), where
+                settled += len(expected)
+                for each in expected:
+                    del model.outstanding[each]
+            else:
+                runs = unacked.take(wanted, multiple)
+                found = [model.outstanding.pop(each) for each in expected]
+                assert places(runs) == found, where
+                assert sum(run.live for run in runs) == len(found), where
+                taken.append((expected, found, runs))
+        assert unacked.count == len(model.outstanding), where
+        assert sum(queue.settled_count for queue in queues) == settled, where
+    assert places(unacked.take(0, True)) == [model.outstanding[each] for each in sorted(model.outstanding)], f"seed {seed}"
+    assert (unacked.count, unacked.consumer_count) == (0, 0), f"seed {seed}"

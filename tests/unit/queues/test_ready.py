@@ -1,0 +1,217 @@
+"""What waits in a queue (broker/queues/ready.py): order, places, returns; a plain list is the model."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from broker.message import Message
+from broker.queues.entry import Entry
+from broker.queues.ready import Ready
+from tests.support.fakes import make_message, numbered, text_of, texts
+
+ORDER = "RabbitMQ docs, Queues, Message Ordering: a requeued message goes back to its original place if possible"
+
+
+def filled(count: int) -> Ready:
+    ready = Ready()
+    for message in numbered(count):
+        ready.append(message)
+    return ready
+
+
+def entries_of(items: list[Message | Entry | None], first_position: int) -> list[Entry]:
+    """What a channel gives back: an entry for every message that was taken, with the place it had."""
+    result = []
+    for index, item in enumerate(items):
+        assert item is not None
+        result.append(item if isinstance(item, Entry) else Entry(item, first_position + index, 0))
+    return result
+
+
+def rest(ready: Ready) -> list[str]:
+    return [text_of(ready.pop()) for _ in range(ready.count())]
+
+
+def test_a_new_line_is_empty() -> None:
+    ready = Ready()
+    assert (ready.count(), ready.plain(), ready.body_bytes, ready.next_position()) == (0, 0, 0, 0)
+    assert (ready.head_deadline(), ready.head_body_size(), ready.expiring) == (0, 0, False)
+    assert ready.clear() == 0
+
+
+def test_first_in_first_out() -> None:
+    """AMQP 0-9-1 §4.7: messages are taken in the order in which they came."""
+    ready = filled(5)
+    assert texts(ready.take(2)) == ["0", "1"]
+    assert text_of(ready.pop()) == "2"
+    assert texts(ready.take(2)) == ["3", "4"]
+    assert ready.count() == 0
+
+
+def test_positions_go_on_from_one_message_to_the_next() -> None:
+    ready = filled(4)
+    assert ready.next_position() == 0
+    ready.take(3)
+    assert ready.next_position() == 3
+    assert ready.pop().position == 3
+    ready.append(make_message(b"later"))
+    assert ready.pop().position == 4
+
+
+def test_positions_go_on_behind_what_was_cleared() -> None:
+    """A delivery from before a purge that comes back must stand in front of what came after the purge."""
+    ready = filled(3)
+    first = ready.pop()
+    assert ready.clear() == 2
+    ready.append(make_message(b"new"))
+    ready.put_back([first])
+    assert rest(ready) == ["0", "new"]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]])
+def test_returned_messages_go_back_to_their_places(order: list[int]) -> None:
+    ready = filled(5)
+    taken = entries_of(ready.take(3), 0)
+    for index in order:
+        ready.put_back([taken[index]])
+    assert rest(ready) == ["0", "1", "2", "3", "4"], ORDER
+
+
+def test_several_messages_return_at_once_whatever_their_order() -> None:
+    ready = filled(6)
+    taken = entries_of(ready.take(5), 0)
+    ready.put_back([taken[1], taken[3]])
+    ready.put_back([taken[4], taken[0], taken[2]])
+    assert rest(ready) == ["0", "1", "2", "3", "4", "5"], ORDER
+
+
+def test_what_returned_is_taken_one_by_one() -> None:
+    """`take` hands out messages without entries; one that was delivered before has an entry, so it must not come that way."""
+    ready = filled(3)
+    first = ready.pop()
+    assert ready.plain() == 2
+    ready.put_back([first])
+    assert (ready.count(), ready.plain()) == (3, 0)
+    assert ready.pop() is first
+    assert ready.plain() == 2
+
+
+def test_what_expires_is_taken_one_by_one() -> None:
+    ready = filled(1)
+    ready.append_expiring(make_message(b"1"), 500)
+    assert (ready.count(), ready.plain(), ready.expiring) == (2, 0, True)
+    assert ready.head_deadline() == 0
+    ready.pop()
+    assert ready.head_deadline() == 500
+    assert ready.pop().position == 1
+    assert not ready.expiring
+
+
+def test_a_returned_message_keeps_its_deadline() -> None:
+    """RabbitMQ docs, Time-To-Live: a requeued message keeps its original deadline."""
+    ready = Ready()
+    ready.append_expiring(make_message(b"0"), 500)
+    entry = ready.pop()
+    ready.put_back([entry])
+    assert ready.head_deadline() == 500
+    assert ready.expiring
+
+
+def test_the_size_is_the_sum_of_the_bodies() -> None:
+    """RabbitMQ docs, Queue Length Limit: the bodies of ready messages count, without properties or overhead."""
+    ready = Ready()
+    for size in (10, 20, 30, 40):
+        ready.append(make_message(b"x" * size))
+    ready.append_expiring(make_message(b"x" * 50), 1)
+    assert ready.body_bytes == 150
+    assert ready.head_body_size() == 10
+    first = ready.pop()
+    assert ready.body_bytes == 140
+    ready.put_back([first])
+    assert (ready.body_bytes, ready.head_body_size()) == (150, 10)
+    ready.pop()
+    ready.pop()
+    ready.pop()
+    assert (ready.body_bytes, ready.head_body_size()) == (90, 40)
+    ready.pop()
+    assert ready.head_body_size() == 50
+    ready.clear()
+    assert ready.body_bytes == 0
+
+
+def test_a_long_line_lets_go_of_what_left_it() -> None:
+    """Positions survive the moments at which the list's front is given back."""
+    ready = filled(5000)
+    for expected in range(0, 5000, 50):
+        assert ready.next_position() == expected
+        assert texts(ready.take(50)) == [str(number) for number in range(expected, expected + 50)]
+    assert ready.count() == 0
+
+
+class Model:
+    """The same in the plainest words: (position, body) pairs, sorted by position."""
+
+    def __init__(self) -> None:
+        self.line: list[tuple[int, str]] = []
+        self.next = 0
+        self.outside: dict[int, str] = {}
+
+    def append(self, text: str) -> None:
+        self.line.append((self.next, text))
+        self.next += 1
+
+    def take(self, count: int) -> list[tuple[int, str]]:
+        taken, self.line = self.line[:count], self.line[count:]
+        self.outside.update(taken)
+        return taken
+
+    def put_back(self, positions: list[int]) -> None:
+        self.line = sorted(self.line + [(position, self.outside.pop(position)) for position in positions])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
+    """Append, take, pop, return and clear in any order give what a sorted list of (place, body) gives."""
+    chance = random.Random(seed)
+    ready, model = Ready(), Model()
+    out: dict[int, Entry] = {}
+    serial = 0
+    for step in range(400):
+        match chance.choice(["append", "append", "expiring", "take", "pop", "put_back", "clear"] if step % 97 else ["clear"]):
+            case "append":
+                for _ in range(chance.randrange(1, 8)):
+                    ready.append(make_message(str(serial).encode()))
+                    model.append(str(serial))
+                    serial += 1
+            case "expiring":
+                if chance.random() < 0.3:
+                    ready.append_expiring(make_message(str(serial).encode()), 1 + serial)
+                    model.append(str(serial))
+                    serial += 1
+            case "take":
+                count = chance.randrange(0, int(ready.plain()) + 1)
+                if count:
+                    position = int(ready.next_position())
+                    items = ready.take(count)
+                    expected = model.take(count)
+                    assert [(position + index, text) for index, text in enumerate(texts(items))] == expected, f"seed {seed}, step {step}"
+                    for entry in entries_of(items, position):
+                        out[int(entry.position)] = entry
+            case "pop":
+                if model.line:
+                    entry = ready.pop()
+                    assert [(entry.position, text_of(entry))] == model.take(1), f"seed {seed}, step {step}"
+                    out[int(entry.position)] = entry
+            case "put_back":
+                chosen = chance.sample(sorted(out), chance.randrange(0, min(len(out), 6) + 1))
+                ready.put_back([out.pop(position) for position in chosen])
+                model.put_back(chosen)
+            case "clear":
+                if chance.random() < 0.1:
+                    assert ready.clear() == len(model.line)
+                    model.line = []
+        assert ready.count() == len(model.line), f"seed {seed}, step {step}"
+        assert ready.body_bytes == sum(len(text) for _, text in model.line), f"seed {seed}, step {step}"
+    assert rest(ready) == [text for _, text in model.line], f"seed {seed}"

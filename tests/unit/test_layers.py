@@ -1,0 +1,72 @@
+"""The rooms of broker/ import each other in one direction only, and the pure ones touch no world outside."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.once
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+# STYLE, Sans-I/O: bytes and ticks come in, bytes and decisions go out.
+PURE_ROOMS = ("wire", "raft", "queues", "routing", "protocol")
+WORLD = frozenset({"asyncio", "uvloop", "socket", "select", "ssl", "time", "datetime", "threading", "subprocess", "os", "pathlib", "io"})
+# STYLE: "Imports the standard library, pamqp and errors.py only"; message.py stands below it and imports nothing of the project.
+WIRE_MAY_IMPORT = frozenset({"broker.errors", "broker.message", "broker.wire"})
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules that a file imports, by their full names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            names.update(f"{module}.{alias.name}" if module == "broker" else module for alias in node.names)
+    return names
+
+
+def test_imports_follow_the_order_of_the_layout() -> None:
+    """STYLE, "Layout of broker/": each entry may import what stands above it, and nothing below. The contract is in pyproject.toml."""
+    code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    # The contract is about the checkout, also when the compiled package is under test.
+    names = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-c", code, "--no-cache"]
+    result = subprocess.run(command, cwd=CHECKOUT, env=names, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 kept, 0 broken" in result.stdout, result.stdout
+
+
+@pytest.mark.parametrize("room", PURE_ROOMS)
+def test_pure_rooms_never_touch_files_sockets_or_the_time(room: str) -> None:
+    """STYLE, Sans-I/O."""
+    for path in (CHECKOUT / "broker" / room).rglob("*.py"):
+        outside = {name for name in imports_of(path) if name.partition(".")[0] in WORLD}
+        assert not outside, f"{path.relative_to(CHECKOUT)} imports {sorted(outside)}"
+
+
+@pytest.mark.parametrize("room", PURE_ROOMS)
+def test_pure_rooms_never_await(room: str) -> None:
+    """STYLE, Sans-I/O; DESIGN, "A turn": nothing awaits inside it."""
+    for path in (CHECKOUT / "broker" / room).rglob("*.py"):
+        waits = [
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Await | ast.AsyncFunctionDef)
+        ]
+        assert not waits, f"{path.relative_to(CHECKOUT)}:{waits[0].lineno}"
+
+
+def test_wire_imports_the_standard_library_pamqp_and_errors_only() -> None:
+    """STYLE, "Layout of broker/", wire/."""
+    for path in (CHECKOUT / "broker" / "wire").rglob("*.py"):
+        ours = {name for name in imports_of(path) if name.partition(".")[0] == "broker"}
+        strangers = {name for name in ours if name not in WIRE_MAY_IMPORT and not name.startswith("broker.wire.")}
+        assert not strangers, f"{path.relative_to(CHECKOUT)} imports {sorted(strangers)}"
+        third_party = {name.partition(".")[0] for name in imports_of(path)} - sys.stdlib_module_names - {"broker"}
+        assert third_party <= {"pamqp", "librt", "mypy_extensions"}, f"{path.relative_to(CHECKOUT)} imports {sorted(third_party)}"
