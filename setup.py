@@ -41,7 +41,8 @@ COMPILED = (
     "routing",
     "vhost.py",
     "protocol",
-    "perf",
+    "perf/histogram.py",
+    "perf/load.py",
 )
 GROUP = "leveret"
 

@@ -18,9 +18,9 @@ from broker.destination import Destination
 from broker.errors import (
     ACCESS_REFUSED,
     NOT_FOUND,
+    NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
     RESOURCE_LOCKED,
-    SYNTAX_ERROR,
     ChannelException,
     ConnectionException,
     exchange_label,
@@ -29,13 +29,15 @@ from broker.errors import (
 from broker.message import DEFERRED, REJECTED, Confirm, Message, make_tail
 from broker.queues.classic import ClassicQueue
 from broker.queues.dead_letter import bury, headers_of, is_cycle
-from broker.queues.options import QueueOptions, check_argument, check_arguments, validate
+from broker.queues.options import QueueOptions, check_argument, check_arguments, refuse_foreign, validate
 from broker.queues.queue import Queue, QueueHost
 from broker.routing.direct import DefaultExchange
-from broker.routing.exchange import Binding, Exchange
-from broker.routing.registry import PREDECLARED, create
+from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
+from broker.routing.registry import PREDECLARED, check_type, create
 from broker.routing.router import Router, extra_keys
 from broker.turn import Turn
+from broker.wire.methods import undecodable
+from broker.wire.spec import BASIC_PUBLISH
 from broker.wire.table import EMPTY, FieldTable
 
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
@@ -51,7 +53,6 @@ class Route:
         self.exchange = exchange
         self.routing_key = routing_key
         self.mandatory = bool(bits & 1)
-        self.immediate = bool(bits & 2)
         self.generation = generation
         self.queues: list[Queue] = []
         self.by_headers = False
@@ -96,7 +97,7 @@ class VHost(QueueHost):
         """The route for the arguments of a basic.publish (as they stand in the frame, after the method id).
 
         Raises: NOT_FOUND (404) if there is no such exchange, ACCESS_REFUSED (403) if it is internal,
-        SYNTAX_ERROR (502) if the arguments run past the frame.
+        NOT_IMPLEMENTED (540) for immediate=true, FRAME_ERROR (501) if the arguments do not fit the frame.
         """
         found = self._routes.get(arguments)
         if found is not None and found.generation == self.generation:
@@ -104,13 +105,15 @@ class VHost(QueueHost):
         size: i64 = len(arguments)
         at: i64 = 3
         if size < 5:
-            raise ConnectionException(SYNTAX_ERROR, "truncated basic.publish", 60, 40)
+            raise undecodable(BASIC_PUBLISH, arguments)
         at += i64(arguments[2])
         if at >= size:
-            raise ConnectionException(SYNTAX_ERROR, "truncated basic.publish", 60, 40)
+            raise undecodable(BASIC_PUBLISH, arguments)
         end = at + 1 + i64(arguments[at])
         if end + 1 != size:
-            raise ConnectionException(SYNTAX_ERROR, "malformed basic.publish", 60, 40)
+            raise undecodable(BASIC_PUBLISH, arguments)
+        if arguments[end] & 2:
+            raise ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
         name = arguments[3:at].decode("utf-8", "surrogateescape")
         key = arguments[at + 1 : end].decode("utf-8", "surrogateescape")
         exchange = self.exchanges.get(name)
@@ -190,6 +193,13 @@ class VHost(QueueHost):
         Raises: PRECONDITION_FAILED (406) if it exists and differs, or the type is unknown; ACCESS_REFUSED (403) for a new
         name that begins with ``amq.``.
         """
+        check_type(kind)
+        if arguments.has(ALTERNATE_EXCHANGE) and arguments.type_of(ALTERNATE_EXCHANGE) != "longstr":
+            raise ChannelException(
+                PRECONDITION_FAILED,
+                f"invalid type '{arguments.type_of(ALTERNATE_EXCHANGE)}' for arg '{ALTERNATE_EXCHANGE}' in "
+                f"{exchange_label(name, self.name)}",
+            )
         current = self.exchanges.get(name)
         if current is not None:
             self._check_exchange(current, kind, durable, auto_delete, internal, arguments)
@@ -210,7 +220,7 @@ class VHost(QueueHost):
         _check_flag("durable", label, durable, current.durable)
         _check_flag("auto_delete", label, auto_delete, current.auto_delete)
         _check_flag("internal", label, internal, current.internal)
-        check_argument("alternate-exchange", arguments, current.arguments, label)
+        check_argument(ALTERNATE_EXCHANGE, arguments, current.arguments, label)
 
     def delete_exchange(self, exchange: Exchange) -> None:
         """Remove an exchange and all bindings from and to it."""
@@ -309,15 +319,16 @@ class VHost(QueueHost):
         Raises: RESOURCE_LOCKED (405) if it is exclusive to another connection or only one of both is exclusive,
         PRECONDITION_FAILED (406) if it differs or an argument is invalid, ACCESS_REFUSED (403) for a reserved new name.
         """
+        if name.startswith("amq."):
+            raise ChannelException(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
         current = self.queues.get(name)
         label = queue_label(name, self.name)
+        validate(arguments, label)
         if current is not None:
             self.check_owner(current, owner)
             self._check_queue(current, durable, exclusive, auto_delete, arguments, label)
             current.touch()
             return current, False
-        if name.startswith("amq."):
-            raise ChannelException(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
         return self.create_queue(name, durable, exclusive, auto_delete, arguments, owner), True
 
     def create_queue(
@@ -328,6 +339,7 @@ class VHost(QueueHost):
         Raises: PRECONDITION_FAILED (406) if an argument is invalid.
         """
         validate(arguments, queue_label(name, self.name))
+        refuse_foreign(arguments, queue_label(name, self.name))
         fresh = ClassicQueue(
             name,
             durable and not exclusive,  # what belongs to a connection cannot outlive the node

@@ -207,9 +207,9 @@ class Run:
         given, tally = self.options, self.tally
         handled = int(tally.consumed if given.consumers else tally.published)
         return {
-            "published_per_s": round(tally.published / elapsed),
-            "consumed_per_s": round(tally.consumed / elapsed),
-            "confirmed_per_s": round(tally.confirmed / elapsed),
+            "published_per_s": round(int(tally.published) / elapsed),
+            "consumed_per_s": round(int(tally.consumed) / elapsed),
+            "confirmed_per_s": round(int(tally.confirmed) / elapsed),
             "nacked": int(tally.nacked),
             "lost": lost,
             "doubled_or_reordered": int(tally.doubled),

@@ -8,7 +8,6 @@ from broker.errors import (
     NOT_ALLOWED,
     NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
-    RESOURCE_LOCKED,
     ChannelException,
     ConnectionException,
     queue_label,
@@ -43,13 +42,17 @@ def qos(channel: Channel, method: Method) -> None:
     reply(channel, False, spec.BASIC_QOS_OK)
 
 
-def _priority(arguments: FieldTable) -> int:
+def _priority(arguments: FieldTable, label: str) -> int:
+    if arguments.has("x-stream-offset"):
+        raise ChannelException(
+            PRECONDITION_FAILED, f"invalid arg 'x-stream-offset' for {label} of queue type rabbit_classic_queue"
+        )
     if not arguments.has("x-priority"):
         return 0
     value = arguments.get("x-priority")
     kind = arguments.type_of("x-priority")
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ChannelException(PRECONDITION_FAILED, f"invalid arg 'x-priority' : \"expected integer, got {kind}\"")
+        raise ChannelException(PRECONDITION_FAILED, f"invalid arg 'x-priority' for {label}: \"expected integer, got {kind}\"")
     return value
 
 
@@ -76,10 +79,11 @@ def consume(channel: Channel, method: Method) -> None:
         _consume_ok(channel, fields.nowait, tag)
         return
     queue = find(channel, name)
-    priority = _priority(method.arguments)
+    label = queue_label(queue.name, session.vhost.name)
+    priority = _priority(method.arguments, label)
     consumers = queue.consumers
-    if consumers.exclusive is not None or (fields.exclusive and consumers.count()):
-        raise ChannelException(ACCESS_REFUSED, f"{queue_label(queue.name, session.vhost.name)} in exclusive use")
+    if consumers.exclusive is not None or (fields.exclusive and (consumers.count() or consumers.single_active)):
+        raise ChannelException(ACCESS_REFUSED, f"{label} in exclusive use")
     consumer = ChannelConsumer(channel, queue, tag, fields.no_ack, fields.exclusive, priority, channel.prefetch_new)
     channel.consumers[tag] = consumer
     channel.queue_of[tag] = queue
@@ -120,17 +124,10 @@ def cancel(channel: Channel, method: Method) -> None:
 
 
 def get(channel: Channel, method: Method) -> None:
-    """basic.get. Raises: 404, 405 (also for a single-active-consumer queue)."""
+    """basic.get. Raises: 404, 405."""
     fields = method.fields
     assert isinstance(fields, commands.Basic.Get)
-    session = channel.session
     queue = find(channel, fields.queue)
-    if queue.options.single_active:
-        raise ChannelException(
-            RESOURCE_LOCKED,
-            f"cannot obtain access to locked {queue_label(queue.name, session.vhost.name)}. basic.get operations are not "
-            "supported by classic queues with single active consumer",
-        )
     _get(channel, queue, fields.no_ack)
 
 

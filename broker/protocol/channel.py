@@ -18,7 +18,6 @@ from broker.errors import (
     NO_ROUTE,
     NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
-    SYNTAX_ERROR,
     UNEXPECTED_FRAME,
     ChannelException,
     ConnectionException,
@@ -36,7 +35,9 @@ from broker.queues.ready import Ready
 from broker.turn import Flushable
 from broker.vhost import REPLY_TO, Route, deliver_to
 from broker.wire import properties, spec, table
+from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
+from broker.wire.methods import undecodable
 from broker.wire.writer import make_content, write_return
 
 if TYPE_CHECKING:
@@ -77,24 +78,24 @@ def _read_expiration(text: bytes) -> tuple[int, str]:
         while lead < len(digits) and digits[lead : lead + 1].isdigit():
             lead += 1
         if lead == 0:
-            return 0, f"invalid expiration '{shown}': {{no_integer,{_erlang_string(text)}}}"
-        return 0, f"invalid expiration '{shown}': {{leftover_string,{_erlang_string(digits[lead:])}}}"
+            return 0, f"invalid expiration '{shown}': no_integer"
+        rest = digits[lead:].decode("utf-8", "backslashreplace")
+        return 0, f"invalid expiration '{shown}': {{leftover_string,\"{rest}\"}}"
     value = int(text) if len(text) < 20 else EXPIRY_MS_MAX + 1
     if value > EXPIRY_MS_MAX:
-        return 0, f"invalid expiration '{shown}': {{value_too_big,{int(text)}}}"
+        return 0, f"invalid expiration '{shown}': {{value_too_large,{int(text)}}}"
     return value, ""
-
-
-def _erlang_string(text: bytes) -> str:
-    return '"' + text.decode("utf-8", "backslashreplace") + '"' if text else "[]"
 
 
 def read_traits(raw: bytes) -> Traits:
     """The traits of a message with these property bytes.
 
-    Raises: SYNTAX_ERROR (502) if they are malformed.
+    Raises: FRAME_ERROR (501) if they are malformed.
     """
-    summary = properties.summarize(raw, 0, len(raw))
+    try:
+        summary = properties.summarize(raw, 0, len(raw))
+    except ConnectionException as error:
+        raise undecodable(spec.BASIC_PUBLISH, raw) from error
     traits = Traits(raw)
     traits.persistent = summary.delivery_mode == 2
     traits.priority = summary.priority
@@ -186,14 +187,14 @@ class Channel(Flushable):
         if method == spec.BASIC_ACK:
             size = reader.end - reader.start
             if size != 13:
-                raise ConnectionException(SYNTAX_ERROR, "malformed basic.ack", 60, 80)
+                raise undecodable(spec.BASIC_ACK, reader.data[reader.start + 4 : reader.end])
             data = reader.data
             tag = read_i64_be(data, reader.start + 4)
             self._ack(tag, data[reader.start + 12] & 1 != 0)
             return True
         if method == spec.BASIC_NACK or method == spec.BASIC_REJECT:
             if reader.end - reader.start != 13:
-                raise ConnectionException(SYNTAX_ERROR, "malformed basic.nack", 60, int(method & 0xFFFF))
+                raise undecodable(int(method), reader.data[reader.start + 4 : reader.end])
             data = reader.data
             tag = read_i64_be(data, reader.start + 4)
             bits: i64 = data[reader.start + 12]
@@ -227,7 +228,7 @@ class Channel(Flushable):
                     and (i64(read_i32_be(data, body_at + 3)) & 0xFFFFFFFF) == body_size
                     and data[body_at + 7 + body_size] == 0xCE
                 ):
-                    self._check_size(body_size)
+                    self._check_size(arguments, body_size)
                     end = body_at + 8 + body_size
                     reader.skip_to(end)
                     self._complete(arguments, data[at:end], size + 8, body_size, body_size)
@@ -238,23 +239,26 @@ class Channel(Flushable):
     def receive_header(self, reader: FrameReader) -> None:
         """A content header frame.
 
-        Raises: UNEXPECTED_FRAME (505) if no publish precedes it, SYNTAX_ERROR (502) if it is too short.
+        Raises: UNEXPECTED_FRAME (505) if no publish precedes it or it is of another class, FRAME_ERROR (501) if it is too short.
         """
-        if self._arguments is None or self._missing >= 0:
+        arguments = self._arguments
+        if arguments is None:
             raise ConnectionException(UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
+        if self._missing >= 0:
+            raise self.unexpected_method()
         data = reader.data
         size = reader.end - reader.start
-        if size < 14:
-            raise ConnectionException(SYNTAX_ERROR, "content header frame is too short", 60, 40)
+        if size < 12:
+            raise ConnectionException(FRAME_ERROR, f"{frame(2, data[reader.start : reader.end])}: unknown_frame")
         class_id = i64(read_i16_be(data, reader.start)) & 0xFFFF
         if class_id != 60:
             raise ConnectionException(
                 UNEXPECTED_FRAME, f"expected content header for class 60, got one for class {class_id} instead", 60, 40
             )
+        if read_i16_be(data, reader.start + 2):  # weight, unused by the specification: must be zero
+            raise self.unexpected_method()
         body_size = read_i64_be(data, reader.start + 4)
-        if body_size < 0:
-            raise ConnectionException(SYNTAX_ERROR, "body size does not fit 63 bits", 60, 40)
-        self._check_size(body_size)  # now, not when all of it has arrived: an announced body is never kept just to be refused
+        self._check_size(arguments, body_size)  # now, not when all of it has arrived: an announced body is never kept just to be refused
         self._pieces = [data[reader.start - 7 : reader.end + 1]]
         self._header_size = size + 8
         self._body_size = body_size
@@ -266,18 +270,16 @@ class Channel(Flushable):
     def receive_body(self, reader: FrameReader) -> None:
         """A content body frame.
 
-        Raises: UNEXPECTED_FRAME (505) if no header precedes it, FRAME_ERROR (501) if there is more than was announced.
+        Raises: UNEXPECTED_FRAME (505) if no header precedes it or there is more than was announced.
         """
         if self._arguments is None:
             raise ConnectionException(UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
         if self._missing < 0:
-            raise ConnectionException(
-                UNEXPECTED_FRAME, "expected content header for class 60, got non content header frame instead", 60, 40
-            )
+            raise self.unexpected_method()
         size = reader.end - reader.start
         if size > self._missing:
             raise ConnectionException(
-                FRAME_ERROR, f"content body of {size} octets is larger than the {self._missing} still announced", 60, 40
+                UNEXPECTED_FRAME, "expected method frame, got non method frame instead", spec.BASIC, 40
             )
         self._missing -= size
         if size:
@@ -305,9 +307,11 @@ class Channel(Flushable):
             text = "expected content body, got non content body frame instead"
         return ConnectionException(UNEXPECTED_FRAME, text, 60, 40)
 
-    def _check_size(self, body_size: i64) -> None:
+    def _check_size(self, arguments: bytes, body_size: i64) -> None:
         limit = self.session.limits.message_size_max
-        if limit and body_size > limit:
+        if body_size < 0 or (limit and body_size > limit):
+            if arguments[-1:] and arguments[-1] & 2:
+                raise immediate()  # RabbitMQ looks at this flag first
             raise ChannelException(
                 PRECONDITION_FAILED, f"message size {body_size} is larger than configured max size {limit}", 60, 40
             )
@@ -323,15 +327,13 @@ class Channel(Flushable):
             self.published = True
             self._route = route
             self._route_arguments = arguments
-        if route.immediate:
-            raise ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
         raw = content[7 + _PROPERTIES_AT : header_size - 1]
         traits = self._traits
         if traits is None or raw != traits.raw:
             traits = read_traits(raw)
             self._traits = traits
-        if traits.fault:
-            raise ChannelException(PRECONDITION_FAILED, traits.fault, 60, 40)
+        if traits.direct_reply and self.reply is None:
+            raise ChannelException(PRECONDITION_FAILED, "fast reply consumer does not exist", 60, 40)
         if traits.user_id is not None and traits.user_id != session.user:
             raise ChannelException(
                 PRECONDITION_FAILED,
@@ -339,6 +341,8 @@ class Channel(Flushable):
                 60,
                 40,
             )
+        if traits.fault:
+            raise ChannelException(PRECONDITION_FAILED, traits.fault, 60, 40)
         message = Message(
             content,
             route.tail,
@@ -356,8 +360,6 @@ class Channel(Flushable):
             if traits.copies:
                 message = self._rewritten(message, True)
         if traits.direct_reply:
-            if self.reply is None:
-                raise ChannelException(PRECONDITION_FAILED, "fast reply consumer does not exist", 60, 40)
             message = self._rewritten(message, False)
         confirms = self.confirms
         session.counters.messages_received += 1
@@ -552,6 +554,11 @@ class Channel(Flushable):
             self.session.vhost.remove_reply_queue(reply.token)
         self._arguments = None
         self._pieces = []
+
+
+def immediate() -> ConnectionException:
+    """The answer to basic.publish with immediate=true."""
+    return ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
 
 
 def not_transactional() -> ChannelException:

@@ -19,7 +19,6 @@ from broker.errors import (
     CONNECTION_FORCED,
     FRAME_ERROR,
     NOT_ALLOWED,
-    SYNTAX_ERROR,
     UNEXPECTED_FRAME,
     ChannelException,
     ConnectionException,
@@ -32,6 +31,7 @@ from broker.protocol.server import Server
 from broker.protocol.session import Session
 from broker.turn import Deferred, Flushable
 from broker.wire import spec
+from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
 from broker.wire.methods import decode, method_frame
 from broker.wire.table import FieldTable
@@ -144,7 +144,7 @@ class Connection(Flushable, Timed):
                     if channel.expects_content:
                         raise channel.unexpected_method()
                     if reader.end - reader.start < 4:
-                        raise ConnectionException(SYNTAX_ERROR, "method frame of fewer than 4 octets")
+                        raise unknown_frame(reader)
                     method = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
                     if not channel.receive_hot(reader, method):
                         self._cold(channel, reader, int(method))
@@ -153,7 +153,7 @@ class Connection(Flushable, Timed):
                 elif kind == spec.FRAME_BODY:
                     channel.receive_body(reader)
                 else:
-                    raise _unexpected(reader)
+                    raise unexpected_frame(reader)
             except ChannelException as error:
                 self._fail_channel(channel, error)
             channel = self._last
@@ -179,19 +179,17 @@ class Connection(Flushable, Timed):
     def _other_frame(self, reader: FrameReader, kind: i64, number: i64) -> Channel | None:
         """A frame for channel 0 or for a channel that is not open; returns the channel that it opened."""
         if number == 0:
-            if kind == spec.FRAME_HEARTBEAT:
+            if kind == spec.FRAME_HEARTBEAT and reader.end == reader.start:
                 return None
             if kind != spec.FRAME_METHOD:
-                raise _unexpected(reader)
+                raise unexpected_frame(reader)
             self._control(reader)
             return None
-        if kind not in (spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY):
-            raise _unexpected(reader)
-        index = 0
-        if kind == spec.FRAME_METHOD:
-            index = decode(reader.data, reader.start, reader.end).index
-        if index == spec.CHANNEL_CLOSE_OK:
-            return None
+        if kind == spec.FRAME_HEADER or kind == spec.FRAME_BODY:
+            raise ConnectionException(UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
+        if kind != spec.FRAME_METHOD:
+            raise unexpected_frame(reader)
+        index = decode(reader.data, reader.start, reader.end).index
         if index != spec.CHANNEL_OPEN:
             raise ConnectionException(CHANNEL_ERROR, "expected 'channel.open'", index >> 16, index & 0xFFFF)
         return self._open_channel(number)
@@ -203,16 +201,12 @@ class Connection(Flushable, Timed):
             raise ConnectionException(
                 NOT_ALLOWED,
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max ({limit})",
-                20,
-                10,
             )
         if server.channels_max and server.channels_open >= server.channels_max:
             raise ConnectionException(
                 NOT_ALLOWED,
                 f"number of channels opened on node '{server.identity.node}' has reached the maximum allowed limit of "
                 f"({server.channels_max})",
-                20,
-                10,
             )
         channel = Channel(number, self.session)
         self.channels[number] = channel
@@ -240,7 +234,7 @@ class Connection(Flushable, Timed):
                 CHANNEL_ERROR, "unexpected method in connection state running", spec.CONNECTION, index & 0xFFFF
             )
         else:
-            raise _unexpected(reader)
+            raise unexpected_frame(reader)
 
     def _closing_frame(self, reader: FrameReader) -> None:
         if reader.channel or reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4:
@@ -410,12 +404,20 @@ class Connection(Flushable, Timed):
             self.refill()
 
 
-def _unexpected(reader: FrameReader) -> ConnectionException:
+def unknown_frame(reader: FrameReader) -> ConnectionException:
+    """A frame whose type does not exist, or that is too short or too long for its type."""
+    return ConnectionException(
+        FRAME_ERROR, f"{frame(int(reader.frame_type), reader.data[reader.start : reader.end])}: unknown_frame"
+    )
+
+
+def unexpected_frame(reader: FrameReader) -> ConnectionException:
+    """A frame that is well formed but has no business on its channel; FRAME_ERROR when its type does not exist at all."""
     kind = reader.frame_type
-    payload = reader.data[reader.start : reader.end]
-    octets = ",".join([str(octet) for octet in payload[:32]])
-    code = UNEXPECTED_FRAME if kind in (1, 2, 3, 8) else FRAME_ERROR
-    return ConnectionException(code, f"type {kind}, all octets = <<{octets}>>")
+    empty = reader.end == reader.start
+    if kind not in (spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY) and not (kind == spec.FRAME_HEARTBEAT and empty):
+        return unknown_frame(reader)
+    return ConnectionException(UNEXPECTED_FRAME, frame(int(kind), reader.data[reader.start : reader.end]))
 
 
 def close_frame(channel: int, index: int, error: ProtocolException) -> bytes:

@@ -20,10 +20,9 @@ from broker.errors import (
     ACCESS_REFUSED,
     CHANNEL_ERROR,
     NOT_ALLOWED,
-    UNEXPECTED_FRAME,
     ConnectionException,
 )
-from broker.protocol.connection import Connection, close_frame
+from broker.protocol.connection import Connection, close_frame, unexpected_frame
 from broker.protocol.outbox import Outbox
 from broker.protocol.server import Server
 from broker.protocol.session import Session
@@ -171,9 +170,7 @@ class Handshake(Timed):
         if reader.frame_type == spec.FRAME_HEARTBEAT and reader.channel == 0:
             return
         if reader.channel != 0 or reader.frame_type != spec.FRAME_METHOD:
-            payload = reader.data[reader.start : reader.end]
-            octets = ",".join([str(octet) for octet in payload[:32]])
-            raise ConnectionException(UNEXPECTED_FRAME, f"type {reader.frame_type}, all octets = <<{octets}>>")
+            raise unexpected_frame(reader)
         if self._state != _OPEN and reader.end - reader.start >= 4:
             # out of order: said before a decoder of ours touches the rest
             index = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF

@@ -4,7 +4,6 @@ from mypy_extensions import i64
 from pamqp import commands
 
 from broker.errors import (
-    ACCESS_REFUSED,
     NOT_FOUND,
     PRECONDITION_FAILED,
     ChannelException,
@@ -19,11 +18,10 @@ from broker.wire.methods import Method, method_frame
 
 
 def name_or_last(channel: Channel, name: str) -> str:
-    """The queue a method means: an empty name is the queue declared last on this channel.
+    """The queue that basic.* and queue.purge mean: an empty name is the queue declared last on this channel.
 
     Raises: NOT_FOUND (404) ``no previously declared queue``.
     """
-    name = stripped(name)
     if name:
         return name
     if not channel.last_queue:
@@ -60,7 +58,7 @@ def declare(channel: Channel, method: Method) -> None:
         _declare_reply(channel, name, fields.nowait)
         return
     if fields.passive:
-        queue = find(channel, name)
+        queue = vhost.queue(name, session)
         queue.touch()
     elif not name:
         generated = generate_name("amq.gen-")
@@ -81,11 +79,7 @@ def declare(channel: Channel, method: Method) -> None:
 def _declare_reply(channel: Channel, name: str, nowait: bool) -> None:
     # RabbitMQ docs, Direct Reply-to: a responder may ask whether the requester is still there
     vhost = channel.session.vhost
-    if name == REPLY_TO:
-        alive = channel.reply is not None
-    else:
-        alive = name[len(REPLY_TO_PREFIX) :] in vhost.reply_queues
-    if not alive:
+    if name != REPLY_TO and name[len(REPLY_TO_PREFIX) :] not in vhost.reply_queues:
         raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{vhost.name}'")
     _declared(channel, nowait, name, 0, 1)
 
@@ -98,22 +92,13 @@ def bind(channel: Channel, method: Method) -> None:
     key = fields.routing_key
     if not fields.queue and not key:
         key = name_or_last(channel, "")
-    name = name_or_last(channel, fields.queue)
+    name = name_or_last(channel, stripped(fields.queue))
     exchange = stripped(fields.exchange)
     refuse_default(exchange)
-    _refuse_reply(name)
-    found = vhost.queues.get(name)
-    if found is not None:
-        vhost.check_owner(found, channel.session)
     source = vhost.exchange(exchange)
     queue = vhost.queue(name, channel.session)
     vhost.bind(source, queue, key, method.arguments)
     reply(channel, fields.nowait, spec.QUEUE_BIND_OK)
-
-
-def _refuse_reply(name: str) -> None:
-    if name.startswith(REPLY_TO):
-        raise ChannelException(ACCESS_REFUSED, "cannot bind or unbind to a volatile (direct reply-to) queue")
 
 
 def unbind(channel: Channel, method: Method) -> None:
@@ -124,10 +109,9 @@ def unbind(channel: Channel, method: Method) -> None:
     key = fields.routing_key
     if not fields.queue and not key:
         key = name_or_last(channel, "")
-    name = name_or_last(channel, fields.queue)
+    name = name_or_last(channel, stripped(fields.queue))
     exchange = stripped(fields.exchange)
     refuse_default(exchange)
-    _refuse_reply(name)
     queue = vhost.queues.get(name)
     source = vhost.exchanges.get(exchange)
     if queue is not None:
@@ -151,16 +135,16 @@ def delete(channel: Channel, method: Method) -> None:
     fields = method.fields
     assert isinstance(fields, commands.Queue.Delete)
     vhost = channel.session.vhost
-    name = name_or_last(channel, fields.queue)
+    name = name_or_last(channel, stripped(fields.queue))
     count: i64 = 0
     queue = vhost.queues.get(name)
     if queue is not None:
         vhost.check_owner(queue, channel.session)
         label = queue_label(name, vhost.name)
-        if fields.if_unused and queue.consumers.count():
-            raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
         if fields.if_empty and queue.ready_count():
             raise ChannelException(PRECONDITION_FAILED, f"{label} not empty")
+        if fields.if_unused and queue.consumers.count():
+            raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
         queue.ready_count()
         count = vhost.delete_queue(queue)
     if not fields.nowait:

@@ -41,6 +41,13 @@ def headers_of(message: Message) -> FieldTable:
     return table.decode(content, _PROPERTIES_AT + summary.headers_start, _PROPERTIES_AT + summary.headers_end)
 
 
+def _expiration_of(message: Message) -> str:
+    content = message.content
+    summary = properties.summarize(content, _PROPERTIES_AT, message.header_size - 1)
+    start = _PROPERTIES_AT + summary.expiration_start
+    return content[start : _PROPERTIES_AT + summary.expiration_end].decode("ascii", "replace")
+
+
 def _carbon_copies(headers: FieldTable) -> list[str]:
     found = headers.values.get("CC")
     if isinstance(found, list):
@@ -83,7 +90,7 @@ def bury(message: Message, queue: str, reason: str, exchange: str, routing_key: 
             "routing-keys": keys,
         }
         if message.expiration_ms >= 0:
-            entry["original-expiration"] = str(message.expiration_ms)
+            entry["original-expiration"] = _expiration_of(message)
     deaths.insert(0, entry)
     added: dict[str, object] = {
         "x-death": deaths,

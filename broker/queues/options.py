@@ -77,14 +77,14 @@ def _overflow(value: object, kind: str) -> str:
 def _mode(value: object, kind: str) -> str:
     if kind != "longstr":
         return f"{{unacceptable_type,{kind}}}"
-    return "" if value in ("default", "lazy") else "invalid_queue_mode"
+    return "" if value in ("default", "lazy") else f"\"unsupported queue mode '{value}'\""
 
 
 def _version(value: object, kind: str) -> str:
     fault = _non_negative(value, kind)
     if fault:
         return fault
-    return "" if value in (1, 2) else f"{{unsupported_queue_version,{value}}}"
+    return "" if value in (1, 2) else f"\"unsupported queue version '{value}'\""
 
 
 def _boolean(value: object, kind: str) -> str:
@@ -98,6 +98,7 @@ def _queue_type(value: object, kind: str) -> str:
 
 
 _CHECKS: Final[dict[str, Callable[[object, str], str]]] = {
+    "x-queue-type": _queue_type,
     "x-expires": _positive_expiry,
     "x-message-ttl": _expiry,
     "x-dead-letter-exchange": _string,
@@ -109,8 +110,21 @@ _CHECKS: Final[dict[str, Callable[[object, str], str]]] = {
     "x-queue-mode": _mode,
     "x-queue-version": _version,
     "x-single-active-consumer": _boolean,
-    "x-queue-type": _queue_type,
 }
+"""In the order in which RabbitMQ looks at them."""
+_FOREIGN: Final = (
+    "x-delivery-limit",
+    "x-dead-letter-strategy",
+    "x-initial-cluster-size",
+    "x-max-age",
+    "x-max-in-memory-bytes",
+    "x-max-in-memory-length",
+    "x-queue-leader-locator",
+    "x-quorum-initial-group-size",
+    "x-stream-filter-size-bytes",
+    "x-stream-max-segment-size-bytes",
+)
+"""Arguments that RabbitMQ knows but that a classic queue cannot use."""
 COMPARED: Final = (
     "x-expires",
     "x-message-ttl",
@@ -164,6 +178,9 @@ def validate(arguments: FieldTable, label: str) -> None:
 
     Raises: PRECONDITION_FAILED (406) ``invalid arg 'x-...' for <label>: <reason>``.
     """
+    target = "x-dead-letter-exchange"
+    if arguments.has(target) and arguments.type_of(target) != "longstr":
+        raise ChannelException(PRECONDITION_FAILED, f"invalid type '{arguments.type_of(target)}' for arg '{target}' in {label}")
     for key, check in _CHECKS.items():
         if key in arguments.values:
             fault = check(arguments.values[key], arguments.types[key])
@@ -173,6 +190,16 @@ def validate(arguments: FieldTable, label: str) -> None:
         raise ChannelException(
             PRECONDITION_FAILED, f"invalid arg 'x-dead-letter-routing-key' for {label}: routing_key_but_no_dlx_defined"
         )
+
+
+def refuse_foreign(arguments: FieldTable, label: str) -> None:
+    """Only when a queue is really created: arguments of other queue types are refused.
+
+    Raises: PRECONDITION_FAILED (406).
+    """
+    for key in _FOREIGN:
+        if arguments.has(key):
+            raise ChannelException(PRECONDITION_FAILED, f"invalid arg '{key}' for {label} of queue type rabbit_classic_queue")
 
 
 def _printed(value: object) -> str:

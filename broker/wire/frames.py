@@ -10,6 +10,7 @@ from librt.strings import read_i16_be, read_i32_be
 from mypy_extensions import i64
 
 from broker.errors import FRAME_ERROR, ConnectionException
+from broker.wire.erlang import frame
 
 FRAME_HEADER_SIZE: Final[i64] = 7
 FRAME_OVERHEAD: Final[i64] = 8
@@ -95,7 +96,7 @@ class FrameReader:
         if self.payload_max and size > self.payload_max:
             raise ConnectionException(
                 FRAME_ERROR,
-                f"type {data[at]}, all octets = <<>>: {{frame_too_large,{size},{self.payload_max}}}",
+                f"type {data[at]}, all octets = <<>>: {{frame_too_large,{size},{self.payload_max - FRAME_OVERHEAD}}}",
             )
         return size + FRAME_OVERHEAD
 
@@ -121,7 +122,8 @@ class FrameReader:
                     self.end = end
                     self._position = end + 1
                     if data[end] != FRAME_END:
-                        raise ConnectionException(FRAME_ERROR, f"frame ends with octet {data[end]}, not with 206")
+                        text = frame(int(self.frame_type), data[self.start : end])
+                        raise ConnectionException(FRAME_ERROR, f"{text}: {{invalid_frame_end_marker,{data[end]}}}")
                     return True
                 wanted = end + 1 - at
             else:

@@ -13,8 +13,9 @@ from mypy_extensions import i64
 from pamqp import commands, encode
 from pamqp.base import Frame
 
-from broker.errors import COMMAND_INVALID, INTERNAL_ERROR, SYNTAX_ERROR, ConnectionException
+from broker.errors import COMMAND_INVALID, FRAME_ERROR, INTERNAL_ERROR, ConnectionException
 from broker.wire import table
+from broker.wire.erlang import frame, octets
 from broker.wire.table import FieldTable
 
 _BIT: Final = 1
@@ -51,21 +52,22 @@ def _layout(index: int) -> list[tuple[int, int]]:
     return result
 
 
-def _syntax(index: int) -> ConnectionException:
-    return ConnectionException(SYNTAX_ERROR, "a field of the method runs past its frame", index >> 16, index & 0xFFFF)
+def undecodable(index: int, arguments: bytes) -> ConnectionException:
+    """RabbitMQ's answer to a method or content header whose fields do not fit their frame (FRAME_ERROR, 501)."""
+    return ConnectionException(FRAME_ERROR, f"cannot decode {octets(arguments[:100])}", index >> 16, index & 0xFFFF)
 
 
 def decode(data: bytes, start: i64, end: i64) -> Method:
     """The method in the payload ``data[start:end]`` of a method frame.
 
-    Raises: SYNTAX_ERROR (502) if a field runs past the payload, a table is malformed, or bytes are left over;
-    COMMAND_INVALID (503) if AMQP 0-9-1 has no such method.
+    Raises: FRAME_ERROR (501) if a field runs past the payload, a table is malformed, octets are left over, or a short string is
+    not UTF-8 (the specification has SYNTAX_ERROR for it); COMMAND_INVALID (503) if AMQP 0-9-1 has no such method.
     """
     if end - start < 4:
-        raise ConnectionException(SYNTAX_ERROR, "method frame of fewer than 4 octets")
+        raise ConnectionException(FRAME_ERROR, f"{frame(1, data[start:end])}: unknown_frame")
     index = int(i64(read_i32_be(data, start)) & 0xFFFFFFFF)
     if index not in commands.INDEX_MAPPING:
-        raise ConnectionException(COMMAND_INVALID, "unknown method", index >> 16, index & 0xFFFF)
+        raise ConnectionException(COMMAND_INVALID, "unimplemented method", index >> 16, index & 0xFFFF)
     at: i64 = start + 4
     bits: i64 = 0
     arguments = table.EMPTY
@@ -77,29 +79,31 @@ def decode(data: bytes, start: i64, end: i64) -> Method:
                 at += 1
             bits += 1
             if at > end:
-                raise _syntax(index)
+                raise undecodable(index, data[start + 4 : end])
             continue
         bits = 0
         if kind == 0:
             at += width
         elif kind == _SHORTSTR:
             if at >= end:
-                raise _syntax(index)
+                raise undecodable(index, data[start + 4 : end])
             at += 1 + i64(data[at])
         else:
             if at + 4 > end:
-                raise _syntax(index)
+                raise undecodable(index, data[start + 4 : end])
             size = i64(read_i32_be(data, at)) & 0xFFFFFFFF
             at += 4
             if size > end - at:
-                raise _syntax(index)
+                raise undecodable(index, data[start + 4 : end])
             if kind == _TABLE:
-                arguments = table.decode(data, at, at + size)
+                arguments = _arguments(data, at, at + size, index, start + 4, end)
                 table_at = at
                 table_end = at + size
             at += size
         if at > end:
-            raise _syntax(index)
+            raise undecodable(index, data[start + 4 : end])
+    if at != end:
+        raise undecodable(index, data[start + 4 : end])
     payload = data[start + 4 : end]
     if table_at >= 0:
         payload = data[start + 4 : table_at - 4] + b"\x00\x00\x00\x00" + data[table_end:end]
@@ -107,8 +111,15 @@ def decode(data: bytes, start: i64, end: i64) -> Method:
     try:
         fields.unmarshal(payload)
     except ValueError as error:
-        raise ConnectionException(SYNTAX_ERROR, f"malformed method: {error}"[:200], index >> 16, index & 0xFFFF) from error
+        raise ConnectionException(FRAME_ERROR, "Malformed UTF-8 in shortstr") from error
     return Method(index, fields, arguments)
+
+
+def _arguments(data: bytes, start: i64, end: i64, index: int, fields_start: i64, fields_end: i64) -> FieldTable:
+    try:
+        return table.decode(data, start, end)
+    except ConnectionException as error:
+        raise undecodable(index, data[fields_start:fields_end]) from error
 
 
 def method_frame(channel: int, index: int, values: list[tuple[str, object]]) -> bytes:

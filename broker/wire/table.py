@@ -21,6 +21,7 @@ from librt.strings import read_f32_be, read_f64_be, read_i16_be, read_i32_be, re
 from mypy_extensions import i64
 
 from broker.errors import SYNTAX_ERROR, ConnectionException
+from broker.wire.erlang import binary
 from broker.wire.spec import SHORTSTR_MAX, TABLE_DEPTH_MAX, TABLE_ELEMENTS_MAX
 
 LONGSTR: Final = 0x53  # S
@@ -253,7 +254,7 @@ def printed(data: bytes, at: i64) -> str:
     tag = i64(data[at])
     after = after_value(data, at)
     if tag in (LONGSTR, BINARY):
-        return _printed_bytes(data[at + 5 : after])
+        return binary(data[at + 5 : after])
     if tag == BOOL:
         return "true" if data[at + 1] else "false"
     if tag in (FLOAT, DOUBLE):
@@ -266,7 +267,7 @@ def printed(data: bytes, at: i64) -> str:
     parts: list[str] = []
     if tag == TABLE:
         for key, value in split(data, at + 5, after):
-            parts.append(f"{{{_printed_bytes(key)},{TYPE_NAMES[value[0]]},{printed(value, 0)}}}")
+            parts.append(f"{{{binary(key)},{TYPE_NAMES[value[0]]},{printed(value, 0)}}}")
     elif tag == ARRAY:
         at += 5
         while at < after:
@@ -275,19 +276,6 @@ def printed(data: bytes, at: i64) -> str:
     else:
         return str(_integer(data, at))
     return f"[{','.join(parts)}]"
-
-
-def _printed_bytes(value: bytes) -> str:
-    if not value:
-        return "<<>>"
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = "\0"
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    if not escaped.isprintable():
-        return f"<<{','.join([str(byte) for byte in value])}>>"
-    return f'<<"{escaped}">>' if text.isascii() else f'<<"{escaped}"/utf8>>'
 
 
 @final
