@@ -16,6 +16,7 @@ USAGE = """\
 usage: leveret COMMAND [options]
 
   serve        run one node in the foreground; `leveret serve --help` lists its options
+  perf         load a broker and report what it did; `leveret perf --help` lists its options
   --version    print the version
   --help       print this text
 """
@@ -28,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0] if arguments else ""
     if command == "serve":
         return serve(arguments[1:])
+    if command == "perf":
+        from broker.perf.run import main as perf
+
+        return perf(arguments[1:])
     if command in ("--version", "-V"):
         print(f"leveret {VERSION}")
         return 0

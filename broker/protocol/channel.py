@@ -184,26 +184,25 @@ class Channel(Flushable):
         if method == spec.BASIC_PUBLISH:
             self._publish(reader)
             return True
-        if method == spec.BASIC_ACK:
-            size = reader.end - reader.start
-            if size != 13:
-                raise undecodable(spec.BASIC_ACK, reader.data[reader.start + 4 : reader.end])
-            data = reader.data
-            tag = read_i64_be(data, reader.start + 4)
-            self._ack(tag, data[reader.start + 12] & 1 != 0)
-            return True
-        if method == spec.BASIC_NACK or method == spec.BASIC_REJECT:
-            if reader.end - reader.start != 13:
-                raise undecodable(int(method), reader.data[reader.start + 4 : reader.end])
-            data = reader.data
-            tag = read_i64_be(data, reader.start + 4)
-            bits: i64 = data[reader.start + 12]
-            if method == spec.BASIC_NACK:
+        if method != spec.BASIC_ACK and method != spec.BASIC_NACK and method != spec.BASIC_REJECT:
+            return False
+        data = reader.data
+        if reader.end - reader.start != 13:
+            raise undecodable(int(method), data[reader.start + 4 : reader.end])
+        tag = read_i64_be(data, reader.start + 4)
+        bits: i64 = data[reader.start + 12]
+        try:
+            if method == spec.BASIC_ACK:
+                self._ack(tag, bits & 1 != 0)
+            elif method == spec.BASIC_NACK:
                 self._refuse(tag, bits & 1 != 0, bits & 2 != 0)
             else:
                 self._refuse(tag, False, bits & 1 != 0)
-            return True
-        return False
+        except ChannelException as error:
+            error.class_id = spec.BASIC
+            error.method_id = int(method & 0xFFFF)
+            raise
+        return True
 
     def _publish(self, reader: FrameReader) -> None:
         data = reader.data

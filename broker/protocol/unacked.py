@@ -21,9 +21,9 @@ from broker.queues.ready import Ready
 _RUN_MAX: Final[i64] = 4096
 
 
-def unknown_tag(tag: int) -> ChannelException:
+def unknown_tag(tag: i64) -> ChannelException:
     """The answer to a settlement of something that is not outstanding."""
-    return ChannelException(PRECONDITION_FAILED, f"unknown delivery tag {tag}")
+    return ChannelException(PRECONDITION_FAILED, f"unknown delivery tag {int(tag) & 0xFFFFFFFFFFFFFFFF}")
 
 
 @final

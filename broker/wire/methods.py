@@ -16,6 +16,7 @@ from pamqp.base import Frame
 from broker.errors import COMMAND_INVALID, FRAME_ERROR, INTERNAL_ERROR, ConnectionException
 from broker.wire import table
 from broker.wire.erlang import frame, octets
+from broker.wire.spec import ACCESS_REQUEST, BASIC_RECOVER_ASYNC
 from broker.wire.table import FieldTable
 
 _BIT: Final = 1
@@ -25,7 +26,10 @@ _TABLE: Final = 4
 _FIXED: Final[dict[str, int]] = {"octet": 1, "short": 2, "long": 4, "longlong": 8, "timestamp": 8}
 
 _KINDS: Final[dict[str, int]] = {"bit": _BIT, "shortstr": _SHORTSTR, "longstr": _LONGSTR, "table": _TABLE}
-_layouts: Final[dict[int, list[tuple[int, int]]]] = {}
+_layouts: Final[dict[int, list[tuple[int, int]]]] = {
+    # AMQP 0-8's class access, which RabbitMQ still answers and pamqp does not know: realm and five bits
+    ACCESS_REQUEST: [(_SHORTSTR, 0), (_BIT, 0), (_BIT, 0), (_BIT, 0), (_BIT, 0), (_BIT, 0)],
+}
 
 
 @final
@@ -66,7 +70,7 @@ def decode(data: bytes, start: i64, end: i64) -> Method:
     if end - start < 4:
         raise ConnectionException(FRAME_ERROR, f"{frame(1, data[start:end])}: unknown_frame")
     index = int(i64(read_i32_be(data, start)) & 0xFFFFFFFF)
-    if index not in commands.INDEX_MAPPING:
+    if index not in commands.INDEX_MAPPING and index not in _layouts:
         raise ConnectionException(COMMAND_INVALID, "unimplemented method", index >> 16, index & 0xFFFF)
     at: i64 = start + 4
     bits: i64 = 0
@@ -107,12 +111,23 @@ def decode(data: bytes, start: i64, end: i64) -> Method:
     payload = data[start + 4 : end]
     if table_at >= 0:
         payload = data[start + 4 : table_at - 4] + b"\x00\x00\x00\x00" + data[table_end:end]
-    fields: Frame = commands.INDEX_MAPPING[index]()
+    fields = _blank(index)
     try:
         fields.unmarshal(payload)
     except ValueError as error:
         raise ConnectionException(FRAME_ERROR, "Malformed UTF-8 in shortstr") from error
     return Method(index, fields, arguments)
+
+
+def _blank(index: int) -> Frame:
+    if index == ACCESS_REQUEST:
+        return Frame()
+    if index == BASIC_RECOVER_ASYNC:
+        # pamqp's constructor warns that the method is deprecated: for clients, not for a server that is asked for it
+        fields: Frame = commands.Basic.RecoverAsync.__new__(commands.Basic.RecoverAsync)
+        return fields
+    made: Frame = commands.INDEX_MAPPING[index]()
+    return made
 
 
 def _arguments(data: bytes, start: i64, end: i64, index: int, fields_start: i64, fields_end: i64) -> FieldTable:
