@@ -14,6 +14,8 @@ from broker.auth.users import Users
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.logsetup import get_logger
+from broker.management.listener import Listening
+from broker.management.listener import listen as listen_management
 from broker.metrics.listener import listen as listen_metrics
 from broker.net.listener import listen
 from broker.net.loop import LoopWaker
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 COMPATIBLE_VERSION: Final = "3.13.7"
 """The RabbitMQ whose reply codes, texts, defaults and limits are ours; client libraries choose behaviour by it."""
 _DRAIN_S: Final = 4.0
+_HTTP_DRAIN_S: Final = 0.3
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 _log = get_logger("node")
@@ -78,7 +81,9 @@ async def _serve(config: Config, started: float) -> int:
         loop.add_signal_handler(number, on_signal)
     try:
         listener, amqp_port = await listen(server, config.host, config.port, config.backlog)
-        metrics, metrics_port = await listen_metrics(server, config.host, config.prometheus_port)
+        metrics = await listen_metrics(server, config.host, config.prometheus_port)
+        listening = [Listening("amqp", config.host, amqp_port), Listening("http/prometheus", config.host, metrics.port)]
+        management = await listen_management(server, config.host, config.management_port, listening)
     except OSError as error:
         _log.error("Cannot listen", error=str(error))
         return 1
@@ -89,15 +94,19 @@ async def _serve(config: Config, started: float) -> int:
     _log.info(
         "Server startup complete",
         amqp_port=amqp_port,
-        prometheus_port=metrics_port,
+        management_port=management.port,
+        prometheus_port=metrics.port,
         seconds=round(time.monotonic() - started, 3),
         build=str(build.loaded()),
     )
     await stop.wait()
     _log.info("Stopping", connections=len(server.connections))
     listener.close()
+    management.close()
     metrics.close()
     await _drain(server, force)
+    await management.wait_closed(_HTTP_DRAIN_S)
+    await metrics.wait_closed(_HTTP_DRAIN_S)
     waker.stop()
     _log.info("Stopped")
     return 0

@@ -36,8 +36,7 @@ from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import PREDECLARED, check_type, create
 from broker.routing.router import Router, extra_keys
 from broker.turn import Turn
-from broker.wire.methods import undecodable
-from broker.wire.spec import BASIC_PUBLISH
+from broker.wire.methods import split_publish
 from broker.wire.table import EMPTY, FieldTable
 
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
@@ -102,20 +101,11 @@ class VHost(QueueHost):
         found = self._routes.get(arguments)
         if found is not None and found.generation == self.generation:
             return found
-        size: i64 = len(arguments)
-        at: i64 = 3
-        if size < 5:
-            raise undecodable(BASIC_PUBLISH, arguments)
-        at += i64(arguments[2])
-        if at >= size:
-            raise undecodable(BASIC_PUBLISH, arguments)
-        end = at + 1 + i64(arguments[at])
-        if end + 1 != size:
-            raise undecodable(BASIC_PUBLISH, arguments)
-        if arguments[end] & 2:
+        raw_name, raw_key, bits = split_publish(arguments)
+        if bits & 2:
             raise ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
-        name = arguments[3:at].decode("utf-8", "surrogateescape")
-        key = arguments[at + 1 : end].decode("utf-8", "surrogateescape")
+        name = raw_name.decode("utf-8", "surrogateescape")
+        key = raw_key.decode("utf-8", "surrogateescape")
         exchange = self.exchanges.get(name)
         if exchange is None:
             raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self.name}'", 60, 40)
@@ -123,7 +113,7 @@ class VHost(QueueHost):
             raise ChannelException(
                 ACCESS_REFUSED, f"cannot publish to internal {exchange_label(name, self.name)}", 60, 40
             )
-        route = Route(exchange, key, arguments[end], self.generation)
+        route = Route(exchange, key, bits, self.generation)
         if not name and key.startswith(REPLY_TO_PREFIX):
             reply = self.reply_queues.get(key[len(REPLY_TO_PREFIX) :])
             if reply is not None:
@@ -250,6 +240,12 @@ class VHost(QueueHost):
             known[source] = known.get(source, 0) + 1
             self.generation += 1
 
+    def is_bound(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> bool:
+        """Whether there is such a binding."""
+        return any(
+            binding.key == key and binding.arguments == arguments for binding in source.bindings_to(destination)
+        )
+
     def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
         """Remove a binding if it is there; an auto-delete exchange goes with its last one."""
         if source.unbind(destination, key, arguments):
@@ -323,7 +319,6 @@ class VHost(QueueHost):
             raise ChannelException(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
         current = self.queues.get(name)
         label = queue_label(name, self.name)
-        validate(arguments, label)
         if current is not None:
             self.check_owner(current, owner)
             self._check_queue(current, durable, exclusive, auto_delete, arguments, label)

@@ -2,17 +2,18 @@
 
 One table: name, kind, labels, help, and how to read it. Names, labels and meanings are those of RabbitMQ's
 `rabbitmq_prometheus` plugin, so its dashboards work unchanged; every panel of theirs multiplies by ``rabbitmq_identity_info``.
-Imported by the first request: until then a node does not carry prometheus_client.
+Read by ``app.py``, whose import waits for the first request: until then a node does not carry prometheus_client.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _PROTOCOL: Final = {"protocol": "amqp091"}
 _CLASSIC: Final = {"protocol": "amqp091", "queue_type": "rabbit_classic_queue"}
 _PAGE_SIZE: Final = os.sysconf("SC_PAGE_SIZE")
+_SLICE: Final = 500
+"""Objects that are looked at before the loop goes on with messages: less than a millisecond."""
 
 
 class Totals(NamedTuple):
@@ -44,18 +47,21 @@ class Row(NamedTuple):
     read: Callable[[Server, Totals], float]
 
 
-def totals_of(server: Server) -> Totals:
-    """Sums over all connections and queues of the node."""
+async def totals_of(server: Server) -> Totals:
+    """Sums over all connections and queues of the node, in slices: a node with 100,000 queues must not stand still for a scrape."""
     consumers = publishers = queues = ready = unacked = 0
-    for vhost in server.vhosts.values():
+    for vhost in list(server.vhosts.values()):
         queues += len(vhost.queues)
-        for queue in vhost.queues.values():
+        for index, queue in enumerate(list(vhost.queues.values()), 1):
             ready += queue.ready_count()
             unacked += queue.unacked
             consumers += queue.consumers.count()
-    for connection in server.connections.values():
-        for channel in connection.channels.values():
-            publishers += channel.published
+            if index % _SLICE == 0:
+                await asyncio.sleep(0)
+    for index, connection in enumerate(list(server.connections.values()), 1):
+        publishers += sum(channel.published for channel in connection.channels.values())
+        if index % _SLICE == 0:
+            await asyncio.sleep(0)
     return Totals(server.channels_open, consumers, publishers, queues, ready, unacked)
 
 
@@ -243,19 +249,22 @@ TABLE: Final = (
 
 
 class Page:
-    """A prometheus_client collector over one node."""
+    """A prometheus_client collector over one node, for one scrape."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, totals: Totals) -> None:
         self._server = server
+        self._totals = totals
 
     def _info(self) -> Iterator[Metric]:
         identity = self._server.identity
         build = GaugeMetricFamily(
             "rabbitmq_build_info",
             "Product and version",
-            labels=["rabbitmq_version", "product_name", "product_version"],
+            labels=["rabbitmq_version", "product_name", "product_version", "prometheus_client_version", "erlang_version"],
         )
-        build.add_metric([identity.product_version, "Leveret", identity.version], 1)
+        # RabbitMQ's dashboards have a column for erlang_version: it shows what this broker runs on
+        runtime = identity.platform
+        build.add_metric([identity.product_version, "Leveret", identity.version, metadata.version("prometheus-client"), runtime], 1)
         yield build
         node = GaugeMetricFamily(
             "rabbitmq_identity_info",
@@ -268,31 +277,8 @@ class Page:
     def collect(self) -> Iterator[Metric]:
         """All metrics of the aggregated page."""
         yield from self._info()
-        totals = totals_of(self._server)
         for row in TABLE:
             family = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
             metric = family(row.name, row.help, labels=list(row.labels))
-            metric.add_metric(list(row.labels.values()), float(row.read(self._server, totals)))
+            metric.add_metric(list(row.labels.values()), float(row.read(self._server, self._totals)))
             yield metric
-
-
-def _response(status: str, content_type: str, body: bytes, head_only: bool) -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + (b"" if head_only else body)
-
-
-def respond(server: Server, head: bytes) -> bytes:
-    """The HTTP response to a request whose head this is: the page, 404 for another path, 405 for another method."""
-    text = "text/plain; charset=utf-8"
-    parts = head.split(b"\r\n", 1)[0].split(b" ")
-    if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
-        return _response("400 Bad Request", text, b"not HTTP\n", False)
-    method, path = parts[0], parts[1].split(b"?", 1)[0]
-    if method not in (b"GET", b"HEAD"):
-        return _response("405 Method Not Allowed", text, b"only GET\n", False)
-    if path != b"/metrics":
-        return _response("404 Not Found", text, b"try /metrics\n", method == b"HEAD")
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Page(server))
-    body = generate_latest(registry)
-    return _response("200 OK", "text/plain; version=0.0.4; charset=utf-8", body, method == b"HEAD")

@@ -94,7 +94,8 @@ class ProducerSocket(asyncio.Protocol):
         self._scheduled = False
         self._running = False
         self._started_ns = 0
-        self.limit = 1 << 62
+        self.backlog_max = 1 << 62
+        """Publish only while fewer messages than this wait for their consumers."""
 
     def attach(self, control: Control) -> None:
         """Become the protocol of a connection that is set up."""
@@ -119,7 +120,10 @@ class ProducerSocket(asyncio.Protocol):
         if not self._running or not self._writable or self._transport is None:
             return
         producer = self.producer
-        count = min(_BATCH, int(producer.room()), self.limit - int(producer.sent))
+        count = min(_BATCH, int(producer.room()))
+        if producer.tally.backlog() > self.backlog_max:
+            self._again(0.001)
+            return
         now = time.monotonic_ns()
         due, step = now, 0
         if self._rate:

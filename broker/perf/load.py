@@ -43,7 +43,13 @@ class Tally:
         self.latency = Histogram()
         self.confirm_latency = Histogram()
         self._producers = producers
+        self.copies = 1
+        """Deliveries that one message leads to."""
         self._next: list[int] = [0] * (producers * queues)
+
+    def backlog(self) -> i64:
+        """Messages published and not consumed yet."""
+        return self.total_published - self.total_consumed // self.copies
 
     def saw(self, queue: i64, producer: i64, sequence: i64) -> None:
         """A message arrived through ``queue``: later than its successor it is doubled or reordered, too early one is missing."""

@@ -43,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--seconds", type=float, default=5, help="measured time")
     options.add_argument("--warmup", type=float, default=1)
     options.add_argument("--drain", type=float, default=20, help="seconds to wait for the rest afterwards")
+    options.add_argument(
+        "--backlog", type=int, default=0, help="publish only while fewer messages than this wait for the consumers; 0: always"
+    )
     options.add_argument("--verify", action="store_true", help="exit 3 if a message was lost, doubled or reordered")
     options.add_argument("--pid", type=int, default=0, help="the broker's process: report its CPU and memory")
     return options
@@ -71,6 +74,8 @@ class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.tally = Tally(options.producers, options.queues)
+        if options.exchange and options.type == "fanout":
+            self.tally.copies = options.queues
         self._broken: asyncio.Future[None] | None = None
         self._control: Control | None = None
 
@@ -133,6 +138,8 @@ class Run:
         arguments = b"\0\0" + bytes([len(exchange)]) + exchange + bytes([len(key)]) + key + b"\0"
         producer = Producer(number, self.tally, arguments, given.size, given.persistent, given.confirm, _PAYLOAD_MAX)
         socket = ProducerSocket(producer, given.rate / given.producers, self._on_broken)
+        if given.backlog:
+            socket.backlog_max = given.backlog
         socket.attach(control)
         return socket
 
@@ -197,7 +204,7 @@ class Run:
 
     async def _drain(self) -> int:
         given, tally = self.options, self.tally
-        copies = given.queues if given.exchange and given.type == "fanout" else 1
+        copies = tally.copies
         deadline = time.monotonic() + given.drain
         while tally.total_consumed < tally.total_published * copies and time.monotonic() < deadline:
             await self._sleep(0.05)

@@ -42,10 +42,15 @@ def qos(channel: Channel, method: Method) -> None:
     reply(channel, False, spec.BASIC_QOS_OK)
 
 
-def _priority(arguments: FieldTable, label: str) -> int:
+def _checked_priority(arguments: FieldTable, label: str) -> int:
     if arguments.has("x-stream-offset"):
         raise ChannelException(
             PRECONDITION_FAILED, f"invalid arg 'x-stream-offset' for {label} of queue type rabbit_classic_queue"
+        )
+    failover = "x-cancel-on-ha-failover"  # an argument of mirrored queues: its type is still looked at
+    if arguments.has(failover) and arguments.type_of(failover) != "bool":
+        raise ChannelException(
+            PRECONDITION_FAILED, f"invalid arg '{failover}' for {label}: {{unacceptable_type,{arguments.type_of(failover)}}}"
         )
     if not arguments.has("x-priority"):
         return 0
@@ -80,7 +85,7 @@ def consume(channel: Channel, method: Method) -> None:
         return
     queue = find(channel, name)
     label = queue_label(queue.name, session.vhost.name)
-    priority = _priority(method.arguments, label)
+    priority = _checked_priority(method.arguments, label)
     consumers = queue.consumers
     if consumers.exclusive is not None or (fields.exclusive and (consumers.count() or consumers.single_active)):
         raise ChannelException(ACCESS_REFUSED, f"{label} in exclusive use")

@@ -37,7 +37,7 @@ from broker.vhost import REPLY_TO, Route, deliver_to
 from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
-from broker.wire.methods import undecodable
+from broker.wire.methods import split_publish, undecodable
 from broker.wire.writer import make_content, write_return
 
 if TYPE_CHECKING:
@@ -213,7 +213,8 @@ class Channel(Flushable):
         if limit - at >= _HEADER_FRAME_MIN and data[at] == 2 and (i64(read_i16_be(data, at + 1)) & 0xFFFF) == self.number:
             size = i64(read_i32_be(data, at + 3)) & 0xFFFFFFFF
             body_at = at + 8 + size
-            if size >= 14 and body_at <= limit and data[body_at - 1] == 0xCE and read_i32_be(data, at + 7) == 0x003C0000:
+            largest = reader.payload_max
+            if size >= 14 and body_at <= limit and (largest == 0 or size <= largest) and data[body_at - 1] == 0xCE and read_i32_be(data, at + 7) == 0x003C0000:
                 body_size = read_i64_be(data, at + 11)
                 if body_size == 0:
                     reader.skip_to(body_at)
@@ -222,6 +223,7 @@ class Channel(Flushable):
                 if (
                     limit - body_at >= 8 + body_size
                     and body_size > 0
+                    and (largest == 0 or body_size <= largest)
                     and data[body_at] == 3
                     and (i64(read_i16_be(data, body_at + 1)) & 0xFFFF) == self.number
                     and (i64(read_i32_be(data, body_at + 3)) & 0xFFFFFFFF) == body_size
@@ -232,6 +234,7 @@ class Channel(Flushable):
                     reader.skip_to(end)
                     self._complete(arguments, data[at:end], size + 8, body_size, body_size)
                     return
+        split_publish(arguments)  # told with the method frame, not when its content has come
         self._arguments = arguments
         self._missing = -1
 
@@ -277,9 +280,7 @@ class Channel(Flushable):
             raise self.unexpected_method()
         size = reader.end - reader.start
         if size > self._missing:
-            raise ConnectionException(
-                UNEXPECTED_FRAME, "expected method frame, got non method frame instead", spec.BASIC, 40
-            )
+            raise self.unexpected_method()
         self._missing -= size
         if size:
             if size > self._payload_max:
@@ -312,7 +313,7 @@ class Channel(Flushable):
             if arguments[-1:] and arguments[-1] & 2:
                 raise immediate()  # RabbitMQ looks at this flag first
             raise ChannelException(
-                PRECONDITION_FAILED, f"message size {body_size} is larger than configured max size {limit}", 60, 40
+                PRECONDITION_FAILED, f"message size {int(body_size) & 0xFFFFFFFFFFFFFFFF} is larger than configured max size {limit}", 60, 40
             )
 
     # ---- publish ------------------------------------------------------------------------------------------------------
@@ -355,7 +356,12 @@ class Channel(Flushable):
         )
         queues = route.queues
         if route.by_headers or traits.copies:
-            queues = vhost.queues_for(route, headers_of(message))
+            try:
+                queues = vhost.queues_for(route, headers_of(message))
+            except ChannelException as error:
+                error.class_id = spec.BASIC
+                error.method_id = spec.BASIC_PUBLISH & 0xFFFF
+                raise
             if traits.copies:
                 message = self._rewritten(message, True)
         if traits.direct_reply:
@@ -462,7 +468,9 @@ class Channel(Flushable):
 
     def _ack(self, tag: i64, multiple: bool) -> None:
         if self.transactional:
-            self.settlements.append(Settlement(self.unacked.take(tag, multiple), False, True))
+            taken = self.unacked.take(tag, multiple)
+            self.unacked.hold(taken)
+            self.settlements.append(Settlement(taken, False, True))
             return
         self.session.counters.messages_acked += self.unacked.ack(tag, multiple)
         self._unblock()
@@ -470,6 +478,7 @@ class Channel(Flushable):
     def _refuse(self, tag: i64, multiple: bool, requeue: bool) -> None:
         runs = self.unacked.take(tag, multiple)
         if self.transactional:
+            self.unacked.hold(runs)
             self.settlements.append(Settlement(runs, requeue, False))
             return
         self.apply(runs, requeue)
@@ -502,6 +511,7 @@ class Channel(Flushable):
         """Carry out what the transaction settled."""
         settlements = self.settlements
         self.settlements = []
+        self.unacked.uncommitted = 0
         for settlement in settlements:
             if not settlement.ack:
                 self.apply(settlement.runs, settlement.requeue)
@@ -517,6 +527,7 @@ class Channel(Flushable):
     def rollback(self) -> None:
         """Forget the transaction's publishes; its settlements become unacknowledged deliveries again."""
         self.pending = []
+        self.unacked.uncommitted = 0
         for settlement in self.settlements:
             self.unacked.restore(settlement.runs)
         self.settlements = []

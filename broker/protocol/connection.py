@@ -229,12 +229,13 @@ class Connection(Flushable, Timed):
         elif index == spec.CONNECTION_UPDATE_SECRET:
             assert isinstance(fields, commands.Connection.UpdateSecret)
             self.session.send(method_frame(0, spec.CONNECTION_UPDATE_SECRET_OK, []))
-        elif index >> 16 == spec.CONNECTION:
-            raise ConnectionException(
-                CHANNEL_ERROR, "unexpected method in connection state running", spec.CONNECTION, index & 0xFFFF
-            )
         else:
-            raise unexpected_frame(reader)
+            raise self._misplaced(index)
+
+    def _misplaced(self, index: int) -> ConnectionException:
+        return ConnectionException(
+            CHANNEL_ERROR, "unexpected method in connection state running", index >> 16, index & 0xFFFF
+        )
 
     def _closing_frame(self, reader: FrameReader) -> None:
         if reader.channel or reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4:
@@ -420,6 +421,14 @@ def unexpected_frame(reader: FrameReader) -> ConnectionException:
     return ConnectionException(UNEXPECTED_FRAME, frame(int(kind), reader.data[reader.start : reader.end]))
 
 
+def _short(text: str) -> bytes:
+    """A reply text as a short string: a long one ends in "..." behind its last whole character, as RabbitMQ cuts it."""
+    raw = text.encode("utf-8", "surrogateescape")
+    if len(raw) <= spec.SHORTSTR_MAX:
+        return raw
+    return raw[: spec.SHORTSTR_MAX - 3].decode("utf-8", "ignore").encode() + b"..."
+
+
 def close_frame(channel: int, index: int, error: ProtocolException) -> bytes:
     """connection.close or channel.close for ``error``."""
     return method_frame(
@@ -427,7 +436,7 @@ def close_frame(channel: int, index: int, error: ProtocolException) -> bytes:
         index,
         [
             ("short", error.code),
-            ("shortstr", error.text),
+            ("shortstr", _short(error.text)),
             ("short", error.class_id),
             ("short", error.method_id),
         ],

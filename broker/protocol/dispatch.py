@@ -20,23 +20,12 @@ def _flow(channel: Channel, method: Method) -> None:
     channel.session.send(method_frame(int(channel.number), spec.CHANNEL_FLOW_OK, [("octet", 1)]))
 
 
-def _flow_ok(channel: Channel, method: Method) -> None:
-    # the server never asks for flow: an answer to no question is ignored, as RabbitMQ does
-    pass
-
-
 def _access_request(channel: Channel, method: Method) -> None:
     channel.session.send(method_frame(int(channel.number), spec.ACCESS_REQUEST_OK, [("short", 1)]))
 
 
-def _cancel_ok(channel: Channel, method: Method) -> None:
-    # the client's answer to a server-sent basic.cancel without nowait; nothing to do
-    pass
-
-
 HANDLERS: Final[dict[int, Callable[[Channel, Method], None]]] = {
     spec.CHANNEL_FLOW: _flow,
-    spec.CHANNEL_FLOW_OK: _flow_ok,
     spec.ACCESS_REQUEST: _access_request,
     spec.EXCHANGE_DECLARE: exchange_methods.declare,
     spec.EXCHANGE_DELETE: exchange_methods.delete,
@@ -50,7 +39,6 @@ HANDLERS: Final[dict[int, Callable[[Channel, Method], None]]] = {
     spec.BASIC_QOS: basic_methods.qos,
     spec.BASIC_CONSUME: basic_methods.consume,
     spec.BASIC_CANCEL: basic_methods.cancel,
-    spec.BASIC_CANCEL_OK: _cancel_ok,
     spec.BASIC_GET: basic_methods.get,
     spec.BASIC_RECOVER: basic_methods.recover,
     spec.BASIC_RECOVER_ASYNC: basic_methods.recover_async,

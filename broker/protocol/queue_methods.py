@@ -114,10 +114,9 @@ def unbind(channel: Channel, method: Method) -> None:
     refuse_default(exchange)
     queue = vhost.queues.get(name)
     source = vhost.exchanges.get(exchange)
-    if queue is not None:
-        vhost.check_owner(queue, channel.session)
-        if source is not None:
-            vhost.unbind(source, queue, key, method.arguments)
+    if queue is not None and source is not None and vhost.is_bound(source, queue, key, method.arguments):
+        vhost.check_owner(queue, channel.session)  # RabbitMQ asks only once there is something to unbind
+        vhost.unbind(source, queue, key, method.arguments)
     reply(channel, False, spec.QUEUE_UNBIND_OK)
 
 

@@ -87,6 +87,8 @@ class Unacked:
         """All outstanding deliveries."""
         self.consumer_count: i64 = 0
         """Those that consumers got: what basic.qos counts (a basic.get is not limited)."""
+        self.uncommitted: i64 = 0
+        """Settled inside a transaction: no longer outstanding, but they fill a channel-wide window until the commit."""
         self._runs: list[Run] = []
 
     def skip(self, count: i64) -> i64:
@@ -261,6 +263,12 @@ class Unacked:
         self.count -= run.live
         if run.consumer is not None:
             self.consumer_count -= run.live
+
+    def hold(self, runs: list[Run]) -> None:
+        """These runs, just taken, are settled only when the transaction commits."""
+        for run in runs:
+            if run.consumer is not None:
+                self.uncommitted += run.live
 
     def restore(self, runs: list[Run]) -> None:
         """Put runs that ``take`` returned back (tx.rollback).

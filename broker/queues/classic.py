@@ -172,10 +172,10 @@ class ClassicQueue(Queue):
             self.expire(self._clock.now_ms)
         levels = self._levels
         at: i64 = len(levels) - 1
-        while at >= 0:
-            if not self._dispatch_level(levels[at]):
-                return
+        while at >= 0 and self._dispatch_level(levels[at]):
             at -= 1
+        if self._expiring:
+            self._arm_expiry()  # what stands at the head now may be another message than before
 
     def _dispatch_level(self, ready: Ready) -> bool:
         """Dispatch one level; False when consumers ran out before messages did."""
@@ -265,7 +265,10 @@ class ClassicQueue(Queue):
             self._dispatch_now()
         if self._expiring:
             self.expire(self._clock.now_ms)
-        return self._pop()
+        entry = self._pop()
+        if self._expiring:
+            self._arm_expiry()
+        return entry
 
     def _pop(self) -> Entry | None:
         at: i64 = len(self._levels) - 1

@@ -16,7 +16,7 @@ from pamqp.base import Frame
 from broker.errors import COMMAND_INVALID, FRAME_ERROR, INTERNAL_ERROR, ConnectionException
 from broker.wire import table
 from broker.wire.erlang import frame, octets
-from broker.wire.spec import ACCESS_REQUEST, BASIC_RECOVER_ASYNC
+from broker.wire.spec import ACCESS_REQUEST, BASIC_PUBLISH, BASIC_RECOVER_ASYNC
 from broker.wire.table import FieldTable
 
 _BIT: Final = 1
@@ -135,6 +135,21 @@ def _arguments(data: bytes, start: i64, end: i64, index: int, fields_start: i64,
         return table.decode(data, start, end)
     except ConnectionException as error:
         raise undecodable(index, data[fields_start:fields_end]) from error
+
+
+def split_publish(arguments: bytes) -> tuple[bytes, bytes, int]:
+    """Exchange, routing key and bits of a basic.publish, whose arguments these are (ticket onward).
+
+    Raises: FRAME_ERROR (501) if they do not fill the frame exactly.
+    """
+    size: i64 = len(arguments)
+    if size >= 5:
+        at: i64 = 3 + i64(arguments[2])
+        if at < size:
+            end = at + 1 + i64(arguments[at])
+            if end + 1 == size:
+                return arguments[3:at], arguments[at + 1 : end], int(arguments[end])
+    raise undecodable(BASIC_PUBLISH, arguments)
 
 
 def method_frame(channel: int, index: int, values: list[tuple[str, object]]) -> bytes:

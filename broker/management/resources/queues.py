@@ -1,0 +1,115 @@
+"""GET /api/queues[/vhost[/name]], DELETE /api/queues/vhost/name, DELETE /api/queues/vhost/name/contents: the queues."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker.management.answers import answer, bad_request, done
+from broker.management.lists import listed
+from broker.management.loopback import Loopback, Refused
+from broker.management.present import fields
+from broker.management.request import flag, queue_of, server_of, user_of, vhosts_of
+from broker.management.resources.bindings import rows_to
+from broker.management.resources.consumers import rows_of
+from broker.management.resources.overview import counted
+from broker.wire import spec
+
+if TYPE_CHECKING:
+    from broker.protocol.server import Server
+    from broker.queues.queue import Queue
+    from broker.vhost import VHost
+
+
+def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
+    """One queue as it is shown in a list."""
+    ready = int(queue.ready_count())
+    unacked = int(queue.unacked)
+    consumers = queue.consumers
+    exclusive = consumers.exclusive
+    active = consumers.all[0] if consumers.single_active and consumers.all else None
+    return {
+        "name": queue.name,
+        "vhost": vhost.name,
+        "type": "classic",
+        "durable": queue.durable,
+        "auto_delete": queue.auto_delete,
+        "exclusive": queue.owner is not None,
+        "arguments": fields(queue.arguments),
+        "node": server.identity.node,
+        "state": "running",
+        "policy": None,
+        "operator_policy": None,
+        "effective_policy_definition": {},
+        "consumers": consumers.count(),
+        "consumer_capacity": 1 if consumers.group() is not None else 0,
+        "consumer_utilisation": 1 if consumers.group() is not None else 0,
+        "exclusive_consumer_tag": None if exclusive is None else exclusive.tag,
+        "single_active_consumer_tag": None if active is None else active.tag,
+        **counted(messages=ready + unacked, messages_ready=ready, messages_unacknowledged=unacked),
+        "message_stats": {},
+    }
+
+
+class _Rows:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def row(self, found: tuple[VHost, Queue]) -> dict[str, Any]:
+        """One queue of a list."""
+        return row(self._server, *found)
+
+
+async def get_queues(request: Request) -> Response:
+    """GET /api/queues, GET /api/queues/vhost"""
+    found = [(vhost, queue) for vhost in vhosts_of(request) for queue in vhost.queues.values()]
+    return await listed(request, found, _Rows(server_of(request)).row)
+
+
+async def get_queue(request: Request) -> Response:
+    """GET /api/queues/vhost/name"""
+    server = server_of(request)
+    vhost, queue = queue_of(request)
+    details = {"consumer_details": rows_of(server, vhost, queue), "incoming": [], "deliveries": []}
+    return answer(row(server, vhost, queue) | details)
+
+
+async def get_bindings(request: Request) -> Response:
+    """GET /api/queues/vhost/name/bindings"""
+    return answer(rows_to(*queue_of(request)))
+
+
+async def delete_queue(request: Request) -> Response:
+    """DELETE /api/queues/vhost/name. Raises: 400 if it is exclusive, in use (if-unused) or not empty (if-empty)."""
+    vhost, queue = queue_of(request)
+    bits = flag(request, "if-unused") | flag(request, "if-empty") << 1
+    async with Loopback(server_of(request), vhost, user_of(request).name) as client:
+        try:
+            await client.call(spec.QUEUE_DELETE, ("short", 0), ("shortstr", queue.name), ("octet", bits))
+        except Refused as refused:
+            raise bad_request(refused.explanation) from None
+    return done()
+
+
+async def purge_queue(request: Request) -> Response:
+    """DELETE /api/queues/vhost/name/contents. Raises: 400 if it is exclusive to a connection."""
+    vhost, queue = queue_of(request)
+    async with Loopback(server_of(request), vhost, user_of(request).name) as client:
+        try:
+            await client.call(spec.QUEUE_PURGE, ("short", 0), ("shortstr", queue.name), ("octet", 0))
+        except Refused as refused:
+            raise bad_request(refused.explanation) from None
+    return done()
+
+
+ROUTES: Final = [
+    Route("/api/queues", get_queues),
+    Route("/api/queues/{vhost}", get_queues),
+    Route("/api/queues/{vhost}/{name}", get_queue),
+    Route("/api/queues/{vhost}/{name}", delete_queue, methods=["DELETE"]),
+    Route("/api/queues/{vhost}/{name}/bindings", get_bindings),
+    Route("/api/queues/{vhost}/{name}/contents", purge_queue, methods=["DELETE"]),
+]

@@ -1,0 +1,151 @@
+"""A port for HTTP: open from the start, the code behind it imported by its first connection.
+
+HTTP itself is uvicorn's and h11's work (``http_uvicorn.py``); together with the application they cost 10 MB and a tenth of a second,
+which a node that nobody asks does not pay. They are imported in a thread of their own, so that messages flow on meanwhile: the
+first connections wait, with what they have sent, until it is done. Everything else runs on the loop of whoever opened the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, cast
+
+from broker.logsetup import get_logger
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from broker.net.http_uvicorn import HttpServer
+
+CONNECTIONS_MAX: Final = 256
+"""Open connections of one port; more are closed as soon as they are accepted."""
+
+_log = get_logger("http")
+
+
+class HttpListener:
+    """One HTTP port. `load` makes the application; it is called once, in another thread, so it must not touch the broker's state."""
+
+    def __init__(self, load: Callable[[], ASGIApp]) -> None:
+        self._load = load
+        self._listener: asyncio.Server | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._server: HttpServer | None = None
+        self._early: set[_Early] = set()
+        self.port = 0
+
+    async def open(self, host: str, port: int, backlog: int = 128) -> None:
+        """Open the port (0: a free one, which ``port`` then names).
+
+        Raises OSError if the address is taken or not allowed.
+        """
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._accept, host, port, backlog=backlog, reuse_address=True)
+        self.port = int(self._listener.sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._early) + (self._server.connections if self._server is not None else 0)
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        if self.connections >= CONNECTIONS_MAX:
+            return _Refused()
+        if self._server is not None:
+            return self._server.protocol()
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._bring_up())
+        return _Early(self._early)
+
+    async def _bring_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        executor = ThreadPoolExecutor(1, "http-import")
+        try:
+            server = await loop.run_in_executor(executor, _import_server, self._load)
+        except Exception:
+            _log.exception("HTTP cannot be served", port=self.port)
+            self._loading = None
+            for client in list(self._early):
+                client.abort()
+            return
+        finally:
+            executor.shutdown(wait=False)
+        server.start(loop)
+        self._server = server
+        for client in list(self._early):
+            client.hand_over(server.protocol())
+
+    def close(self) -> None:
+        """Take no more connections; those that are idle are closed, the others when their response has left."""
+        if self._listener is not None:
+            self._listener.close()
+        for client in list(self._early):
+            client.abort()
+        if self._server is not None:
+            self._server.shut_down()
+
+    async def wait_closed(self, timeout_s: float) -> None:
+        """Returns when the last response has left, or after the timeout; what is open then is cut off."""
+        if self._loading is not None and not self._loading.done():
+            self._loading.cancel()
+        if self._server is not None:
+            await self._server.wait_closed(timeout_s)
+
+
+def _import_server(load: Callable[[], ASGIApp]) -> HttpServer:
+    from broker.net.http_uvicorn import HttpServer
+
+    return HttpServer(load())
+
+
+class _Early(asyncio.Protocol):
+    """A client that came before there was anybody to talk to: its first bytes wait here."""
+
+    def __init__(self, waiting: set[_Early]) -> None:
+        self._waiting = waiting
+        self._transport: asyncio.Transport | None = None
+        self._received: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._waiting.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes: one read is kept, the rest stays in the socket."""
+        assert self._transport is not None
+        self._received.append(data)
+        self._transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It did not wait."""
+        self._waiting.discard(self)
+
+    def hand_over(self, protocol: asyncio.Protocol) -> None:
+        """The real protocol takes the connection from here."""
+        transport = self._transport
+        assert transport is not None
+        self._waiting.discard(self)
+        if transport.is_closing():
+            return
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if self._received:
+            transport.resume_reading()
+            for data in self._received:
+                protocol.data_received(data)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Refused(asyncio.Protocol):
+    """A client too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close at once: an answer would cost what the limit is there to save."""
+        cast("asyncio.Transport", transport).abort()

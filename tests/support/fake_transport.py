@@ -1,0 +1,110 @@
+"""Stand-ins for a socket: a sink for an outbox, and a transport for the asyncio side."""
+
+from __future__ import annotations
+
+import asyncio
+
+from broker.protocol.outbox import Sink
+
+
+class FakeSink(Sink):
+    """Keeps what an outbox writes; says how often, and whether it was told to close."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        """Everything written and not taken yet."""
+        self.writes: list[int] = []
+        """The size of each write, in order."""
+        self.pieces: list[list[int]] = []
+        """The sizes in each write of several buffers."""
+        self.reading = True
+        """False while the broker takes no input from this client."""
+        self.closed = False
+        self.awaits_close = False
+        """It was left to the client to close first."""
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed, "written after close"
+        assert not self.aborted, "written after abort"
+        self.writes.append(len(data))
+        self.data += data
+
+    def write_pieces(self, pieces: list[bytes]) -> None:
+        sizes = [len(piece) for piece in pieces]
+        self.pieces.append(sizes)
+        self.write(b"".join(pieces))
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def await_close(self) -> None:
+        self.closed = self.awaits_close = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether the broker has given the socket up."""
+        return self.closed or self.aborted
+
+    def take(self) -> bytes:
+        """Everything written since the last call."""
+        data = bytes(self.data)
+        self.data.clear()
+        return data
+
+
+class FakeTransport(asyncio.Transport):
+    """asyncio's half of a connected socket, without a loop: what the protocol asked of it can be read afterwards."""
+
+    def __init__(self, peer: tuple[str, int] | None = ("127.0.0.1", 50000), own: tuple[str, int] = ("127.0.0.1", 5672)) -> None:
+        super().__init__({"peername": peer, "sockname": own})
+        self.data = bytearray()
+        self.reading = True
+        self.closing = False
+        self.aborted = False
+        self.eof_written = False
+        self.limits: tuple[int | None, int | None] = (None, None)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limits = (high, low)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.data += data
+
+    def writelines(self, list_of_data: object) -> None:
+        assert isinstance(list_of_data, list)
+        self.data += b"".join(list_of_data)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.eof_written = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = True
+        self.aborted = True

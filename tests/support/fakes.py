@@ -1,0 +1,141 @@
+"""Messages, and stand-ins for what queues and channels know of each other: a consumer, a queue, a queue's host, a confirm."""
+
+from __future__ import annotations
+
+from broker.message import ACCEPTED, Confirm, Message, make_tail
+from broker.queues.consumers import Consumer
+from broker.queues.entry import Entry
+from broker.queues.options import QueueOptions
+from broker.queues.queue import Queue, QueueHost
+from broker.queues.ready import Ready
+from broker.wire import properties, table
+from broker.wire.properties import Properties
+from broker.wire.table import EMPTY, FieldTable
+from broker.wire.writer import body_of, make_content
+
+UNLIMITED = 1 << 30
+
+
+def make_message(
+    body: bytes = b"",
+    *,
+    exchange: str = "",
+    routing_key: str = "q",
+    channel: int = 1,
+    headers: FieldTable | None = None,
+    expiration_ms: int = -1,
+    priority: int = -1,
+    persistent: bool = False,
+    payload_max: int = 131064,
+) -> Message:
+    """A message as a channel would have made it from its frames."""
+    fields = Properties(
+        headers=headers,
+        expiration=None if expiration_ms < 0 else str(expiration_ms),
+        priority=None if priority < 0 else priority,
+        delivery_mode=2 if persistent else None,
+    )
+    content, header_size = make_content(channel, properties.encode(fields), body, payload_max)
+    largest = min(len(body), payload_max)
+    tail = make_tail(exchange.encode(), routing_key.encode())
+    return Message(content, tail, channel, header_size, len(body), largest, persistent, priority, expiration_ms)
+
+
+def numbered(count: int, start: int = 0) -> list[Message]:
+    """Messages whose bodies are their numbers."""
+    return [make_message(str(number).encode()) for number in range(start, start + count)]
+
+
+def text_of(item: Message | Entry | None) -> str:
+    """The body, read as text."""
+    assert item is not None
+    return body_of(item.message if isinstance(item, Entry) else item).decode()
+
+
+def texts(items: list[Message | Entry | None]) -> list[str]:
+    """The bodies, read as text."""
+    return [text_of(item) for item in items]
+
+
+class FakeConsumer(Consumer):
+    """A consumer with as much room as the test says; keeps what it got and where that stood."""
+
+    def __init__(self, tag: str = "c", *, room: int = UNLIMITED, no_ack: bool = False, exclusive: bool = False, priority: int = 0) -> None:
+        super().__init__(tag, no_ack, exclusive, priority)
+        self.room = room
+        self.bytes_room = 1 << 20
+        self.got: list[str] = []
+        self.places: list[int] = []
+        self.batches: list[int] = []
+        self.entries: list[Entry] = []
+        """What came one by one, because it was delivered before or expires."""
+        self.asked = 0
+        self.settled_count = 0
+        self.cancels = 0
+        self.log: list[tuple[str, str]] | None = None
+        """Shared between consumers when the test looks at who got what in which order."""
+
+    def capacity(self) -> int:
+        self.asked += 1
+        return self.room
+
+    def room_bytes(self) -> int:
+        return self.bytes_room
+
+    def deliver(self, queue: Queue, ready: Ready, items: list[Message | Entry | None], first_position: int, stride: int) -> None:
+        self.batches.append(len(items))
+        for index, item in enumerate(items):
+            assert isinstance(item, Message)
+            self._take(text_of(item), first_position + index * stride)
+
+    def deliver_entry(self, queue: Queue, ready: Ready, entry: Entry) -> None:
+        self.entries.append(entry)
+        self._take(text_of(entry), entry.position)
+
+    def _take(self, text: str, position: int) -> None:
+        assert self.room > 0, "more than there was room for"
+        self.room -= 1
+        self.got.append(text)
+        self.places.append(position)
+        if self.log is not None:
+            self.log.append((self.tag, text))
+
+    def settled(self, count: int) -> None:
+        self.settled_count += count
+
+    def cancelled(self) -> None:
+        self.cancels += 1
+
+
+class FakeQueue(Queue):
+    """A queue that holds nothing and counts what it is told."""
+
+    def __init__(self, name: str = "q", arguments: FieldTable = EMPTY) -> None:
+        super().__init__(name, False, False, None, arguments, QueueOptions(arguments))
+        self.settled_count = 0
+
+    def settle(self, count: int) -> None:
+        self.settled_count += count
+
+    def enqueue(self, message: Message, confirm: Confirm | None, sequence: int) -> int:
+        return ACCEPTED
+
+
+class FakeHost(QueueHost):
+    """The place a queue lives in: remembers what died and which queues asked to go."""
+
+    def __init__(self) -> None:
+        self.dead: list[tuple[str, str]] = []
+        self.removed: list[str] = []
+
+    def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
+        self.dead.append((text_of(message), reason))
+
+    def remove_queue(self, queue: Queue) -> None:
+        self.removed.append(queue.name)
+        queue.close()
+
+
+def arguments(**fields: object) -> FieldTable:
+    """Queue arguments: `arguments(x_max_length=5)` is the table {"x-max-length": 5}."""
+    return table.make({name.replace("_", "-"): value for name, value in fields.items()})
