@@ -13,6 +13,8 @@ from broker.clock import Clock, Waker
 
 INPUT_BYTES_MAX: Final[i64] = 1 << 20
 """A turn takes at most this much input; what comes later waits, undecoded, for the next turn."""
+INPUT_MS_MAX: Final[i64] = 5
+"""Nor does it begin with another read when it has decoded for so long."""
 
 
 @trait
@@ -63,6 +65,7 @@ class Turn:
         self.waker: Waker | None = None
         self.scheduled = False
         self.input_bytes: i64 = 0
+        self._input_from_ms: i64 = 0
         self.turns = 0
         self._dispatch: list[Dispatchable] = []
         self._sync: list[Syncable] = []
@@ -98,7 +101,10 @@ class Turn:
 
     def admit(self, size: i64) -> bool:
         """Whether a read of ``size`` bytes may be decoded in this turn; counts it when it may."""
-        if self.input_bytes >= INPUT_BYTES_MAX:
+        now = self.clock.refresh()
+        if self.input_bytes == 0:
+            self._input_from_ms = now
+        elif self.input_bytes >= INPUT_BYTES_MAX or now - self._input_from_ms >= INPUT_MS_MAX:
             return False
         self.input_bytes += size
         return True

@@ -11,6 +11,7 @@ import email.utils
 from typing import Final, cast
 
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -126,7 +127,15 @@ class _Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(receive, send)
+        if _head_size(scope) > HEAD_SIZE_MAX:
+            # h11 limits only what it has to wait for, not a head that arrives in one read
+            await PlainTextResponse("The request head is too large\n", 400)(scope, exchange.receive, exchange.send)
+            return
         await self._app(scope, exchange.receive, exchange.send)
+
+
+def _head_size(scope: Scope) -> int:
+    return len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 class _Exchange:

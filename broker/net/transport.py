@@ -12,6 +12,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
+from broker.errors import INTERNAL_ERROR, ConnectionException
 from broker.logsetup import get_logger
 from broker.protocol.handshake import Handshake, Peer
 from broker.protocol.outbox import Outbox, Sink
@@ -114,7 +115,8 @@ class AmqpProtocol(asyncio.Protocol):
         self._pending: list[bytes] = []
         self._held: _Held | None = None
         self._paused = False
-        self._blocked = False
+        self._blocked = 0
+        """How many reasons there are not to read: an alarm, a client that does not read its answers."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
@@ -145,7 +147,11 @@ class AmqpProtocol(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         connection = self.connection
         if connection is not None:
-            connection.receive(data)
+            try:
+                connection.receive(data)
+            except Exception as error:  # a fault of ours must not leave this client hanging, nor touch another one
+                _log.error("Internal error", connection=connection.session.name, exc_info=error)
+                connection.fail(ConnectionException(INTERNAL_ERROR, "INTERNAL_ERROR"))
             return
         handshake = self.handshake
         if handshake is None:
@@ -175,13 +181,15 @@ class AmqpProtocol(asyncio.Protocol):
 
     def block(self) -> None:
         """Stop reading until ``unblock``; what the loop still delivers waits undecoded."""
-        self._blocked = True
-        if self._transport is not None and not self._paused:
+        self._blocked += 1
+        if self._blocked == 1 and self._transport is not None and not self._paused:
             self._transport.pause_reading()
 
     def unblock(self) -> None:
         """Read again, from the next turn on."""
-        self._blocked = False
+        self._blocked -= 1
+        if self._blocked:
+            return
         self._paused = True
         if self._held is None:
             self._held = _Held(self)

@@ -214,7 +214,13 @@ class Channel(Flushable):
             size = i64(read_i32_be(data, at + 3)) & 0xFFFFFFFF
             body_at = at + 8 + size
             largest = reader.payload_max
-            if size >= 14 and body_at <= limit and (largest == 0 or size <= largest) and data[body_at - 1] == 0xCE and read_i32_be(data, at + 7) == 0x003C0000:
+            if (
+                size >= 14
+                and body_at <= limit
+                and (largest == 0 or size <= largest)
+                and data[body_at - 1] == 0xCE
+                and read_i32_be(data, at + 7) == 0x003C0000
+            ):
                 body_size = read_i64_be(data, at + 11)
                 if body_size == 0:
                     reader.skip_to(body_at)
@@ -312,8 +318,9 @@ class Channel(Flushable):
         if body_size < 0 or (limit and body_size > limit):
             if arguments[-1:] and arguments[-1] & 2:
                 raise immediate()  # RabbitMQ looks at this flag first
+            shown = int(body_size) & 0xFFFFFFFFFFFFFFFF
             raise ChannelException(
-                PRECONDITION_FAILED, f"message size {int(body_size) & 0xFFFFFFFFFFFFFFFF} is larger than configured max size {limit}", 60, 40
+                PRECONDITION_FAILED, f"message size {shown} is larger than configured max size {limit}", 60, 40
             )
 
     # ---- publish ------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class ChannelConsumer(Consumer):
     ) -> None:
         super().__init__(tag, no_ack, exclusive, priority)
         self.channel = channel
+        self.lane = channel
         self.queue = queue
         self.prefetch: i64 = prefetch
         """Its own window (basic.qos global=false before it started); 0 for no limit."""
@@ -46,6 +47,7 @@ class ChannelConsumer(Consumer):
             return 0
         if not channel.flow_active:
             return 0
+        self.shared = channel.prefetch_global > 0 and not self.no_ack
         if self.no_ack:
             return _UNLIMITED
         room = _UNLIMITED

@@ -26,7 +26,7 @@ from broker.errors import (
 )
 from broker.protocol.channel import Channel
 from broker.protocol.dispatch import handle
-from broker.protocol.outbox import Outbox
+from broker.protocol.outbox import BACKLOG_MAX, Outbox
 from broker.protocol.server import Server
 from broker.protocol.session import Session
 from broker.turn import Deferred, Flushable
@@ -86,6 +86,8 @@ class Connection(Flushable, Timed):
         self._received_ms: i64 = server.clock.now_ms
         self._written_at_tick: i64 = -1
         self._refill = _Refill(self)
+        self._choked = False
+        """Not read because it does not read."""
 
     def start(self) -> None:
         """Register with the server and begin heartbeats."""
@@ -109,6 +111,9 @@ class Connection(Flushable, Timed):
             self._take_frames()
         except ConnectionException as error:
             self.fail(error)
+        if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
+            self._choked = True
+            self._outbox.sink.pause_reading()
 
     def continue_reading(self) -> None:
         """Take the frames that the handshake's last read left behind."""
@@ -323,6 +328,7 @@ class Connection(Flushable, Timed):
         self.state = CLOSED
         self.server.closed(self.number)
         self._disarm()
+        self._outbox.paused = False  # the last frames go out even to a socket whose buffer is full
         self._outbox.flush()
         self._outbox.closed = True
         if end_stream:
@@ -366,9 +372,11 @@ class Connection(Flushable, Timed):
         if now_ms - self._received_ms > interval * 2:
             self._outbox.sink.abort()
             return
-        if self._outbox.bytes_written == self._written_at_tick and self._outbox.size() == 0:
+        written = self._outbox.bytes_written
+        if written == self._written_at_tick and self._outbox.size() == 0:
             self.session.send(HEARTBEAT)
-        self._written_at_tick = self._outbox.bytes_written
+            written += len(HEARTBEAT)  # it does not count as something said: the next one is due at the next tick
+        self._written_at_tick = written
         self._arm(interval // 2)
 
     # ---- bytes out ----------------------------------------------------------------------------------------------------
@@ -402,6 +410,10 @@ class Connection(Flushable, Timed):
         """The socket's buffer passed its high water (False) or fell below its low water (True)."""
         self._outbox.paused = not ready
         if ready:
+            if self._choked:
+                self._choked = False
+                self._outbox.sink.resume_reading()
+            self._outbox.flush()
             self.refill()
 
 

@@ -14,6 +14,8 @@ from broker.wire.writer import write_content
 
 HIGH_WATER: Final[i64] = 1 << 20
 """Dispatch to a connection stops when this many bytes wait for its next write."""
+BACKLOG_MAX: Final[i64] = 8 << 20
+"""A client that asks without reading the answers is not read any more when so many bytes wait for it."""
 PIECE_SIZE_MIN: Final[i64] = 8192
 """Contents of this size and more are written as pieces of their own."""
 _KEEP: Final[i64] = 1 << 16
@@ -111,6 +113,8 @@ class Outbox:
         if self.closed:
             self.discard()
             return
+        if self.paused:
+            return  # the socket's buffer is full: what waits stays here, where it is counted
         if self._pieces:
             self._cut()
             self.bytes_written += self._pieces_size

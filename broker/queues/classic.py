@@ -201,7 +201,7 @@ class ClassicQueue(Queue):
                 self.unacked += 0 if consumer.no_ack else count
                 position = ready.next_position()
                 consumer.deliver(self, ready, ready.take(count), position, 1)
-            elif plain >= size:
+            elif plain >= size and not group.crowded:
                 self._deliver_in_turns(group, ready, plain)
             else:
                 self._deliver_one(group, consumer, ready)
@@ -244,6 +244,9 @@ class ClassicQueue(Queue):
             capacity = self._bounded(ready, consumer, capacity)
             if capacity < rounds:
                 rounds = capacity
+            if consumer.shared:
+                self._deliver_one(group, active[group.turn], ready)
+                return
             index += 1
         position = ready.next_position()
         items = ready.take(rounds * size)

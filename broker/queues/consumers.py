@@ -29,8 +29,12 @@ class Consumer:
         self.no_ack = no_ack
         self.exclusive = exclusive
         self.priority = priority
+        self.lane: object = self
+        """What its messages leave by: consumers with the same lane (one channel) must see a queue's messages in its order."""
         self.blocked = False
         """Not in the rotation because it had no room when asked last."""
+        self.shared = False
+        """Its window is shared with other consumers, so that room offered to it may be gone after a delivery to another one."""
         self.registered = False
         """Whether its queue still knows it."""
 
@@ -67,6 +71,9 @@ class Group:
         self.priority = priority
         self.active: list[Consumer] = []
         self.turn: i64 = 0
+        self.crowded: i64 = 0
+        """Consumers that share their lane with an earlier one of the group."""
+        self._lanes: dict[object, int] = {}
 
     def block(self, consumer: Consumer) -> None:
         """Take it out of the rotation."""
@@ -77,6 +84,12 @@ class Group:
         if self.turn >= len(self.active):
             self.turn = 0
         consumer.blocked = True
+        others = self._lanes[consumer.lane] - 1
+        if others:
+            self._lanes[consumer.lane] = others
+            self.crowded -= 1
+        else:
+            del self._lanes[consumer.lane]
 
     def join(self, consumer: Consumer) -> None:
         """Last in line: right before the consumer whose turn it is."""
@@ -86,6 +99,10 @@ class Group:
             self.active.insert(self.turn, consumer)
             self.turn += 1
         consumer.blocked = False
+        others = self._lanes.get(consumer.lane, 0)
+        self._lanes[consumer.lane] = others + 1
+        if others:
+            self.crowded += 1
 
 
 @final
