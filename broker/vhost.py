@@ -90,6 +90,11 @@ class VHost(QueueHost):
         for exchange, kind, internal in PREDECLARED:
             self.exchanges[exchange] = create(kind, exchange, True, False, internal, EMPTY)
 
+    def _changed(self) -> None:
+        # forgotten at once, not when their turn to be replaced comes: a route keeps its queues alive
+        self.generation += 1
+        self._routes.clear()
+
     # ---- publish ------------------------------------------------------------------------------------------------------
 
     def route(self, arguments: bytes) -> Route:
@@ -125,6 +130,10 @@ class VHost(QueueHost):
             self._routes.clear()
         self._routes[arguments] = route
         return route
+
+    def routes_known(self) -> int:
+        """How many routes are remembered."""
+        return len(self._routes)
 
     def queues_for(self, route: Route, headers: FieldTable) -> list[Queue]:
         """The queues for one message whose headers matter: headers exchanges, CC and BCC.
@@ -198,7 +207,7 @@ class VHost(QueueHost):
             raise ChannelException(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
         fresh = create(kind, name, durable, auto_delete, internal, arguments)
         self.exchanges[name] = fresh
-        self.generation += 1
+        self._changed()
         return fresh
 
     def _check_exchange(
@@ -215,7 +224,7 @@ class VHost(QueueHost):
     def delete_exchange(self, exchange: Exchange) -> None:
         """Remove an exchange and all bindings from and to it."""
         del self.exchanges[exchange.name]
-        self.generation += 1
+        self._changed()
         for binding in exchange.bindings():
             self._drop_source(binding.destination, exchange)
         self._unbind_destination(exchange)
@@ -238,7 +247,7 @@ class VHost(QueueHost):
                 known = {}
                 self._sources[destination] = known
             known[source] = known.get(source, 0) + 1
-            self.generation += 1
+            self._changed()
 
     def is_bound(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> bool:
         """Whether there is such a binding."""
@@ -250,7 +259,7 @@ class VHost(QueueHost):
         """Remove a binding if it is there; an auto-delete exchange goes with its last one."""
         if source.unbind(destination, key, arguments):
             self._drop_source(destination, source)
-            self.generation += 1
+            self._changed()
             self._collect(source)
 
     def _drop_source(self, destination: Destination, source: Exchange) -> None:
@@ -347,7 +356,7 @@ class VHost(QueueHost):
             self._clock,
         )
         self.queues[name] = fresh
-        self.generation += 1
+        self._changed()
         self.counters.queues_created += 1
         return fresh
 
@@ -365,7 +374,7 @@ class VHost(QueueHost):
         if queue.deleted:
             return 0
         del self.queues[queue.name]
-        self.generation += 1
+        self._changed()
         self.counters.queues_deleted += 1
         count = queue.close()
         self._unbind_destination(queue)
@@ -377,12 +386,12 @@ class VHost(QueueHost):
     def add_reply_queue(self, token: str, queue: Queue) -> None:
         """Direct reply-to: replies for ``token`` go to ``queue``."""
         self.reply_queues[token] = queue
-        self.generation += 1
+        self._changed()
 
     def remove_reply_queue(self, token: str) -> None:
         """Direct reply-to: the requester is gone, its replies are dropped."""
         if self.reply_queues.pop(token, None) is not None:
-            self.generation += 1
+            self._changed()
 
 
 def deliver_to(queues: list[Queue], message: Message, confirm: Confirm | None, sequence: i64) -> tuple[bool, i64]:

@@ -66,13 +66,13 @@ def declare(channel: Channel, method: Method) -> None:
             generated, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, session
         )
         if fields.exclusive:
-            session.exclusive_queues.append(queue)
+            session.own(queue)
     else:
         queue, created = vhost.declare_queue(
             name, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, session
         )
         if created and fields.exclusive:
-            session.exclusive_queues.append(queue)
+            session.own(queue)
     _declared(channel, fields.nowait, queue.name, queue.ready_count(), queue.consumers.count())
 
 

@@ -5,7 +5,7 @@ Channels know their session, never the connection: the connection owns both.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
@@ -21,6 +21,8 @@ from broker.wire.methods import method_frame
 
 if TYPE_CHECKING:
     from broker.vhost import VHost
+
+_PRUNE_AT: Final = 64
 
 
 @final
@@ -71,6 +73,7 @@ class Session(Blockable):
         self.blocked_notify = False
         """The client understands connection.blocked."""
         self.exclusive_queues: list[Queue] = []
+        self._prune_at = _PRUNE_AT
         self.flush_marked = False
         self._flushable: Flushable | None = None
         self.dirty: list[Flushable] = []
@@ -115,6 +118,15 @@ class Session(Blockable):
         if self.blocked_notify:
             self.send(method_frame(0, spec.CONNECTION_UNBLOCKED, []))
         self.outbox.sink.resume_reading()
+
+    def own(self, queue: Queue) -> None:
+        """``queue`` is exclusive to this connection; it goes with it, if it was not deleted before."""
+        owned = self.exclusive_queues
+        owned.append(queue)
+        if len(owned) >= self._prune_at:
+            # a client that declares and deletes a queue for every request must not leave a trail
+            self.exclusive_queues = [one for one in owned if not one.deleted]
+            self._prune_at = max(_PRUNE_AT, 2 * len(self.exclusive_queues))
 
     def starve(self, consumer: Consumer, queue: Queue) -> None:
         """``consumer`` has no room because the outbox is full; ``refill`` brings it back."""
