@@ -118,9 +118,7 @@ class Loopback(Sink):
         Raises: as ``ask``.
         """
         await self.call(spec.CONFIRM_SELECT, ("octet", 0))
-        method = method_frame(
-            _CHANNEL, spec.BASIC_PUBLISH, [("short", 0), ("shortstr", exchange), ("shortstr", routing_key), ("octet", 1)]
-        )
+        method = method_frame(_CHANNEL, spec.BASIC_PUBLISH, [("short", 0), ("shortstr", exchange), ("shortstr", routing_key), ("octet", 1)])
         content, _ = make_content(_CHANNEL, properties.encode(described), body, _PAYLOAD_MAX)
         answers = await self.ask(method + content)
         indexes = [answer.index for answer in answers]

@@ -157,11 +157,7 @@ TABLE: Final = (
         "counter",
         _PROTOCOL,
         "Messages routed to queues",
-        lambda s, t: (
-            s.counters.messages_received
-            - s.counters.messages_unroutable_dropped
-            - s.counters.messages_unroutable_returned
-        ),
+        lambda s, t: s.counters.messages_received - s.counters.messages_unroutable_dropped - s.counters.messages_unroutable_returned,
     ),
     Row(
         "rabbitmq_global_messages_unroutable_dropped",
@@ -190,10 +186,7 @@ TABLE: Final = (
         _CLASSIC,
         "Messages delivered to consumers or to basic.get",
         lambda s, t: (
-            s.counters.messages_delivered
-            + s.counters.messages_delivered_ack
-            + s.counters.messages_got
-            + s.counters.messages_got_ack
+            s.counters.messages_delivered + s.counters.messages_delivered_ack + s.counters.messages_got + s.counters.messages_got_ack
         ),
     ),
     Row(

@@ -156,7 +156,15 @@ class AmqpProtocol(asyncio.Protocol):
         handshake = self.handshake
         if handshake is None:
             return
-        handshake.receive(data)
+        try:
+            handshake.receive(data)
+        except Exception as error:
+            _log.error("Internal error", connection=handshake.peer.name, exc_info=error)
+            self.handshake = None
+            handshake.lost()
+            if self._transport is not None:
+                self._transport.abort()
+            return
         if handshake.connection is not None:
             self.connection = handshake.connection
             self.handshake = None

@@ -200,7 +200,7 @@ class Handshake(Timed):
         if isinstance(capabilities, dict):
             self._capabilities = capabilities
         mechanism = fields.mechanism
-        response: object = fields.response
+        response: object = fields["response"]  # not by attribute: pamqp says str, but gives bytes for what is not UTF-8
         raw = response if isinstance(response, bytes) else str(response).encode()
         try:
             credentials = read_response(mechanism, raw)

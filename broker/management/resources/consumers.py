@@ -25,13 +25,14 @@ def row(server: Server, vhost: VHost, consumer: ChannelConsumer) -> dict[str, An
     session = consumer.channel.session
     number = int(consumer.channel.number)
     peer_host, peer_port, _, _ = ends(session.name)
-    waiting = queue.consumers.single_active and queue.consumers.all[0] is not consumer
+    single = queue.consumers.single_active
+    waiting = single and queue.consumers.all[0] is not consumer
     return {
         "consumer_tag": consumer.tag,
         "queue": {"name": queue.name, "vhost": vhost.name},
         "ack_required": not consumer.no_ack,
         "active": not waiting,
-        "activity_status": "waiting" if waiting else "up",
+        "activity_status": "waiting" if waiting else "single_active" if single else "up",
         "exclusive": consumer.exclusive,
         "prefetch_count": int(consumer.prefetch),
         # the other arguments of basic.consume are not kept

@@ -64,9 +64,7 @@ async def publish(request: Request) -> Response:
         raise bad_request(["not_string", "routing_key"])
     async with Loopback(server_of(request), vhost, user_of(request).name) as client:
         try:
-            routed, accepted = await client.publish(
-                "" if exchange == DEFAULT_EXCHANGE else _name(exchange), _name(key), described, payload
-            )
+            routed, accepted = await client.publish("" if exchange == DEFAULT_EXCHANGE else _name(exchange), _name(key), described, payload)
         except Refused as refused:
             raise bad_request(f"{refused.code} {refused.text}") from None
     if not accepted:

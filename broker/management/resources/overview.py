@@ -61,9 +61,7 @@ async def get_overview(request: Request) -> Response:
             "management_version": identity.product_version,
             "rates_mode": "none",
             "sample_retention_policies": {"global": [], "basic": [], "detailed": []},
-            "exchange_types": [
-                {"name": name, "description": f"AMQP {name} exchange", "enabled": True} for name in sorted(type_names())
-            ],
+            "exchange_types": [{"name": name, "description": f"AMQP {name} exchange", "enabled": True} for name in sorted(type_names())],
             "product_version": identity.product_version,
             "product_name": identity.product,
             "rabbitmq_version": identity.product_version,
