@@ -25,15 +25,16 @@ from broker.errors import (
 from broker.message import Message
 from broker.protocol.confirms import Confirms
 from broker.protocol.session import Session
+from broker.protocol.traits import Traits, read_traits
+from broker.protocol.transaction import Pending, Settlement
 from broker.protocol.unacked import Run, Unacked
 from broker.queues.consumers import Consumer
 from broker.queues.dead_letter import headers_of
 from broker.queues.entry import Entry
-from broker.queues.options import EXPIRY_MS_MAX
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.turn import Flushable
-from broker.vhost import REPLY_TO, Route, deliver_to
+from broker.vhost import Route, deliver_to
 from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
@@ -45,91 +46,6 @@ if TYPE_CHECKING:
 
 _PROPERTIES_AT: Final[i64] = 12
 _HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
-
-
-@final
-class Traits:
-    """What the properties of a message mean for the broker; found once and reused while the bytes are the same."""
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        """The property bytes, flags onward."""
-        self.persistent = False
-        self.priority: i64 = -1
-        self.expiration_ms: i64 = -1
-        self.fault = ""
-        """Why the message must be refused (406), or ''."""
-        self.user_id: str | None = None
-        self.copies = False
-        """The headers have CC or BCC."""
-        self.direct_reply = False
-        """reply-to asks for direct reply-to."""
-
-
-def _read_expiration(text: bytes) -> tuple[int, str]:
-    shown = text.decode("utf-8", "backslashreplace")
-    if not text.isdigit():
-        digits = text[1:] if text[:1] in (b"-", b"+") else text
-        if digits.isdigit():
-            if text[:1] == b"+":
-                return int(digits), ""
-            return 0, f"invalid expiration '{shown}': {{value_negative,{int(text)}}}"
-        lead = 0
-        while lead < len(digits) and digits[lead : lead + 1].isdigit():
-            lead += 1
-        if lead == 0:
-            return 0, f"invalid expiration '{shown}': no_integer"
-        rest = digits[lead:].decode("utf-8", "backslashreplace")
-        return 0, f"invalid expiration '{shown}': {{leftover_string,\"{rest}\"}}"
-    value = int(text) if len(text) < 20 else EXPIRY_MS_MAX + 1
-    if value > EXPIRY_MS_MAX:
-        return 0, f"invalid expiration '{shown}': {{value_too_large,{int(text)}}}"
-    return value, ""
-
-
-def read_traits(raw: bytes) -> Traits:
-    """The traits of a message with these property bytes.
-
-    Raises: FRAME_ERROR (501) if they are malformed.
-    """
-    try:
-        summary = properties.summarize(raw, 0, len(raw))
-    except ConnectionException as error:
-        raise undecodable(spec.BASIC_PUBLISH, raw) from error
-    traits = Traits(raw)
-    traits.persistent = summary.delivery_mode == 2
-    traits.priority = summary.priority
-    if summary.expiration_start >= 0:
-        traits.expiration_ms, traits.fault = _read_expiration(raw[summary.expiration_start : summary.expiration_end])
-    if summary.user_id_start >= 0:
-        traits.user_id = raw[summary.user_id_start : summary.user_id_end].decode("utf-8", "surrogateescape")
-    if summary.headers_start >= 0:
-        start = summary.headers_start
-        end = summary.headers_end
-        traits.copies = table.find(raw, start, end, b"CC") >= 0 or table.find(raw, start, end, b"BCC") >= 0
-    if summary.reply_to_start >= 0:
-        traits.direct_reply = raw[summary.reply_to_start : summary.reply_to_end] == REPLY_TO.encode()
-    return traits
-
-
-@final
-class Pending:
-    """One publish inside a transaction."""
-
-    def __init__(self, queues: list[Queue], message: Message, mandatory: bool) -> None:
-        self.queues = queues
-        self.message = message
-        self.mandatory = mandatory
-
-
-@final
-class Settlement:
-    """One settlement inside a transaction: the deliveries, and what happens to them at commit."""
-
-    def __init__(self, runs: list[Run], requeue: bool, ack: bool) -> None:
-        self.runs = runs
-        self.requeue = requeue
-        self.ack = ack
 
 
 @final

@@ -84,17 +84,25 @@ def _declare_reply(channel: Channel, name: str, nowait: bool) -> None:
     _declared(channel, nowait, name, 0, 1)
 
 
+def _ends(channel: Channel, exchange: str, queue: str, key: str) -> tuple[str, str, str]:
+    """Exchange, queue and binding key; without queue and key the name of the queue declared last is both.
+
+    Raises: NOT_FOUND (404) ``no previously declared queue``, ACCESS_REFUSED (403) for the default exchange.
+    """
+    if not queue and not key:
+        key = name_or_last(channel, "")
+    name = name_or_last(channel, stripped(queue))
+    source = stripped(exchange)
+    refuse_default(source)
+    return source, name, key
+
+
 def bind(channel: Channel, method: Method) -> None:
     """queue.bind. Raises: 403 for the default exchange, 404, 405, 406 for unusable arguments."""
     fields = method.fields
     assert isinstance(fields, commands.Queue.Bind)
     vhost = channel.session.vhost
-    key = fields.routing_key
-    if not fields.queue and not key:
-        key = name_or_last(channel, "")
-    name = name_or_last(channel, stripped(fields.queue))
-    exchange = stripped(fields.exchange)
-    refuse_default(exchange)
+    exchange, name, key = _ends(channel, fields.exchange, fields.queue, fields.routing_key)
     source = vhost.exchange(exchange)
     queue = vhost.queue(name, channel.session)
     vhost.bind(source, queue, key, method.arguments)
@@ -106,12 +114,7 @@ def unbind(channel: Channel, method: Method) -> None:
     fields = method.fields
     assert isinstance(fields, commands.Queue.Unbind)
     vhost = channel.session.vhost
-    key = fields.routing_key
-    if not fields.queue and not key:
-        key = name_or_last(channel, "")
-    name = name_or_last(channel, stripped(fields.queue))
-    exchange = stripped(fields.exchange)
-    refuse_default(exchange)
+    exchange, name, key = _ends(channel, fields.exchange, fields.queue, fields.routing_key)
     queue = vhost.queues.get(name)
     source = vhost.exchanges.get(exchange)
     if queue is not None and source is not None and vhost.is_bound(source, queue, key, method.arguments):

@@ -1,0 +1,29 @@
+"""What a transaction holds back until tx.commit: publishes and settlements, in order (AMQP 0-9-1 §1.6.6)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from broker.message import Message
+from broker.protocol.unacked import Run
+from broker.queues.queue import Queue
+
+
+@final
+class Pending:
+    """One publish inside a transaction."""
+
+    def __init__(self, queues: list[Queue], message: Message, mandatory: bool) -> None:
+        self.queues = queues
+        self.message = message
+        self.mandatory = mandatory
+
+
+@final
+class Settlement:
+    """One settlement inside a transaction: the deliveries, and what happens to them at commit."""
+
+    def __init__(self, runs: list[Run], requeue: bool, ack: bool) -> None:
+        self.runs = runs
+        self.requeue = requeue
+        self.ack = ack
