@@ -8,7 +8,9 @@ import heapq
 import time
 from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr, trait
+from mypy_extensions import mypyc_attr, trait
+
+from broker.native import i64
 
 NEVER: Final[i64] = 1 << 62
 

@@ -6,7 +6,9 @@ Properties are decoded only by features that ask for them.
 
 from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import mypyc_attr
+
+from broker.native import i64
 
 ACCEPTED: Final = 0
 """The queue took the message; nothing further will be heard of it."""

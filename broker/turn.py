@@ -7,9 +7,10 @@ per connection and turn instead of one per message (measured: 20 times cheaper a
 
 from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr, trait
+from mypy_extensions import mypyc_attr, trait
 
 from broker.clock import Clock, Waker
+from broker.native import i64
 
 INPUT_BYTES_MAX: Final[i64] = 1 << 20
 """A turn takes at most this much input; what comes later waits, undecoded, for the next turn."""

@@ -10,8 +10,6 @@ import base64
 import secrets
 from typing import Final, cast, final
 
-from mypy_extensions import i64
-
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.destination import Destination
@@ -27,6 +25,7 @@ from broker.errors import (
     queue_label,
 )
 from broker.message import DEFERRED, REJECTED, Confirm, Message, make_tail
+from broker.native import i64
 from broker.queues.classic import ClassicQueue
 from broker.queues.dead_letter import bury, headers_of, is_cycle
 from broker.queues.options import QueueOptions, check_argument, check_arguments, refuse_foreign, validate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from mypy_extensions import i64
+from broker.native import i64
 
 _BITS: Final[i64] = 6
 _STEPS: Final[i64] = 1 << _BITS

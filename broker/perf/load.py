@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i64_be
-from mypy_extensions import i64
 
+from broker.native import i64
 from broker.perf.histogram import Histogram
 from broker.wire import spec
 from broker.wire.frames import FrameReader

@@ -1,6 +1,5 @@
 """Class basic without its hot methods: qos, consume, cancel, get, recover (AMQP 0-9-1 §1.6.5)."""
 
-from mypy_extensions import i64
 from pamqp import commands
 
 from broker.errors import (
@@ -12,6 +11,7 @@ from broker.errors import (
     ConnectionException,
     queue_label,
 )
+from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import ChannelConsumer
 from broker.protocol.direct_reply import ReplyQueue

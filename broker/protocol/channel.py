@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
-from mypy_extensions import i64
 
 from broker.errors import (
     COMMAND_INVALID,
@@ -23,6 +22,7 @@ from broker.errors import (
     ConnectionException,
 )
 from broker.message import Message
+from broker.native import i64
 from broker.protocol.confirms import Confirms
 from broker.protocol.session import Session
 from broker.protocol.traits import Traits, read_traits

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import write_i64_be
-from mypy_extensions import i64
 
 from broker.message import Message
+from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.outbox import PIECE_SIZE_MIN
 from broker.queues.consumers import Consumer

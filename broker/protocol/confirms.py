@@ -6,9 +6,8 @@ other nodes are kept apart; a frame with multiple=true never covers one of them.
 
 from typing import final
 
-from mypy_extensions import i64
-
 from broker.message import Confirm
+from broker.native import i64
 from broker.protocol.outbox import Outbox
 from broker.wire.writer import write_ack, write_nack
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import read_i32_be
-from mypy_extensions import i64
 from pamqp import commands
 
 from broker.clock import Timed, Timer
@@ -24,6 +23,7 @@ from broker.errors import (
     ConnectionException,
     ProtocolException,
 )
+from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.dispatch import handle
 from broker.protocol.outbox import BACKLOG_MAX, Outbox

@@ -9,9 +9,8 @@ from __future__ import annotations
 import secrets
 from typing import final
 
-from mypy_extensions import i64
-
 from broker.message import ACCEPTED, Confirm, Message
+from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import ChannelConsumer
 from broker.queues.consumers import Consumer

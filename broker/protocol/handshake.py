@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import read_i32_be
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import mypyc_attr
 from pamqp import commands
 
 from broker.auth.mechanisms import MECHANISMS, MalformedResponse, read_response
@@ -22,6 +22,7 @@ from broker.errors import (
     NOT_ALLOWED,
     ConnectionException,
 )
+from broker.native import i64
 from broker.protocol.connection import Connection, close_frame, unexpected_frame
 from broker.protocol.outbox import Outbox
 from broker.protocol.server import Server

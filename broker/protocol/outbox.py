@@ -7,9 +7,10 @@ Small frames are copied into one growing buffer; a large content goes as a piece
 from typing import Final, final
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import mypyc_attr
 
 from broker.message import Message
+from broker.native import i64
 from broker.wire.writer import write_content
 
 HIGH_WATER: Final[i64] = 1 << 20

@@ -1,6 +1,5 @@
 """Class queue: declare, bind, unbind, purge, delete (AMQP 0-9-1 §1.6.4)."""
 
-from mypy_extensions import i64
 from pamqp import commands
 
 from broker.errors import (
@@ -9,6 +8,7 @@ from broker.errors import (
     ChannelException,
     queue_label,
 )
+from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.exchange_methods import refuse_default, reply, stripped
 from broker.queues.queue import Queue

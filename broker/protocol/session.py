@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from mypy_extensions import i64
-
 from broker.alarms import Alarms, Blockable
 from broker.clock import Clock
 from broker.counters import Counters
+from broker.native import i64
 from broker.protocol.outbox import Outbox
 from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from mypy_extensions import i64
-
 from broker.errors import ConnectionException
+from broker.native import i64
 from broker.queues.options import EXPIRY_MS_MAX
 from broker.vhost import REPLY_TO
 from broker.wire import properties, spec, table

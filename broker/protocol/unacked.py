@@ -9,10 +9,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.message import Message
+from broker.native import i64
 from broker.queues.consumers import Consumer
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from broker.clock import NEVER, Clock, Timed, Timer
 from broker.message import ACCEPTED, REJECTED, Confirm, Message
+from broker.native import i64
 from broker.queues.consumers import Consumer, Group
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms

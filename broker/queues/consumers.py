@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import mypyc_attr
 
 from broker.message import Message
+from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.ready import Ready
 

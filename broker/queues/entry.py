@@ -2,9 +2,10 @@
 
 from typing import final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import mypyc_attr
 
 from broker.message import Message
+from broker.native import i64
 
 
 @final

@@ -1,8 +1,8 @@
 """Message TTL and queue TTL (RabbitMQ docs, Time-To-Live and Expiration)."""
 
-from mypy_extensions import i64
 
 from broker.message import Message
+from broker.native import i64
 from broker.queues.options import QueueOptions
 
 

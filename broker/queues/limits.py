@@ -1,7 +1,7 @@
 """x-max-length and x-max-length-bytes: how far a queue is over its limit. Only ready messages count (RabbitMQ docs, Queue Length Limit)."""
 
-from mypy_extensions import i64
 
+from broker.native import i64
 from broker.queues.options import QueueOptions
 
 

@@ -6,10 +6,11 @@ A queue knows consumers, never channels; a host, never the virtual host's class.
 
 from __future__ import annotations
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import mypyc_attr
 
 from broker.destination import Destination
 from broker.message import Confirm, Message
+from broker.native import i64
 from broker.queues.consumers import Consumer, Consumers
 from broker.queues.entry import Entry
 from broker.queues.options import QueueOptions

@@ -8,9 +8,8 @@ A queue with priorities has one ``Ready`` per level.
 
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from broker.message import Message
+from broker.native import i64
 from broker.queues.entry import Entry
 
 _COMPACT_AT: Final[i64] = 1024

@@ -11,10 +11,9 @@ condition holds, not at all of them.
 
 from typing import Final, final
 
-from mypy_extensions import i64
-
 from broker.destination import Destination
 from broker.errors import PRECONDITION_FAILED, ChannelException
+from broker.native import i64
 from broker.routing.exchange import Binding, Exchange
 from broker.wire import table
 from broker.wire.table import FieldTable

@@ -8,10 +8,10 @@ alternate exchange is passed over. Queues come in the order they are found, whic
 from typing import Final, cast, final
 
 from librt.strings import read_i32_be
-from mypy_extensions import i64
 
 from broker.destination import Destination
 from broker.errors import PRECONDITION_FAILED, ChannelException
+from broker.native import i64
 from broker.routing.exchange import Exchange
 from broker.wire import table
 from broker.wire.table import FieldTable

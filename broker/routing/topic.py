@@ -13,9 +13,8 @@ Consecutive ``#`` mean the same as one and share its node.
 
 from typing import final
 
-from mypy_extensions import i64
-
 from broker.destination import Destination
+from broker.native import i64
 from broker.routing.exchange import Binding, Exchange, add_reference, drop_reference
 from broker.wire.table import FieldTable
 

@@ -9,11 +9,11 @@ the method with an empty table (hostile tables overflow its stack or stall the l
 from typing import Final, final
 
 from librt.strings import read_i32_be
-from mypy_extensions import i64
 from pamqp import commands, encode
 from pamqp.base import Frame
 
 from broker.errors import COMMAND_INVALID, FRAME_ERROR, INTERNAL_ERROR, ConnectionException
+from broker.native import i64
 from broker.wire import table
 from broker.wire.erlang import frame, octets
 from broker.wire.spec import ACCESS_REQUEST, BASIC_PUBLISH, BASIC_RECOVER_ASYNC

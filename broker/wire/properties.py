@@ -12,9 +12,10 @@ Everything here speaks of ``data[start:end]``: from the flags on to the end of t
 from typing import Final, final
 
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import mypyc_attr
 
 from broker.errors import SYNTAX_ERROR, ConnectionException
+from broker.native import i64
 from broker.wire import table
 from broker.wire.spec import (
     APP_ID,

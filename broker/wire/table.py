@@ -18,9 +18,9 @@ from decimal import Decimal
 from typing import Final, final
 
 from librt.strings import read_f32_be, read_f64_be, read_i16_be, read_i32_be, read_i64_be
-from mypy_extensions import i64
 
 from broker.errors import SYNTAX_ERROR, ConnectionException
+from broker.native import i64
 from broker.wire.erlang import binary
 from broker.wire.spec import SHORTSTR_MAX, TABLE_DEPTH_MAX, TABLE_ELEMENTS_MAX
 

@@ -7,9 +7,9 @@ basic.deliver is start + delivery tag + tail: the start depends on the consumer 
 from typing import Final
 
 from librt.strings import BytesWriter, read_i32_be, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64, u8
 
 from broker.message import Message
+from broker.native import i16, i32, i64, u8
 from broker.wire.frames import FRAME_OVERHEAD
 
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
