@@ -1,0 +1,102 @@
+"""Resource alarms (RabbitMQ docs, Blocked Connection Notifications; Memory and Disk Alarms): who publishes waits, all others go on."""
+
+from __future__ import annotations
+
+from broker.alarms import DISK, MEMORY
+from tests.support.memory import Broker
+from tests.support.wire import publish
+
+
+def alarmed() -> Broker:
+    """A broker with a queue and its memory alarm raised."""
+    broker = Broker()
+    broker.open().ask("queue.declare", queue="q")
+    broker.server.alarms.set(MEMORY, True)
+    return broker
+
+
+def test_the_first_publish_during_an_alarm_blocks_its_connection() -> None:
+    """It is told once, with the reason; what it published before the broker stopped reading is taken."""
+    broker = alarmed()
+    publisher = broker.open()
+    publisher.send(publish(1, "", "q", b"one") + publish(1, "", "q", b"two"))
+    assert publisher.expect("connection.blocked")["reason"] == "low on memory"
+    publisher.expect_nothing()
+    assert not publisher.sink.reading
+    assert broker.depth("q") == (2, 0)
+
+
+def test_it_goes_on_when_the_alarm_is_over() -> None:
+    broker = alarmed()
+    publisher = broker.open()
+    publisher.send(publish(1, "", "q", b"one"))
+    publisher.hear()
+    publisher.send(publish(1, "", "q", b"two"))
+    assert broker.depth("q") == (1, 0)
+    broker.server.alarms.set(MEMORY, False)
+    broker.run_turn()
+    publisher.expect("connection.unblocked")
+    assert publisher.sink.reading
+    assert broker.depth("q") == (2, 0)
+
+
+def test_all_alarms_must_be_over() -> None:
+    broker = alarmed()
+    broker.server.alarms.set(DISK, True)
+    publisher = broker.open()
+    publisher.send(publish(1, "", "q", b"one"))
+    assert publisher.expect("connection.blocked")["reason"] == "low on memory & low on disk"
+    broker.server.alarms.set(MEMORY, False)
+    broker.run_turn()
+    assert not publisher.sink.reading
+    broker.server.alarms.set(DISK, False)
+    broker.run_turn()
+    publisher.expect("connection.unblocked")
+    assert publisher.sink.reading
+
+
+def test_consumers_and_declarations_go_on() -> None:
+    broker = alarmed()
+    consumer = broker.open()
+    consumer.ask("queue.declare", queue="other")
+    consumer.consume("q")
+    broker.open().send(publish(1, "", "q", b"one"))
+    assert consumer.bodies() == [b"one"]
+    assert consumer.sink.reading
+
+
+def test_a_client_that_did_not_ask_for_the_notice_gets_none() -> None:
+    """Capability connection.blocked in the client's properties."""
+    broker = alarmed()
+    publisher = broker.open(capabilities={})
+    publisher.send(publish(1, "", "q", b"one"))
+    publisher.expect_nothing()
+    assert not publisher.sink.reading
+    broker.server.alarms.set(MEMORY, False)
+    broker.run_turn()
+    publisher.expect_nothing()
+    assert publisher.sink.reading
+
+
+def test_a_blocked_client_is_not_taken_for_dead() -> None:
+    """It is not read, so its heartbeats cannot be seen: the check is suspended."""
+    broker = alarmed()
+    publisher = broker.connect(heartbeat_s=10)
+    publisher.ask("channel.open")
+    publisher.send(publish(1, "", "q", b"one"))
+    broker.advance(120_000)
+    assert not publisher.sink.aborted
+    broker.server.alarms.set(MEMORY, False)
+    broker.run_turn()
+    broker.advance(60_000)
+    assert publisher.sink.aborted
+
+
+def test_a_blocked_client_that_leaves_is_forgotten() -> None:
+    broker = alarmed()
+    publisher = broker.open()
+    publisher.send(publish(1, "", "q", b"one"))
+    publisher.drop()
+    broker.server.alarms.set(MEMORY, False)
+    broker.run_turn()
+    assert publisher.sink.take().count(b"\x00\x0a\x00\x3d") == 0
