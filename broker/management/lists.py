@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from broker.management.answers import JSON, Failure, answer, bad_request, encode
 
@@ -21,7 +21,8 @@ Row = dict[str, Any]
 
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 500
-_SLICE: Final = 200
+_SLICE: Final = 50
+"""Rows that are made or encoded before the loop goes on with messages: about a millisecond."""
 _PATTERN: Final = re.compile(r"[][\\^$.|?*+(){}]")
 
 
@@ -119,7 +120,9 @@ async def listed(request: Request, things: Iterable[T], row_of: Callable[[T], Ro
     if columns:
         rows = [projected(row, columns) for row in rows]
     if page is None:
-        return await _encoded(rows)
+        if len(rows) <= _SLICE:
+            return answer(rows)
+        return StreamingResponse(_encoded(rows), headers={"Cache-Control": "no-cache"}, media_type=JSON)
     return answer(
         {
             "filtered_count": filtered,
@@ -133,9 +136,8 @@ async def listed(request: Request, things: Iterable[T], row_of: Callable[[T], Ro
     )
 
 
-async def _encoded(rows: list[Row]) -> Response:
-    parts: list[bytes] = []
+async def _encoded(rows: list[Row]) -> AsyncIterator[bytes]:
     for start in range(0, len(rows), _SLICE):
-        parts.append(encode(rows[start : start + _SLICE])[1:-1])
+        yield (b"," if start else b"[") + encode(rows[start : start + _SLICE])[1:-1]
         await asyncio.sleep(0)
-    return Response(b"[" + b",".join(parts) + b"]", headers={"Cache-Control": "no-cache"}, media_type=JSON)
+    yield b"]"

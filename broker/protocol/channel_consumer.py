@@ -28,9 +28,8 @@ class ChannelConsumer(Consumer):
     def __init__(
         self, channel: Channel, queue: Queue, tag: str, no_ack: bool, exclusive: bool, priority: int, prefetch: i64
     ) -> None:
-        super().__init__(tag, no_ack, exclusive, priority)
+        super().__init__(tag, no_ack, exclusive, priority, channel)
         self.channel = channel
-        self.lane = channel
         self.queue = queue
         self.prefetch: i64 = prefetch
         """Its own window (basic.qos global=false before it started); 0 for no limit."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections import Counter
+
 from tests.support.memory import Broker
 from tests.support.wire import publish
 
@@ -40,3 +43,42 @@ def test_routes_go_with_the_queues_they_lead_to() -> None:
     route = broker.vhost.route(b"\0\0\0\x01q\0")
     assert route.queues == []
     assert broker.vhost.routes_known() == 1
+
+
+def census() -> Counter[str]:
+    """How many objects of the broker's own classes there are."""
+    gc.collect()
+    return Counter(type(one).__name__ for one in gc.get_objects() if type(one).__module__.startswith("broker."))
+
+
+def test_a_connection_leaves_no_object_behind() -> None:
+    """Whatever it did, and however it went: also what a cycle, or the compiled build, could keep alive."""
+    broker = Broker()
+
+    def visit(number: int) -> None:
+        client = broker.open(1, 2)
+        client.ask("confirm.select")
+        queue = client.ask("queue.declare", exclusive=True).text("queue")
+        client.ask("queue.bind", queue=queue, exchange="amq.topic", routing_key=f"a.{number}.#")
+        client.send(publish(1, "amq.topic", f"a.{number}.b", b"x", properties={"message_id": str(number)}) * 3)
+        client.hear()
+        client.consume(queue, on=1)
+        client.consume(queue, on=2, no_ack=True)
+        client.hear()
+        client.consume("amq.rabbitmq.reply-to", on=2, no_ack=True)
+        client.send(publish(1, "missing", "k", b"x"))
+        client.hear()
+        if number % 2:
+            client.ask("connection.close", on=0, reply_code=200)
+        client.drop()
+        broker.clients.clear()
+
+    for number in range(10):
+        visit(number)
+    broker.advance(200_000)  # timers of what is gone leave the heap when their time comes
+    before = census()
+    for number in range(100):
+        visit(number)
+    broker.advance(200_000)
+    grown = {name: count for name, count in (census() - before).items() if count >= 50}
+    assert not grown
