@@ -38,10 +38,12 @@ class LoopWaker(Waker):
 
     def _fire(self) -> None:
         self._timer = None
-        self._clock.run_due()
-        following = self._clock.next_deadline()
-        if following != NEVER:
-            self._schedule(following)
+        try:
+            self._clock.run_due()
+        finally:  # a fault in one timer must not stop all others
+            following = self._clock.next_deadline()
+            if following != NEVER:
+                self._schedule(following)
 
     def stop(self) -> None:
         """No further timers."""

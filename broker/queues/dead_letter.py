@@ -35,15 +35,15 @@ class Death:
 def headers_of(message: Message) -> FieldTable:
     """The headers table of a message; empty when it has none."""
     content = message.content
-    summary = properties.summarize(content, _PROPERTIES_AT, message.header_size - 1)
+    summary = properties.summarize(content, _PROPERTIES_AT, message.header_size - 1, True)
     if summary.headers_start < 0:
         return table.EMPTY
-    return table.decode(content, _PROPERTIES_AT + summary.headers_start, _PROPERTIES_AT + summary.headers_end)
+    return FieldTable(content[_PROPERTIES_AT + summary.headers_start : _PROPERTIES_AT + summary.headers_end])
 
 
 def _expiration_of(message: Message) -> str:
     content = message.content
-    summary = properties.summarize(content, _PROPERTIES_AT, message.header_size - 1)
+    summary = properties.summarize(content, _PROPERTIES_AT, message.header_size - 1, True)
     start = _PROPERTIES_AT + summary.expiration_start
     return content[start : _PROPERTIES_AT + summary.expiration_end].decode("ascii", "replace")
 

@@ -73,14 +73,14 @@ class DataDir:
         names = self.filesystem.names("datadir.list", self.path)
         if _FORMAT not in names:
             if _WAL in names:
-                raise DataDirError(f"{self.path} holds a log but no file {_FORMAT}: restore that file from a backup, or use another directory")
+                raise DataDirError(f"{self.path} holds a log but no file {_FORMAT}: restore it from a backup, or use another directory")
             # Where this file is, its directory is durable; where it is not, that is not known.
             self.filesystem.sync_directory("datadir.create.directory", os.path.dirname(self.path))
             self._write_format(FORMAT)
             return
         version = self._read_format()
         if version > FORMAT:
-            raise DataDirError(f"{self.path} was written by a newer release (format {version}; this one knows up to {FORMAT}): use that one")
+            raise DataDirError(f"{self.path} was written by a newer release (format {version}, this one knows {FORMAT}): use that one")
         while version < FORMAT:
             MIGRATIONS[version](self.filesystem, self.path)
             version += 1

@@ -6,10 +6,10 @@ basic.deliver is start + delivery tag + tail: the start depends on the consumer 
 
 from typing import Final
 
-from librt.strings import BytesWriter, read_i32_be, write_i16_be, write_i32_be, write_i64_be
+from librt.strings import BytesWriter, read_i32_be, write_i32_be, write_i64_be
 
 from broker.message import Message
-from broker.native import i16, i32, i64, u8
+from broker.native import i32, i64, u8
 from broker.wire.frames import FRAME_OVERHEAD
 
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -31,11 +31,17 @@ def deliver_start(channel: int, consumer_tag: bytes, tail_size: int) -> bytes:
     )
 
 
+def _write_short(out: BytesWriter, value: i64) -> None:
+    # two octets, not write_i16_be: it is signed, and what wraps compiled is an error interpreted
+    out.append(int(value >> 8) & 0xFF)
+    out.append(int(value) & 0xFF)
+
+
 def write_get_ok(out: BytesWriter, channel: i64, delivery_tag: i64, redelivered: bool, tail: bytes, message_count: i64) -> None:
     """basic.get-ok: like deliver without a consumer tag, with the number of messages left in the queue."""
     size: i64 = 4 + 8 + i64(len(tail)) - 1 + 4
     out.append(1)
-    write_i16_be(out, i16(channel))
+    _write_short(out, channel)
     write_i32_be(out, i32(size))
     write_i32_be(out, 0x003C0047)
     write_i64_be(out, delivery_tag)
@@ -49,10 +55,10 @@ def write_return(out: BytesWriter, channel: i64, code: i64, text: bytes, tail: b
     """basic.return with reply code and text; the content follows separately."""
     size: i64 = 4 + 2 + 1 + i64(len(text)) + i64(len(tail)) - 2
     out.append(1)
-    write_i16_be(out, i16(channel))
+    _write_short(out, channel)
     write_i32_be(out, i32(size))
     write_i32_be(out, 0x003C0032)
-    write_i16_be(out, i16(code))
+    _write_short(out, code)
     out.append(len(text))
     out.write(text)
     out.write(tail[1:])
@@ -60,7 +66,7 @@ def write_return(out: BytesWriter, channel: i64, code: i64, text: bytes, tail: b
 
 def _write_settlement(out: BytesWriter, channel: i64, method: i64, tag: i64, bits: i64) -> None:
     out.append(1)
-    write_i16_be(out, i16(channel))
+    _write_short(out, channel)
     write_i32_be(out, _ACK_PAYLOAD)
     write_i32_be(out, i32(method))
     write_i64_be(out, tag)
@@ -132,7 +138,7 @@ def _write_reframed(out: BytesWriter, message: Message, channel: i64, payload_ma
         if length > payload_max:
             length = payload_max
         out.append(3)
-        write_i16_be(out, i16(channel))
+        _write_short(out, channel)
         write_i32_be(out, i32(length))
         out.write(body[position : position + length])
         out.append(0xCE)
