@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from broker import build
 from broker.message import ACCEPTED, Confirm, Message, make_tail
 from broker.queues.consumers import Consumer
 from broker.queues.entry import Entry
@@ -14,6 +17,12 @@ from broker.wire.table import EMPTY, FieldTable
 from broker.wire.writer import body_of, make_content
 
 UNLIMITED = 1 << 30
+
+
+needs_traits = pytest.mark.skipif(
+    build.loaded().compiled, reason="an interpreted class cannot implement a trait that mypyc compiled; runs in the interpreted pass"
+)
+"""For tests with stand-ins for `Timed`, `Dispatchable`, `Syncable` or `Flushable`."""
 
 
 def make_message(

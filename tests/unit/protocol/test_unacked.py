@@ -50,7 +50,7 @@ class Setting:
             with pytest.raises(ChannelException) as raised:
                 settle(tag, multiple)
             assert raised.value.code == PRECONDITION_FAILED
-            assert raised.value.text == f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+            assert raised.value.text == f"PRECONDITION_FAILED - unknown delivery tag {tag % (1 << 64)}", "unsigned, as it came"
         return self.counts == before
 
 

@@ -1,0 +1,234 @@
+"""basic.qos (RabbitMQ docs, Consumer Prefetch): global=false is each new consumer's own window, global=true the channel's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.memory import Broker, Client
+from tests.support.wire import method, publish
+
+
+def filled(count: int, *channels: int) -> Client:
+    """A client with channels, and a queue of so many messages."""
+    client = Broker().open(*channels or (1,))
+    client.ask("queue.declare", queue="q")
+    client.send(*(publish(1, "", "q", b"%d" % number) for number in range(count)))
+    return client
+
+
+def test_a_window_bounds_what_is_outstanding() -> None:
+    client = filled(5)
+    client.ask("basic.qos", prefetch_count=2)
+    client.consume("q")
+    assert client.bodies() == [b"0", b"1"]
+    client.tell("basic.ack", delivery_tag=1)
+    assert client.bodies() == [b"2"]
+    client.tell("basic.ack", delivery_tag=3, multiple=True)
+    assert client.bodies() == [b"3", b"4"]
+
+
+def test_zero_is_no_window() -> None:
+    """Features B70."""
+    client = filled(100)
+    client.ask("basic.qos", prefetch_count=0)
+    client.consume("q")
+    assert len(client.bodies()) == 100
+
+
+def test_every_consumer_has_a_window_of_its_own() -> None:
+    """Features B70."""
+    client = filled(10)
+    client.ask("basic.qos", prefetch_count=2)
+    client.consume("q", "a")
+    client.consume("q", "b")
+    assert [said.method["consumer_tag"] for said in client.deliveries()] == ["a", "a", "b", "b"]
+
+
+def test_a_new_window_is_for_new_consumers() -> None:
+    """Features B70: consumers that started before keep theirs."""
+    client = filled(10)
+    client.ask("basic.qos", prefetch_count=1)
+    client.consume("q", "a")
+    client.ask("basic.qos", prefetch_count=3)
+    client.consume("q", "b")
+    assert [said.method["consumer_tag"] for said in client.deliveries()] == ["a", "b", "b", "b"]
+    client.tell("basic.ack", delivery_tag=1)
+    assert [said.method["consumer_tag"] for said in client.deliveries()] == ["a"]
+
+
+def test_a_global_window_bounds_the_channel() -> None:
+    """Features B71: the sum over all its consumers."""
+    client = filled(10, 1, 2)
+    client.ask("basic.qos", prefetch_count=3, **{"global": True})
+    client.consume("q", "a")
+    client.consume("q", "b")
+    assert len(client.deliveries()) == 3
+    client.consume("q", "c", on=2)
+    assert len(client.deliveries()) == 7, "another channel has its own"
+    client.tell("basic.nack", delivery_tag=1, requeue=True)
+    assert len(client.deliveries()) == 1
+
+
+def test_both_windows_hold() -> None:
+    """RabbitMQ docs, Consumer Prefetch: "Independent consumers with shared limit"."""
+    client = filled(20)
+    client.ask("basic.qos", prefetch_count=3)
+    client.ask("basic.qos", prefetch_count=5, **{"global": True})
+    client.consume("q", "a")
+    assert len(client.deliveries()) == 3
+    client.consume("q", "b")
+    assert len(client.deliveries()) == 2
+
+
+def test_a_global_window_can_be_moved_while_consumers_run() -> None:
+    """Features B71, B100: Celery moves it for ETA tasks and autoscaling."""
+    client = filled(20)
+    client.ask("basic.qos", prefetch_count=2, **{"global": True})
+    client.consume("q")
+    assert len(client.deliveries()) == 2
+    client.tell("basic.qos", prefetch_count=5, **{"global": True})
+    assert client.names() == ["basic.qos-ok", *["basic.deliver"] * 3]
+    client.ask("basic.qos", prefetch_count=1, **{"global": True})
+    client.tell("basic.ack", delivery_tag=3, multiple=True)
+    client.expect_nothing()
+    client.tell("basic.ack", delivery_tag=4)
+    client.expect_nothing()
+    client.tell("basic.ack", delivery_tag=5)
+    assert len(client.deliveries()) == 1
+    client.tell("basic.qos", prefetch_count=0, **{"global": True})
+    assert client.names() == ["basic.qos-ok", *["basic.deliver"] * 14]
+
+
+def test_no_ack_consumers_and_get_ignore_windows() -> None:
+    """Features B73."""
+    client = filled(10)
+    client.ask("basic.qos", prefetch_count=1)
+    client.ask("basic.qos", prefetch_count=1, **{"global": True})
+    for _ in range(4):
+        assert client.get("q") is not None
+    client.consume("q", "a")
+    assert len(client.deliveries()) == 1, "gets do not use up the window"
+    client.consume("q", "b", no_ack=True)
+    assert len(client.deliveries()) == 5
+
+
+def test_a_prefetch_size_is_not_implemented() -> None:
+    """Features A07: 540."""
+    client = Broker().open()
+    client.tell("basic.qos", prefetch_size=1)
+    assert client.connection_error(540) == "NOT_IMPLEMENTED - prefetch_size!=0 (1)"
+
+
+def test_the_largest_window() -> None:
+    client = filled(3)
+    client.ask("basic.qos", prefetch_count=65535)
+    client.consume("q")
+    assert len(client.deliveries()) == 3
+
+
+def test_a_window_may_be_given_by_the_configuration() -> None:
+    """Features A08: default_consumer_prefetch."""
+    broker = Broker()
+    broker.limits.prefetch_default = 2
+    client = broker.open()
+    client.ask("queue.declare", queue="q")
+    client.send(*(publish(1, "", "q", b"x") for _ in range(5)))
+    client.consume("q")
+    assert len(client.deliveries()) == 2
+
+
+@pytest.mark.parametrize("settle", ["basic.ack", "basic.nack", "basic.reject"])
+def test_every_settlement_makes_room(settle: str) -> None:
+    client = filled(4)
+    client.ask("basic.qos", prefetch_count=1)
+    client.consume("q")
+    for tag in range(1, 5):
+        assert len(client.deliveries()) == 1
+        client.tell(settle, delivery_tag=tag)
+    client.expect_nothing()
+
+
+def test_recover_makes_room_and_redelivers() -> None:
+    client = filled(3)
+    client.ask("basic.qos", prefetch_count=2)
+    client.consume("q")
+    assert client.bodies() == [b"0", b"1"]
+    client.tell("basic.recover", requeue=True)
+    heard = client.hear()
+    assert sorted(said.method.name for said in heard) == ["basic.deliver", "basic.deliver", "basic.recover-ok"]
+    again = [said for said in heard if said.method.name == "basic.deliver"]
+    assert [(said.body, said.method["redelivered"]) for said in again] == [(b"0", True), (b"1", True)]
+
+
+def test_a_cancelled_consumers_deliveries_still_count_for_the_channel() -> None:
+    """Features B62, B71: they are outstanding on the channel."""
+    client = filled(10)
+    client.ask("basic.qos", prefetch_count=3, **{"global": True})
+    client.consume("q", "a")
+    assert len(client.deliveries()) == 3
+    client.ask("basic.cancel", consumer_tag="a")
+    client.consume("q", "b")
+    client.expect_nothing()
+    client.tell("basic.ack", delivery_tag=2, multiple=True)
+    assert len(client.deliveries()) == 2
+
+
+def test_windows_of_many_acks_in_one_read() -> None:
+    client = filled(300)
+    client.ask("basic.qos", prefetch_count=100)
+    client.consume("q")
+    assert len(client.deliveries()) == 100
+    client.send(*(method(1, "basic.ack", delivery_tag=tag) for tag in range(100, 0, -1)))
+    assert [said.method["delivery_tag"] for said in client.deliveries()] == list(range(101, 201))
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("window", [1, 2, 3, 5, 7])
+def test_consumers_that_share_a_window_never_get_more_than_it_together(window: int, together: bool) -> None:
+    """Features B71: room that one consumer was offered is gone when another one has taken it."""
+    broker = Broker()
+    client, publisher = broker.open(), broker.open()
+    client.ask("queue.declare", queue="q")
+    client.ask("basic.qos", prefetch_count=window, **{"global": True})
+    for tag in ("a", "b", "c"):
+        client.consume("q", tag)
+    messages = [publish(1, "", "q", b"%d" % number) for number in range(20)]
+    for group in [messages] if together else [[message] for message in messages]:
+        publisher.send(*group)
+    assert client.bodies() == [b"%d" % number for number in range(window)]
+    client.send(method(1, "basic.ack", delivery_tag=window, multiple=True))
+    assert client.bodies() == [b"%d" % number for number in range(window, 2 * window)]
+    assert broker.depth("q") == (20 - 2 * window, window)
+
+
+def test_consumers_of_several_queues_share_a_window() -> None:
+    broker = Broker()
+    client, publisher = broker.open(), broker.open()
+    client.ask("basic.qos", prefetch_count=3, **{"global": True})
+    for name in ("one", "two"):
+        client.ask("queue.declare", queue=name)
+        client.ask("queue.bind", queue=name, exchange="amq.fanout")
+        client.consume(name, name)
+    publisher.send(*(publish(1, "amq.fanout", "", b"%d" % number) for number in range(4)))
+    first = client.deliveries()
+    assert len(first) == 3
+    client.tell("basic.ack", delivery_tag=0, multiple=True)
+    second = client.deliveries()
+    assert len(second) == 3
+    client.tell("basic.ack", delivery_tag=0, multiple=True)
+    everything = first + second + client.deliveries()
+    for name in ("one", "two"):
+        assert [said.body for said in everything if said.method["consumer_tag"] == name] == [b"0", b"1", b"2", b"3"]
+
+
+def test_a_no_ack_consumer_beside_a_shared_window() -> None:
+    """It is not counted, and does not stop when the window is full."""
+    broker = Broker()
+    client, publisher = broker.open(), broker.open()
+    client.ask("queue.declare", queue="q")
+    client.ask("basic.qos", prefetch_count=2, **{"global": True})
+    client.consume("q", "counted")
+    client.consume("q", "free", no_ack=True)
+    publisher.send(*(publish(1, "", "q", b"%d" % number) for number in range(10)))
+    tags = [said.method["consumer_tag"] for said in client.deliveries()]
+    assert (tags.count("counted"), tags.count("free")) == (2, 8)

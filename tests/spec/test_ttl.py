@@ -1,0 +1,240 @@
+"""Message TTL: x-message-ttl and the expiration property (RabbitMQ docs, Time-To-Live and Expiration)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.memory import Broker, Client
+from tests.support.wire import publish
+
+TO_DEAD: dict[str, object] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+
+
+def expiring(broker: Broker, ttl_ms: int | None = None) -> Client:
+    """A client with a queue `q`, with a TTL when one is given, and dead letters in `dead`."""
+    client = broker.open()
+    client.ask("queue.declare", queue="dead")
+    client.ask("queue.declare", queue="q", arguments=TO_DEAD if ttl_ms is None else TO_DEAD | {"x-message-ttl": ttl_ms})
+    return client
+
+
+@pytest.mark.parametrize("by_message", [True, False])
+def test_a_message_lives_as_long_as_it_was_given(by_message: bool) -> None:
+    """Features T01: it is there at its deadline and gone after it."""
+    broker = Broker()
+    client = expiring(broker, None if by_message else 100)
+    client.publish("q", b"x", properties={"expiration": "100"} if by_message else None)
+    broker.advance(100)
+    assert broker.depth("q") == (1, 0)
+    broker.advance(1)
+    assert broker.depth("q") == (0, 0)
+    assert client.drain("dead") == [b"x"]
+
+
+@pytest.mark.parametrize(("queue", "message", "lives_ms"), [(100, 50, 50), (50, 100, 50), (50, 50, 50)])
+def test_the_smaller_of_both_counts(queue: int, message: int, lives_ms: int) -> None:
+    """RabbitMQ docs, Time-To-Live: Per-Message TTL in Publishers."""
+    broker = Broker()
+    client = expiring(broker, queue)
+    client.publish("q", b"x", properties={"expiration": str(message)})
+    broker.advance(lives_ms)
+    assert broker.depth("q") == (1, 0)
+    broker.advance(1)
+    assert broker.depth("q") == (0, 0)
+
+
+def test_it_expires_by_itself() -> None:
+    """Nobody has to look at the queue: a timer takes it to the dead letter exchange."""
+    broker = Broker()
+    client = expiring(broker, 100)
+    client.consume("dead", no_ack=True)
+    client.publish("q", b"x")
+    broker.advance(100)
+    client.expect_nothing()
+    broker.advance(1)
+    assert client.bodies() == [b"x"]
+
+
+def test_expired_messages_are_never_got() -> None:
+    """Features B83: also when no timer has run yet."""
+    broker = Broker()
+    client = expiring(broker, 100)
+    client.publish("q", b"x")
+    broker.clock.time_ms += 101
+    assert client.get("q") is None
+
+
+def test_expired_messages_are_never_delivered() -> None:
+    broker = Broker()
+    client = expiring(broker, 100)
+    client.publish("q", b"x")
+    broker.clock.time_ms += 101
+    client.consume("q")
+    client.expect_nothing()
+
+
+def test_expired_messages_are_not_counted() -> None:
+    broker = Broker()
+    client = expiring(broker, 100)
+    client.publish("q", b"x")
+    broker.clock.time_ms += 101
+    assert client.ask("queue.declare", queue="q", passive=True)["message_count"] == 0
+
+
+def test_an_expired_message_behind_one_that_lives_waits() -> None:
+    """Features B81: only the head of the line is looked at; it expires when it becomes the head."""
+    broker = Broker()
+    client = expiring(broker)
+    client.publish("q", b"long", properties={"expiration": "1000"})
+    client.publish("q", b"short", properties={"expiration": "10"})
+    client.publish("q", b"for ever")
+    broker.advance(100)
+    assert broker.queue("q").ready_count() == 3
+    said = client.get("q", no_ack=True)
+    assert said is not None
+    assert said.body == b"long"
+    assert client.drain("dead") == [b"short"]
+    assert client.drain("q") == [b"for ever"]
+
+
+def test_what_becomes_the_head_by_a_delivery_expires_in_time() -> None:
+    """The timer is set for a head that came up when the one before it was delivered."""
+    broker = Broker()
+    client = expiring(broker)
+    client.ask("basic.qos", prefetch_count=1)
+    client.publish("q", b"1")
+    client.publish("q", b"2", properties={"expiration": "100"})
+    client.consume("q")
+    assert client.bodies() == [b"1"]
+    broker.advance(102)
+    other = broker.open()
+    assert other.drain("dead") == [b"2"]
+
+
+def test_what_becomes_the_head_by_an_ack_expires_in_time() -> None:
+    broker = Broker()
+    client = expiring(broker)
+    client.ask("basic.qos", prefetch_count=2)
+    for number in (1, 2):
+        client.publish("q", b"%d" % number)
+    client.publish("q", b"3", properties={"expiration": "100"})
+    client.publish("q", b"4", properties={"expiration": "200"})
+    client.consume("q")
+    client.tell("basic.ack", delivery_tag=1)
+    assert client.bodies() == [b"1", b"2", b"3"]
+    broker.advance(202)
+    assert broker.open().drain("dead") == [b"4"]
+
+
+def test_a_ttl_of_zero_is_for_consumers_that_wait() -> None:
+    """Features B80: delivered if one has room, gone at once otherwise."""
+    broker = Broker()
+    client = expiring(broker, 0)
+    client.publish("q", b"1")
+    assert client.drain("dead") == [b"1"]
+    client.consume("q", no_ack=True)
+    client.publish("q", b"2")
+    assert client.bodies() == [b"2"]
+    assert broker.depth("dead") == (0, 0)
+
+
+def test_an_expiration_of_zero() -> None:
+    broker = Broker()
+    client = expiring(broker)
+    client.ask("basic.qos", prefetch_count=1)
+    client.consume("q")
+    for number in range(3):
+        client.publish("q", b"%d" % number, properties={"expiration": "0"})
+    assert client.bodies() == [b"0"]
+    assert client.drain("dead") == [b"1", b"2"]
+
+
+def test_a_ttl_of_zero_in_one_read_with_others() -> None:
+    """Each message meets the consumers as they are when it comes."""
+    broker = Broker()
+    client = expiring(broker, 0)
+    client.ask("basic.qos", prefetch_count=2)
+    client.consume("q")
+    client.send(*(publish(1, "", "q", b"%d" % number) for number in range(4)))
+    assert client.bodies() == [b"0", b"1"]
+    assert client.drain("dead") == [b"2", b"3"]
+
+
+def test_a_requeued_message_keeps_its_deadline() -> None:
+    """RabbitMQ docs, Time-To-Live: the original expiry is kept when a message is requeued."""
+    broker = Broker()
+    client = expiring(broker, 100)
+    client.publish("q", b"x")
+    client.get("q")
+    broker.advance(60)
+    client.tell("basic.nack", delivery_tag=1, requeue=True)
+    assert broker.depth("q") == (1, 0)
+    broker.advance(40)
+    assert broker.depth("q") == (1, 0)
+    broker.advance(1)
+    assert client.drain("dead") == [b"x"]
+
+
+def test_a_message_may_come_back_too_late() -> None:
+    broker = Broker()
+    client = expiring(broker, 100)
+    client.publish("q", b"x")
+    client.get("q")
+    broker.advance(500)
+    assert broker.depth("q") == (0, 1), "an unacknowledged message does not expire"
+    client.tell("basic.nack", delivery_tag=1, requeue=True)
+    assert client.drain("dead") == [b"x"]
+    assert client.get("q") is None
+
+
+def test_an_unacknowledged_message_can_be_acked_after_its_time() -> None:
+    broker = Broker()
+    client = expiring(broker, 100)
+    client.publish("q", b"x")
+    client.get("q")
+    broker.advance(500)
+    client.tell("basic.ack", delivery_tag=1)
+    assert (broker.depth("q"), broker.depth("dead")) == ((0, 0), (0, 0))
+
+
+def test_many_expire_in_their_order() -> None:
+    broker = Broker()
+    client = expiring(broker, 100)
+    for number in range(50):
+        client.publish("q", b"%d" % number)
+        broker.advance(1)
+    broker.advance(75)
+    assert client.drain("dead") == [b"%d" % number for number in range(25)]
+    broker.advance(200)
+    assert client.drain("dead") == [b"%d" % number for number in range(25, 50)]
+
+
+def test_expiring_and_lasting_messages_are_delivered_in_order() -> None:
+    broker = Broker()
+    client = expiring(broker)
+    for number in range(20):
+        client.publish("q", b"%d" % number, properties={"expiration": "1000"} if number % 3 == 0 else None)
+    client.consume("q", no_ack=True)
+    assert client.bodies() == [b"%d" % number for number in range(20)]
+
+
+def test_the_longest_expiration_does_not_overflow() -> None:
+    """Features P11: ten years."""
+    broker = Broker()
+    client = expiring(broker)
+    client.publish("q", b"x", properties={"expiration": "315360000000"})
+    broker.advance(86_400_000)
+    assert broker.depth("q") == (1, 0)
+
+
+def test_each_priority_has_its_own_head() -> None:
+    """A message that lives longer in another priority does not keep one from expiring."""
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="dead")
+    client.ask("queue.declare", queue="q", arguments=TO_DEAD | {"x-max-priority": 5})
+    client.publish("q", b"high", properties={"priority": 5})
+    client.publish("q", b"low", properties={"priority": 1, "expiration": "50"})
+    broker.advance(52)
+    assert client.drain("dead") == [b"low"]
+    assert client.drain("q") == [b"high"]

@@ -1,0 +1,123 @@
+"""The queues of the API. Rule: RabbitMQ docs, HTTP API; texts as RabbitMQ 3.10 answers the same requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.memory import Broker, Client
+from tests.support.wire import publish
+
+pytestmark = pytest.mark.asyncio
+
+LOCKED = (
+    "cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally declared on another connection or "
+    "the exclusive property value does not match that of the original declaration."
+)
+
+
+def start() -> tuple[Broker, Client, Api]:
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q", durable=True, arguments={"x-max-length": 5})
+    client.ask("queue.declare", queue="mine", exclusive=True)
+    return broker, client, Api(broker)
+
+
+async def test_a_queue_shows_what_clients_read() -> None:
+    """Rust's client needs name, vhost, type, durable, auto_delete, exclusive, arguments; KEDA and Flower need the counts."""
+    _, client, api = start()
+    client.ask("basic.consume", queue="q", consumer_tag="t")
+    client.send(publish(1, "", "q", b"x"))
+    client.ask("basic.cancel", consumer_tag="t")
+    client.send(publish(1, "", "q", b"y"))
+    row = (await api.get("/api/queues/%2F/q")).json
+    expected = {
+        "name": "q",
+        "vhost": "/",
+        "type": "classic",
+        "durable": True,
+        "auto_delete": False,
+        "exclusive": False,
+        "arguments": {"x-max-length": 5},
+        "node": "leveret@memory",
+        "state": "running",
+        "messages": 2,
+        "messages_ready": 1,
+        "messages_unacknowledged": 1,
+        "messages_details": {"rate": 0.0},
+        "consumers": 0,
+        "consumer_details": [],
+        "policy": None,
+    }
+    assert {name: row.get(name, "missing") for name in expected} == expected
+    listed = {row["name"]: row for row in (await api.get("/api/queues/%2F")).json}
+    assert set(listed) == {"q", "mine"}
+    assert listed["mine"]["exclusive"] is True
+    assert listed["mine"]["arguments"] == {}
+
+
+async def test_a_queue_shows_its_consumers() -> None:
+    _, client, api = start()
+    client.ask("basic.qos", prefetch_count=7)
+    client.ask("basic.consume", queue="mine", consumer_tag="t", exclusive=True, arguments={"x-priority": 3})
+    row = (await api.get("/api/queues/%2F/mine")).json
+    assert (row["consumers"], row["exclusive_consumer_tag"], row["single_active_consumer_tag"]) == (1, "t", None)
+    assert [consumer["consumer_tag"] for consumer in row["consumer_details"]] == ["t"]
+
+
+async def test_what_is_not_there_is_404() -> None:
+    _, _, api = start()
+    for path in ("/api/queues/none", "/api/queues/%2F/none", "/api/queues/none/q", "/api/queues/%2F/none/bindings"):
+        assert (await api.get(path)).status == 404, path
+    for path in ("/api/queues/%2F/none", "/api/queues/%2F/none/contents", "/api/queues/none/q"):
+        reply = await api.delete(path)
+        assert (reply.status, reply.json["error"]) == (404, "Object Not Found"), path
+
+
+async def test_deleting_cancels_consumers_and_is_answered_with_204() -> None:
+    broker, client, api = start()
+    client.ask("basic.consume", queue="q", consumer_tag="t")
+    reply = await api.delete("/api/queues/%2F/q")
+    assert (reply.status, reply.body) == (204, b"")
+    assert "q" not in broker.vhost.queues
+    assert client.names() == ["basic.cancel"]
+
+
+async def test_deleting_only_if_unused_or_empty() -> None:
+    """queue.delete rules if-unused and if-empty; in RabbitMQ's words, without the name of the reply code."""
+    broker, client, api = start()
+    client.send(publish(1, "", "q", b"x"))
+    reply = await api.delete("/api/queues/%2F/q?if-empty=true")
+    assert (reply.status, reply.json) == (400, {"error": "bad_request", "reason": "queue 'q' in vhost '/' not empty"})
+    client.ask("basic.consume", queue="q", consumer_tag="t")
+    reply = await api.delete("/api/queues/%2F/q?if-unused=true")
+    assert (reply.status, reply.json) == (400, {"error": "bad_request", "reason": "queue 'q' in vhost '/' in use"})
+    client.ask("basic.cancel", consumer_tag="t")
+    assert (await api.delete("/api/queues/%2F/q?if-unused=true&if-empty=false")).status == 204
+    assert "q" not in broker.vhost.queues
+
+
+async def test_purging_drops_what_is_ready() -> None:
+    broker, client, api = start()
+    for _ in range(3):
+        client.send(publish(1, "", "q", b"x"))
+    client.ask("basic.get", queue="q")
+    assert broker.depth("q") == (2, 1)
+    assert (await api.delete("/api/queues/%2F/q/contents")).status == 204
+    assert broker.depth("q") == (0, 1)
+
+
+async def test_a_queue_that_belongs_to_a_connection_is_left_alone() -> None:
+    broker, _, api = start()
+    for path in ("/api/queues/%2F/mine", "/api/queues/%2F/mine/contents"):
+        reply = await api.delete(path)
+        assert (reply.status, reply.json) == (400, {"error": "bad_request", "reason": LOCKED})
+    assert "mine" in broker.vhost.queues
+
+
+async def test_bindings_of_a_queue() -> None:
+    _, client, api = start()
+    client.ask("queue.bind", queue="q", exchange="amq.topic", routing_key="a.#", arguments={"x": 1})
+    rows = (await api.get("/api/queues/%2F/q/bindings")).json
+    assert [(row["source"], row["routing_key"], row["arguments"]) for row in rows] == [("", "q", {}), ("amq.topic", "a.#", {"x": 1})]

@@ -1,0 +1,188 @@
+"""The metrics page. Rules: RabbitMQ's `rabbitmq_prometheus` for names and meanings; Prometheus docs, Exposition formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import Message
+
+from broker.metrics.app import CONTENT_TYPE, make_app
+from tests.support.memory import Broker
+from tests.support.wire import method, publish
+
+pytestmark = pytest.mark.asyncio
+
+# The names behind the panels of RabbitMQ's overview dashboard, as far as this broker has something to say about them.
+DASHBOARD = {
+    "rabbitmq_connections",
+    "rabbitmq_channels",
+    "rabbitmq_queues",
+    "rabbitmq_consumers",
+    "rabbitmq_queue_messages_ready",
+    "rabbitmq_queue_messages_unacked",
+    "rabbitmq_global_publishers",
+    "rabbitmq_global_consumers",
+    "rabbitmq_process_open_fds",
+    "rabbitmq_process_max_fds",
+    "rabbitmq_process_resident_memory_bytes",
+    "rabbitmq_erlang_uptime_seconds",
+    "rabbitmq_build_info",
+    "rabbitmq_identity_info",
+    "rabbitmq_connections_opened_total",
+    "rabbitmq_connections_closed_total",
+    "rabbitmq_channels_opened_total",
+    "rabbitmq_channels_closed_total",
+    "rabbitmq_queues_declared_total",
+    "rabbitmq_queues_created_total",
+    "rabbitmq_queues_deleted_total",
+    "rabbitmq_global_messages_received_total",
+    "rabbitmq_global_messages_received_confirm_total",
+    "rabbitmq_global_messages_routed_total",
+    "rabbitmq_global_messages_confirmed_total",
+    "rabbitmq_global_messages_unroutable_dropped_total",
+    "rabbitmq_global_messages_unroutable_returned_total",
+    "rabbitmq_global_messages_delivered_total",
+    "rabbitmq_global_messages_delivered_consume_auto_ack_total",
+    "rabbitmq_global_messages_delivered_consume_manual_ack_total",
+    "rabbitmq_global_messages_delivered_get_auto_ack_total",
+    "rabbitmq_global_messages_delivered_get_manual_ack_total",
+    "rabbitmq_global_messages_get_empty_total",
+    "rabbitmq_global_messages_redelivered_total",
+    "rabbitmq_global_messages_acknowledged_total",
+    "rabbitmq_alarms_memory_used_watermark",
+    "rabbitmq_alarms_free_disk_space_watermark",
+    "rabbitmq_auth_attempts_total",
+    "rabbitmq_auth_attempts_succeeded_total",
+    "rabbitmq_auth_attempts_failed_total",
+}
+
+
+async def ask(broker: Broker, path: str = "/metrics", method: str = "GET") -> tuple[int, dict[str, str], str]:
+    """Status, headers and body of a request to the application."""
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 15692),
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await make_app(broker.server)(scope, receive, send)
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]).decode()
+
+
+def samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of every sample, read by prometheus_client's parser."""
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
+
+
+async def values(broker: Broker) -> dict[str, float]:
+    """The values by their names."""
+    return {name: value for name, _, value in samples((await ask(broker))[2])}
+
+
+async def test_the_page_is_what_prometheus_reads() -> None:
+    """The content type tells the format; prometheus_client's parser takes every line; every family has a type and a help."""
+    status, headers, page = await ask(Broker())
+    assert (status, headers["content-type"]) == (200, CONTENT_TYPE)
+    assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
+    assert headers["content-length"] == str(len(page.encode()))
+    families = list(text_string_to_metric_families(page))
+    assert all(family.type in ("gauge", "counter") and family.documentation for family in families)
+    assert {name for name, _, _ in samples(page)} >= DASHBOARD
+
+
+async def test_only_metrics_and_only_reading() -> None:
+    broker = Broker()
+    status, headers, _ = await ask(broker, method="HEAD")
+    assert (status, headers["content-type"]) == (200, CONTENT_TYPE)
+    assert (await ask(broker, method="POST"))[0] == 405
+    for path in ("/", "/metric", "/metrics/x", "/api/overview"):
+        assert (await ask(broker, path))[0] == 404
+
+
+async def test_identity_is_on_the_page() -> None:
+    """Every panel of RabbitMQ's dashboards multiplies by identity_info: without it all of them are empty."""
+    labels = {name: labels for name, labels, value in samples((await ask(Broker()))[2]) if name.endswith("_info") and value == 1}
+    assert labels["rabbitmq_identity_info"] == {
+        "rabbitmq_node": "leveret@memory",
+        "rabbitmq_cluster": "memory",
+        "rabbitmq_cluster_permanent_id": "memory",
+        "rabbitmq_endpoint": "aggregated",
+    }
+    assert labels["rabbitmq_build_info"]["rabbitmq_version"] == "3.13.7"
+
+
+async def test_labels_name_the_protocol_and_the_queue_type() -> None:
+    found = {name: labels for name, labels, _ in samples((await ask(Broker()))[2])}
+    assert found["rabbitmq_global_messages_received_total"] == {"protocol": "amqp091"}
+    assert found["rabbitmq_global_messages_delivered_total"] == {"protocol": "amqp091", "queue_type": "rabbit_classic_queue"}
+    assert found["rabbitmq_queue_messages_ready"] == {}
+
+
+async def test_what_happens_is_counted() -> None:
+    """Meanings as in rabbitmq_prometheus: delivered is the sum of its four parts, routed leaves out what reached no queue."""
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="a")
+    client.ask("queue.declare", queue="b")
+    client.ask("basic.consume", queue="b", consumer_tag="t")
+    for queue in ("a", "a", "b", "nobody"):
+        client.send(publish(1, "", queue, b"x"))
+    client.send(method(1, "basic.get", queue="a", no_ack=True))
+    found = await values(broker)
+    expected = {
+        "rabbitmq_connections": 1,
+        "rabbitmq_channels": 1,
+        "rabbitmq_queues": 2,
+        "rabbitmq_consumers": 1,
+        "rabbitmq_queue_messages": 2,
+        "rabbitmq_queue_messages_ready": 1,
+        "rabbitmq_queue_messages_unacked": 1,
+        "rabbitmq_global_publishers": 1,
+        "rabbitmq_global_messages_received_total": 4,
+        "rabbitmq_global_messages_routed_total": 3,
+        "rabbitmq_global_messages_unroutable_dropped_total": 1,
+        "rabbitmq_global_messages_delivered_total": 2,
+        "rabbitmq_global_messages_delivered_consume_manual_ack_total": 1,
+        "rabbitmq_global_messages_delivered_get_auto_ack_total": 1,
+        "rabbitmq_connections_opened_total": 1,
+        "rabbitmq_connections_closed_total": 0,
+        "rabbitmq_queues_created_total": 2,
+    }
+    assert {name: found[name] for name in expected} == expected
+    client.drop()
+    found = await values(broker)
+    assert (found["rabbitmq_connections"], found["rabbitmq_connections_closed_total"]) == (0, 1)
+
+
+async def test_alarms_are_zero_or_one() -> None:
+    broker = Broker()
+    assert (await values(broker))["rabbitmq_alarms_memory_used_watermark"] == 0
+    broker.server.alarms.set("memory", True)
+    found = await values(broker)
+    assert (found["rabbitmq_alarms_memory_used_watermark"], found["rabbitmq_alarms_free_disk_space_watermark"]) == (1, 0)
+
+
+async def test_numbers_of_the_process_are_its_own() -> None:
+    found = await values(Broker())
+    assert found["rabbitmq_process_resident_memory_bytes"] > 1 << 20
+    assert 3 < found["rabbitmq_process_open_fds"] < found["rabbitmq_process_max_fds"]

@@ -1,0 +1,195 @@
+"""Who gets the next message (broker/queues/consumers.py): rotation, priorities, single active, exclusive."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from broker.queues.consumers import Consumers
+from tests.support.fakes import FakeConsumer
+
+
+def made(*tags: str, single_active: bool = False) -> tuple[Consumers, dict[str, FakeConsumer]]:
+    consumers = Consumers(single_active)
+    known = {tag: FakeConsumer(tag) for tag in tags}
+    for consumer in known.values():
+        consumers.add(consumer)
+    return consumers, known
+
+
+def rotation(consumers: Consumers, count: int) -> str:
+    """The tags of whose turn it is, one after the other, as a queue goes round."""
+    tags = ""
+    for _ in range(count):
+        group = consumers.group()
+        assert group is not None
+        tags += group.active[group.turn].tag
+        group.turn = (group.turn + 1) % len(group.active)
+    return tags
+
+
+def block(consumers: Consumers, consumer: FakeConsumer) -> None:
+    group = next(group for group in consumers.groups if consumer in group.active)
+    group.block(consumer)
+
+
+def test_nobody() -> None:
+    consumers = Consumers(False)
+    assert (consumers.count(), consumers.group(), consumers.had_consumer) == (0, None, False)
+
+
+def test_in_turns() -> None:
+    """Features A02."""
+    consumers, _ = made("a", "b", "c")
+    assert rotation(consumers, 7) == "abcabca"
+    assert consumers.count() == 3
+
+
+def test_a_newcomer_is_last_in_line() -> None:
+    consumers, _ = made("a", "b", "c")
+    assert rotation(consumers, 1) == "a"
+    consumers.add(FakeConsumer("d"))
+    assert rotation(consumers, 4) == "bcad"
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("tag", ["a", "b", "c", "d"])
+def test_one_that_leaves_changes_nobody_elses_turn(turns: int, tag: str) -> None:
+    consumers, known = made("a", "b", "c", "d")
+    rotation(consumers, turns)
+    expected = [each for each in "abcd"[turns:] + "abcd"[:turns] if each != tag]
+    consumers.remove(known[tag])
+    assert rotation(consumers, 3) == "".join(expected)
+    assert not known[tag].registered
+
+
+def test_one_without_room_leaves_the_rotation_and_comes_back_last() -> None:
+    consumers, known = made("a", "b", "c")
+    rotation(consumers, 1)
+    block(consumers, known["b"])
+    assert known["b"].blocked
+    assert rotation(consumers, 3) == "cac"
+    assert consumers.unblock(known["b"])
+    assert not known["b"].blocked
+    assert rotation(consumers, 4) == "acba", "a has the turn, so b stands behind c"
+    assert consumers.count() == 3
+
+
+def test_all_without_room() -> None:
+    consumers, known = made("a", "b")
+    block(consumers, known["a"])
+    block(consumers, known["b"])
+    assert consumers.group() is None
+    assert consumers.unblock(known["b"])
+    assert rotation(consumers, 2) == "bb"
+
+
+def test_unblocking_one_that_is_not_blocked_or_has_gone_does_nothing() -> None:
+    consumers, known = made("a", "b")
+    assert not consumers.unblock(known["a"])
+    block(consumers, known["b"])
+    consumers.remove(known["b"])
+    assert not consumers.unblock(known["b"])
+    consumers.remove(known["b"])
+    assert rotation(consumers, 2) == "aa"
+
+
+def test_higher_priorities_come_first() -> None:
+    """RabbitMQ docs, Consumer Priorities: any integer, 0 when none is given."""
+    consumers = Consumers(False)
+    known = {tag: FakeConsumer(tag, priority=priority) for tag, priority in (("a", 0), ("b", 5), ("c", -3), ("d", 5), ("e", 1 << 40))}
+    for consumer in known.values():
+        consumers.add(consumer)
+    assert [group.priority for group in consumers.groups] == [1 << 40, 5, 0, -3]
+    assert rotation(consumers, 2) == "ee"
+    block(consumers, known["e"])
+    assert rotation(consumers, 3) == "bdb"
+    block(consumers, known["b"])
+    block(consumers, known["d"])
+    assert rotation(consumers, 1) == "a"
+    consumers.unblock(known["d"])
+    assert rotation(consumers, 2) == "dd"
+
+
+def test_a_priority_without_consumers_is_forgotten() -> None:
+    consumers = Consumers(False)
+    high, low = FakeConsumer("h", priority=1), FakeConsumer("l")
+    consumers.add(high)
+    consumers.add(low)
+    consumers.remove(high)
+    assert [group.priority for group in consumers.groups] == [0]
+
+
+def test_single_active() -> None:
+    """Features A05: in the order in which they came, whatever their priorities."""
+    consumers, known = made("a", "b", "c", single_active=True)
+    assert rotation(consumers, 3) == "aaa"
+    consumers.remove(known["b"])
+    assert rotation(consumers, 2) == "aa"
+    consumers.remove(known["a"])
+    assert rotation(consumers, 2) == "cc"
+    consumers.remove(known["c"])
+    assert consumers.group() is None
+
+
+def test_a_waiting_single_active_consumer_cannot_be_unblocked_into_the_rotation() -> None:
+    consumers, known = made("a", "b", single_active=True)
+    block(consumers, known["a"])
+    assert not consumers.unblock(known["b"])
+    assert consumers.group() is None
+    consumers.unblock(known["a"])
+    assert rotation(consumers, 2) == "aa"
+
+
+def test_a_blocked_active_one_that_leaves_is_followed_by_the_next() -> None:
+    consumers, known = made("a", "b", single_active=True)
+    block(consumers, known["a"])
+    consumers.remove(known["a"])
+    assert rotation(consumers, 2) == "bb"
+
+
+def test_the_exclusive_one_is_known_until_it_leaves() -> None:
+    consumers = Consumers(False)
+    alone = FakeConsumer("x", exclusive=True)
+    consumers.add(alone)
+    assert consumers.exclusive is alone
+    consumers.remove(alone)
+    assert consumers.exclusive is None
+    assert consumers.had_consumer, "an auto-delete queue asks for it"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_comings_and_goings(seed: int) -> None:
+    """Whoever has the turn is registered, not blocked, and of the highest priority that has such; everybody gets a turn."""
+    chance = random.Random(seed)
+    consumers = Consumers(False)
+    present: list[FakeConsumer] = []
+    for step in range(300):
+        match chance.choice(["add", "remove", "block", "unblock", "turn", "turn"]):
+            case "add":
+                consumer = FakeConsumer(str(step), priority=chance.randrange(3))
+                present.append(consumer)
+                consumers.add(consumer)
+            case "remove" if present:
+                consumers.remove(present.pop(chance.randrange(len(present))))
+            case "block":
+                group = consumers.group()
+                if group is not None:
+                    group.block(group.active[group.turn])
+            case "unblock" if present:
+                consumer = chance.choice(present)
+                assert consumers.unblock(consumer) is consumer.blocked or not consumer.blocked
+            case _:
+                group = consumers.group()
+                if group is not None:
+                    group.turn = (group.turn + 1) % len(group.active)
+        able = [consumer for consumer in present if not consumer.blocked]
+        group = consumers.group()
+        assert (group is None) == (not able), f"seed {seed}, step {step}"
+        assert consumers.all == present, f"seed {seed}, step {step}"
+        if group is not None:
+            highest = max(consumer.priority for consumer in able)
+            assert group.priority == highest
+            assert sorted(consumer.tag for consumer in group.active) == sorted(each.tag for each in able if each.priority == highest)
+            assert 0 <= group.turn < len(group.active)

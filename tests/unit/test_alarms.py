@@ -1,0 +1,51 @@
+"""Resource alarms (broker/alarms.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.alarms import DISK, MEMORY, Alarms, Blockable
+
+
+class Blocked(Blockable):
+    def __init__(self) -> None:
+        self.unblocked = 0
+
+    def unblock(self) -> None:
+        self.unblocked += 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [([], ""), ([MEMORY], "low on memory"), ([DISK], "low on disk"), ([DISK, MEMORY], "low on memory & low on disk")],
+)
+def test_the_reason_is_worded_as_rabbitmq_does(raised: list[str], reason: str) -> None:
+    """Features C15."""
+    alarms = Alarms()
+    for resource in raised:
+        alarms.set(resource, True)
+        alarms.set(resource, True)
+    assert alarms.reason == reason
+
+
+def test_all_are_unblocked_when_the_last_alarm_is_cleared() -> None:
+    alarms, connections = Alarms(), [Blocked(), Blocked()]
+    alarms.set(MEMORY, True)
+    alarms.set(DISK, True)
+    for connection in connections:
+        alarms.block(connection)
+    alarms.set(MEMORY, False)
+    assert [connection.unblocked for connection in connections] == [0, 0]
+    alarms.set(DISK, False)
+    alarms.set(DISK, False)
+    assert [connection.unblocked for connection in connections] == [1, 1]
+
+
+def test_a_connection_that_has_gone_is_forgotten() -> None:
+    alarms, gone, other = Alarms(), Blocked(), Blocked()
+    alarms.set(MEMORY, True)
+    alarms.block(gone)
+    alarms.forget(gone)
+    alarms.forget(other)
+    alarms.set(MEMORY, False)
+    assert gone.unblocked == 0

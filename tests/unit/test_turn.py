@@ -1,0 +1,194 @@
+"""One turn of the loop (broker/turn.py): dispatch, sync, flush, then the input that had to wait."""
+
+from __future__ import annotations
+
+from broker.turn import INPUT_BYTES_MAX, INPUT_MS_MAX, Deferred, Dispatchable, Flushable, Syncable, Turn
+from tests.support.fake_clock import FakeClock
+from tests.support.fakes import FakeQueue, needs_traits
+from tests.support.memory import Broker, CountingWaker
+from tests.support.wire import publish
+
+
+class Worker(Dispatchable, Syncable, Flushable):
+    """Notes what it is asked, and may ask for more."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name = name
+        self.log = log
+        self.then: list[tuple[str, Worker]] = []
+
+    def dispatch(self) -> None:
+        self.note("dispatch")
+
+    def sync(self) -> None:
+        self.note("sync")
+
+    def flush(self) -> None:
+        self.note("flush")
+
+    def note(self, what: str) -> None:
+        self.log.append(f"{what} {self.name}")
+        after, self.then = self.then, []
+        for kind, worker in after:
+            getattr(turn_of[id(self.log)], f"mark_{kind}")(worker)
+
+
+class Held(Deferred):
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name = name
+        self.log = log
+
+    def resume(self) -> None:
+        self.log.append(f"resume {self.name}")
+
+
+turn_of: dict[int, Turn] = {}
+
+
+def setting() -> tuple[Turn, CountingWaker, list[str], FakeClock]:
+    clock = FakeClock()
+    turn = Turn(clock)
+    turn.waker = waker = CountingWaker()
+    log: list[str] = []
+    turn_of[id(log)] = turn
+    return turn, waker, log, clock
+
+
+@needs_traits
+def test_the_order_is_dispatch_sync_flush_whatever_was_marked_first() -> None:
+    """DESIGN, a turn: promises leave after the sync, and each connection is written once."""
+    turn, _, log, _ = setting()
+    turn.mark_flush(Worker("c", log))
+    turn.mark_sync(Worker("l", log))
+    turn.mark_dispatch(Worker("q1", log))
+    turn.mark_dispatch(Worker("q2", log))
+    turn.run()
+    assert log == ["dispatch q1", "dispatch q2", "sync l", "flush c"]
+
+
+@needs_traits
+def test_a_turn_is_asked_for_once() -> None:
+    turn, waker, log, _ = setting()
+    for number in range(5):
+        turn.mark_dispatch(Worker(str(number), log))
+        turn.mark_flush(Worker(str(number), log))
+    assert (waker.wakes, turn.scheduled) == (1, True)
+    turn.run()
+    assert not turn.scheduled
+    turn.mark_flush(Worker("again", log))
+    assert waker.wakes == 2
+    assert turn.turns == 1
+
+
+@needs_traits
+def test_what_dispatch_causes_is_done_in_the_same_turn() -> None:
+    """A dead letter reaches its queue, and its consumer, without another round of the loop."""
+    turn, _, log, _ = setting()
+    first, second, connection = Worker("q1", log), Worker("q2", log), Worker("c", log)
+    first.then = [("dispatch", second)]
+    second.then = [("flush", connection)]
+    turn.mark_dispatch(first)
+    turn.run()
+    assert log == ["dispatch q1", "dispatch q2", "flush c"]
+
+
+@needs_traits
+def test_what_a_flush_causes_is_done_too() -> None:
+    turn, _, log, _ = setting()
+    connection, queue = Worker("c", log), Worker("q", log)
+    connection.then = [("dispatch", queue), ("flush", connection)]
+    turn.mark_flush(connection)
+    turn.run()
+    assert log == ["flush c", "dispatch q", "flush c"]
+
+
+@needs_traits
+def test_held_input_comes_after_the_work() -> None:
+    turn, waker, log, _ = setting()
+    turn.defer(Held("t", log))
+    turn.mark_dispatch(Worker("q", log))
+    assert waker.wakes == 1
+    turn.run()
+    assert log == ["dispatch q", "resume t"]
+    turn.run()
+    assert log == ["dispatch q", "resume t"], "once"
+
+
+def test_nothing_to_do() -> None:
+    turn, waker, log, _ = setting()
+    turn.run()
+    assert (waker.wakes, log) == (0, [])
+
+
+def test_a_turn_takes_so_much_input() -> None:
+    """DESIGN: at most 1 MiB; the rest stays undecoded until the next turn."""
+    turn, _, _, _ = setting()
+    half = int(INPUT_BYTES_MAX) // 2
+    assert turn.admit(half)
+    assert turn.admit(half - 1)
+    assert turn.admit(INPUT_BYTES_MAX), "what is begun is taken whole"
+    assert not turn.admit(1)
+    turn.run()
+    assert turn.admit(INPUT_BYTES_MAX * 3)
+    assert not turn.admit(1)
+
+
+def test_a_turn_takes_input_for_so_long() -> None:
+    """DESIGN: at most 5 ms of decoding, however little the input is."""
+    turn, _, _, clock = setting()
+    assert turn.admit(10)
+    clock.time_ms += int(INPUT_MS_MAX) - 1
+    assert turn.admit(10)
+    clock.time_ms += 1
+    assert not turn.admit(10)
+    turn.run()
+    assert turn.admit(10)
+    clock.time_ms += 10_000
+    turn.run()
+    assert turn.admit(10), "the time counts from a turn's first read"
+
+
+@needs_traits
+def test_a_turn_without_a_waker_works_when_it_is_run() -> None:
+    """Before the loop is there."""
+    log: list[str] = []
+    turn = Turn(FakeClock())
+    turn.mark_dispatch(Worker("q", log))
+    turn.run()
+    assert log == ["dispatch q"]
+
+
+class Dispatched(FakeQueue):
+    """A queue that notes when it is dispatched."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        super().__init__(name)
+        self.log = log
+
+    def dispatch(self) -> None:
+        self.log.append(self.name)
+
+
+def test_queues_are_dispatched_in_the_order_in_which_they_were_marked() -> None:
+    turn, waker, log, _ = setting()
+    for name in ("b", "a", "c"):
+        turn.mark_dispatch(Dispatched(name, log))
+    assert waker.wakes == 1
+    turn.run()
+    assert log == ["b", "a", "c"]
+
+
+def test_connections_are_flushed_after_all_queues() -> None:
+    """One write each, with the confirm and what every queue had for it."""
+    broker = Broker()
+    client = broker.open()
+    for name in ("one", "two"):
+        client.ask("queue.declare", queue=name)
+        client.ask("queue.bind", queue=name, exchange="amq.fanout")
+        client.consume(name, no_ack=True)
+    client.ask("confirm.select")
+    client.sink.writes.clear()
+    turns = broker.turn.turns
+    client.send(*(publish(1, "amq.fanout", "", b"x") for _ in range(3)))
+    assert (broker.turn.turns - turns, len(client.sink.writes)) == (1, 1)
+    assert sorted(client.names()) == ["basic.ack", *["basic.deliver"] * 6]
