@@ -212,7 +212,7 @@ class AmqpProtocol(asyncio.Protocol):
         pending = self._pending
         taken = 0
         for data in pending:
-            if not turn.admit(len(data)):
+            if self._blocked or not turn.admit(len(data)):
                 break
             taken += 1
             self._take(data)
@@ -220,6 +220,8 @@ class AmqpProtocol(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
+        if self._blocked:
+            return  # an alarm came up meanwhile: the socket stays paused, ``unblock`` goes on here
         if pending:
             self._paused = True
             if self._held is not None:
