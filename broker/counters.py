@@ -23,7 +23,6 @@ class Counters:
         self.messages_received = 0
         self.messages_received_confirm = 0
         self.messages_confirmed = 0
-        self.messages_routed = 0
         self.messages_unroutable_returned = 0
         self.messages_unroutable_dropped = 0
         self.messages_delivered = 0
@@ -33,6 +32,6 @@ class Counters:
         self.messages_got = 0
         self.messages_got_ack = 0
         self.messages_got_empty = 0
-        self.messages_dead_lettered = 0
-        self.incoming_bytes = 0
-        self.outgoing_bytes = 0
+        self.dead_lettered_expired = 0
+        self.dead_lettered_maxlen = 0
+        self.dead_lettered_rejected = 0

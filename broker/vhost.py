@@ -163,7 +163,7 @@ class VHost(QueueHost):
         exchange = self.exchanges.get(target) if target is not None else None
         if exchange is None:
             return  # RabbitMQ docs, Dead Letter Exchanges: silently dropped
-        self.counters.messages_dead_lettered += 1
+        self._count_death(reason)
         death = bury(
             message, queue.name, reason, exchange.name, queue.options.dead_letter_routing_key, self._clock.wall_s()
         )
@@ -173,6 +173,14 @@ class VHost(QueueHost):
         for destination in reached:
             if reason == "rejected" or not is_cycle(destination.name, death.deaths):
                 destination.enqueue(death.message, None, 0)
+
+    def _count_death(self, reason: str) -> None:
+        if reason == "expired":
+            self.counters.dead_lettered_expired += 1
+        elif reason == "maxlen":
+            self.counters.dead_lettered_maxlen += 1
+        else:
+            self.counters.dead_lettered_rejected += 1
 
     # ---- exchanges ----------------------------------------------------------------------------------------------------
 

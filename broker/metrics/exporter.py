@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from broker.protocol.server import Server
 
 _PROTOCOL: Final = {"protocol": "amqp091"}
+_DEAD_LETTER: Final = {"queue_type": "rabbit_classic_queue", "dead_letter_strategy": "at_most_once"}
 _CLASSIC: Final = {"protocol": "amqp091", "queue_type": "rabbit_classic_queue"}
 _PAGE_SIZE: Final = os.sysconf("SC_PAGE_SIZE")
 _SLICE: Final = 500
@@ -237,6 +238,27 @@ TABLE: Final = (
         _CLASSIC,
         "Messages acknowledged by consumers",
         lambda s, t: s.counters.messages_acked,
+    ),
+    Row(
+        "rabbitmq_global_messages_dead_lettered_expired",
+        "counter",
+        _DEAD_LETTER,
+        "Messages dead-lettered because their TTL passed",
+        lambda s, t: s.counters.dead_lettered_expired,
+    ),
+    Row(
+        "rabbitmq_global_messages_dead_lettered_maxlen",
+        "counter",
+        _DEAD_LETTER,
+        "Messages dead-lettered because the queue was too long",
+        lambda s, t: s.counters.dead_lettered_maxlen,
+    ),
+    Row(
+        "rabbitmq_global_messages_dead_lettered_rejected",
+        "counter",
+        _DEAD_LETTER,
+        "Messages dead-lettered because a consumer rejected them",
+        lambda s, t: s.counters.dead_lettered_rejected,
     ),
 )
 

@@ -16,7 +16,6 @@ class LoopWaker(Waker):
         self._turn = turn
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = int(NEVER)
         turn.waker = self
         clock.waker = self
 
@@ -31,7 +30,6 @@ class LoopWaker(Waker):
     def _schedule(self, deadline_ms: int) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._deadline = deadline_ms
         delay = max(0, deadline_ms - self._clock.monotonic_ms())
         # a millisecond more than asked: firing early would only mean to come again
         self._timer = self._loop.call_later((delay + 1) / 1000, self._fire)

@@ -193,6 +193,9 @@ class AmqpProtocol(asyncio.Protocol):
         if self._blocked == 1 and self._transport is not None and not self._paused:
             self._transport.pause_reading()
 
+    def _is_blocked(self) -> bool:
+        return self._blocked > 0
+
     def unblock(self) -> None:
         """Read again, from the next turn on."""
         self._blocked -= 1
@@ -212,7 +215,7 @@ class AmqpProtocol(asyncio.Protocol):
         pending = self._pending
         taken = 0
         for data in pending:
-            if self._blocked or not turn.admit(len(data)):
+            if self._is_blocked() or not turn.admit(len(data)):
                 break
             taken += 1
             self._take(data)
@@ -220,7 +223,7 @@ class AmqpProtocol(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self._blocked:
+        if self._is_blocked():
             return  # an alarm came up meanwhile: the socket stays paused, ``unblock`` goes on here
         if pending:
             self._paused = True

@@ -117,7 +117,6 @@ class Consumers:
         self.groups: list[Group] = []
         """By descending priority; groups without a member do not exist."""
         self.exclusive: Consumer | None = None
-        self.had_consumer = False
 
     def count(self) -> int:
         """Consumers of the queue, active or not."""
@@ -146,7 +145,6 @@ class Consumers:
         """A new consumer; last in its group's rotation. With single-active only the first one enters it."""
         self.all.append(consumer)
         consumer.registered = True
-        self.had_consumer = True
         if consumer.exclusive:
             self.exclusive = consumer
         if not self.single_active or len(self.all) == 1:

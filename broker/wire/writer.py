@@ -10,7 +10,7 @@ from librt.strings import BytesWriter, read_i32_be, write_i32_be, write_i64_be
 
 from broker.message import Message
 from broker.native import i32, i64, u8
-from broker.wire.frames import FRAME_OVERHEAD
+from broker.wire.spec import FRAME_OVERHEAD
 
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 _ACK: Final = 0x003C0050

@@ -308,7 +308,7 @@ def test_dead_letters_are_counted() -> None:
     client.publish("q", b"x")
     client.get("q")
     client.tell("basic.reject", delivery_tag=1)
-    assert broker.counters.messages_dead_lettered == 1
+    assert (broker.counters.dead_lettered_rejected, broker.counters.dead_lettered_expired) == (1, 0)
 
 
 @pytest.mark.parametrize("reason", ["rejected", "expired", "maxlen"])

@@ -13,11 +13,11 @@ from broker.management.lists import listed
 from broker.management.present import fields
 from broker.management.request import may_see, name_in, server_of, user_of
 from broker.management.resources.overview import counted
+from broker.wire.spec import FRAME_OVERHEAD
 
 if TYPE_CHECKING:
     from broker.protocol.connection import Connection
 
-_FRAME_OVERHEAD: Final = 8
 
 
 def ends(name: str) -> tuple[str, int, str, int]:
@@ -56,7 +56,7 @@ def row(connection: Connection) -> dict[str, Any]:
         "user_provided_name": properties.get("connection_name"),
         "channels": len(connection.channels),
         "channel_max": connection.channel_max,
-        "frame_max": payload_max + _FRAME_OVERHEAD if payload_max else 0,
+        "frame_max": payload_max + FRAME_OVERHEAD if payload_max else 0,
         "timeout": connection.heartbeat_s,
         "peer_host": peer_host,
         "peer_port": peer_port,

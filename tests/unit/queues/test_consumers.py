@@ -36,7 +36,7 @@ def block(consumers: Consumers, consumer: FakeConsumer) -> None:
 
 def test_nobody() -> None:
     consumers = Consumers(False)
-    assert (consumers.count(), consumers.group(), consumers.had_consumer) == (0, None, False)
+    assert (consumers.count(), consumers.group()) == (0, None)
 
 
 def test_in_turns() -> None:
@@ -156,7 +156,6 @@ def test_the_exclusive_one_is_known_until_it_leaves() -> None:
     assert consumers.exclusive is alone
     consumers.remove(alone)
     assert consumers.exclusive is None
-    assert consumers.had_consumer, "an auto-delete queue asks for it"
 
 
 @pytest.mark.parametrize("seed", range(30))
