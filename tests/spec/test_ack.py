@@ -39,7 +39,7 @@ def test_multiple_acks_up_to_a_tag() -> None:
 @pytest.mark.parametrize("name", ["basic.ack", "basic.nack", "basic.reject"])
 @pytest.mark.parametrize("tag", [0, 4, 99, (1 << 63) - 1, (1 << 64) - 1])
 def test_an_unknown_tag(name: str, tag: int) -> None:
-    """Features A09, B60: 406, and the deliveries go back."""
+    """RabbitMQ docs, Consumer Acknowledgements; AMQP 0-9-1 §1.1, delivery-tag: 406, and the deliveries go back."""
     broker, client = delivered(3)
     client.tell(name, delivery_tag=tag)
     assert client.channel_error(406) == f"PRECONDITION_FAILED - unknown delivery tag {tag}"
@@ -48,7 +48,7 @@ def test_an_unknown_tag(name: str, tag: int) -> None:
 
 @pytest.mark.parametrize("name", ["basic.ack", "basic.nack", "basic.reject"])
 def test_settling_twice(name: str) -> None:
-    """Features B60."""
+    """AMQP 0-9-1 §1.1, delivery-tag."""
     _, client = delivered(3)
     client.tell("basic.ack", delivery_tag=2)
     client.tell(name, delivery_tag=2)
@@ -56,7 +56,7 @@ def test_settling_twice(name: str) -> None:
 
 
 def test_settling_on_another_channel() -> None:
-    """Features B60: tags belong to their channel."""
+    """AMQP 0-9-1 §1.1, delivery-tag: tags belong to their channel."""
     _, client = delivered(1, 1, 2)
     client.tell("basic.ack", 2, delivery_tag=1)
     assert client.channel_error(406, on=2) == "PRECONDITION_FAILED - unknown delivery tag 1"
@@ -79,7 +79,7 @@ def test_refusing_drops_without_a_dead_letter_exchange(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["basic.nack", "basic.reject"])
 def test_a_requeued_message_comes_back_to_its_only_consumer(name: str) -> None:
-    """Features B65: at its old place, redelivered, under a new tag."""
+    """RabbitMQ docs, Consumer Acknowledgements: at its old place, redelivered, under a new tag."""
     _, client = delivered(3)
     client.tell(name, delivery_tag=2, requeue=True)
     said = client.expect_said("basic.deliver")
@@ -87,7 +87,7 @@ def test_a_requeued_message_comes_back_to_its_only_consumer(name: str) -> None:
 
 
 def test_requeued_messages_stand_in_front_in_their_order() -> None:
-    """Features A10."""
+    """RabbitMQ docs, Queues, Message Ordering."""
     broker, client = delivered(4)
     client.ask("basic.cancel", consumer_tag="c")
     client.publish("q", b"4")
@@ -109,7 +109,7 @@ def test_nack_multiple() -> None:
 
 
 def test_recover_requeues_everything_outstanding() -> None:
-    """Features A13; AMQP 0-9-1 basic.recover."""
+    """RabbitMQ docs, Specification, basic.recover; AMQP 0-9-1 basic.recover."""
     broker, client = delivered(3)
     client.ask("basic.cancel", consumer_tag="c")
     client.tell("basic.ack", delivery_tag=2)
@@ -128,7 +128,7 @@ def test_recover_async_has_no_answer() -> None:
 
 @pytest.mark.parametrize("name", ["basic.recover", "basic.recover-async"])
 def test_recover_to_the_same_consumer_is_not_implemented(name: str) -> None:
-    """Features A13: 540."""
+    """RabbitMQ docs, Specification, basic.recover: 540."""
     _, client = delivered(1)
     client.tell(name, requeue=False)
     assert client.connection_error(540) == "NOT_IMPLEMENTED - requeue=false"
@@ -136,7 +136,7 @@ def test_recover_to_the_same_consumer_is_not_implemented(name: str) -> None:
 
 @pytest.mark.parametrize("how", ["channel", "connection", "socket", "error"])
 def test_what_is_outstanding_goes_back_when_its_channel_ends(how: str) -> None:
-    """Features B64: in order, redelivered."""
+    """RabbitMQ docs, Consumer Acknowledgements: in order, redelivered."""
     broker, client = delivered(4)
     other = broker.open()
     client.tell("basic.ack", delivery_tag=2)
@@ -153,7 +153,7 @@ def test_what_is_outstanding_goes_back_when_its_channel_ends(how: str) -> None:
 
 
 def test_order_is_kept_over_consumers_that_took_turns() -> None:
-    """Features A10: the places of messages that were dealt out in turns are known too."""
+    """RabbitMQ docs, Queues, Message Ordering: the places of messages that were dealt out in turns are known too."""
     broker = Broker()
     watcher = broker.open()
     watcher.ask("queue.declare", queue="q")

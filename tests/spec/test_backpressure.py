@@ -23,7 +23,7 @@ def loaded(broker: Broker, count: int, size: int) -> Client:
 
 @pytest.mark.parametrize("size", [100 * KIB, 10 * KIB, 500])
 def test_a_socket_that_is_full_gets_nothing_more(size: int) -> None:
-    """Reliability row 17: what waits for one connection is bounded, whatever its prefetch."""
+    """What waits for one connection is bounded, whatever its prefetch."""
     broker = Broker()
     count = 6 * 1024 * KIB // size
     loaded(broker, count, size)
@@ -189,7 +189,7 @@ def test_an_alarm_blocks_at_the_first_publish() -> None:
 
 
 def test_consumers_go_on_during_an_alarm() -> None:
-    """Features B12: that is how the node gets its memory back."""
+    """RabbitMQ docs, Blocked Connections: that is how the node gets its memory back."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q")
@@ -202,7 +202,7 @@ def test_consumers_go_on_during_an_alarm() -> None:
 
 
 def test_both_alarms() -> None:
-    """Features C15: joined by ` & `; unblocked when all are clear."""
+    """RabbitMQ docs, Blocked Connections: joined by ` & `; unblocked when all are clear."""
     broker = Broker()
     client = broker.open()
     broker.server.alarms.set(MEMORY, True)
@@ -232,7 +232,7 @@ def test_a_client_that_does_not_know_the_notice_is_only_stopped() -> None:
 
 
 def test_a_blocked_clients_heartbeats_are_not_missed() -> None:
-    """Features B12: it cannot be heard, so it is not cut off for its silence."""
+    """RabbitMQ docs, Blocked Connections: it cannot be heard, so it is not cut off for its silence."""
     broker = Broker()
     client = broker.connect(heartbeat_s=10)
     client.ask("channel.open")

@@ -21,7 +21,7 @@ def test_deliveries_have_tag_number_exchange_and_key() -> None:
 
 
 def test_without_a_tag_the_broker_makes_one_up() -> None:
-    """Features A01."""
+    """AMQP 0-9-1 basic.consume."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     tags = {client.consume("q") for _ in range(3)}
@@ -30,7 +30,7 @@ def test_without_a_tag_the_broker_makes_one_up() -> None:
 
 
 def test_a_tag_is_used_once_on_a_channel() -> None:
-    """Features A01: 530; another channel may use it."""
+    """AMQP 0-9-1 basic.consume: 530; another channel may use it."""
     client = Broker().open(1, 2)
     client.ask("queue.declare", queue="q")
     client.consume("q", "c")
@@ -53,7 +53,7 @@ def test_a_missing_queue() -> None:
 
 
 def test_consume_ok_comes_before_the_first_delivery() -> None:
-    """Features B61."""
+    """AMQP 0-9-1 basic.consume."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.send(publish(1, "", "q", b"x"), method(1, "basic.consume", queue="q"))
@@ -61,7 +61,7 @@ def test_consume_ok_comes_before_the_first_delivery() -> None:
 
 
 def test_nothing_comes_after_cancel_ok() -> None:
-    """Features B61; what was ready for the consumer stays in the queue."""
+    """AMQP 0-9-1 basic.consume; what was ready for the consumer stays in the queue."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.consume("q", "c")
@@ -100,12 +100,12 @@ def test_consume_without_an_answer() -> None:
 
 
 def test_an_unknown_tag_can_be_cancelled() -> None:
-    """Features B63."""
+    """AMQP 0-9-1 basic.cancel."""
     assert Broker().open().ask("basic.cancel", consumer_tag="nobody")["consumer_tag"] == "nobody"
 
 
 def test_cancel_leaves_deliveries_outstanding() -> None:
-    """Features B62: they can still be settled, and go back only with the channel."""
+    """AMQP 0-9-1 basic.cancel: they can still be settled, and go back only with the channel."""
     broker = Broker()
     client = broker.open(1, 2)
     client.ask("queue.declare", queue="q")
@@ -123,7 +123,7 @@ def test_cancel_leaves_deliveries_outstanding() -> None:
 
 
 def test_the_channel_takes_so_many_consumers() -> None:
-    """Features C12: 530."""
+    """RabbitMQ docs, Consumers, limits: 530."""
     broker = Broker()
     broker.limits.consumers_per_channel_max = 2
     client = broker.open(1, 2)
@@ -148,7 +148,7 @@ def test_no_ack_deliveries_are_settled() -> None:
 
 
 def test_no_local_is_ignored() -> None:
-    """Features A01."""
+    """AMQP 0-9-1 basic.consume."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.consume("q", no_local=True)
@@ -183,7 +183,7 @@ def consumers(broker: Broker, count: int, no_ack: bool) -> list[Client]:
 @pytest.mark.parametrize("no_ack", [True, False])
 @pytest.mark.parametrize("together", [True, False])
 def test_equal_consumers_take_turns(no_ack: bool, together: bool) -> None:
-    """Features A02: message by message, whether the messages came one by one or in one read."""
+    """RabbitMQ docs, Consumers: message by message, whether the messages came one by one or in one read."""
     broker = Broker()
     publisher = broker.open()
     publisher.ask("queue.declare", queue="q")

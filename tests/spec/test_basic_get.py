@@ -7,7 +7,7 @@ from tests.support.wire import method, publish
 
 
 def test_get_ok_has_the_message_and_how_many_are_left() -> None:
-    """Features A12."""
+    """AMQP 0-9-1 basic.get."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     for number in range(3):
@@ -52,7 +52,7 @@ def test_without_no_ack_it_is_outstanding() -> None:
 
 
 def test_tags_are_shared_by_get_and_consume() -> None:
-    """Features B60."""
+    """AMQP 0-9-1 §1.1, delivery-tag."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     for _ in range(3):

@@ -31,7 +31,7 @@ def plain_properties(properties: dict[str, object]) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", EVERY_PROPERTY)
 def test_each_property_comes_back(name: str) -> None:
-    """Features B57: and what was never set stays unset."""
+    """RabbitMQ docs, AMQP 0-9-1 Errata: and what was never set stays unset."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.publish("q", b"x", properties={name: EVERY_PROPERTY[name]})
@@ -62,7 +62,7 @@ def test_all_properties_come_back_together() -> None:
     ],
 )  # fmt: skip
 def test_each_type_of_header_keeps_its_tag(value: Typed) -> None:
-    """RabbitMQ docs, AMQP 0-9-1 Errata; features B57."""
+    """RabbitMQ docs, AMQP 0-9-1 Errata."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     sent = publish(1, "", "q", b"x", properties={"headers": {"h": value}})
@@ -74,7 +74,7 @@ def test_each_type_of_header_keeps_its_tag(value: Typed) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 100, 8184, 8192, 9000, 131064])
 def test_a_body_comes_back(size: int) -> None:
-    """Features B58: no body is no body frame; large bodies take another way through the outbox."""
+    """AMQP 0-9-1 §4.2.6.2: no body is no body frame; large bodies take another way through the outbox."""
     client = Broker().open(1, 2)
     client.ask("queue.declare", queue="q")
     data = bytes(range(256)) * (size // 256 + 1)
@@ -125,7 +125,7 @@ def test_a_body_is_cut_to_the_consumers_frame_max(sender: int, receiver: int, si
 
 
 def test_an_unroutable_message_is_dropped() -> None:
-    """Features B53."""
+    """RabbitMQ docs, Publisher Confirms."""
     broker = Broker()
     client = broker.open()
     client.publish("nowhere", b"x")
@@ -135,7 +135,7 @@ def test_an_unroutable_message_is_dropped() -> None:
 
 @pytest.mark.parametrize("size", [0, 5, 200_000])
 def test_an_unroutable_mandatory_message_is_returned(size: int) -> None:
-    """AMQP 0-9-1 basic.publish, mandatory; features P01: 312 with the full content."""
+    """AMQP 0-9-1 basic.publish, mandatory: 312 with the full content."""
     client = Broker().open()
     client.publish("nowhere", b"x" * size, mandatory=True, properties={"message_id": "m", "headers": {"a": 1}})
     said = client.expect_said("basic.return", 1)
@@ -152,7 +152,7 @@ def test_a_routable_mandatory_message_is_not_returned() -> None:
 
 
 def test_immediate_is_not_implemented() -> None:
-    """Features P02."""
+    """RabbitMQ docs, Specification, immediate."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.send(publish(1, "", "q", b"x", immediate=True))
@@ -160,7 +160,7 @@ def test_immediate_is_not_implemented() -> None:
 
 
 def test_a_missing_exchange_closes_the_channel() -> None:
-    """Features B51: 404; what was published behind it on the channel is dropped."""
+    """AMQP 0-9-1 basic.publish: 404; what was published behind it on the channel is dropped."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q")
@@ -172,7 +172,7 @@ def test_a_missing_exchange_closes_the_channel() -> None:
 
 
 def test_user_id_is_checked() -> None:
-    """RabbitMQ docs, Validated User-ID; features P10."""
+    """RabbitMQ docs, Validated User-ID."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.publish("q", b"x", properties={"user_id": "guest"})
@@ -184,7 +184,7 @@ def test_user_id_is_checked() -> None:
 
 @pytest.mark.parametrize("expiration", ["", "x", "-1", "1.5", "10 s", " 5", "315360000001", "9" * 200, "0x10", "1_000", "\u0663"])
 def test_expiration_must_be_a_number(expiration: str) -> None:
-    """Features P11: milliseconds as decimal digits, at most ten years."""
+    """RabbitMQ docs, Time-To-Live, Per-Message TTL: milliseconds as decimal digits, at most ten years."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.publish("q", b"x", properties={"expiration": expiration})
@@ -220,7 +220,7 @@ def test_many_publishes_in_one_read_keep_their_order() -> None:
 
 
 def test_a_message_larger_than_allowed_is_refused_by_its_header() -> None:
-    """Features C13: 406, before any of the body is kept; the body that still comes is ignored."""
+    """RabbitMQ docs, Configuration, max_message_size: 406, before any of the body is kept; the body that still comes is ignored."""
     broker = Broker()
     broker.limits.message_size_max = 1000
     client = broker.open()

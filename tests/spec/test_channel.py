@@ -40,7 +40,7 @@ def test_every_channel_number_works(number: int) -> None:
 
 
 def test_opening_twice_is_a_channel_error_504() -> None:
-    """Features B08."""
+    """AMQP 0-9-1 channel.open."""
     client = Broker().open()
     client.tell("channel.open")
     assert client.connection_error(504) == "CHANNEL_ERROR - second 'channel.open' seen"
@@ -48,7 +48,7 @@ def test_opening_twice_is_a_channel_error_504() -> None:
 
 @pytest.mark.parametrize("said", [method(5, "queue.declare", queue="q"), publish(5, "", "q", b"x"), method(5, "channel.close")])
 def test_a_channel_that_was_never_opened(said: bytes) -> None:
-    """Features B08: 504, connection."""
+    """AMQP 0-9-1 channel.open: 504, connection."""
     client = Broker().open()
     client.send(said)
     assert client.connection_error(504) == "CHANNEL_ERROR - expected 'channel.open'", NOT_OPEN
@@ -56,14 +56,14 @@ def test_a_channel_that_was_never_opened(said: bytes) -> None:
 
 @pytest.mark.parametrize("said", [header(5, 3), body(5, b"x")])
 def test_content_on_a_channel_that_was_never_opened(said: bytes) -> None:
-    """Features B07: 505; that no method came before is found first."""
+    """AMQP 0-9-1 §1.1, unexpected-frame: 505; that no method came before is found first."""
     client = Broker().open()
     client.send(said)
     client.connection_error(505)
 
 
 def test_channel_numbers_end_at_channel_max() -> None:
-    """Features C10: 530, connection."""
+    """RabbitMQ docs, Channels: 530, connection."""
     client = Broker().connect(channel_max=2)
     client.ask("channel.open", on=1)
     client.ask("channel.open", on=2)
@@ -79,7 +79,7 @@ def test_a_closed_channels_place_is_free_again() -> None:
 
 
 def test_the_node_takes_so_many_channels() -> None:
-    """Features C10: channel_max_per_node."""
+    """RabbitMQ docs, Channels: channel_max_per_node."""
     broker = Broker()
     broker.server.channels_max = 2
     first, second = broker.open(), broker.open()
@@ -90,7 +90,7 @@ def test_the_node_takes_so_many_channels() -> None:
 
 
 def test_close_gives_back_what_the_channel_held() -> None:
-    """Features B64: deliveries go back in order, redelivered; consumers end."""
+    """RabbitMQ docs, Consumer Acknowledgements: deliveries go back in order, redelivered; consumers end."""
     broker = Broker()
     client = broker.open(1, 2)
     client.ask("queue.declare", queue="q")
@@ -120,7 +120,7 @@ def test_an_error_on_one_channel_leaves_the_others_alone() -> None:
 
 
 def test_frames_for_a_channel_that_the_broker_closed_are_dropped_until_close_ok() -> None:
-    """Features B09: then the number can be used at once."""
+    """AMQP 0-9-1 channel.close: then the number can be used at once."""
     broker = Broker()
     client = broker.open(1, 2)
     client.tell("queue.declare", queue="missing", passive=True)
@@ -161,20 +161,20 @@ def test_both_sides_close_at_once() -> None:
 
 
 def test_flow_on_is_confirmed() -> None:
-    """Features C16."""
+    """RabbitMQ docs, Specification, channel.flow."""
     client = Broker().open()
     assert client.ask("channel.flow", active=True)["active"] is True
 
 
 def test_flow_off_is_not_implemented() -> None:
-    """Features C16: RabbitMQ answers 540 to a client that wants to stop deliveries by channel.flow."""
+    """RabbitMQ answers 540 to a client that wants to stop deliveries by channel.flow."""
     client = Broker().open()
     client.tell("channel.flow", active=False)
     assert client.connection_error(540) == "NOT_IMPLEMENTED - active=false"
 
 
 def test_access_request_grants_ticket_1() -> None:
-    """Features B10: a relic of AMQP 0-8."""
+    """A relic of AMQP 0-8, which RabbitMQ still answers."""
     client = Broker().open()
     assert client.ask("access.request", realm="/data", active=True)["ticket"] == 1
 
@@ -184,7 +184,7 @@ def test_access_request_grants_ticket_1() -> None:
     ["channel.open-ok", "queue.declare-ok", "basic.deliver", "basic.get-ok", "basic.get-empty", "basic.return", "tx.commit-ok"],
 )  # fmt: skip
 def test_a_method_that_only_servers_send(name: str) -> None:
-    """Features B10: 503, connection."""
+    """AMQP 0-9-1 §1.1, command-invalid: 503, connection."""
     client = Broker().open()
     client.tell(name)
     assert client.connection_error(503) == "COMMAND_INVALID - unimplemented method"
@@ -192,7 +192,7 @@ def test_a_method_that_only_servers_send(name: str) -> None:
 
 @pytest.mark.parametrize("index", [0x003C_00FF, 0x0050_000A, 0xFFFF_FFFF, 0])
 def test_a_method_that_does_not_exist(index: int) -> None:
-    """Features B10: the connection ends."""
+    """AMQP 0-9-1 §1.1, command-invalid: the connection ends."""
     client = Broker().open()
     client.send(frame(METHOD, 1, index.to_bytes(4, "big")))
     assert client.expect("connection.close", 0).number("reply_code") in (502, 503, 540)
@@ -202,7 +202,7 @@ def test_a_method_that_does_not_exist(index: int) -> None:
 
 
 def test_a_method_in_the_middle_of_a_content() -> None:
-    """Features B07: 505, connection."""
+    """AMQP 0-9-1 §1.1, unexpected-frame: 505, connection."""
     for cut in (
         method(1, "basic.publish"),
         method(1, "basic.publish") + header(1, 5),
@@ -215,7 +215,7 @@ def test_a_method_in_the_middle_of_a_content() -> None:
 
 @pytest.mark.parametrize("said", [header(1, 5), body(1, b"x"), method(1, "basic.publish") + body(1, b"x"), content(1, b"x")])
 def test_content_where_none_is_expected(said: bytes) -> None:
-    """Features B07: 505, connection."""
+    """AMQP 0-9-1 §1.1, unexpected-frame: 505, connection."""
     client = Broker().open()
     client.send(said)
     client.connection_error(505)
@@ -228,7 +228,7 @@ def test_two_headers() -> None:
 
 
 def test_a_header_of_another_class() -> None:
-    """Features B14: 505, connection."""
+    """AMQP 0-9-1 §4.2.6: 505, connection."""
     for chunks in ([], [1] * 5):
         client = Broker().open()
         client.send(method(1, "basic.publish"), header(1, 0, class_id=50), chunks=chunks)
@@ -236,7 +236,7 @@ def test_a_header_of_another_class() -> None:
 
 
 def test_a_heartbeat_on_a_channel() -> None:
-    """AMQP 0-9-1 §4.2.7: heartbeats belong to channel 0; features B07: 505."""
+    """AMQP 0-9-1 §4.2.7: heartbeats belong to channel 0; AMQP 0-9-1 §1.1, unexpected-frame: 505."""
     for number in (1, 2):
         client = Broker().open()
         client.send(heartbeat(number))

@@ -18,7 +18,7 @@ def shown(heard: list[Said]) -> list[tuple[str, object, object]]:
 
 
 def test_select_is_answered_every_time() -> None:
-    """Features P03: idempotent; the numbers go on."""
+    """RabbitMQ docs, Publisher Confirms: idempotent; the numbers go on."""
     client = confirming()
     client.publish("q", b"x")
     assert shown(client.hear()) == [("basic.ack", 1, False)]
@@ -39,21 +39,21 @@ def test_nothing_is_confirmed_without_select() -> None:
 
 
 def test_what_came_in_one_read_is_confirmed_in_one_frame() -> None:
-    """Features P06."""
+    """RabbitMQ docs, Publisher Confirms."""
     client = confirming()
     client.send(*(publish(1, "", "q", b"x") for _ in range(50)))
     assert shown(client.hear()) == [("basic.ack", 50, True)]
 
 
 def test_a_message_without_a_queue_is_acked() -> None:
-    """Features B53."""
+    """RabbitMQ docs, Publisher Confirms."""
     client = confirming()
     client.publish("nowhere", b"x")
     assert shown(client.hear()) == [("basic.ack", 1, False)]
 
 
 def test_the_return_comes_before_the_ack() -> None:
-    """Features B50; P01."""
+    """RabbitMQ docs, Publisher Confirms."""
     client = confirming()
     client.send(publish(1, "", "q", b"x"), publish(1, "", "nowhere", b"x", mandatory=True), publish(1, "", "q", b"x"))
     names = client.names()
@@ -62,7 +62,7 @@ def test_the_return_comes_before_the_ack() -> None:
 
 
 def test_one_refusing_queue_makes_it_a_nack() -> None:
-    """Features P05: the other queues keep their copies."""
+    """RabbitMQ docs, Publisher Confirms: the other queues keep their copies."""
     broker = Broker()
     client = confirming(broker)
     client.ask("queue.declare", queue="full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
@@ -74,7 +74,7 @@ def test_one_refusing_queue_makes_it_a_nack() -> None:
 
 
 def test_every_channel_has_numbers_of_its_own() -> None:
-    """Features B52."""
+    """RabbitMQ docs, Publisher Confirms."""
     client = Broker().open(1, 2)
     client.ask("queue.declare", queue="q")
     client.ask("confirm.select", on=1)
@@ -84,7 +84,7 @@ def test_every_channel_has_numbers_of_its_own() -> None:
 
 
 def test_a_refused_publish_is_not_confirmed() -> None:
-    """Features B51: the channel's end is the answer; what was decided before it is confirmed first."""
+    """AMQP 0-9-1 basic.publish: the channel's end is the answer; what was decided before it is confirmed first."""
     client = confirming()
     client.send(publish(1, "", "q", b"x"), publish(1, "missing", "", b"x"), publish(1, "", "q", b"x"))
     assert client.names() == ["basic.ack", "channel.close"]
@@ -110,7 +110,7 @@ def test_a_confirm_after_the_message_that_was_cut_into_frames() -> None:
 
 
 def test_a_dropped_head_is_no_refusal() -> None:
-    """Features T04: drop-head takes every message."""
+    """RabbitMQ docs, Queue Length Limit: drop-head takes every message."""
     client = Broker().open()
     client.ask("queue.declare", queue="q", arguments={"x-max-length": 1})
     client.ask("confirm.select")
@@ -119,7 +119,7 @@ def test_a_dropped_head_is_no_refusal() -> None:
 
 
 def test_confirm_and_tx_exclude_each_other() -> None:
-    """Features P09."""
+    """RabbitMQ docs, Publisher Confirms and Broker Semantics."""
     client = Broker().open()
     client.ask("confirm.select")
     assert client.ask_error(406, "tx.select") == "PRECONDITION_FAILED - cannot switch from confirm to tx mode"

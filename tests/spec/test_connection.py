@@ -40,7 +40,7 @@ def test_start_names_version_mechanisms_and_locale() -> None:
 
 
 def test_server_properties_have_rabbitmqs_keys() -> None:
-    """Features B01, B02: clients choose behaviour by product, version and capabilities."""
+    """RabbitMQ docs, Specification, capabilities: clients choose behaviour by product, version and capabilities."""
     client = Broker().client()
     client.send(PROTOCOL_HEADER)
     properties = plain(client.expect("connection.start", 0)["server_properties"])
@@ -58,7 +58,7 @@ def test_server_properties_have_rabbitmqs_keys() -> None:
 
 @pytest.mark.parametrize("header", [b"AMQP\x00\x00\x09\x01", b"AMQP\x01\x01\x00\x09"])
 def test_both_protocol_headers_of_0_9_1_are_taken(header: bytes) -> None:
-    """Features C01: `AMQP 0 0 9 1` and the older `AMQP 1 1 0 9`."""
+    """AMQP 0-9-1 §4.2.2: `AMQP 0 0 9 1` and the older `AMQP 1 1 0 9`."""
     client = Broker().client()
     client.send(header)
     client.expect("connection.start", 0)
@@ -117,7 +117,7 @@ def test_amqplain_login() -> None:
 
 @pytest.mark.parametrize(("user", "password"), [("guest", "wrong"), ("nobody", "guest"), ("", ""), ("guest", ""), ("guest", "guest\x00")])
 def test_a_wrong_login_is_refused_with_403_when_the_client_understands_it(user: str, password: str) -> None:
-    """Features C04: connection.close 403 for clients with the capability `authentication_failure_close`."""
+    """RabbitMQ docs, Access Control: connection.close 403 for clients with the capability `authentication_failure_close`."""
     client = started()
     client.send(start_ok(user, password))
     if "\x00" in password:
@@ -262,7 +262,7 @@ def test_lower_limits_are_accepted(channel_max: int, frame_max: int, heartbeat_s
 
 
 def test_a_vhost_that_is_not_there() -> None:
-    """Features B04: 530."""
+    """AMQP 0-9-1 connection.open: 530."""
     client = tuned()
     client.send(method(0, "connection.tune-ok", channel_max=10, frame_max=4096), method(0, "connection.open", virtual_host="nowhere"))
     close = client.expect("connection.close", 0)
@@ -271,7 +271,7 @@ def test_a_vhost_that_is_not_there() -> None:
 
 
 def test_the_node_takes_so_many_connections() -> None:
-    """Features B05: 530 at open for one too many; the others go on, and a place that is given back can be taken."""
+    """RabbitMQ docs, Connections, limits: 530 at open for one too many; the others go on, and a place that is given back can be taken."""
     broker = Broker()
     broker.server.connections_max = 1
     first = broker.connect()
@@ -354,7 +354,7 @@ def test_the_client_gives_everything_back_when_the_socket_goes() -> None:
 
 
 def test_a_shut_down_is_connection_forced() -> None:
-    """Features C17: 320 CONNECTION_FORCED."""
+    """AMQP 0-9-1 §1.1, connection-forced: 320 CONNECTION_FORCED."""
     broker = Broker()
     client = broker.open()
     client.opened.shut_down("bye")
@@ -399,7 +399,7 @@ def test_a_reply_text_longer_than_a_short_string_is_cut() -> None:
 
 
 def test_client_properties_are_kept() -> None:
-    """Features C20: connection_name and its like are shown by the management."""
+    """RabbitMQ docs, Connections: connection_name and its like are shown by the management."""
     client = started()
     client.send(start_ok(properties={"connection_name": "mine", "product": "test"}))
     client.expect("connection.tune", 0)

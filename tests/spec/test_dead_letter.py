@@ -33,7 +33,7 @@ def headers_of(said: Said) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", ["basic.reject", "basic.nack"])
 def test_rejected(name: str) -> None:
-    """Features D01."""
+    """RabbitMQ docs, Dead Letter Exchanges."""
     client = burying(Broker())
     client.publish("q", b"x")
     client.get("q")
@@ -65,7 +65,7 @@ def test_many_rejected_at_once_keep_their_order() -> None:
 
 
 def test_the_record_of_a_death() -> None:
-    """Features D02, D03: every field with its type."""
+    """RabbitMQ docs, Dead Letter Exchanges: every field with its type."""
     client = burying(Broker())
     client.ask("queue.bind", queue="q", exchange="amq.direct", routing_key="key")
     client.publish("key", b"x", exchange="amq.direct", properties={"headers": {"mine": 1}, "message_id": "m"})
@@ -105,7 +105,7 @@ def test_without_a_routing_key_the_messages_own_keys_are_used() -> None:
 
 
 def test_a_missing_exchange_drops() -> None:
-    """Features D07."""
+    """RabbitMQ docs, Dead Letter Exchanges."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q", arguments={"x-dead-letter-exchange": "missing"})
@@ -123,7 +123,7 @@ def test_a_missing_exchange_drops() -> None:
 
 
 def test_expired() -> None:
-    """Features D01, D05: the expiration is taken out and remembered, so that it does not expire again at once."""
+    """RabbitMQ docs, Dead Letter Exchanges: the expiration is taken out and remembered, so that it does not expire again at once."""
     broker = Broker()
     client = burying(broker)
     client.publish("q", b"x", properties={"expiration": "100", "priority": 3})
@@ -136,7 +136,7 @@ def test_expired() -> None:
 
 
 def test_too_many() -> None:
-    """Features D01, T04: the oldest goes."""
+    """RabbitMQ docs, Dead Letter Exchanges; RabbitMQ docs, Queue Length Limit: the oldest goes."""
     client = burying(Broker(), x_max_length=2)
     for number in range(4):
         client.publish("q", b"%d" % number)
@@ -166,7 +166,7 @@ def test_reject_publish_does_not_dead_letter() -> None:
 
 
 def test_the_same_death_again_is_counted() -> None:
-    """Features D02: one table for each queue and reason; the count rises and it moves to the front."""
+    """RabbitMQ docs, Dead Letter Exchanges: one table for each queue and reason; the count rises and it moves to the front."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="a", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "b"})
@@ -180,12 +180,12 @@ def test_the_same_death_again_is_counted() -> None:
     deaths = headers["x-death"]
     assert isinstance(deaths, list)
     assert [(death["queue"], death["count"]) for death in deaths] == [("a", 2), ("b", 1)]
-    assert deaths[0]["time"] == WALL_STARTS_AT_S + 1, "features D02: the time of the first death"
+    assert deaths[0]["time"] == WALL_STARTS_AT_S + 1, "RabbitMQ docs, Dead Letter Exchanges: the time of the first death"
     assert (headers["x-first-death-queue"], headers["x-last-death-queue"]) == ("a", "a")
 
 
 def test_carbon_copies() -> None:
-    """Features D02, D05: without a routing key of the queue's own CC is a key of the dead letter too; with one it is taken out."""
+    """Without a routing key of the queue's own CC is a key of the dead letter too; with one it is taken out."""
     for own_key in (False, True):
         client = Broker().open()
         for queue in ("copy", "hidden", "dead"):
@@ -206,7 +206,7 @@ def test_carbon_copies() -> None:
 
 
 def test_an_automatic_cycle_is_cut() -> None:
-    """Features D06: a message that comes back to a queue without having been rejected on the way is dropped."""
+    """RabbitMQ docs, Dead Letter Exchanges: a message that comes back to a queue without having been rejected on the way is dropped."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="a", arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "b"})
@@ -219,7 +219,7 @@ def test_an_automatic_cycle_is_cut() -> None:
 
 
 def test_a_queue_that_is_its_own_dead_letter_queue() -> None:
-    """Features D06."""
+    """RabbitMQ docs, Dead Letter Exchanges."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q", arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"})
@@ -229,7 +229,7 @@ def test_a_queue_that_is_its_own_dead_letter_queue() -> None:
 
 
 def test_a_cycle_with_a_rejection_is_a_retry() -> None:
-    """Features D06: the usual retry loop of work queue and waiting queue goes round as often as the client rejects."""
+    """The usual retry loop of work queue and waiting queue goes round as often as the client rejects."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="work", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "wait"})
@@ -314,7 +314,7 @@ def test_dead_letters_are_counted() -> None:
 @pytest.mark.parametrize("reason", ["rejected", "expired", "maxlen"])
 @pytest.mark.parametrize("headers", ["elements", "levels"])
 def test_headers_as_large_as_allowed_can_die_again_and_again(headers: str, reason: str) -> None:
-    """Reliability 3.1: the records are added to a table that is at its limit already; whatever becomes of the message, the node goes on."""
+    """The records are added to a table that is at its limit already; whatever becomes of the message, the node goes on."""
     broker = Broker()
     client = broker.open()
     limits: dict[str, object] = {"expired": {"x-message-ttl": 10}, "maxlen": {"x-max-length": 0}}

@@ -24,7 +24,7 @@ def asked(broker: Broker) -> tuple[Client, Client, str]:
 
 
 def test_a_reply_finds_its_requester() -> None:
-    """Features B91: the address is opaque, the reply comes with an empty exchange, through no queue."""
+    """RabbitMQ docs, Direct Reply-to: the address is opaque, the reply comes with an empty exchange, through no queue."""
     broker = Broker()
     requester, responder, address = asked(broker)
     assert address.startswith(f"{NAME}.")
@@ -64,20 +64,20 @@ def test_a_large_reply_is_cut_to_the_requesters_frames() -> None:
 
 
 def test_consuming_must_be_without_acknowledgements() -> None:
-    """Features B90."""
+    """RabbitMQ docs, Direct Reply-to."""
     client = Broker().open()
     assert client.ask_error(406, "basic.consume", queue=NAME) == "PRECONDITION_FAILED - reply consumer cannot acknowledge"
 
 
 def test_one_consumer_a_channel() -> None:
-    """Features B90."""
+    """RabbitMQ docs, Direct Reply-to."""
     client = Broker().open()
     client.consume(NAME, "a", no_ack=True)
     assert client.ask_error(406, "basic.consume", queue=NAME, no_ack=True) == "PRECONDITION_FAILED - reply consumer already set"
 
 
 def test_publishing_needs_the_consumer_on_the_same_channel() -> None:
-    """Features B59, B90."""
+    """RabbitMQ docs, Direct Reply-to."""
     client = Broker().open(1, 2)
     client.consume(NAME, no_ack=True, on=2)
     client.publish("rpc", b"x", properties={"reply_to": NAME})
@@ -106,7 +106,7 @@ def test_replies_to_a_requester_that_has_gone_are_dropped(how: str) -> None:
 
 
 def test_a_forged_address_reaches_nobody() -> None:
-    """Reliability 3.1, 2026-6chv: an address is worth only what the broker gave out."""
+    """RabbitMQ advisory 6chv: an address is worth only what the broker gave out."""
     requester, responder, address = asked(Broker())
     for forged in (NAME, f"{NAME}.", f"{NAME}.x", address[:-1], address + "x", address.swapcase()):
         responder.publish(forged, b"forged")
@@ -114,7 +114,7 @@ def test_a_forged_address_reaches_nobody() -> None:
 
 
 def test_the_responder_may_ask_whether_the_requester_is_there() -> None:
-    """Features B92."""
+    """RabbitMQ docs, Direct Reply-to."""
     requester, responder, address = asked(Broker())
     for passive in (True, False):
         answer = responder.ask("queue.declare", queue=address, passive=passive)
@@ -124,7 +124,7 @@ def test_the_responder_may_ask_whether_the_requester_is_there() -> None:
 
 
 def test_the_pseudo_queue_is_not_bound() -> None:
-    """Features B36; reliability 3.1, 2026-57215."""
+    """RabbitMQ docs, Direct Reply-to; RabbitMQ advisory 57215."""
     requester, responder, address = asked(Broker())
     requester.tell("queue.bind", queue=address, exchange="amq.fanout")
     assert requester.expect("channel.close").number("reply_code") in (403, 404)

@@ -30,7 +30,7 @@ def reached(client: Client, exchange: str, key: str, *queues: str, properties: d
 
 @pytest.mark.parametrize("name", PREDECLARED)
 def test_the_predeclared_exchanges_are_there(name: str) -> None:
-    """Features E01."""
+    """RabbitMQ docs, Exchanges."""
     client = Broker().open()
     client.ask("exchange.declare", exchange=name, passive=True)
     internal = name == "amq.rabbitmq.trace"
@@ -39,21 +39,21 @@ def test_the_predeclared_exchanges_are_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", PREDECLARED)
 def test_the_predeclared_exchanges_cannot_be_deleted(name: str) -> None:
-    """Features B34."""
+    """RabbitMQ `rabbit_channel:check_not_default_exchange`."""
     client = Broker().open()
     text = client.ask_error(403, "exchange.delete", exchange=name)
     assert text == f"ACCESS_REFUSED - deletion of system exchange '{name}' in vhost '/' not allowed"
 
 
 def test_a_reserved_name_cannot_be_declared_anew() -> None:
-    """Features B27."""
+    """AMQP 0-9-1, rule "reserved"."""
     client = Broker().open()
     text = client.ask_error(403, "exchange.declare", exchange="amq.mine", type="direct")
     assert text == "ACCESS_REFUSED - exchange name 'amq.mine' contains reserved prefix 'amq.*'"
 
 
 def test_passive_declare_of_what_is_not_there() -> None:
-    """Features B20; the type does not matter then."""
+    """AMQP 0-9-1 §1.1, not-found; the type does not matter then."""
     client = Broker().open()
     assert (
         client.ask_error(404, "exchange.declare", exchange="x", passive=True, type="nonsense") == "NOT_FOUND - no exchange 'x' in vhost '/'"
@@ -75,7 +75,7 @@ def test_passive_declare_of_what_is_not_there() -> None:
     ],
 )
 def test_a_redeclaration_must_be_equivalent(changed: dict[str, Any], text: str) -> None:
-    """Exchange.declare rule "equivalent"; features B24."""
+    """Exchange.declare rule "equivalent"; RabbitMQ docs, Exchanges, Property Equivalence."""
     client = Broker().open()
     client.ask("exchange.declare", exchange="x", type="direct")
     client.ask("exchange.declare", exchange="x", type="direct")
@@ -83,7 +83,7 @@ def test_a_redeclaration_must_be_equivalent(changed: dict[str, Any], text: str) 
 
 
 def test_unknown_arguments_are_not_compared() -> None:
-    """Features B24: only alternate-exchange is."""
+    """RabbitMQ docs, Exchanges, Property Equivalence: only alternate-exchange is."""
     client = Broker().open()
     client.ask("exchange.declare", exchange="x", type="direct", arguments={"x-mine": 1})
     client.ask("exchange.declare", exchange="x", type="direct", arguments={"x-yours": "2"})
@@ -106,7 +106,7 @@ def test_declare_and_delete_without_answers() -> None:
 
 
 def test_line_breaks_are_taken_out_of_names() -> None:
-    """Features B29."""
+    """RabbitMQ `rabbit_channel:strip_cr_lf`."""
     broker = Broker()
     client = broker.open()
     client.ask("exchange.declare", exchange="a\r\nb", type="fanout")
@@ -115,13 +115,13 @@ def test_line_breaks_are_taken_out_of_names() -> None:
 
 @pytest.mark.parametrize("name", ["exchange.declare", "exchange.delete"])
 def test_the_default_exchange_is_off_limits(name: str) -> None:
-    """Features E02."""
+    """RabbitMQ docs, Exchanges, default exchange."""
     client = Broker().open()
     assert client.ask_error(403, name, exchange="") == "ACCESS_REFUSED - operation not permitted on the default exchange"
 
 
 def test_nothing_is_bound_to_the_default_exchange_by_hand() -> None:
-    """Features E02, B34."""
+    """RabbitMQ docs, Exchanges, default exchange; RabbitMQ `rabbit_channel:check_not_default_exchange`."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     text = "ACCESS_REFUSED - operation not permitted on the default exchange"
@@ -132,12 +132,12 @@ def test_nothing_is_bound_to_the_default_exchange_by_hand() -> None:
 
 
 def test_deleting_what_is_not_there() -> None:
-    """Features B32."""
+    """RabbitMQ docs, Specification, queue.delete."""
     Broker().open().ask("exchange.delete", exchange="x")
 
 
 def test_delete_if_unused() -> None:
-    """Features B33: in use is an exchange that is the source of a binding."""
+    """AMQP 0-9-1 queue.delete: in use is an exchange that is the source of a binding."""
     client = Broker().open()
     client.ask("exchange.declare", exchange="x", type="fanout")
     bound(client, "x", ("q", ""))
@@ -161,7 +161,7 @@ def test_publishing_to_a_deleted_exchange() -> None:
 
 
 def test_an_internal_exchange_takes_no_publishes() -> None:
-    """Features E06; it is reached through bindings."""
+    """AMQP 0-9-1 exchange.declare, internal; it is reached through bindings."""
     client = Broker().open()
     client.ask("exchange.declare", exchange="inner", type="fanout", internal=True)
     bound(client, "inner", ("q", ""))
@@ -174,7 +174,7 @@ def test_an_internal_exchange_takes_no_publishes() -> None:
 
 
 def test_an_auto_delete_exchange_goes_with_its_last_binding() -> None:
-    """Features E07: the last binding where it is the source; never if it never had one."""
+    """RabbitMQ docs, Exchanges, auto-delete: the last binding where it is the source; never if it never had one."""
     broker = Broker()
     client = broker.open()
     client.ask("exchange.declare", exchange="x", type="fanout", auto_delete=True)
@@ -212,7 +212,7 @@ def test_the_default_exchange_routes_to_the_queue_named_by_the_key() -> None:
 
 
 def test_direct_routes_by_equal_keys() -> None:
-    """Features E03."""
+    """RabbitMQ docs, Exchanges."""
     client = Broker().open()
     bound(client, "amq.direct", ("a", "k"), ("b", "k"), ("c", "other"))
     assert reached(client, "amq.direct", "k", "a", "b", "c") == ["a", "b"]
@@ -225,7 +225,7 @@ def test_fanout_ignores_keys() -> None:
 
 
 def test_a_queue_gets_one_copy_however_many_bindings_match() -> None:
-    """Features E03."""
+    """RabbitMQ docs, Exchanges."""
     client = Broker().open()
     bound(client, "amq.topic", ("a", "#"), ("a", "x.*"), ("a", "x.y"))
     assert reached(client, "amq.topic", "x.y", "a") == ["a"]
@@ -239,14 +239,14 @@ def test_a_queue_gets_one_copy_however_many_bindings_match() -> None:
     ],
 )  # fmt: skip
 def test_topic_patterns(pattern: str, key: str, matches: bool) -> None:
-    """Features E04: `*` is one word, `#` any number; a key of no letters has no words."""
+    """RabbitMQ docs, Exchanges, topic: `*` is one word, `#` any number; a key of no letters has no words."""
     client = Broker().open()
     bound(client, "amq.topic", ("a", pattern))
     assert reached(client, "amq.topic", key, "a") == ["a"] * matches
 
 
 def test_headers_exchange() -> None:
-    """Features E05: x-match all and any; each message is looked at, nothing is remembered from the one before."""
+    """RabbitMQ docs, Exchanges, headers: x-match all and any; each message is looked at, nothing is remembered from the one before."""
     client = Broker().open()
     for queue, match in (("all", "all"), ("any", "any")):
         client.ask("queue.declare", queue=queue)
@@ -268,7 +268,7 @@ def test_a_bad_x_match_is_refused() -> None:
 
 
 def test_binding_twice_is_binding_once() -> None:
-    """Features B35."""
+    """AMQP 0-9-1 queue.bind, rule "duplicates"."""
     client = Broker().open()
     bound(client, "amq.direct", ("q", "k"), ("q", "k"))
     assert reached(client, "amq.direct", "k", "q") == ["q"]
@@ -277,7 +277,7 @@ def test_binding_twice_is_binding_once() -> None:
 
 
 def test_unbinding_what_is_not_bound() -> None:
-    """Features B32: missing binding, queue or exchange."""
+    """RabbitMQ docs, Specification, queue.delete: missing binding, queue or exchange."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.ask("queue.unbind", queue="q", exchange="amq.direct", routing_key="k")
@@ -287,7 +287,7 @@ def test_unbinding_what_is_not_bound() -> None:
 
 
 def test_binding_what_is_not_there() -> None:
-    """Features B20."""
+    """AMQP 0-9-1 §1.1, not-found."""
     client = Broker().open()
     assert client.ask_error(404, "queue.bind", queue="missing", exchange="amq.direct") == "NOT_FOUND - no queue 'missing' in vhost '/'"
     client.ask("queue.declare", queue="q")
@@ -299,7 +299,7 @@ def test_binding_what_is_not_there() -> None:
 
 
 def test_an_empty_queue_name_in_bind_is_the_last_declared() -> None:
-    """Features B28: with an empty key its name is the key too."""
+    """AMQP 0-9-1 queue.declare, rule "default-name": with an empty key its name is the key too."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.ask("queue.bind", exchange="amq.direct")
@@ -338,7 +338,7 @@ def test_the_alternate_exchange_takes_what_is_not_routed() -> None:
 
 
 def test_a_missing_alternate_exchange_drops() -> None:
-    """Features E08."""
+    """RabbitMQ docs, Alternate Exchanges."""
     client = Broker().open()
     client.ask("exchange.declare", exchange="x", type="fanout", arguments={"alternate-exchange": "missing"})
     client.publish("k", b"lost", exchange="x")
@@ -363,7 +363,7 @@ def test_carbon_copies() -> None:
 
 @pytest.mark.parametrize("copies", ["a", 5, {"a": 1}, Typed("x", b"a")])
 def test_carbon_copies_must_be_an_array(copies: object) -> None:
-    """Features E10: 406."""
+    """RabbitMQ docs, Sender-selected Distribution: 406."""
     client = Broker().open()
     client.publish("a", b"x", properties={"headers": {"CC": copies}})
     client.channel_error(406)

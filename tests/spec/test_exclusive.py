@@ -29,7 +29,7 @@ LOCKED = (
     ],
 )
 def test_other_connections_are_locked_out(name: str, arguments: dict[str, Any]) -> None:
-    """Features B26: 405."""
+    """RabbitMQ docs, Queues, Exclusive Queues: 405."""
     broker = Broker()
     owner, other = broker.open(), broker.open()
     owner.ask("queue.declare", queue="q", exclusive=True)
@@ -52,7 +52,7 @@ def test_anyone_may_publish_to_it() -> None:
 
 
 def test_a_queue_does_not_become_exclusive_or_cease_to_be() -> None:
-    """Features B26."""
+    """RabbitMQ docs, Queues, Exclusive Queues."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q")
@@ -63,7 +63,7 @@ def test_a_queue_does_not_become_exclusive_or_cease_to_be() -> None:
 
 
 def test_durability_makes_no_difference() -> None:
-    """Features B30: what belongs to a connection is never durable, so both declarations are equivalent."""
+    """RabbitMQ docs, Queues, Exclusive Queues: what belongs to a connection is never durable, so both declarations are equivalent."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q", exclusive=True, durable=True)
@@ -72,7 +72,7 @@ def test_durability_makes_no_difference() -> None:
 
 
 def test_it_is_gone_before_close_ok_is_sent() -> None:
-    """Features B11: a client that reconnects at once can declare it again."""
+    """RabbitMQ docs, Queues, Exclusive Queues: a client that reconnects at once can declare it again."""
     broker = Broker()
     first, second = broker.open(), broker.open()
     first.ask("queue.declare", queue="q", exclusive=True)
@@ -117,7 +117,7 @@ def test_one_that_was_deleted_and_taken_by_another_is_not_deleted_again() -> Non
 
 
 def test_an_exclusive_consumer_is_alone() -> None:
-    """Features A04: 403 for any other, and for itself when others are there."""
+    """RabbitMQ docs, Consumers, Exclusivity: 403 for any other, and for itself when others are there."""
     broker = Broker()
     one, two = broker.open(), broker.open()
     one.ask("queue.declare", queue="q")

@@ -25,7 +25,7 @@ def test_an_unused_queue_goes_after_its_time() -> None:
 
 
 def test_publishing_is_no_use() -> None:
-    """Features B82."""
+    """RabbitMQ docs, Time-To-Live, Queue TTL."""
     broker = Broker()
     client = leased(broker)
     broker.advance(900)
@@ -35,7 +35,7 @@ def test_publishing_is_no_use() -> None:
 
 
 def test_get_is_use() -> None:
-    """Features T03."""
+    """RabbitMQ docs, Time-To-Live, Queue TTL."""
     broker = Broker()
     client = leased(broker)
     broker.advance(900)
@@ -47,7 +47,7 @@ def test_get_is_use() -> None:
 
 
 def test_declaring_is_use() -> None:
-    """Features T03, B82."""
+    """RabbitMQ docs, Time-To-Live, Queue TTL."""
     broker = Broker()
     client = leased(broker)
     broker.advance(900)
@@ -78,7 +78,7 @@ def test_a_consumer_is_use() -> None:
 
 
 def test_messages_go_with_it_and_are_not_dead_lettered() -> None:
-    """Features D01."""
+    """RabbitMQ docs, Dead Letter Exchanges."""
     broker = Broker()
     client = leased(broker, arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
     client.ask("queue.declare", queue="dead")

@@ -14,7 +14,7 @@ def sent(data: bytes) -> int:
 
 
 def test_a_silent_broker_sends_one_every_interval() -> None:
-    """Features C09: a client that waits for two intervals never waits in vain; looked at every half interval."""
+    """RabbitMQ docs, Heartbeats: a client that waits for two intervals never waits in vain; looked at every half interval."""
     broker = Broker()
     client = broker.connect(heartbeat_s=10)
     client.sink.take()
@@ -36,7 +36,7 @@ def test_none_are_sent_while_others_are() -> None:
 
 
 def test_a_silent_client_is_cut_off_without_a_word() -> None:
-    """Features C09: after two silent intervals; there is nobody to read a close frame."""
+    """RabbitMQ docs, Heartbeats: after two silent intervals; there is nobody to read a close frame."""
     broker = Broker()
     client = broker.connect(heartbeat_s=10)
     client.sink.take()
@@ -57,7 +57,7 @@ def test_heartbeats_keep_a_client() -> None:
 
 
 def test_any_octet_keeps_a_client() -> None:
-    """Features C09: half a frame is a sign of life too."""
+    """RabbitMQ docs, Heartbeats: half a frame is a sign of life too."""
     broker = Broker()
     client = broker.connect(heartbeat_s=10)
     client.ask("channel.open")
@@ -68,7 +68,7 @@ def test_any_octet_keeps_a_client() -> None:
 
 
 def test_zero_is_off() -> None:
-    """Features C09."""
+    """RabbitMQ docs, Heartbeats."""
     broker = Broker()
     client = broker.connect(heartbeat_s=0)
     broker.advance(86_400_000)
@@ -77,7 +77,7 @@ def test_zero_is_off() -> None:
 
 
 def test_the_clients_value_counts() -> None:
-    """Features C09: the value of tune-ok."""
+    """RabbitMQ docs, Heartbeats: the value of tune-ok."""
     broker = Broker()
     client = broker.connect(heartbeat_s=600)
     broker.advance(1_000_000)

@@ -16,7 +16,7 @@ def limited(broker: Broker, **arguments: object) -> Client:
 
 @pytest.mark.parametrize("together", [True, False])
 def test_the_oldest_are_dropped(together: bool) -> None:
-    """Features Q07, T04."""
+    """RabbitMQ docs, Queue Length Limit."""
     client = limited(Broker(), x_max_length=3)
     messages = [publish(1, "", "q", b"%d" % number) for number in range(10)]
     for group in [messages] if together else [[message] for message in messages]:
@@ -25,7 +25,7 @@ def test_the_oldest_are_dropped(together: bool) -> None:
 
 
 def test_bytes_are_those_of_the_bodies() -> None:
-    """Features Q08."""
+    """RabbitMQ docs, Queue Length Limit."""
     client = limited(Broker(), x_max_length_bytes=10)
     for size in (4, 4, 4):
         client.publish("q", b"x" * size, properties={"headers": {"large": "y" * 1000}})
@@ -48,7 +48,7 @@ def test_either_limit_is_enough() -> None:
 
 
 def test_only_ready_messages_count() -> None:
-    """Features Q07."""
+    """RabbitMQ docs, Queue Length Limit."""
     broker = Broker()
     client = limited(broker, x_max_length=2)
     for number in range(2):
@@ -94,7 +94,7 @@ def test_consumers_with_room_get_messages_before_the_limit_is_looked_at() -> Non
 
 @pytest.mark.parametrize("overflow", ["reject-publish", "reject-publish-dlx"])
 def test_the_newest_are_refused(overflow: str) -> None:
-    """Features Q09, T05."""
+    """RabbitMQ docs, Queue Length Limit."""
     broker = Broker()
     client = limited(broker, x_max_length=2, x_overflow=overflow)
     client.ask("confirm.select")
@@ -143,7 +143,7 @@ def test_a_consumer_keeps_a_refusing_queue_open() -> None:
 
 
 def test_the_highest_priority_is_next_in_line_and_dropped_first() -> None:
-    """Features T04: drop-head drops what would be delivered next."""
+    """RabbitMQ docs, Queue Length Limit: drop-head drops what would be delivered next."""
     client = limited(Broker(), x_max_length=2, x_max_priority=5)
     for priority in (1, 5, 3):
         client.publish("q", b"%d" % priority, properties={"priority": priority})

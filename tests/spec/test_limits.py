@@ -1,4 +1,4 @@
-"""Bad input: an open connection answers with a close and touches nothing else (reliability 3.1; AMQP 0-9-1 §4.2, §4.10)."""
+"""Bad input: an open connection answers with a close and touches nothing else (RabbitMQ's security advisories; AMQP 0-9-1 §4.2, §4.10)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_frame_must_end_with_its_octet(end: int) -> None:
 
 @pytest.mark.parametrize("chunks", [[], [100], [1] * 60])
 def test_a_frame_larger_than_negotiated_is_refused_by_its_header(chunks: list[int]) -> None:
-    """Features B06: before its payload has arrived; RabbitMQ tolerates the 8 octets of the frame itself."""
+    """AMQP 0-9-1 §4.2.3: before its payload has arrived; RabbitMQ tolerates the 8 octets of the frame itself."""
     client = Broker().open(frame_max=4096)
     client.ask("queue.declare", queue="q")
     client.send(method(1, "basic.publish", routing_key="q"), header(1, 4096), body(1, b"x" * 4096), chunks=chunks)
@@ -84,18 +84,18 @@ def test_a_header_frame_larger_than_negotiated_is_refused_however_it_arrives(chu
 @pytest.mark.parametrize("kind", [0, 4, 5, 6, 7, 9, 65, 255])
 @pytest.mark.parametrize("channel", [0, 1, 2])
 def test_an_unknown_frame_type(kind: int, channel: int) -> None:
-    """Features B07: 501."""
+    """AMQP 0-9-1 §1.1, unexpected-frame: 501."""
     refused(Broker().open(), frame(kind, channel, b"??"), codes=(501,))
 
 
 def test_nothing_is_kept_of_a_frame_that_is_announced_too_large() -> None:
-    """Reliability 3.1: four gigabytes are refused by their first seven octets."""
+    """RabbitMQ's security advisories: four gigabytes are refused by their first seven octets."""
     client = Broker().open()
     refused(client, b"\x03\x00\x01\xff\xff\xff\xff" + b"x" * 1000, codes=(501,))
 
 
 def test_more_body_than_announced() -> None:
-    """Features B14; reliability 3.1, 2026-67235."""
+    """AMQP 0-9-1 §4.2.6; RabbitMQ advisory 67235."""
     for parts in ([b"abcd"], [b"ab", b"cd"], [b"abc", b"d"]):
         broker = Broker()
         client = broker.open()
@@ -106,7 +106,7 @@ def test_more_body_than_announced() -> None:
 
 @pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 1, (1 << 63) - 1, 1 << 40])
 def test_an_absurd_body_size(size: int) -> None:
-    """Reliability 3.1: refused by the header, before anything is allocated."""
+    """RabbitMQ's security advisories: refused by the header, before anything is allocated."""
     for chunks in ([], [70]):
         client = Broker().open()
         client.send(method(1, "basic.publish", routing_key="q"), header(1, size), chunks=chunks)
@@ -122,7 +122,7 @@ def test_an_absurd_body_size(size: int) -> None:
     "name", ["queue.declare", "exchange.declare", "basic.consume", "queue.bind", "basic.qos", "basic.get", "channel.close", "tx.select"]
 )
 def test_a_method_cut_at_every_octet(name: str) -> None:
-    """Features B13: no prefix of a method is taken for a whole one, and none escapes as anything but a close."""
+    """AMQP 0-9-1 §4.2.5: no prefix of a method is taken for a whole one, and none escapes as anything but a close."""
     arguments: dict[str, dict[str, object]] = {
         "queue.declare": {"queue": "qq", "arguments": {"x-max-length": 5, "y": [1, {"z": "w"}]}},
         "exchange.declare": {"exchange": "xx", "type": "topic", "arguments": {"a": True}},
@@ -164,12 +164,12 @@ def test_octets_behind_a_method(name: str) -> None:
     ],
 )
 def test_a_malformed_table(arguments: bytes) -> None:
-    """Features B13."""
+    """AMQP 0-9-1 §4.2.5."""
     refused(Broker().open(), declare_with(arguments))
 
 
 def test_a_table_inside_tables_has_a_bottom() -> None:
-    """Reliability 3.1: nested tables must not overflow a stack; 32 levels are more than anyone uses."""
+    """RabbitMQ's security advisories: nested tables must not overflow a stack; 32 levels are more than anyone uses."""
     for kind in ("F", "A"):
         inner = b"\x01xV" if kind == "F" else b"V"
         for _ in range(2000):
@@ -178,7 +178,7 @@ def test_a_table_inside_tables_has_a_bottom() -> None:
 
 
 def test_a_table_of_many_elements_has_an_end() -> None:
-    """Reliability 3.1: elements without width (void) cost memory and time, not octets."""
+    """RabbitMQ's security advisories: elements without width (void) cost memory and time, not octets."""
     refused(Broker().open(), declare_with(longstr(b"\x01xA" + longstr(b"V" * 100_000))), codes=(501, 502))
     refused(Broker().open(), declare_with(longstr(b"\x00V" * 40_000)), codes=(501, 502))
 
@@ -200,7 +200,7 @@ def test_hostile_headers_are_refused_too() -> None:
 
 @pytest.mark.parametrize("flags", [b"", b"\x00", b"\x80\x00", b"\xff\xff", b"\x00\x01", b"\x80\x00\xff", b"\x00\x40\x00", b"\x00\x00junk"])
 def test_malformed_properties(flags: bytes) -> None:
-    """Features B13: a property that runs past the frame, unknown flags, octets left over."""
+    """AMQP 0-9-1 §4.2.5: a property that runs past the frame, unknown flags, octets left over."""
     for chunks in ([], [60], [1] * 50):
         client = Broker().open()
         client.ask("queue.declare", queue="q")
@@ -213,7 +213,7 @@ def test_malformed_properties(flags: bytes) -> None:
 
 
 def test_a_short_string_is_never_longer_than_255_octets_on_the_way_out() -> None:
-    """Reliability 3.1, c5pq: a length that does not fit its octet would let a client inject frames."""
+    """RabbitMQ advisory c5pq: a length that does not fit its octet would let a client inject frames."""
     client = Broker().open()
     for name in ("é" * 127, "x" * 255, "€" * 85):
         text = client.ask_error(404, "queue.declare", queue=name, passive=True)
@@ -248,7 +248,7 @@ def test_a_routing_key_that_is_no_utf_8() -> None:
 
 
 def test_deep_topic_patterns_are_matched_in_time() -> None:
-    """Reliability 3.1, 67419: many `#` in one key must not multiply the work."""
+    """RabbitMQ advisory 67419: many `#` in one key must not multiply the work."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.ask("queue.bind", queue="q", exchange="amq.topic", routing_key="#." * 100 + "x")

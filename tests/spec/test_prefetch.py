@@ -28,7 +28,7 @@ def test_a_window_bounds_what_is_outstanding() -> None:
 
 
 def test_zero_is_no_window() -> None:
-    """Features B70."""
+    """RabbitMQ docs, Consumer Prefetch."""
     client = filled(100)
     client.ask("basic.qos", prefetch_count=0)
     client.consume("q")
@@ -36,7 +36,7 @@ def test_zero_is_no_window() -> None:
 
 
 def test_every_consumer_has_a_window_of_its_own() -> None:
-    """Features B70."""
+    """RabbitMQ docs, Consumer Prefetch."""
     client = filled(10)
     client.ask("basic.qos", prefetch_count=2)
     client.consume("q", "a")
@@ -45,7 +45,7 @@ def test_every_consumer_has_a_window_of_its_own() -> None:
 
 
 def test_a_new_window_is_for_new_consumers() -> None:
-    """Features B70: consumers that started before keep theirs."""
+    """RabbitMQ docs, Consumer Prefetch: consumers that started before keep theirs."""
     client = filled(10)
     client.ask("basic.qos", prefetch_count=1)
     client.consume("q", "a")
@@ -57,7 +57,7 @@ def test_a_new_window_is_for_new_consumers() -> None:
 
 
 def test_a_global_window_bounds_the_channel() -> None:
-    """Features B71: the sum over all its consumers."""
+    """RabbitMQ docs, Consumer Prefetch: the sum over all its consumers."""
     client = filled(10, 1, 2)
     client.ask("basic.qos", prefetch_count=3, **{"global": True})
     client.consume("q", "a")
@@ -81,7 +81,7 @@ def test_both_windows_hold() -> None:
 
 
 def test_a_global_window_can_be_moved_while_consumers_run() -> None:
-    """Features B71, B100: Celery moves it for ETA tasks and autoscaling."""
+    """RabbitMQ docs, Consumer Prefetch: Celery moves it for ETA tasks and autoscaling."""
     client = filled(20)
     client.ask("basic.qos", prefetch_count=2, **{"global": True})
     client.consume("q")
@@ -100,7 +100,7 @@ def test_a_global_window_can_be_moved_while_consumers_run() -> None:
 
 
 def test_no_ack_consumers_and_get_ignore_windows() -> None:
-    """Features B73."""
+    """RabbitMQ docs, Consumer Prefetch."""
     client = filled(10)
     client.ask("basic.qos", prefetch_count=1)
     client.ask("basic.qos", prefetch_count=1, **{"global": True})
@@ -113,7 +113,7 @@ def test_no_ack_consumers_and_get_ignore_windows() -> None:
 
 
 def test_a_prefetch_size_is_not_implemented() -> None:
-    """Features A07: 540."""
+    """RabbitMQ docs, Consumer Prefetch: 540."""
     client = Broker().open()
     client.tell("basic.qos", prefetch_size=1)
     assert client.connection_error(540) == "NOT_IMPLEMENTED - prefetch_size!=0 (1)"
@@ -127,7 +127,7 @@ def test_the_largest_window() -> None:
 
 
 def test_a_window_may_be_given_by_the_configuration() -> None:
-    """Features A08: default_consumer_prefetch."""
+    """RabbitMQ docs, Configuration, default_consumer_prefetch: default_consumer_prefetch."""
     broker = Broker()
     broker.limits.prefetch_default = 2
     client = broker.open()
@@ -161,7 +161,7 @@ def test_recover_makes_room_and_redelivers() -> None:
 
 
 def test_a_cancelled_consumers_deliveries_still_count_for_the_channel() -> None:
-    """Features B62, B71: they are outstanding on the channel."""
+    """AMQP 0-9-1 basic.cancel; RabbitMQ docs, Consumer Prefetch: they are outstanding on the channel."""
     client = filled(10)
     client.ask("basic.qos", prefetch_count=3, **{"global": True})
     client.consume("q", "a")
@@ -185,7 +185,7 @@ def test_windows_of_many_acks_in_one_read() -> None:
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("window", [1, 2, 3, 5, 7])
 def test_consumers_that_share_a_window_never_get_more_than_it_together(window: int, together: bool) -> None:
-    """Features B71: room that one consumer was offered is gone when another one has taken it."""
+    """RabbitMQ docs, Consumer Prefetch: room that one consumer was offered is gone when another one has taken it."""
     broker = Broker()
     client, publisher = broker.open(), broker.open()
     client.ask("queue.declare", queue="q")

@@ -25,14 +25,14 @@ def test_higher_ones_first_and_equal_ones_in_their_order() -> None:
 
 
 def test_no_priority_is_zero() -> None:
-    """Features B67."""
+    """RabbitMQ docs, Priority Queues."""
     client = prioritised()
     send(client, None, 0, None, 1)
     assert client.drain("q") == [b"1#3", b"None#0", b"0#1", b"None#2"]
 
 
 def test_what_is_above_the_highest_is_the_highest() -> None:
-    """Features B67; the property itself is not changed."""
+    """RabbitMQ docs, Priority Queues; the property itself is not changed."""
     client = prioritised()
     send(client, 5, 255, 6, 4)
     said = client.get("q", no_ack=True)

@@ -19,7 +19,7 @@ def test_a_new_queue_is_empty() -> None:
 
 
 def test_the_counts_are_ready_messages_and_consumers() -> None:
-    """Features B31: unacknowledged messages are not counted."""
+    """AMQP 0-9-1 queue.declare-ok: unacknowledged messages are not counted."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     for _ in range(5):
@@ -43,7 +43,7 @@ def test_the_counts_see_a_publish_of_the_same_read() -> None:
 
 
 def test_without_a_name_the_broker_makes_one_up() -> None:
-    """Features B28: `amq.gen-` and 22 url-safe characters."""
+    """AMQP 0-9-1 queue.declare, rule "default-name": `amq.gen-` and 22 url-safe characters."""
     client = Broker().open()
     names = {client.ask("queue.declare").text("queue") for _ in range(5)}
     assert len(names) == 5
@@ -51,7 +51,7 @@ def test_without_a_name_the_broker_makes_one_up() -> None:
 
 
 def test_an_empty_name_elsewhere_is_the_last_declared_queue() -> None:
-    """Features B28; it is the channel's own memory."""
+    """AMQP 0-9-1 queue.declare, rule "default-name"; it is the channel's own memory."""
     client = Broker().open(1, 2)
     first = client.ask("queue.declare", exclusive=True).text("queue")
     client.publish(first, b"x")
@@ -65,7 +65,7 @@ def test_an_empty_name_elsewhere_is_the_last_declared_queue() -> None:
 
 
 def test_passive_declares_create_nothing() -> None:
-    """Features B20."""
+    """AMQP 0-9-1 §1.1, not-found."""
     client = Broker().open()
     assert client.ask_error(404, "queue.declare", queue="q", passive=True) == f"NOT_FOUND - no {LABEL}"
 
@@ -87,7 +87,7 @@ def test_without_an_answer() -> None:
 
 
 def test_a_reserved_name_cannot_be_new() -> None:
-    """Features B27; transcripts: nor may one that is there be declared again by its name, except passively."""
+    """AMQP 0-9-1, rule "reserved"; transcripts: nor may one that is there be declared again by its name, except passively."""
     client = Broker().open()
     assert (
         client.ask_error(403, "queue.declare", queue="amq.mine")
@@ -99,7 +99,7 @@ def test_a_reserved_name_cannot_be_new() -> None:
 
 
 def test_line_breaks_are_taken_out_of_names() -> None:
-    """Features B29."""
+    """RabbitMQ `rabbit_channel:strip_cr_lf`."""
     client = Broker().open()
     assert client.ask("queue.declare", queue="a\r\nb\n")["queue"] == "ab"
     client.publish("ab", b"x")
@@ -136,7 +136,7 @@ def test_a_name_that_is_no_utf_8_survives() -> None:
 def test_a_redeclaration_must_be_equivalent(
     first: dict[str, Any], second: dict[str, Any], what: str, received: str, current: str
 ) -> None:
-    """Queue.declare rule "equivalent"; features B21: durable is looked at before auto_delete."""
+    """Queue.declare rule "equivalent"; RabbitMQ docs, Queues, Property Equivalence: durable is looked at before auto_delete."""
     client = Broker().open()
     client.ask("queue.declare", queue="q", **first)
     client.ask("queue.declare", queue="q", **first)
@@ -159,7 +159,7 @@ def test_a_redeclaration_must_be_equivalent(
     ],
 )  # fmt: skip
 def test_known_arguments_are_compared(first: dict[str, object], second: dict[str, object], text: str) -> None:
-    """Features B22."""
+    """RabbitMQ docs, Queues, Property Equivalence."""
     client = Broker().open()
     client.ask("queue.declare", queue="q", arguments=first)
     name = next(iter(first or second))
@@ -168,7 +168,7 @@ def test_known_arguments_are_compared(first: dict[str, object], second: dict[str
 
 
 def test_integers_of_different_widths_are_equivalent() -> None:
-    """Features B23."""
+    """RabbitMQ docs, Queues, Property Equivalence."""
     client = Broker().open()
     client.ask("queue.declare", queue="q", arguments={"x-max-length": Typed("I", 100)})
     for tag in "bBsuiIlL":
@@ -176,7 +176,7 @@ def test_integers_of_different_widths_are_equivalent() -> None:
 
 
 def test_queue_type_classic_equals_none() -> None:
-    """Features B23."""
+    """RabbitMQ docs, Queues, Property Equivalence."""
     client = Broker().open()
     client.ask("queue.declare", queue="q", arguments={"x-queue-type": "classic"})
     client.ask("queue.declare", queue="q")
@@ -185,7 +185,7 @@ def test_queue_type_classic_equals_none() -> None:
 
 
 def test_unknown_arguments_are_accepted_and_not_compared() -> None:
-    """Features B23."""
+    """RabbitMQ docs, Queues, Property Equivalence."""
     client = Broker().open()
     client.ask("queue.declare", queue="q", arguments={"x-mine": 1, "y": [1, 2]})
     client.ask("queue.declare", queue="q", arguments={"x-mine": "else"})
@@ -208,7 +208,7 @@ def test_unknown_arguments_are_accepted_and_not_compared() -> None:
     ],
 )  # fmt: skip
 def test_nonsense_arguments_are_refused(arguments: dict[str, object], reason: str) -> None:
-    """Features B37."""
+    """RabbitMQ docs, Queues, Optional Arguments."""
     broker = Broker()
     client = broker.open()
     name = next(iter(arguments))
@@ -249,7 +249,7 @@ def test_what_is_accepted(arguments: dict[str, object]) -> None:
 
 
 def test_an_auto_delete_queue_goes_with_its_last_consumer() -> None:
-    """Features B39: by cancel, channel close or connection loss; never if no consumer ever came; basic.get does not count."""
+    """By cancel, channel close or connection loss; never if no consumer ever came; basic.get does not count."""
     broker = Broker()
     client = broker.open()
     for leave in ("cancel", "channel", "connection"):

@@ -15,11 +15,11 @@ def test_delete_tells_how_many_ready_messages_went() -> None:
     client.get("q")
     assert client.ask("queue.delete", queue="q")["message_count"] == 2
     assert "q" not in broker.vhost.queues
-    assert client.ask("queue.delete", queue="q")["message_count"] == 0, "features B32: a missing queue counts as deleted"
+    assert client.ask("queue.delete", queue="q")["message_count"] == 0, "a missing queue counts as deleted"
 
 
 def test_delete_if_unused() -> None:
-    """Features B33."""
+    """AMQP 0-9-1 queue.delete."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.consume("q", "c")
@@ -28,7 +28,7 @@ def test_delete_if_unused() -> None:
 
 
 def test_delete_if_empty() -> None:
-    """Features B33: ready messages count; unacknowledged ones do not keep a queue."""
+    """AMQP 0-9-1 queue.delete: ready messages count; unacknowledged ones do not keep a queue."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.publish("q", b"x")
@@ -101,7 +101,7 @@ def test_its_bindings_go_with_a_queue() -> None:
 
 
 def test_purge() -> None:
-    """Ready messages go, unacknowledged ones stay; purging is not dead-lettering (features D01)."""
+    """Ready messages go, unacknowledged ones stay; purging is not dead-lettering (RabbitMQ docs, Dead Letter Exchanges)."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="dead")

@@ -20,7 +20,7 @@ def waiting(broker: Broker, *priorities: int) -> list[Client]:
 
 
 def test_one_gets_everything() -> None:
-    """Features A05."""
+    """RabbitMQ docs, Single Active Consumer."""
     publisher, one, two = waiting(Broker(), 0, 0)
     for number in range(3):
         publisher.publish("q", b"%d" % number)
@@ -70,7 +70,7 @@ def test_a_blocked_active_consumer_stays_active() -> None:
 
 
 def test_priorities_do_not_matter_on_classic_queues() -> None:
-    """Features A05."""
+    """RabbitMQ docs, Single Active Consumer."""
     publisher, low, high = waiting(Broker(), 0, 10)
     publisher.publish("q", b"0")
     assert (low.bodies(), high.bodies()) == ([b"0"], [])

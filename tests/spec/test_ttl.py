@@ -20,7 +20,7 @@ def expiring(broker: Broker, ttl_ms: int | None = None) -> Client:
 
 @pytest.mark.parametrize("by_message", [True, False])
 def test_a_message_lives_as_long_as_it_was_given(by_message: bool) -> None:
-    """Features T01: it is there at its deadline and gone after it."""
+    """RabbitMQ docs, Time-To-Live: it is there at its deadline and gone after it."""
     broker = Broker()
     client = expiring(broker, None if by_message else 100)
     client.publish("q", b"x", properties={"expiration": "100"} if by_message else None)
@@ -56,7 +56,7 @@ def test_it_expires_by_itself() -> None:
 
 
 def test_expired_messages_are_never_got() -> None:
-    """Features B83: also when no timer has run yet."""
+    """RabbitMQ docs, Time-To-Live: also when no timer has run yet."""
     broker = Broker()
     client = expiring(broker, 100)
     client.publish("q", b"x")
@@ -82,7 +82,7 @@ def test_expired_messages_are_not_counted() -> None:
 
 
 def test_an_expired_message_behind_one_that_lives_waits() -> None:
-    """Features B81: only the head of the line is looked at; it expires when it becomes the head."""
+    """RabbitMQ docs, Time-To-Live: only the head of the line is looked at; it expires when it becomes the head."""
     broker = Broker()
     client = expiring(broker)
     client.publish("q", b"long", properties={"expiration": "1000"})
@@ -127,7 +127,7 @@ def test_what_becomes_the_head_by_an_ack_expires_in_time() -> None:
 
 
 def test_a_ttl_of_zero_is_for_consumers_that_wait() -> None:
-    """Features B80: delivered if one has room, gone at once otherwise."""
+    """RabbitMQ docs, Time-To-Live: delivered if one has room, gone at once otherwise."""
     broker = Broker()
     client = expiring(broker, 0)
     client.publish("q", b"1")
@@ -219,7 +219,7 @@ def test_expiring_and_lasting_messages_are_delivered_in_order() -> None:
 
 
 def test_the_longest_expiration_does_not_overflow() -> None:
-    """Features P11: ten years."""
+    """RabbitMQ docs, Time-To-Live, Per-Message TTL: ten years."""
     broker = Broker()
     client = expiring(broker)
     client.publish("q", b"x", properties={"expiration": "315360000000"})

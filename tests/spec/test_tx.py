@@ -21,7 +21,7 @@ def transacting(broker: Broker, *, messages: int = 0) -> Client:
 
 @pytest.mark.parametrize("name", ["tx.commit", "tx.rollback"])
 def test_without_select(name: str) -> None:
-    """Features P09."""
+    """RabbitMQ docs, Publisher Confirms and Broker Semantics."""
     assert Broker().open().ask_error(406, name) == "PRECONDITION_FAILED - channel is not transactional"
 
 
@@ -70,7 +70,7 @@ def test_what_was_not_committed_dies_with_the_channel(how: str) -> None:
 
 
 def test_acks_take_effect_at_commit() -> None:
-    """Features B69."""
+    """AMQP 0-9-1 class tx."""
     broker = Broker()
     client = transacting(broker, messages=3)
     client.tell("basic.ack", delivery_tag=2, multiple=True)
@@ -97,7 +97,7 @@ def test_a_settlement_is_checked_at_once() -> None:
 
 
 def test_rollback_makes_settlements_undone() -> None:
-    """Features B69: nothing is redelivered; the same tags can be settled again."""
+    """AMQP 0-9-1 class tx: nothing is redelivered; the same tags can be settled again."""
     broker = Broker()
     client = transacting(broker, messages=6)
     client.tell("basic.ack", delivery_tag=2)
@@ -113,7 +113,7 @@ def test_rollback_makes_settlements_undone() -> None:
 
 
 def test_a_window_opens_at_commit_only() -> None:
-    """Acks inside the transaction do not make room (features B69)."""
+    """Acks inside the transaction do not make room (AMQP 0-9-1 class tx)."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q")
@@ -156,7 +156,7 @@ def test_returns_come_at_commit() -> None:
 
 
 def test_a_refusing_queue_fails_the_commit() -> None:
-    """Features P08."""
+    """RabbitMQ docs, Broker Semantics."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})

@@ -20,7 +20,7 @@ class Blocked(Blockable):
     [([], ""), ([MEMORY], "low on memory"), ([DISK], "low on disk"), ([DISK, MEMORY], "low on memory & low on disk")],
 )
 def test_the_reason_is_worded_as_rabbitmq_does(raised: list[str], reason: str) -> None:
-    """Features C15."""
+    """RabbitMQ docs, Blocked Connections."""
     alarms = Alarms()
     for resource in raised:
         alarms.set(resource, True)

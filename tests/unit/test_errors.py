@@ -25,7 +25,7 @@ def test_every_code_of_the_protocol_has_a_name() -> None:
 
 
 def test_the_text_is_name_and_explanation() -> None:
-    """Features, error notation."""
+    """AMQP 0-9-1 §1.1, reply-text, as RabbitMQ words it."""
     assert ChannelException(errors.NOT_FOUND, "no queue 'q'").text == "NOT_FOUND - no queue 'q'"
 
 

@@ -12,7 +12,7 @@ ELSEWHERE = ["192.0.2.1", "0.0.0.0", "::", "2001:db8::1", "::ffff:192.0.2.1", "l
 
 @pytest.mark.parametrize("address", LOOPBACK)
 def test_loopback_addresses(address: str) -> None:
-    """Reliability 3.1, loopback guest: IPv4-mapped IPv6 too; a unix socket has no address."""
+    """RabbitMQ's security advisories, loopback guest: IPv4-mapped IPv6 too; a unix socket has no address."""
     assert is_loopback(address)
 
 
@@ -52,7 +52,7 @@ def test_guest_over_loopback(address: str) -> None:
 
 @pytest.mark.parametrize("address", ELSEWHERE)
 def test_guest_from_elsewhere(address: str) -> None:
-    """Features C05."""
+    """RabbitMQ docs, Access Control, loopback_users."""
     assert made().authenticate("guest", b"guest", address) is None
 
 

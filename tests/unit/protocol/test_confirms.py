@@ -114,7 +114,7 @@ def test_late_answers_are_coalesced_too() -> None:
 
 
 def test_a_message_is_confirmed_when_its_last_queue_has_answered() -> None:
-    """Features B54: one ack, after all queues that the message reached."""
+    """RabbitMQ docs, Publisher Confirms: one ack, after all queues that the message reached."""
     publisher = Publisher()
     number = publisher.defer(queues=3)
     publisher.confirms.accepted(number)
@@ -126,7 +126,7 @@ def test_a_message_is_confirmed_when_its_last_queue_has_answered() -> None:
 
 @pytest.mark.parametrize("order", [[True, False], [False, True]])
 def test_one_refusing_queue_is_enough_for_a_nack(order: list[bool]) -> None:
-    """Features P05; the nack too waits for every queue."""
+    """RabbitMQ docs, Publisher Confirms; the nack too waits for every queue."""
     publisher = Publisher()
     number = publisher.defer(queues=2)
     for refused in order:

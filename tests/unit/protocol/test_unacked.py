@@ -60,7 +60,7 @@ def places(runs: list[Run]) -> list[tuple[int, str]]:
 
 
 def test_tags_count_from_one_over_all_deliveries() -> None:
-    """AMQP 0-9-1 §1.6.5, delivery-tag: per channel, from 1; features B60: shared by get and consume."""
+    """AMQP 0-9-1 §1.6.5, delivery-tag: per channel, from 1; AMQP 0-9-1 §1.1, delivery-tag: shared by get and consume."""
     setting = Setting()
     assert setting.deliver(3) == 1
     assert setting.get() == 4
@@ -173,7 +173,7 @@ def test_a_rolled_back_transaction_restores_what_it_settled() -> None:
 
 
 def test_a_get_is_not_counted_for_the_consumers_window() -> None:
-    """Features B73: basic.get ignores the prefetch limits."""
+    """RabbitMQ docs, Consumer Prefetch: basic.get ignores the prefetch limits."""
     setting = Setting()
     setting.get()
     assert setting.counts == (1, 0)

@@ -94,7 +94,7 @@ def test_no_ack_is_not_counted_as_unacknowledged() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 10, 11, 100])
 @pytest.mark.parametrize("consumers", [1, 2, 3, 4])
 def test_equal_consumers_get_every_nth(count: int, consumers: int) -> None:
-    """Features A02: message by message, from whoever's turn it is; positions say where each message stood."""
+    """RabbitMQ docs, Consumers: message by message, from whoever's turn it is; positions say where each message stood."""
     setting = Setting()
     all_of_them = [setting.consumer(str(number)) for number in range(consumers)]
     setting.publish(count)
@@ -153,7 +153,7 @@ def test_higher_priority_consumers_first() -> None:
 
 
 def test_requeued_messages_go_back_to_their_places() -> None:
-    """Features A10."""
+    """RabbitMQ docs, Queues, Message Ordering."""
     setting = Setting()
     setting.publish(4)
     entries = [setting.queue.get() for _ in range(3)]

@@ -40,7 +40,7 @@ def test_nobody() -> None:
 
 
 def test_in_turns() -> None:
-    """Features A02."""
+    """RabbitMQ docs, Consumers."""
     consumers, _ = made("a", "b", "c")
     assert rotation(consumers, 7) == "abcabca"
     assert consumers.count() == 3
@@ -122,7 +122,7 @@ def test_a_priority_without_consumers_is_forgotten() -> None:
 
 
 def test_single_active() -> None:
-    """Features A05: in the order in which they came, whatever their priorities."""
+    """RabbitMQ docs, Single Active Consumer: in the order in which they came, whatever their priorities."""
     consumers, known = made("a", "b", "c", single_active=True)
     assert rotation(consumers, 3) == "aaa"
     consumers.remove(known["b"])

@@ -28,7 +28,7 @@ def headers(message: Message) -> dict[str, object]:
 
 
 def test_the_first_death() -> None:
-    """Features D02, D03."""
+    """RabbitMQ docs, Dead Letter Exchanges."""
     message = make_message(b"body", exchange="e", routing_key="k", headers=table.make({"mine": 1}), priority=3, persistent=True)
     death = bury(message, "q", "rejected", "dlx", None, 1_700_000_000)
     assert death.routing_keys == ["k"]
@@ -48,7 +48,7 @@ def test_the_first_death() -> None:
 
 
 def test_the_time_is_a_timestamp_and_the_count_a_long() -> None:
-    """Features D02: clients look at the types."""
+    """RabbitMQ docs, Dead Letter Exchanges: clients look at the types."""
     death = bury(make_message(b"x"), "q", "expired", "dlx", None, 5)
     found = properties_of(death.message)["headers"]
     assert isinstance(found, dict)
@@ -57,7 +57,7 @@ def test_the_time_is_a_timestamp_and_the_count_a_long() -> None:
 
 
 def test_a_routing_key_of_the_queues_own() -> None:
-    """Features D05: it replaces the message's keys, CC included."""
+    """RabbitMQ docs, Dead Letter Exchanges: it replaces the message's keys, CC included."""
     message = make_message(b"x", routing_key="k", headers=table.make({"CC": ["copy"], "mine": 1}))
     death = bury(message, "q", "rejected", "dlx", "dead", 5)
     assert death.routing_keys == ["dead"]
@@ -78,7 +78,7 @@ def test_without_one_the_copies_are_kept() -> None:
 
 
 def test_the_expiration_is_taken_out_and_remembered() -> None:
-    """Features D05."""
+    """RabbitMQ docs, Dead Letter Exchanges."""
     death = bury(make_message(b"x", expiration_ms=60_000), "q", "expired", "dlx", None, 5)
     assert death.message.expiration_ms == -1
     assert "expiration" not in properties_of(death.message)
@@ -88,7 +88,7 @@ def test_the_expiration_is_taken_out_and_remembered() -> None:
 
 
 def test_the_same_death_again_raises_its_count_and_comes_to_the_front() -> None:
-    """Features D02: the time of the first death stays."""
+    """RabbitMQ docs, Dead Letter Exchanges: the time of the first death stays."""
     message = bury(make_message(b"x"), "a", "rejected", "", "b", 1).message
     message = bury(message, "b", "expired", "", "a", 2).message
     message = bury(message, "a", "expired", "", "b", 3).message
@@ -135,5 +135,5 @@ def test_a_message_without_headers_has_none() -> None:
     ],
 )
 def test_an_automatic_cycle(deaths: list[tuple[str, str]], cycle: bool) -> None:
-    """Features D06: newest first; a rejection since the last visit means that a client has a hand in it."""
+    """RabbitMQ docs, Dead Letter Exchanges: newest first; a rejection since the last visit means that a client has a hand in it."""
     assert is_cycle("q", [{"queue": queue, "reason": reason} for queue, reason in deaths]) is cycle

@@ -25,6 +25,6 @@ from tests.support.fakes import arguments, make_message
     ],
 )
 def test_the_smaller_one_counts(queue: int, message: int, expected: int) -> None:
-    """Features T01; -1 is for ever."""
+    """RabbitMQ docs, Time-To-Live; -1 is for ever."""
     options = QueueOptions(arguments() if queue < 0 else arguments(x_message_ttl=queue))
     assert ttl_ms(options, make_message(b"x", expiration_ms=message)) == expected

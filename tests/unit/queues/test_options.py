@@ -75,7 +75,7 @@ def test_overflow_strategies(name: str, value: int) -> None:
 @pytest.mark.parametrize("tag", list("bBsuIilL"))
 @pytest.mark.parametrize("name", ["x_expires", "x_message_ttl", "x_max_length", "x_max_length_bytes", "x_max_priority"])
 def test_integers_of_every_width_are_taken(name: str, tag: str) -> None:
-    """Features 1.3, common rules."""
+    """RabbitMQ docs, Queues, Optional Arguments."""
     arguments = typed(**{name: Typed(tag, 100)})
     validate(arguments, LABEL)
     options = QueueOptions(arguments)
@@ -89,7 +89,7 @@ def test_integers_of_every_width_are_taken(name: str, tag: str) -> None:
      (Typed("f", 5.0), "float"), (Typed("x", b"5"), "binary")],
 )  # fmt: skip
 def test_other_types_are_refused_by_their_names(name: str, value: object, kind: str) -> None:
-    """Features B37."""
+    """RabbitMQ docs, Queues, Optional Arguments."""
     assert refusal(typed(**{name: value})) == f"invalid arg '{name.replace('_', '-')}' for {LABEL}: \"expected integer, got {kind}\""
 
 
@@ -100,7 +100,7 @@ def test_negative_numbers_are_refused(name: str, value: int) -> None:
 
 
 def test_bounds() -> None:
-    """Features Q02, Q03, Q10; zero is a TTL, but no lease."""
+    """RabbitMQ docs, Queues, Optional Arguments; RabbitMQ docs, Priority Queues; zero is a TTL, but no lease."""
     validate(typed(x_message_ttl=0, x_max_length=0, x_max_length_bytes=0, x_max_priority=0), LABEL)
     validate(typed(x_message_ttl=EXPIRY_MS_MAX, x_expires=EXPIRY_MS_MAX, x_max_priority=255, x_max_length=(1 << 63) - 1), LABEL)
     assert refusal(typed(x_expires=0)).endswith("{value_zero,0}")
@@ -139,7 +139,7 @@ def differs(wanted: FieldTable, current: FieldTable) -> str:
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_every_known_argument_must_be_repeated(name: str) -> None:
-    """Features B21, B22: both sides are named with their values."""
+    """RabbitMQ docs, Queues, Property Equivalence: both sides are named with their values."""
     one, other = table.make({name: SAMPLES[name][0]}), table.make({name: SAMPLES[name][1]})
     check_arguments(one, one, LABEL)
     start = f"inequivalent arg '{name}' for {LABEL}: received "
@@ -152,7 +152,7 @@ def test_every_known_argument_must_be_repeated(name: str) -> None:
 
 
 def test_queue_type_classic_is_the_default() -> None:
-    """Features B23."""
+    """RabbitMQ docs, Queues, Property Equivalence."""
     classic = table.make({"x-queue-type": "classic"})
     check_arguments(classic, EMPTY, LABEL)
     check_arguments(EMPTY, classic, LABEL)
@@ -160,7 +160,7 @@ def test_queue_type_classic_is_the_default() -> None:
 
 
 def test_widths_do_not_matter_but_types_do() -> None:
-    """Features B23."""
+    """RabbitMQ docs, Queues, Property Equivalence."""
     for one in "bBsuIilL":
         for other in "bBsuIilL":
             check_arguments(typed(x_max_length=Typed(one, 7)), typed(x_max_length=Typed(other, 7)), LABEL)

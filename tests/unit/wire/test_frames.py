@@ -86,7 +86,7 @@ def test_the_largest_payload_is_taken() -> None:
 @pytest.mark.parametrize("size", [PAYLOAD_MAX + 1, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
 @pytest.mark.parametrize("cuts", [[], [1], [3], [6], [7], [1] * 6])
 def test_a_larger_one_is_refused_by_its_header(size: int, cuts: list[int]) -> None:
-    """Features B06, reliability 3.1: 501 before any of it is kept, and however the seven octets arrive."""
+    """AMQP 0-9-1 §4.2.3, RabbitMQ's security advisories: 501 before any of it is kept, and however the seven octets arrive."""
     with pytest.raises(ConnectionException) as raised:
         fed(b"\x03\x00\x01" + size.to_bytes(4, "big"), cuts)
     assert raised.value.code == FRAME_ERROR

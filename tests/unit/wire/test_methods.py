@@ -59,7 +59,7 @@ def test_arguments_are_those_that_pamqp_reads(each: MethodSpec) -> None:
 
 @pytest.mark.parametrize("each", CLIENT_SAYS, ids=lambda each: each.name)
 def test_a_method_cut_short_is_refused(each: MethodSpec) -> None:
-    """Features B13: at every octet; nothing behind the payload is read."""
+    """AMQP 0-9-1 §4.2.5: at every octet; nothing behind the payload is read."""
     payload = filled(each)
     for size in range(len(payload)):
         with pytest.raises(ConnectionException) as raised:
@@ -77,14 +77,14 @@ def test_octets_behind_the_arguments_are_refused(each: MethodSpec) -> None:
 
 @pytest.mark.parametrize("index", [0, 0x003C_0001, 0x0050_000A, 0xFFFF_FFFF, 0x8000_0000])
 def test_an_unknown_method(index: int) -> None:
-    """Features B10: 503, naming the ids it came with."""
+    """AMQP 0-9-1 §1.1, command-invalid: 503, naming the ids it came with."""
     with pytest.raises(ConnectionException) as raised:
         decode(index.to_bytes(4, "big"), 0, 4)
     assert (raised.value.code, raised.value.class_id, raised.value.method_id) == (COMMAND_INVALID, index >> 16, index & 0xFFFF)
 
 
 def test_random_octets_are_decoded_or_refused() -> None:
-    """Reliability 4.2, row 10: no other exception than our own."""
+    """No other exception than our own."""
     chance = random.Random(7)
     names = list(METHODS.values())
     accepted = 0
@@ -136,7 +136,7 @@ def test_tables_are_written_as_they_are_given() -> None:
 
 @pytest.mark.parametrize("text", ["a" * 300, "é" * 200, "€" * 100, "a" + "é" * 127, "𝄞" * 64, "a𝄞" * 52])
 def test_a_short_string_never_outgrows_its_length(text: str) -> None:
-    """Reliability 3.1, c5pq: a length that does not fit its octet would be frame injection."""
+    """RabbitMQ advisory c5pq: a length that does not fit its octet would be frame injection."""
     made = split_frames(method_frame(1, spec.BASIC_CANCEL_OK, [("shortstr", text)]))[0]
     size = made.payload[4]
     assert len(made.payload) == 5 + size

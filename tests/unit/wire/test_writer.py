@@ -122,7 +122,7 @@ def test_writers_append() -> None:
 @pytest.mark.parametrize("size", [0, 1, 10, 100, 101, 1000])
 @pytest.mark.parametrize("payload_max", [1, 10, 100, 1000])
 def test_a_content_is_cut_to_its_frames(size: int, payload_max: int) -> None:
-    """Features B58: no body frame for an empty body; the parts are the whole."""
+    """AMQP 0-9-1 §4.2.6.2: no body frame for an empty body; the parts are the whole."""
     body = bytes(range(256)) * 4
     raw = properties.encode(Properties(message_id="m", headers=table.make({"a": 1})))
     data, header_size = writer.make_content(9, raw, body[:size], payload_max)

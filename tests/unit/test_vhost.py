@@ -1,0 +1,219 @@
+"""A virtual host without connections (broker/vhost.py): declaring, binding, routes, and what is forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.errors import (
+    ACCESS_REFUSED,
+    FRAME_ERROR,
+    NOT_FOUND,
+    NOT_IMPLEMENTED,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    ChannelException,
+    ConnectionException,
+)
+from broker.vhost import VHost, deliver_to, generate_name
+from broker.wire.table import EMPTY
+from tests.support.fakes import arguments, make_message, text_of
+from tests.support.memory import Broker
+from tests.support.wire import method_payload
+
+ME, YOU = object(), object()
+
+
+def made() -> VHost:
+    return Broker().vhost
+
+
+def publishing(exchange: str, key: str, **bits: bool) -> bytes:
+    """The arguments of a basic.publish."""
+    return method_payload("basic.publish", exchange=exchange, routing_key=key, **bits)[4:]
+
+
+def targets(vhost: VHost, exchange: str, key: str) -> list[str]:
+    return [queue.name for queue in vhost.route(publishing(exchange, key)).queues]
+
+
+def code(raised: pytest.ExceptionInfo[ChannelException]) -> int:
+    return raised.value.code
+
+
+def test_generated_names_are_unguessable() -> None:
+    """AMQP 0-9-1 queue.declare, rule "default-name"."""
+    names = {generate_name("amq.gen-") for _ in range(1000)}
+    assert len(names) == 1000
+    assert {len(name) for name in names} == {8 + 22}
+
+
+def test_a_queue_is_created_once() -> None:
+    vhost = made()
+    queue, created = vhost.declare_queue("q", True, False, False, EMPTY, ME)
+    again, created_again = vhost.declare_queue("q", True, False, False, EMPTY, YOU)
+    assert again is queue
+    assert (created, created_again, vhost.counters.queues_created) == (True, False, 1)
+    assert vhost.queue("q", YOU) is queue
+
+
+def test_exclusive_queues_have_an_owner() -> None:
+    """RabbitMQ docs, Queues, Exclusive Queues."""
+    vhost = made()
+    queue, _ = vhost.declare_queue("q", True, True, False, EMPTY, ME)
+    assert (queue.owner, queue.durable) == (ME, False)
+    assert vhost.queue("q", ME) is queue
+    for attempt in (lambda: vhost.queue("q", YOU), lambda: vhost.declare_queue("q", True, True, False, EMPTY, YOU)):
+        with pytest.raises(ChannelException) as raised:
+            attempt()
+        assert code(raised) == RESOURCE_LOCKED
+
+
+@pytest.mark.parametrize(
+    ("durable", "auto_delete", "given", "refusal"),
+    [(False, False, {}, PRECONDITION_FAILED), (True, True, {}, PRECONDITION_FAILED), (True, False, {"x_expires": 5}, PRECONDITION_FAILED)],
+)
+def test_a_declaration_must_be_equivalent(durable: bool, auto_delete: bool, given: dict[str, object], refusal: int) -> None:
+    vhost = made()
+    vhost.declare_queue("q", True, False, False, EMPTY, ME)
+    with pytest.raises(ChannelException) as raised:
+        vhost.declare_queue("q", durable, False, auto_delete, arguments(**given), ME)
+    assert code(raised) == refusal
+
+
+def test_nothing_is_left_of_a_declaration_that_failed() -> None:
+    vhost = made()
+    with pytest.raises(ChannelException):
+        vhost.declare_queue("q", False, False, False, arguments(x_max_length=-1), ME)
+    with pytest.raises(ChannelException):
+        vhost.declare_exchange("x", "z", False, False, False, EMPTY)
+    assert vhost.queues == {}
+    assert "x" not in vhost.exchanges
+
+
+def test_what_is_not_there() -> None:
+    vhost = made()
+    for attempt in (lambda: vhost.queue("q", ME), lambda: vhost.exchange("x"), lambda: vhost.route(publishing("x", "k"))):
+        with pytest.raises(ChannelException) as raised:
+            attempt()
+        assert code(raised) == NOT_FOUND
+
+
+def test_routes_follow_the_bindings() -> None:
+    vhost = made()
+    one, _ = vhost.declare_queue("one", False, False, False, EMPTY, ME)
+    two, _ = vhost.declare_queue("two", False, False, False, EMPTY, ME)
+    source = vhost.exchange("amq.topic")
+    assert targets(vhost, "amq.topic", "a.b") == []
+    vhost.bind(source, one, "a.*", EMPTY)
+    vhost.bind(source, two, "#", EMPTY)
+    assert sorted(targets(vhost, "amq.topic", "a.b")) == ["one", "two"]
+    vhost.unbind(source, two, "#", EMPTY)
+    assert targets(vhost, "amq.topic", "a.b") == ["one"]
+    vhost.delete_queue(one)
+    assert targets(vhost, "amq.topic", "a.b") == []
+    assert source.bindings() == []
+
+
+def test_a_route_is_found_again_until_something_changes() -> None:
+    vhost = made()
+    data = publishing("amq.direct", "k")
+    route = vhost.route(data)
+    assert vhost.route(data) is route
+    vhost.declare_queue("q", False, False, False, EMPTY, ME)
+    assert vhost.route(data) is not route
+
+
+def test_routes_that_are_remembered_are_bounded() -> None:
+    """RabbitMQ's security advisories: a cache keyed by what clients send has an end."""
+    vhost = made()
+    for number in range(50_000):
+        vhost.route(publishing("amq.direct", f"key-{number}"))
+    assert vhost.routes_known() <= 20_000
+
+
+def test_a_route_knows_whether_it_is_mandatory() -> None:
+    vhost = made()
+    assert [vhost.route(publishing("", "q", mandatory=mandatory)).mandatory for mandatory in (False, True)] == [False, True]
+
+
+def test_immediate_is_not_implemented() -> None:
+    """RabbitMQ docs, Specification, immediate."""
+    with pytest.raises(ConnectionException) as raised:
+        made().route(publishing("", "q", immediate=True))
+    assert (raised.value.code, raised.value.explanation) == (NOT_IMPLEMENTED, "immediate=true")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00\x00", b"\x00\x00\x05abc", b"\x00\x00\x00\x00", b"\x00\x00\x00\x00\x00\x00", b"\x00\x00\xff\x00\x00"]
+)
+def test_arguments_that_do_not_fit_are_a_frame_error(data: bytes) -> None:
+    with pytest.raises(ConnectionException) as raised:
+        made().route(data)
+    assert raised.value.code == FRAME_ERROR
+
+
+def test_internal_exchanges_are_not_published_to() -> None:
+    vhost = made()
+    vhost.declare_exchange("x", "fanout", False, False, True, EMPTY)
+    with pytest.raises(ChannelException) as raised:
+        vhost.route(publishing("x", ""))
+    assert code(raised) == ACCESS_REFUSED
+
+
+def test_reserved_names() -> None:
+    """AMQP 0-9-1, rule "reserved"."""
+    vhost = made()
+    with pytest.raises(ChannelException) as raised:
+        vhost.declare_queue("amq.q", False, False, False, EMPTY, ME)
+    assert code(raised) == ACCESS_REFUSED
+    with pytest.raises(ChannelException) as raised:
+        vhost.declare_exchange("amq.x", "direct", False, False, False, EMPTY)
+    assert code(raised) == ACCESS_REFUSED
+
+
+def test_bindings_to_a_destination_are_found() -> None:
+    vhost = made()
+    queue, _ = vhost.declare_queue("q", False, False, False, EMPTY, ME)
+    vhost.bind(vhost.exchange("amq.direct"), queue, "a", EMPTY)
+    vhost.bind(vhost.exchange("amq.direct"), queue, "b", EMPTY)
+    vhost.bind(vhost.exchange("amq.fanout"), queue, "", EMPTY)
+    assert sorted((each.source.name, each.key) for each in vhost.bindings_to(queue)) == [
+        ("amq.direct", "a"),
+        ("amq.direct", "b"),
+        ("amq.fanout", ""),
+    ]
+    vhost.delete_queue(queue)
+    assert vhost.bindings_to(queue) == []
+
+
+def test_deleting_twice_does_no_harm() -> None:
+    vhost = made()
+    queue, _ = vhost.declare_queue("q", False, False, False, EMPTY, ME)
+    queue.enqueue(make_message(b"x"), None, 0)
+    assert vhost.delete_queue(queue) == 1
+    assert vhost.delete_queue(queue) == 0
+    assert vhost.counters.queues_deleted == 1
+
+
+def test_a_message_is_delivered_to_all_its_queues() -> None:
+    """RabbitMQ docs, Publisher Confirms: that one refuses does not keep it from the others."""
+    vhost = made()
+    full, _ = vhost.declare_queue("full", False, False, False, arguments(x_max_length=0, x_overflow="reject-publish"), ME)
+    plain, _ = vhost.declare_queue("plain", False, False, False, EMPTY, ME)
+    assert deliver_to([full, plain], make_message(b"x"), None, 0) == (True, 0)
+    assert deliver_to([plain], make_message(b"y"), None, 0) == (False, 0)
+    bodies = []
+    while (entry := plain.get()) is not None:
+        bodies.append(text_of(entry))
+    assert bodies == ["x", "y"]
+
+
+def test_direct_replies_reach_their_token_until_it_is_gone() -> None:
+    vhost = made()
+    queue, _ = vhost.declare_queue("stands-in", False, False, False, EMPTY, ME)
+    vhost.add_reply_queue("token", queue)
+    assert targets(vhost, "", "amq.rabbitmq.reply-to.token") == ["stands-in"]
+    assert targets(vhost, "", "amq.rabbitmq.reply-to.other") == []
+    vhost.remove_reply_queue("token")
+    vhost.remove_reply_queue("token")
+    assert targets(vhost, "", "amq.rabbitmq.reply-to.token") == []
