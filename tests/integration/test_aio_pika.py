@@ -1,4 +1,4 @@
-"""aio-pika against a real node. Rule: DESIGN, "Used from any AMQP client"."""
+"""aio-pika against a real node. Rule: README."""
 
 from __future__ import annotations
 

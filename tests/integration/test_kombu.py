@@ -1,4 +1,4 @@
-"""kombu, Celery's client, against a real node. Rule: DESIGN, "Which RabbitMQ": client libraries choose behaviour by server-properties."""
+"""kombu, Celery's client, against a real node. Rule: docs/protocol.md: client libraries choose behaviour by server-properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a node starts, stops and bears load: times and memory. Rule: DESIGN, "Two commands", "A node" and "Errors and limits"."""
+"""How a node starts, stops and bears load: times and memory. Rule: README, "Two commands", "A node" and "Errors and limits"."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def wire(node: Node) -> Iterator[WireClient]:
 
 
 def test_a_client_is_let_in_soon_after_the_start(capsys: pytest.CaptureFixture[str]) -> None:
-    """DESIGN: a node starts in a fraction of a second. Median of five: process start to connection.open-ok, 0.4 s on a quiet machine."""
+    """a node starts in a fraction of a second. Median of five: process start to connection.open-ok, 0.4 s on a quiet machine."""
     times = []
     for _ in range(5):
         node = Node()
@@ -69,7 +69,7 @@ def test_a_client_is_let_in_soon_after_the_start(capsys: pytest.CaptureFixture[s
 
 
 def test_an_idle_node_is_small_and_so_is_an_idle_connection(capsys: pytest.CaptureFixture[str]) -> None:
-    """DESIGN: at most 40 MiB before the first HTTP request, and 25 KiB for a connection with a channel."""
+    """at most 40 MiB before the first HTTP request, and 25 KiB for a connection with a channel."""
     count = 500
     with Node() as node:
         idle = resident_bytes(node)
@@ -135,7 +135,7 @@ def idle(channel: Any) -> None:
 
 
 def test_sigterm_under_load_tells_every_client_and_ends_within_five_seconds() -> None:
-    """DESIGN, "Two commands": SIGTERM drains and exits 0 within 5 s. connection.close 320, as RabbitMQ's shutdown."""
+    """README, "Two commands": SIGTERM drains and exits 0 within 5 s. connection.close 320, as RabbitMQ's shutdown."""
     with Node() as node:
         workers = [Worker(node, work) for work in (flood, flood, confirmed, consume, idle, idle)]
         for worker in workers:
@@ -155,7 +155,7 @@ def test_sigterm_under_load_tells_every_client_and_ends_within_five_seconds() ->
 
 
 def test_a_client_that_does_not_answer_holds_a_node_up_until_the_second_signal() -> None:
-    """DESIGN, "Two commands": a second SIGTERM forces."""
+    """README, "Two commands": a second SIGTERM forces."""
     with Node() as node, wire(node) as client:
         assert node.process is not None
         node.process.send_signal(signal.SIGTERM)
@@ -198,7 +198,7 @@ def test_a_port_that_is_taken_is_named_and_ends_the_start(option: str) -> None:
 
 
 def test_a_consumer_that_stops_reading_costs_its_own_window_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
-    """DESIGN, "A turn": dispatch to a connection stops at its outbox's high water; what it does not read stays in the queue.
+    """ARCHITECTURE, "A turn": dispatch to a connection stops at its outbox's high water; what it does not read stays in the queue.
 
     The queue itself is bounded (4 MB), so whatever grows beyond that would be the deaf client's outbox. Others go on meanwhile.
     """

@@ -1,4 +1,4 @@
-"""pika, unmodified, against a real node: its three kinds of connections. Rule: DESIGN, "Fixed by the project's user"; AMQP 0-9-1."""
+"""pika, unmodified, against a real node: its three kinds of connections. Rule: README; AMQP 0-9-1."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_many_consumers_of_one_connection_share_its_room() -> None:
 
 
 def test_a_turn_writes_once() -> None:
-    """DESIGN: each touched connection is written once a turn."""
+    """each touched connection is written once a turn."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q")

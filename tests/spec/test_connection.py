@@ -251,7 +251,7 @@ def test_limits_beyond_what_was_offered_are_refused(channel_max: int, frame_max:
 
 @pytest.mark.parametrize(("channel_max", "frame_max", "heartbeat_s"), [(1, 4096, 1), (2047, 131072, 0), (100, 8192, 600)])
 def test_lower_limits_are_accepted(channel_max: int, frame_max: int, heartbeat_s: int) -> None:
-    """DESIGN: frame_max 4096 is accepted, as RabbitMQ 3.13 does."""
+    """frame_max 4096 is accepted, as RabbitMQ 3.13 does."""
     client = tuned()
     client.tell("connection.tune-ok", 0, channel_max=channel_max, frame_max=frame_max, heartbeat=heartbeat_s)
     client.ask("connection.open", on=0, virtual_host="/")

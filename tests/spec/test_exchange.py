@@ -90,7 +90,7 @@ def test_unknown_arguments_are_not_compared() -> None:
 
 
 def test_an_unknown_type() -> None:
-    """DESIGN: 406 on the channel, as RabbitMQ 4 answers."""
+    """406 on the channel, as RabbitMQ 4 answers."""
     client = Broker().open()
     assert client.ask_error(406, "exchange.declare", exchange="x", type="z") == "PRECONDITION_FAILED - unknown exchange type 'z'"
 

@@ -244,7 +244,7 @@ def test_more_nonsense_arguments_are_refused(arguments: dict[str, object]) -> No
     ],
 )  # fmt: skip
 def test_what_is_accepted(arguments: dict[str, object]) -> None:
-    """DESIGN: as 3.13, with TTLs beyond 32 bits."""
+    """as 3.13, with TTLs beyond 32 bits."""
     Broker().open().ask("queue.declare", queue="q", arguments=arguments)
 
 

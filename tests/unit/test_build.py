@@ -29,7 +29,7 @@ def setup_module_of_the_checkout() -> ModuleType:
 
 
 def test_the_loaded_build_is_the_one_of_these_sources() -> None:
-    """DESIGN, "Two commands": a stale build cannot shadow an edit; "interpreted" means the checkout on the path."""
+    """README, "Two commands": a stale build cannot shadow an edit; "interpreted" means the checkout on the path."""
     found = build.loaded()
     if WANTED in ("compiled", "pure"):
         assert found.sources == build.sources_hash(CHECKOUT / "broker")
@@ -39,7 +39,7 @@ def test_the_loaded_build_is_the_one_of_these_sources() -> None:
 
 
 def test_the_hot_path_is_compiled_as_a_whole_or_not_at_all(setup_module_of_the_checkout: ModuleType) -> None:
-    """STYLE, "Compiled hot path": one interpreted module on the path of a message would cost unseen."""
+    """ARCHITECTURE, "Compiled hot path": one interpreted module on the path of a message would cost unseen."""
     paths = setup_module_of_the_checkout.compiled_modules()
     assert "broker/wire/frames.py" in paths
     for path in paths:

@@ -35,7 +35,7 @@ def problem(tmp_path: Path, text: str, environ: dict[str, str] | None = None) ->
 
 class TestDefaults:
     def test_they_are_those_of_rabbitmq_3_13_and_of_the_design(self) -> None:
-        """RabbitMQ 3.13 `rabbit.schema`; DESIGN, "Which RabbitMQ" and "Two commands"."""
+        """RabbitMQ 3.13 `rabbit.schema`; docs/protocol.md and "Two commands"."""
         made = config.load([], {})
         expected: dict[str, Any] = {
             "host": "127.0.0.1",
@@ -94,7 +94,7 @@ class TestDefaults:
 
 class TestPrecedence:
     def test_command_line_before_environment_before_file_before_default(self, tmp_path: Path) -> None:
-        """DESIGN, "Two commands"."""
+        """README, "Two commands"."""
         file = tmp_path / "f.conf"
         file.write_text("port = 1001\nheartbeat = 11\nbacklog = 21\n")
         environ = {"LEVERET_CONFIG": str(file), "LEVERET_PORT": "1002", "LEVERET_HEARTBEAT": "12"}

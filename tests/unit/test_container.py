@@ -71,7 +71,7 @@ class TestImage:
         assert any(f"install -d -o 10001 -g 10001 -m 0750 {volume}" in rest for rest in arguments("RUN"))
 
     def test_it_stops_by_the_signal_that_a_node_drains_on(self) -> None:
-        """DESIGN, "Two commands": SIGTERM drains. A shell around the command would keep the signal to itself: exec form."""
+        """README, "Two commands": SIGTERM drains. A shell around the command would keep the signal to itself: exec form."""
         assert arguments("STOPSIGNAL") == ["SIGTERM"]
         assert arguments("ENTRYPOINT") == ['["leveret"]']
         assert arguments("CMD") == ['["serve"]']

@@ -13,10 +13,10 @@ import pytest
 pytestmark = pytest.mark.once
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# STYLE, Sans-I/O: bytes and ticks come in, bytes and decisions go out.
+# ARCHITECTURE, Sans-I/O: bytes and ticks come in, bytes and decisions go out.
 PURE_ROOMS = ("wire", "raft", "queues", "routing", "protocol")
 WORLD = frozenset({"asyncio", "uvloop", "socket", "select", "ssl", "time", "datetime", "threading", "subprocess", "os", "pathlib", "io"})
-# STYLE: "Imports the standard library, pamqp and errors.py only"; message.py and native.py stand below it.
+# ARCHITECTURE: "Imports the standard library, pamqp and errors.py only"; message.py and native.py stand below it.
 WIRE_MAY_IMPORT = frozenset({"broker.errors", "broker.message", "broker.native", "broker.wire"})
 
 
@@ -34,7 +34,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_imports_follow_the_order_of_the_layout() -> None:
-    """STYLE, "Layout of broker/": each entry may import what stands above it, and nothing below. The contract is in pyproject.toml."""
+    """ARCHITECTURE, "Layout of broker/": each entry imports only what stands above it. The contract is in pyproject.toml."""
     code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
     # The contract is about the checkout, also when the compiled package is under test.
     names = os.environ | {"PYTHONPATH": str(CHECKOUT)}
@@ -46,7 +46,7 @@ def test_imports_follow_the_order_of_the_layout() -> None:
 
 @pytest.mark.parametrize("room", PURE_ROOMS)
 def test_pure_rooms_never_touch_files_sockets_or_the_time(room: str) -> None:
-    """STYLE, Sans-I/O."""
+    """ARCHITECTURE, Sans-I/O."""
     for path in (CHECKOUT / "broker" / room).rglob("*.py"):
         outside = {name for name in imports_of(path) if name.partition(".")[0] in WORLD}
         assert not outside, f"{path.relative_to(CHECKOUT)} imports {sorted(outside)}"
@@ -54,7 +54,7 @@ def test_pure_rooms_never_touch_files_sockets_or_the_time(room: str) -> None:
 
 @pytest.mark.parametrize("room", PURE_ROOMS)
 def test_pure_rooms_never_await(room: str) -> None:
-    """STYLE, Sans-I/O; DESIGN, "A turn": nothing awaits inside it."""
+    """ARCHITECTURE, Sans-I/O; ARCHITECTURE, "A turn": nothing awaits inside it."""
     for path in (CHECKOUT / "broker" / room).rglob("*.py"):
         waits = [
             node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Await | ast.AsyncFunctionDef)
@@ -63,7 +63,7 @@ def test_pure_rooms_never_await(room: str) -> None:
 
 
 def test_wire_imports_the_standard_library_pamqp_and_errors_only() -> None:
-    """STYLE, "Layout of broker/", wire/."""
+    """ARCHITECTURE, "Layout of broker/", wire/."""
     for path in (CHECKOUT / "broker" / "wire").rglob("*.py"):
         ours = {name for name in imports_of(path) if name.partition(".")[0] == "broker"}
         strangers = {name for name in ours if name not in WIRE_MAY_IMPORT and not name.startswith("broker.wire.")}

@@ -81,7 +81,7 @@ def test_serve_runs_a_node_and_exits_as_it_does(
 
 
 def test_the_version_is_told_without_loading_a_broker() -> None:
-    """DESIGN, "Dependencies": what is not asked for is not imported; a start-up of 12 ms, not of 90."""
+    """ARCHITECTURE: what is not asked for is not imported; a start-up of 12 ms, not of 90."""
     path = str(Path(broker.__file__).resolve().parents[1])
     code = (
         f"import sys; sys.path.insert(0, {path!r}); from broker.__main__ import main; main(['--version']); "

@@ -121,7 +121,7 @@ def test_nothing_to_do() -> None:
 
 
 def test_a_turn_takes_so_much_input() -> None:
-    """DESIGN: at most 1 MiB; the rest stays undecoded until the next turn."""
+    """at most 1 MiB; the rest stays undecoded until the next turn."""
     turn, _, _, _ = setting()
     half = int(INPUT_BYTES_MAX) // 2
     assert turn.admit(half)
@@ -134,7 +134,7 @@ def test_a_turn_takes_so_much_input() -> None:
 
 
 def test_a_turn_takes_input_for_so_long() -> None:
-    """DESIGN: at most 5 ms of decoding, however little the input is."""
+    """at most 5 ms of decoding, however little the input is."""
     turn, _, _, clock = setting()
     assert turn.admit(10)
     clock.time_ms += int(INPUT_MS_MAX) - 1

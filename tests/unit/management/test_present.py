@@ -90,7 +90,7 @@ def test_what_is_no_property_is_refused(described: object, reason: object) -> No
 
 
 def test_tables_that_are_too_deep_are_refused() -> None:
-    """DESIGN, "Errors and limits": every table has a limit; the broker would not take it from a client either."""
+    """docs/protocol.md, "Limits": every table has a limit; the broker would not take it from a client either."""
     deep: dict[str, object] = {}
     for _ in range(100):
         deep = {"in": deep}

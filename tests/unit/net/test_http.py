@@ -1,4 +1,4 @@
-"""The HTTP port of broker/net/http.py: lazy, bounded, quiet. Rules: DESIGN, "A node" and "Errors and limits"; RFC 9112."""
+"""The HTTP port of broker/net/http.py: lazy, bounded, quiet. Rules: ARCHITECTURE and docs/protocol.md, "Limits"; RFC 9112."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_requests_are_answered_on_one_connection_one_after_the_other() -> 
 
 
 async def test_clients_that_come_while_the_code_is_imported_are_answered_too() -> None:
-    """DESIGN, "A node": the code behind the listeners is imported by the first request, and only once."""
+    """ARCHITECTURE: the code behind the listeners is imported by the first request, and only once."""
     application = Application()
     async with listening(application.load) as listener:
         async with connected(listener) as one, connected(listener) as two, connected(listener) as silent:
@@ -151,7 +151,7 @@ async def test_clients_that_come_while_the_code_is_imported_are_answered_too() -
 
 
 async def test_nothing_of_http_is_imported_before_the_first_client() -> None:
-    """DESIGN, "A node": a node that nobody asks does not pay for uvicorn, starlette, prometheus_client and orjson."""
+    """ARCHITECTURE: a node that nobody asks does not pay for uvicorn, starlette, prometheus_client and orjson."""
     code = """
 import asyncio, sys
 from broker.counters import Counters
@@ -183,7 +183,7 @@ asyncio.run(main())
 
 
 async def test_the_head_of_a_request_is_limited() -> None:
-    """DESIGN, "Errors and limits": everything has a limit. 16 KiB of request line and headers."""
+    """docs/protocol.md, "Limits": everything has a limit. 16 KiB of request line and headers."""
     async with listening(Application().load) as listener:
         async with connected(listener) as client:
             assert (await client.ask(get("/", "X-Long: " + "x" * 15_000)))[0] == 200
@@ -237,7 +237,7 @@ async def test_a_request_that_is_being_answered_has_no_deadline(monkeypatch: pyt
 
 
 async def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN, "Errors and limits": one client that opens many must not use up the node's sockets."""
+    """docs/protocol.md, "Limits": one client that opens many must not use up the node's sockets."""
     monkeypatch.setattr(http, "CONNECTIONS_MAX", 2)
     async with listening(Application().load) as listener, connected(listener) as one, connected(listener) as two:
         assert [(await each.ask(get("/")))[0] for each in (one, two)] == [200, 200]

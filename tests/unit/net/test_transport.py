@@ -103,7 +103,7 @@ def test_a_large_read_pauses_the_socket_until_the_next_turn() -> None:
 
 
 def test_what_is_more_than_a_turns_share_waits_undecoded() -> None:
-    """DESIGN: a turn takes at most 1 MiB of input, round robin over connections."""
+    """a turn takes at most 1 MiB of input, round robin over connections."""
     broker = Broker()
     greedy, modest = Socket(broker), Socket(broker)
     piece = publish(1, "", "q", b"x" * 100_000)

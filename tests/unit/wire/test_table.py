@@ -369,7 +369,7 @@ def test_values_without_a_wire_form_are_refused(value: object) -> None:
 
 
 def test_a_name_of_256_bytes_is_refused() -> None:
-    """Encode side of frame injection by overlong short strings (reliability: shortstr > 255 bytes must raise)."""
+    """Encode side of frame injection by overlong short strings (AMQP 0-9-1 §4.2.5.3)."""
     assert sound(table.encode({"k" * 255: 1}))
     with pytest.raises(ValueError, match="256 bytes"):
         table.encode({"k" * 256: 1})

@@ -181,7 +181,7 @@ async def test_payloads_are_cut_and_encoded_as_wanted() -> None:
 
 
 async def test_a_response_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN, "Errors and limits": a count below zero means all in RabbitMQ, but a response has an end."""
+    """docs/protocol.md, "Limits": a count below zero means all in RabbitMQ, but a response has an end."""
     broker, client, api = start()
     for _ in range(10):
         client.send(publish(1, "", "q", b"x" * 100))
