@@ -56,7 +56,7 @@ def setting() -> tuple[Turn, CountingWaker, list[str], FakeClock]:
 
 @needs_traits
 def test_the_order_is_dispatch_sync_flush_whatever_was_marked_first() -> None:
-    """DESIGN, a turn: promises leave after the sync, and each connection is written once."""
+    """ARCHITECTURE, a turn: promises leave after the sync, and each connection is written once."""
     turn, _, log, _ = setting()
     turn.mark_flush(Worker("c", log))
     turn.mark_sync(Worker("l", log))
