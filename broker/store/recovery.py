@@ -1,0 +1,278 @@
+"""Boot: reads the write-ahead log, says what was lost and why, and prepares it for going on. The node always starts.
+
+    recovery = Recovery(data_dir)
+    for sequence, log_id, kind, body in recovery.records(): ...     # every record in order, each once
+    end = recovery.finish()                                         # copies to the quarantine, cuts the torn tail
+    writer = WalWriter(..., end); writer.start(end)                 # only now may what was read be promised
+
+Three things can stand where a batch should (wal_file.py says how they are told apart):
+- Zeros, or an earlier use of the file: the end.
+- A batch begun and not whole, and no number is missing behind it: a write that no sync has covered. It is cut. Its bytes are kept, because
+  the very last batch may also be a promised one that the disk has damaged, which looks the same.
+- Anything, and a number is missing behind it: damage. The range is copied, reported, and left as it is; the log goes on with the next
+  whole batch.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import xxhash
+
+from broker.store.batch import BLOCK, HEADER_SIZE, RECORD_HEADER_SIZE, Batch, records
+from broker.store.datadir import DataDir
+from broker.store.filesystem import DiskError, File
+from broker.store.wal_file import (
+    SPARE_SUFFIX,
+    BadRange,
+    FileHeader,
+    Found,
+    LenientReader,
+    Scan,
+    file_name,
+    generation_of,
+    read_file_header,
+)
+from broker.store.wal_writer import FILE_SIZE, LogEnd, LogFile
+
+Record = tuple[int, int, int, bytes]
+"""Sequence number, log id, kind, body."""
+
+QUARANTINE_COUNT_MAX: Final = 100
+"""So many copies are kept: a node that crashes in a loop must not fill the disk with them."""
+
+
+class Finding(NamedTuple):
+    """A range of a file that is no batch, or a place behind which numbers are missing."""
+
+    generation: int
+    """Of the file."""
+    offset: int
+    size: int
+    """Bytes; 0 if nothing stands there."""
+    first_lost: int = 0
+    """Number of the first record that is missing."""
+    lost_count: int = 0
+    """How many are missing; where nobody knows, how many there can have been at most."""
+    is_guess: bool = False
+    """It is such a guess: the file has no readable header, and no other file tells."""
+    copy: str = ""
+    """Where the bytes were copied to; "" if they could not be."""
+
+    def __str__(self) -> str:
+        last_lost = self.first_lost + self.lost_count - 1
+        lost = f"records {self.first_lost} to {last_lost} are lost" if self.lost_count else "nothing promised is lost"
+        if self.is_guess:
+            lost += ", if there were so many"
+        kept = f"; the bytes are in {self.copy}" if self.copy else ""
+        return f"{file_name(self.generation)}: {self.size} bytes at {self.offset} are no batch: {lost}{kept}"
+
+
+class Report(NamedTuple):
+    """What recovery found."""
+
+    file_count: int
+    batch_count: int
+    record_count: int
+    next_sequence: int
+    clean: bool
+    """The log was closed, not interrupted."""
+    cut: tuple[Finding, ...]
+    """Writes that were never promised, as far as anyone can tell."""
+    damaged: tuple[Finding, ...]
+    """Where records that were promised are missing."""
+
+
+def _records_max(size: int) -> int:
+    """How many records a file of this size can have held, also if it was longer once."""
+    return max(size, FILE_SIZE) // RECORD_HEADER_SIZE
+
+
+class Recovery:
+    """One pass over the log: ``records`` to its end, then ``finish``, then ``report``."""
+
+    def __init__(self, data_dir: DataDir) -> None:
+        self._filesystem = data_dir.filesystem
+        self._directory = data_dir.wal
+        self._quarantine = data_dir.quarantine
+        self._files: list[LogFile] = []
+        self._spares: list[str] = []
+        self._expected = 0
+        """The number the next record must have; 0 as long as no file has told one."""
+        self._batch_count = 0
+        self._record_count = 0
+        self._last: Found | None = None
+        self._last_generation = 0
+        self._ranges: list[Finding] = []
+        """Of which it is not known yet whether a number is missing behind them."""
+        self._cut: list[Finding] = []
+        self._damaged: list[Finding] = []
+        self._continues: FileHeader | None = None
+        self._position = 0
+        self._torn = False
+        """The last file ends in a batch that was begun and is not whole."""
+        self._unreadable = False
+        """The last file has no header."""
+        self.report = Report(0, 0, 0, 1, False, (), ())
+
+    def records(self) -> Iterator[Record]:
+        """Every record of the log, in the order of their numbers.
+
+        Raises: DiskError if the directory or a file cannot even be opened
+        """
+        names = self._filesystem.names("wal.list", self._directory)
+        self._spares = [name for name in names if name.endswith(SPARE_SUFFIX) and name.removesuffix(SPARE_SUFFIX).isdecimal()]
+        for generation in sorted(generation for generation in map(generation_of, names) if generation is not None):
+            file = self._filesystem.open("wal.open", self._path(generation))
+            try:
+                yield from self._read_file(file, generation)
+            finally:
+                file.close()
+        if self._unreadable:
+            # Nothing of the last file can be read. Its numbers may have been promised: they are not given away again.
+            self._ranges = [found._replace(is_guess=True) for found in self._ranges]
+            self._miss(self._expected + _records_max(self._ranges[-1].size))
+        self._settle()
+        self._expected = max(self._expected, 1)
+
+    def _read_file(self, file: File, generation: int) -> Iterator[Record]:
+        size = file.size("wal.read")
+        header = read_file_header(file, generation)
+        self._continues = None
+        self._torn = False
+        self._unreadable = header is None
+        if header is None:
+            self._files.append(LogFile(generation, self._expected, size))
+            self._ranges.append(Finding(generation, 0, size))
+            return
+        self._files.append(LogFile(generation, header.first_sequence, size))
+        self._meet(generation, 0, header.first_sequence)
+        scan = Scan(file, header)
+        whole = True
+        for found in scan:
+            if isinstance(found, BadRange):
+                self._ranges.append(Finding(generation, found.offset, found.size))
+                self._torn = True
+                continue
+            whole = whole and not self._torn
+            self._torn = False
+            if self._accept(generation, found):
+                yield from records(found.header, found.data)
+        self._position = scan.end
+        if whole and scan.unreadable_blocks == 0:
+            self._continues = header
+
+    def _accept(self, generation: int, found: Found) -> bool:
+        """Whether the batch brings new records."""
+        first, count = found.header.first_sequence, found.header.record_count
+        self._meet(generation, found.offset, first)
+        if first + count == self._expected or first == self._expected:
+            self._last, self._last_generation = found, generation
+        if first != self._expected:
+            # Written twice by ``WalWriter.start``. Nothing writes batches that overlap in part, so there are none under a right checksum.
+            return False
+        self._expected = first + count
+        self._batch_count += 1
+        self._record_count += count
+        return count > 0
+
+    def _meet(self, generation: int, offset: int, first_sequence: int) -> None:
+        """Something whole that begins with this number: what came before can be judged."""
+        if first_sequence <= self._expected:
+            self._settle()
+            return
+        if self._expected == 0 and not self._ranges:
+            self._expected = first_sequence  # the oldest file
+            return
+        if not self._ranges:
+            self._ranges.append(Finding(generation, offset, 0))
+        self._miss(first_sequence)
+        self._settle()
+
+    def _miss(self, following: int) -> None:
+        """The records from the expected one up to the one before ``following`` are missing, and so the first open range is damage."""
+        damaged = self._ranges.pop(0)
+        if self._expected == 0:  # the oldest file is unreadable: nobody knows its first number
+            self._expected = max(1, following - _records_max(damaged.size))
+            damaged = damaged._replace(is_guess=True)
+        self._damaged.append(damaged._replace(first_lost=self._expected, lost_count=following - self._expected))
+        self._expected = following
+
+    def _settle(self) -> None:
+        """No number is missing behind the open ranges."""
+        self._cut += self._ranges
+        self._ranges = []
+
+    def finish(self) -> LogEnd:
+        """Keep copies of what was found bad and cut the torn tail; everything else stays as it is. Sets ``report``.
+
+        Raises: DiskError
+        """
+        # Names that an interrupted run has made or taken away may be visible and yet not durable.
+        self._filesystem.sync_directory("wal.start.directory", self._directory)
+        self._cut = [self._keep(found) for found in self._cut]
+        self._damaged = [self._keep(found) for found in self._damaged]
+        if self._torn and self._continues is not None:
+            file = self._filesystem.open("wal.open", self._path(self._continues.generation))
+            try:
+                # What follows the head can never be read as a batch: it does not contain the file's salt.
+                file.write("wal.cut", self._position, [bytes(BLOCK)])
+                file.sync("wal.cut.sync")
+            finally:
+                file.close()
+        last = self._last
+        self.report = Report(
+            len(self._files),
+            self._batch_count,
+            self._record_count,
+            self._expected,
+            last is not None and last.header.record_count == 0 and not self._torn,
+            tuple(self._cut),
+            tuple(self._damaged),
+        )
+        batch = None
+        batch_at = 0
+        if last is not None and last.header.record_count:
+            header = last.header
+            if self._continues is not None and self._last_generation == self._continues.generation:
+                batch_at = last.offset
+            payload = last.data[HEADER_SIZE : HEADER_SIZE + header.payload_size]
+            batch = Batch([payload], header.first_sequence, header.record_count, header.payload_size, [])
+        generation = self._files[-1].generation if self._files else 0
+        return LogEnd(self._files, generation + 1, self._expected, self._continues, self._position, batch, batch_at, self._spares)
+
+    def _keep(self, found: Finding) -> Finding:
+        """The finding with the place of its copy. Only for people: it never keeps the node from starting."""
+        if not found.size:
+            return found
+        try:
+            file = self._filesystem.open("quarantine.open", self._path(found.generation))
+            try:
+                data = LenientReader(file).read(found.offset, found.size)
+            finally:
+                file.close()
+            return found._replace(copy=self._copy(f"{found.generation:016x}-{found.offset:x}-{xxhash.xxh3_64_hexdigest(data)}", data))
+        except DiskError:
+            return found
+
+    def _copy(self, name: str, data: bytes) -> str:
+        path = f"{self._quarantine}/{name}"
+        names = self._filesystem.names("quarantine.list", self._quarantine)
+        if name in names:
+            return path
+        if len(names) >= QUARANTINE_COUNT_MAX:
+            return ""
+        part = f"{path}.part"
+        if f"{name}.part" in names:
+            self._filesystem.unlink("quarantine.clean", part)
+        file = self._filesystem.create("quarantine.create", part)
+        try:
+            file.write("quarantine.write", 0, [data])
+            file.sync("quarantine.sync")
+        finally:
+            file.close()
+        self._filesystem.rename("quarantine.rename", part, path)
+        self._filesystem.sync_directory("quarantine.directory", self._quarantine)
+        return path
+
+    def _path(self, generation: int) -> str:
+        return f"{self._directory}/{file_name(generation)}"

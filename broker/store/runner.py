@@ -1,0 +1,81 @@
+"""Who does the disk work of a log: a thread of its own, so that the event loop never waits for a disk.
+
+A log submits one job at a time. A job touches the disk in ``run``; ``finished`` comes back to the thread that owns the log.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+
+
+class Job:
+    """One piece of disk work."""
+
+    def run(self) -> None:
+        """Do it, on the thread that writes; keep errors for ``finished``."""
+        raise NotImplementedError
+
+    def finished(self) -> None:
+        """Told on the owner's thread, afterwards; may submit the next job."""
+        raise NotImplementedError
+
+
+class Runner:
+    """Runs jobs one after the other, in the order of submission."""
+
+    def submit(self, job: Job) -> None:
+        """Run the job soon, and then tell it so."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Return when no job is left, also of those that finished ones have submitted. Owner's thread."""
+        raise NotImplementedError
+
+
+class WriterThread(Runner):
+    """A thread for the jobs of one log. ``stop`` ends it; it does not keep a process alive that ends otherwise."""
+
+    def __init__(self, wake: Callable[[Callable[[], None]], object]) -> None:
+        """``wake`` lets the owner's thread call what it is given, soon: ``loop.call_soon_threadsafe``."""
+        self._wake = wake
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._left = 0
+        self._thread = threading.Thread(target=self._work, name="leveret-log", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        self._left += 1
+        self._jobs.put(job)
+
+    def collect(self) -> None:
+        """Tell the jobs that are done; never waits. Owner's thread."""
+        while True:
+            try:
+                job = self._finished.get_nowait()
+            except queue.Empty:
+                return
+            self._tell(job)
+
+    def drain(self) -> None:
+        while self._left:
+            self._tell(self._finished.get())
+
+    def stop(self) -> None:
+        """Drain, then end the thread."""
+        self.drain()
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _tell(self, job: Job) -> None:
+        self._left -= 1
+        job.finished()
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            job.run()
+            self._finished.put(job)
+            self._wake(self.collect)

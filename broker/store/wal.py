@@ -1,0 +1,240 @@
+"""The node's one write-ahead log, as seen by the thread that owns it: group commit.
+
+    append ... append      into the open batch (``batch``), which is memory
+    sync                   at the end of the turn: the batch goes to the writer if that is free; otherwise it stays open and grows
+    (write, fdatasync)     wal_writer.py, on the writer's thread (runner.py)
+    listeners              those of the batch, in the order they were registered; then the next batch goes
+
+One batch is outstanding at a time, so only the last one in the log can be torn. A batch is taken in ``sync`` or when the one before it is
+done: what is appended without returning to the event loop is in one batch, and recovered whole or not at all.
+
+The first error is the end: no listener is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of
+the outstanding batch is for recovery to see.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from broker.store.batch import Batch, BatchHost, BatchWriter, Listener
+from broker.store.datadir import DataDir
+from broker.store.recovery import Recovery
+from broker.store.runner import Job, Runner
+from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter
+from broker.turn import Syncable, Turn
+
+BATCHES_BETWEEN_CHORES: Final = 16
+"""A log that is never idle still gives its retired files back, one after so many batches."""
+
+
+class WriteAheadLog(Syncable, BatchHost):
+    """The log of a node. ``on_failure`` is told the first error, on the owner's thread; the node ends then."""
+
+    def __init__(self, writer: WalWriter, runner: Runner, next_sequence: int, on_failure: Callable[[Exception], None]) -> None:
+        self.batch: Final = BatchWriter(next_sequence, self)
+        """Where records go; hot code appends to it directly."""
+        self.durable_through = next_sequence - 1
+        """Every record up to this number is on the disk."""
+        self.failure: Exception | None = None
+        self.turn: Turn | None = None
+        """Calls ``sync`` at the end of a turn in which something was appended."""
+        self.files: list[LogFile] = list(writer.files)
+        """The files of the log, oldest first; the last one is being written."""
+        self.short_of_space = False
+        """There was no room for a spare file: once the last file is full, the log fails. Time to block publishers."""
+        self._writer = writer
+        self._runner = runner
+        self._on_failure = on_failure
+        self._retired: set[int] = set()
+        self._busy = False
+        self._wanted = False
+        """``sync`` was called while a batch was outstanding."""
+        self._chores_left = True
+        self._closing = False
+        self._batches_since_chore = 0
+
+    @classmethod
+    def open(
+        cls,
+        data_dir: DataDir,
+        recovery: Recovery,
+        runner: Runner,
+        on_failure: Callable[[Exception], None],
+        options: WalOptions | None = None,
+    ) -> "WriteAheadLog":
+        """The log behind what ``recovery`` has read to its end, all of which is durable now and may be promised.
+
+        Raises: DiskError; the disk takes no writes, and the node cannot start
+        """
+        end = recovery.finish()
+        writer = cls.make_writer(data_dir, options or WalOptions(), end)
+        try:
+            writer.start(end)
+        except BaseException:
+            writer.close()
+            raise
+        return cls(writer, runner, end.next_sequence, on_failure)
+
+    @staticmethod
+    def make_writer(data_dir: DataDir, options: WalOptions, end: LogEnd) -> WalWriter:
+        """The half that touches the disk."""
+        return WalWriter(data_dir.filesystem, data_dir.wal, options, end)
+
+    def append(self, log_id: int, kind: int, head: bytes, body: bytes = b"") -> int:
+        """The number of a new record; on the disk after the ``sync`` that follows.
+
+        Raises: ValueError if it is larger than BODY_SIZE_MAX
+        """
+        return self.batch.append(log_id, kind, head, body)
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener.durable`` once what was appended so far is on the disk. Call it after ``append``, in the same turn."""
+        self.batch.listen(listener)
+
+    def batch_opened(self) -> None:
+        if self.turn is not None:
+            self.turn.mark_sync(self)
+
+    def sync(self) -> None:
+        self._wanted = True
+        if not self._busy:
+            self._next_job()
+
+    def retire(self, generation: int) -> None:
+        """Nothing in the file of this generation is needed any more. It leaves the log when the same holds for all older ones.
+
+        Until then, and if the node dies first, recovery shows its records again; and perhaps the last batch before a restart, of which
+        a later file has a copy.
+        """
+        if generation >= self.files[-1].generation:
+            raise ValueError(f"generation {generation} is still being written")
+        self._retired.add(generation)
+        if not self._busy:
+            self._next_job()
+
+    def generation_of(self, sequence: int) -> int:
+        """The generation of the file that this durable record needs: while it is not retired, recovery finds the record."""
+        found = self.files[0]
+        for file in self.files:
+            if file.first_sequence > sequence:
+                break
+            found = file
+        return found.generation
+
+    def idle(self) -> None:
+        """Let the writer make files ready while there is nothing else to do; it goes on by itself from here."""
+        if not self._busy:
+            self._next_job()
+
+    def close(self) -> None:
+        """Write what was appended, wait for it, mark the log as closed. The runner is the caller's to stop."""
+        if self.batch.record_count:
+            self._wanted = True
+        self._closing = True
+        if self._wanted and not self._busy:
+            self._next_job()
+        self._runner.drain()
+        if self.failure is None:
+            # Empty, behind a sync: the next start knows that nothing is in doubt and has nothing to write again.
+            self._submit(self.batch.take())
+            self._runner.drain()
+        self._writer.close()
+
+    def _next_job(self) -> None:
+        if self.failure is not None:
+            self.batch.take()  # nobody will ever be told
+            return
+        chore_is_due = self._batches_since_chore >= BATCHES_BETWEEN_CHORES
+        if self._wanted and not (chore_is_due and self._has_chores()):
+            self._wanted = False
+            if self.batch.record_count:
+                self._batches_since_chore += 1
+                self._submit(self.batch.take())
+                return
+        if self._has_chores():
+            self._batches_since_chore = 0
+            self._busy = True
+            self._runner.submit(_Chore(self, self._writer, self._oldest_is_retired()))
+
+    def _submit(self, batch: Batch) -> None:
+        self._busy = True
+        self._runner.submit(_Commit(self, self._writer, batch))
+
+    def _has_chores(self) -> bool:
+        return not self._closing and (self._chores_left or self._oldest_is_retired())
+
+    def _oldest_is_retired(self) -> bool:
+        return self.files[0].generation in self._retired
+
+    def committed(self, batch: Batch) -> None:
+        """The batch is on the disk. Called by its job."""
+        if self.files[-1].generation != self._writer.files[-1].generation:
+            self.files = list(self._writer.files)
+            self._chores_left = True
+        self.durable_through = batch.through()
+        for listener in batch.listeners:
+            listener.durable(self.durable_through)
+        self._busy = False
+        self._next_job()
+
+    def tidied(self, more: bool) -> None:
+        """A chore is done. Called by its job."""
+        self.files = list(self._writer.files)
+        self._retired = {generation for generation in self._retired if generation >= self.files[0].generation}
+        self._chores_left = more
+        self.short_of_space = self._writer.short_of_space
+        self._busy = False
+        self._next_job()
+
+    def fail(self, error: Exception) -> None:
+        """The end of the log. Called by the job that failed."""
+        self.failure = error
+        self._busy = False
+        self._on_failure(error)
+
+
+class _Commit(Job):
+    """A batch on its way."""
+
+    def __init__(self, log: WriteAheadLog, writer: WalWriter, batch: Batch) -> None:
+        self._log = log
+        self._writer = writer
+        self._batch = batch
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._writer.write(self._batch)
+        except Exception as error:  # whatever it is, the owner must hear of it, or it would wait for ever
+            self._error = error
+
+    def finished(self) -> None:
+        if self._error is None:
+            self._log.committed(self._batch)
+        else:
+            self._log.fail(self._error)
+
+
+class _Chore(Job):
+    """One retired file taken out of the log, or one step towards files that are ready."""
+
+    def __init__(self, log: WriteAheadLog, writer: WalWriter, retires: bool) -> None:
+        self._log = log
+        self._writer = writer
+        self._retires = retires
+        self._more = True
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            if self._retires:
+                self._writer.retire()
+            else:
+                self._more = self._writer.prepare()
+        except Exception as error:  # as above
+            self._error = error
+
+    def finished(self) -> None:
+        if self._error is None:
+            self._log.tidied(self._more)
+        else:
+            self._log.fail(self._error)

@@ -1,0 +1,258 @@
+"""The half of the write-ahead log that touches the disk: writes batches, goes from file to file, takes retired ones out, keeps a spare.
+
+Everything here runs on the thread that writes (wal.py sees to it that one call runs at a time). The first error of any call is the last
+one: the owner never calls again. Why each step is synced where it is:
+
+    a file joins the log      space, header, sync; then its name, sync of the directory: whatever is called .wal is complete
+    a file leaves the log     its name, sync of the directory, and only then anything is written to it: no half-used file is called .wal
+    oldest first, one by one  a sync of the directory after each: a crash cannot leave a hole, which would be damage
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from broker.store.batch import BLOCK, Batch
+from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.wal_file import SPARE_SUFFIX, START, FileHeader, file_name
+
+FILE_SIZE: Final = 64 << 20
+_STEP: Final = 1 << 20
+_ZEROS: Final = bytes(_STEP)
+
+
+class WalOptions(NamedTuple):
+    """How the log uses the disk."""
+
+    file_size: int = FILE_SIZE
+    """Bytes of one file. A batch that does not fit into one gets a file of its own size: no batch is ever split."""
+    spare_count: int = 1
+    """Files made ready in advance; one more is kept when files leave the log, so that none has to be made while it only turns round.
+
+    With one, the log can go on for a whole file after the disk is full.
+    """
+    new_salt: Callable[[], int] = lambda: secrets.randbits(63)
+    """A number that no client can guess."""
+
+
+class LogFile(NamedTuple):
+    """A file of the log."""
+
+    generation: int
+    first_sequence: int
+    """All records in it have this number or a greater one; it may be one that a later file begins with as well."""
+    size: int
+
+
+class LogEnd(NamedTuple):
+    """Where recovery found the end of the log, and what it leaves to the writer."""
+
+    files: list[LogFile]
+    """Oldest first."""
+    next_generation: int
+    next_sequence: int
+    continues: FileHeader | None
+    """The header of the last file, if batches may be added to it."""
+    position: int
+    """Where in that file."""
+    last_batch: Batch | None
+    """The last one found, which perhaps no sync has covered; None if there is none or it holds nothing."""
+    last_batch_at: int
+    """Where it stands in the file that ``continues``; 0 if it is in another one."""
+    spares: list[str]
+    """Names of spare files."""
+
+
+class _Spare:
+    """A file for later. ``filled`` bytes of it have been written before: overwriting those changes no metadata, which halves a sync."""
+
+    def __init__(self, path: str, file: File, filled: int) -> None:
+        self.path = path
+        self.file = file
+        self.filled = filled
+
+
+class WalWriter:
+    """The files of the log. The last of ``files`` is the one that is written to, except that a new log has none until ``start``."""
+
+    def __init__(self, filesystem: FileSystem, directory: str, options: WalOptions, end: LogEnd) -> None:
+        if options.file_size % BLOCK or options.file_size <= START:
+            raise ValueError(f"a log file of {options.file_size} bytes")
+        self.filesystem = filesystem
+        self.directory = directory
+        self.options = options
+        self.files = list(end.files)
+        self.position = end.position
+        """Where the next batch goes."""
+        self.short_of_space = False
+        """There was no room for a spare file. Tried again when a file leaves the log."""
+        self._next_generation = end.next_generation
+        self._header = end.continues
+        self._file: File | None = None
+        self._filled = end.files[-1].size if end.files else 0
+        self._spares: list[_Spare] = []
+        self._spare_number = 0
+
+    def start(self, end: LogEnd) -> None:
+        """Make everything that recovery has found durable; afterwards it may be promised.
+
+        The last batch is written again: when its sync failed, the system may show it as written though the disk does not have it, and
+        another sync of the same pages would succeed without doing anything.
+
+        Raises: DiskError
+        """
+        for name in end.spares:
+            self._adopt_spare(name)
+        if self._header is not None:
+            self._file = self.filesystem.open("wal.open", self._path(file_name(self._header.generation)))
+        batch = end.last_batch
+        if batch is None:
+            if self._file is None:
+                self._next_file(end.next_sequence, 0)
+            return
+        if not self._has_room(batch):
+            # Numbers that are missing behind the last batch must go on missing: the new file says so.
+            numbers_are_missing = batch.through() + 1 != end.next_sequence
+            try:
+                self._next_file(end.next_sequence if numbers_are_missing else batch.first_sequence, batch.size())
+            except DiskError as error:
+                if not error.is_full or error.site not in ("wal.create", "wal.allocate") or not end.last_batch_at:
+                    raise
+                # The same bytes over themselves: they reach the disk and need no space. Second best, since the place may be a bad one.
+                self.position = end.last_batch_at
+        self._put(batch, "wal.rewrite", "wal.rewrite.sync")
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch and sync it; in a new file if it does not fit into this one.
+
+        Raises: DiskError: nothing is known about this batch, and no other may be written
+        """
+        if not self._has_room(batch):
+            self._next_file(batch.first_sequence, batch.size())
+        self._put(batch, "wal.write", "wal.sync")
+
+    def _has_room(self, batch: Batch) -> bool:
+        return self._file is not None and self.position + batch.size() <= self.files[-1].size
+
+    def _put(self, batch: Batch, write_site: str, sync_site: str) -> None:
+        file, header = self._file, self._header
+        assert file is not None
+        assert header is not None
+        file.write(write_site, self.position, batch.seal(header.generation, header.salt))
+        file.sync(sync_site)
+        self.position += batch.size()
+
+    def close(self) -> None:
+        """Close all files. What was not synced may be lost."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        while self._spares:
+            self._spares.pop().file.close()
+
+    # Files that join the log
+
+    def _next_file(self, first_sequence: int, batch_size: int) -> None:
+        needed = START + batch_size
+        size = max(needed, self.options.file_size)
+        spare = self._spares.pop(0) if self._spares and size == self.options.file_size else self._new_spare(size)
+        header = FileHeader(self._next_generation, self.options.new_salt(), first_sequence)
+        spare.file.write("wal.header", 0, [header.encode()])
+        spare.file.sync("wal.header.sync")
+        self.filesystem.rename("wal.publish", spare.path, self._path(file_name(header.generation)))
+        self.filesystem.sync_directory("wal.publish.directory", self.directory)
+        if self._file is not None:
+            self._file.close()
+        self._file, self._header, self._filled = spare.file, header, spare.filled
+        self.position = START
+        self.files.append(LogFile(header.generation, first_sequence, size))
+        self._next_generation += 1
+
+    def _new_spare(self, size: int) -> _Spare:
+        path = self._spare_path()
+        file = self.filesystem.create("wal.create", path)
+        try:
+            file.allocate("wal.allocate", size)
+        except DiskError:
+            file.close()
+            self.filesystem.unlink("wal.discard", path)
+            raise
+        return _Spare(path, file, 0)
+
+    def _adopt_spare(self, name: str) -> None:
+        path = self._path(name)
+        self._spare_number = max(self._spare_number, int(name.removesuffix(SPARE_SUFFIX)))
+        file = self.filesystem.open("wal.open", path)
+        size = self.options.file_size
+        if file.size("wal.read") == size and len(self._spares) <= self.options.spare_count:
+            # Filled or not: filling it again would cost more at every start than the few slower syncs after a first one cut short.
+            self._spares.append(_Spare(path, file, size))
+        else:
+            file.close()
+            self.filesystem.unlink("wal.discard", path)
+
+    # Work for when there is time
+
+    def retire(self) -> None:
+        """Take the oldest file, which is not the last one, out of the log; keep it as a spare unless there are enough.
+
+        Raises: DiskError
+        """
+        oldest = self.files[0]
+        assert len(self.files) > 1, "the last file of the log stays"
+        path = self._path(file_name(oldest.generation))
+        spare = self._spare_path()
+        if oldest.size == self.options.file_size and len(self._spares) <= self.options.spare_count:
+            self.filesystem.rename("wal.recycle", path, spare)
+            self.filesystem.sync_directory("wal.retire.directory", self.directory)
+            self._spares.append(_Spare(spare, self.filesystem.open("wal.open", spare), oldest.size))
+        else:
+            self.filesystem.unlink("wal.remove", path)
+            self.filesystem.sync_directory("wal.retire.directory", self.directory)
+        del self.files[0]
+        self.short_of_space = False
+
+    def prepare(self) -> bool:
+        """One step, of a few milliseconds, towards files that are ready before they are needed; whether there are more.
+
+        Raises: DiskError, but not because the disk is full
+        """
+        if self._file is not None and self._filled < self.files[-1].size:
+            self._filled = self._fill(self._file, max(self._filled, self.position), self.files[-1].size)
+            return True
+        if self.short_of_space:
+            return False
+        try:
+            return self._prepare_spare()
+        except DiskError as error:
+            if not error.is_full:
+                raise
+            self.short_of_space = True
+            return False
+
+    def _prepare_spare(self) -> bool:
+        size = self.options.file_size
+        for spare in self._spares:
+            if spare.filled < size:
+                spare.filled = self._fill(spare.file, spare.filled, size)
+                return True
+        if len(self._spares) >= self.options.spare_count:
+            return False
+        self._spares.append(self._new_spare(size))
+        return True
+
+    @staticmethod
+    def _fill(file: File, start: int, end: int) -> int:
+        """Zeros up to at most ``end``; where they end."""
+        stop = min(start + _STEP, end)
+        if stop > start:
+            file.write("wal.fill", start, [_ZEROS[: stop - start]])
+            file.sync("wal.fill.sync")
+        return stop
+
+    def _spare_path(self) -> str:
+        self._spare_number += 1
+        return self._path(f"{self._spare_number}{SPARE_SUFFIX}")
+
+    def _path(self, name: str) -> str:
+        return f"{self.directory}/{name}"
