@@ -34,6 +34,7 @@ from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, wr
 from mypy_extensions import mypyc_attr
 
 from broker.native import i32, i64
+from broker.turn import Syncable, Turn
 
 FORMAT: Final[i64] = 1
 BLOCK: Final[i64] = 4096
@@ -64,10 +65,10 @@ class Listener:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class BatchHost:
-    """Who takes the batch at the end of the turn."""
+    """The log that a batch belongs to."""
 
-    def batch_opened(self) -> None:
-        """The first record since the last batch was taken has come."""
+    def sync(self) -> None:
+        """Take the open batch, at once or when the one before it is done."""
         raise NotImplementedError
 
 
@@ -109,14 +110,16 @@ class Batch:
 
 
 @final
-class BatchWriter:
+class BatchWriter(Syncable):
     """The open batch of a log: takes records, numbers them, and starts anew when it is taken. One for the life of the log."""
 
     def __init__(self, next_sequence: i64, host: BatchHost | None = None) -> None:
         self.next_sequence: i64 = next_sequence
         """The number of the next record."""
         self.record_count: i64 = 0
-        self.host = host
+        self.turn: Turn | None = None
+        """Calls ``sync`` at the end of each turn in which something was appended, if set."""
+        self._host = host
         self._writer = BytesWriter()
         self._pieces: list[bytes] = []
         self._pieces_size: i64 = 0
@@ -146,8 +149,10 @@ class BatchWriter:
         self.record_count = count + 1
         sequence = self.next_sequence
         self.next_sequence = sequence + 1
-        if count == 0 and self.host is not None:
-            self.host.batch_opened()
+        if count == 0:
+            turn = self.turn
+            if turn is not None:
+                turn.mark_sync(self)
         return sequence
 
     def _append_large(self, part: bytes) -> None:
@@ -169,6 +174,12 @@ class BatchWriter:
     def listen(self, listener: Listener) -> None:
         """Call ``listener.durable`` when what was appended so far is on the disk."""
         self._listeners.append(listener)
+
+    def sync(self) -> None:
+        # Here and not in the log, which is interpreted: such a class cannot be a compiled trait.
+        host = self._host
+        if host is not None:
+            host.sync()
 
     def size(self) -> i64:
         """Bytes of the records that wait."""

@@ -20,23 +20,20 @@ from broker.store.datadir import DataDir
 from broker.store.recovery import Recovery
 from broker.store.runner import Job, Runner
 from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter
-from broker.turn import Syncable, Turn
 
 BATCHES_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many batches."""
 
 
-class WriteAheadLog(Syncable, BatchHost):
+class WriteAheadLog(BatchHost):
     """The log of a node. ``on_failure`` is told the first error, on the owner's thread; the node ends then."""
 
     def __init__(self, writer: WalWriter, runner: Runner, next_sequence: int, on_failure: Callable[[Exception], None]) -> None:
         self.batch: Final = BatchWriter(next_sequence, self)
-        """Where records go; hot code appends to it directly."""
+        """Where records go; hot code appends to it directly. With a ``turn`` it calls ``sync`` by itself."""
         self.durable_through = next_sequence - 1
         """Every record up to this number is on the disk."""
         self.failure: Exception | None = None
-        self.turn: Turn | None = None
-        """Calls ``sync`` at the end of a turn in which something was appended."""
         self.files: list[LogFile] = list(writer.files)
         """The files of the log, oldest first; the last one is being written."""
         self.short_of_space = False
@@ -89,10 +86,6 @@ class WriteAheadLog(Syncable, BatchHost):
     def listen(self, listener: Listener) -> None:
         """Call ``listener.durable`` once what was appended so far is on the disk. Call it after ``append``, in the same turn."""
         self.batch.listen(listener)
-
-    def batch_opened(self) -> None:
-        if self.turn is not None:
-            self.turn.mark_sync(self)
 
     def sync(self) -> None:
         self._wanted = True

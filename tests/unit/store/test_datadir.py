@@ -1,0 +1,124 @@
+"""broker/store/datadir.py: layout, lock, format version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker.store import datadir
+from broker.store.datadir import DataDir, DataDirError
+from broker.store.filesystem import FileSystem, RealFileSystem
+from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
+
+
+def make(disk: FaultyDisk) -> DataDir:
+    return DataDir.open(disk, "/data")
+
+
+def test_a_new_directory_gets_its_layout_and_survives_a_crash() -> None:
+    disk = FaultyDisk()
+    made = make(disk)
+    assert (made.path, made.wal, made.quarantine) == ("/data", "/data/wal", "/data/quarantine")
+    for state in disk.crash_states(1, 20):
+        assert set(state.names("datadir.list", "/data")) >= {"FORMAT", "wal", "quarantine"}
+        make(state)
+
+
+def test_it_is_made_on_a_real_disk_too(tmp_path: Path) -> None:
+    made = DataDir.open(RealFileSystem(), f"{tmp_path}/data/")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["FORMAT", "LOCK", "quarantine", "wal"]
+    text = (tmp_path / "data" / "FORMAT").read_text()
+    assert text == "leveret data format 1 92c7e88a\n" * 3
+    made.close()
+    DataDir.open(RealFileSystem(), f"{tmp_path}/data").close()
+
+
+def test_a_second_node_is_refused_and_told_whose_it_is(tmp_path: Path) -> None:
+    made = DataDir.open(RealFileSystem(), str(tmp_path))
+    with pytest.raises(DataDirError, match=r"is in use by another node \(process \d+\)"):
+        DataDir.open(RealFileSystem(), str(tmp_path))
+    made.close()
+    DataDir.open(RealFileSystem(), str(tmp_path)).close()
+
+
+def test_a_directory_that_is_refused_is_not_left_locked() -> None:
+    disk = FaultyDisk()
+    make(disk).close()
+    disk.damage("/data/FORMAT", 0, bytes(200))
+    for _ in range(2):
+        with pytest.raises(DataDirError, match="is damaged"):
+            make(disk)
+
+
+def test_one_damaged_line_of_the_format_does_no_harm() -> None:
+    disk = FaultyDisk()
+    make(disk)
+    size = len(disk.content("/data/FORMAT"))
+    for offset in range(size):
+        for bit in range(8):
+            state = disk.restarted()
+            state.damage("/data/FORMAT", offset, bytes([disk.content("/data/FORMAT")[offset] ^ 1 << bit]))
+            make(state)
+
+
+def test_a_newer_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FaultyDisk()
+    monkeypatch.setattr(datadir, "FORMAT", 7)
+    make(disk)
+    monkeypatch.undo()
+    with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 1\)"):
+        make(disk.restarted())
+
+
+def test_a_log_without_a_format_is_refused() -> None:
+    disk = FaultyDisk()
+    make(disk)
+    disk.unlink("wal.remove", "/data/FORMAT")
+    with pytest.raises(DataDirError, match="holds a log but no file FORMAT"):
+        make(disk.restarted())
+
+
+def test_migrations_run_in_order_and_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be interrupted anywhere; the version changes as a whole, after it."""
+    disk = FaultyDisk()
+    make(disk)
+    ran: list[int] = []
+
+    def first(filesystem: FileSystem, path: str) -> None:
+        ran.append(1)
+
+    def second(filesystem: FileSystem, path: str) -> None:
+        ran.append(2)
+
+    monkeypatch.setattr(datadir, "FORMAT", 3)
+    monkeypatch.setitem(datadir.MIGRATIONS, 1, first)
+    monkeypatch.setitem(datadir.MIGRATIONS, 2, second)
+    interrupted = disk.restarted()
+    interrupted.faults.append(Fault("crash", "datadir.format.rename", skip=1))
+    with pytest.raises(PowerLoss):
+        make(interrupted)
+    again = interrupted.restarted()
+    make(again)
+    assert ran == [1, 2, 2]
+    make(again.restarted())
+    assert ran == [1, 2, 2]
+    assert "FORMAT.new" not in again.names("datadir.list", "/data")
+
+
+def test_an_interrupted_first_start_is_finished_by_the_next() -> None:
+    """At every operation, whatever the crash leaves."""
+    reference = FaultyDisk()
+    make(reference)
+    for index in range(reference.operations):
+        for kind in ("crash", "crash after"):
+            disk = FaultyDisk()
+            disk.faults.append(Fault(kind, skip=index))
+            try:
+                make(disk)
+            except PowerLoss:
+                pass
+            for state in [disk.restarted(), *disk.crash_states(index, 10)]:
+                make(state)
+                for later in state.crash_states(index, 3):
+                    make(later)
