@@ -164,8 +164,12 @@ class WriteAheadLog(BatchHost):
             self.files = list(self._writer.files)
             self._chores_left = True
         self.durable_through = batch.through()
-        for listener in batch.listeners:
-            listener.durable(self.durable_through)
+        try:
+            for listener in batch.listeners:
+                listener.durable(self.durable_through)
+        except Exception as error:  # a mistake of ours: the node must end with it, not wait for ever
+            self.fail(error)
+            raise
         self._busy = False
         self._next_job()
 

@@ -183,6 +183,20 @@ def test_an_error_of_the_program_ends_it_too() -> None:
     assert [type(error) for error in node.failures] == [AssertionError]
 
 
+def test_a_listener_that_raises_ends_it_as_well() -> None:
+    node = Node()
+
+    def mistake() -> None:
+        raise KeyError("ours")
+
+    node.log.append(1, 1, b"x")
+    node.log.listen(Told("first", node.told, mistake))
+    node.log.sync()
+    with pytest.raises(KeyError):
+        node.runner.drain()
+    assert [type(error) for error in node.failures] == [KeyError]
+
+
 def test_a_full_file_is_followed_by_the_next() -> None:
     node = Node()
     for number in range(9):
