@@ -60,6 +60,11 @@ class Route:
         )
 
 
+def immediate() -> ConnectionException:
+    """The answer to basic.publish with immediate=true."""
+    return ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
+
+
 def generate_name(prefix: str) -> str:
     """A name of the server's own: ``prefix`` and 22 url-safe characters."""
     return prefix + base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
@@ -103,11 +108,11 @@ class VHost(QueueHost):
         NOT_IMPLEMENTED (540) for immediate=true, FRAME_ERROR (501) if the arguments do not fit the frame.
         """
         found = self._routes.get(arguments)
-        if found is not None and found.generation == self.generation:
+        if found is not None:
             return found
         raw_name, raw_key, bits = split_publish(arguments)
         if bits & 2:
-            raise ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
+            raise immediate()
         name = raw_name.decode("utf-8", "surrogateescape")
         key = raw_key.decode("utf-8", "surrogateescape")
         exchange = self.exchanges.get(name)

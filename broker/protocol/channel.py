@@ -15,7 +15,6 @@ from broker.errors import (
     COMMAND_INVALID,
     FRAME_ERROR,
     NO_ROUTE,
-    NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
     UNEXPECTED_FRAME,
     ChannelException,
@@ -34,7 +33,7 @@ from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.turn import Flushable
-from broker.vhost import Route, deliver_to
+from broker.vhost import Route, deliver_to, immediate
 from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
@@ -487,11 +486,6 @@ class Channel(Flushable):
             self.session.vhost.remove_reply_queue(reply.token)
         self._arguments = None
         self._pieces = []
-
-
-def immediate() -> ConnectionException:
-    """The answer to basic.publish with immediate=true."""
-    return ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
 
 
 def not_transactional() -> ChannelException:

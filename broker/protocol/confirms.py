@@ -44,17 +44,17 @@ class Confirms(Confirm):
         if self._waiting or self._late:
             self._late.append((sequence, nack))
             return
+        self._extend_run(sequence, nack, outbox, channel)
+
+    def _extend_run(self, sequence: i64, nack: bool, outbox: Outbox, channel: i64) -> None:
         if self._run_to and self._run_nack != nack:
             self._write_run(outbox, channel)
         if not self._run_to:
-            self._begin_run(sequence, nack)
+            self._run_from = sequence
+            self._run_nack = nack
+            self._run_size = 0
         self._run_to = sequence
         self._run_size += 1
-
-    def _begin_run(self, sequence: i64, nack: bool) -> None:
-        self._run_from = sequence
-        self._run_nack = nack
-        self._run_size = 0
 
     def defer(self, sequence: i64, queues: int) -> None:
         """Message ``sequence`` waits for ``queues`` of its queues."""
@@ -106,11 +106,6 @@ class Confirms(Confirm):
                     write_ack(outbox.writer, channel, sequence, False)
                     self.confirmed += 1
                 continue
-            if self._run_to and self._run_nack != nack:
-                self._write_run(outbox, channel)
-            if not self._run_to:
-                self._begin_run(sequence, nack)
-            self._run_to = sequence
-            self._run_size += 1
+            self._extend_run(sequence, nack, outbox, channel)
         if self._run_to:
             self._write_run(outbox, channel)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import read_i32_be
-from pamqp import commands
 
 from broker.clock import Timed, Timer
 from broker.errors import (
@@ -223,16 +222,12 @@ class Connection(Flushable, Timed):
     # ---- channel 0 ----------------------------------------------------------------------------------------------------
 
     def _control(self, reader: FrameReader) -> None:
-        method = decode(reader.data, reader.start, reader.end)
-        index = method.index
-        fields = method.fields
+        index = decode(reader.data, reader.start, reader.end).index
         if index == spec.CONNECTION_CLOSE:
-            assert isinstance(fields, commands.Connection.Close)
             self._release()
             self.session.send(method_frame(0, spec.CONNECTION_CLOSE_OK, []))
             self._finish(False)
         elif index == spec.CONNECTION_UPDATE_SECRET:
-            assert isinstance(fields, commands.Connection.UpdateSecret)
             self.session.send(method_frame(0, spec.CONNECTION_UPDATE_SECRET_OK, []))
         else:
             raise self._misplaced(index)
@@ -255,11 +250,14 @@ class Connection(Flushable, Timed):
     # ---- channels -----------------------------------------------------------------------------------------------------
 
     def _close_channel(self, channel: Channel) -> None:
-        channel.flush()  # confirms that are due go out before close-ok
+        self._end_channel(channel)
         self._forget_channel(channel)
+        self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
+
+    def _end_channel(self, channel: Channel) -> None:
+        channel.flush()  # confirms that are due go out before the close
         channel.closing = True
         channel.close()
-        self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
 
     def _forget_channel(self, channel: Channel) -> None:
         if self.channels.pop(channel.number, None) is not None:
@@ -267,9 +265,7 @@ class Connection(Flushable, Timed):
             self.server.counters.channels_closed += 1
 
     def _fail_channel(self, channel: Channel, error: ChannelException) -> None:
-        channel.flush()
-        channel.closing = True
-        channel.close()
+        self._end_channel(channel)
         self.session.send(close_frame(int(channel.number), spec.CHANNEL_CLOSE, error))
 
     def _closing_channel_frame(self, channel: Channel, reader: FrameReader) -> None:
@@ -312,9 +308,7 @@ class Connection(Flushable, Timed):
         session = self.session
         for channel in list(self.channels.values()):
             if not channel.closing:
-                channel.flush()
-                channel.closing = True
-                channel.close()
+                self._end_channel(channel)
             self._forget_channel(channel)
         self._last = None
         for queue in session.exclusive_queues:

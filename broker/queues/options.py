@@ -224,17 +224,21 @@ def check_argument(key: str, wanted: FieldTable, current: FieldTable, label: str
     if given and known:
         if wanted.values[key] == current.values[key] and _comparable(wanted.types[key], current.types[key]):
             return
-        received = f"the value '{_printed(wanted.values[key])}' of type '{wanted.types[key]}'"
-        present = f"the value '{_printed(current.values[key])}' of type '{current.types[key]}'"
-        if _comparable(wanted.types[key], current.types[key]):
-            received = f"'{_printed(wanted.values[key])}'"
-            present = f"'{_printed(current.values[key])}'"
+    if given and known and _comparable(wanted.types[key], current.types[key]):
+        received = f"'{_printed(wanted.values[key])}'"
+        present = f"'{_printed(current.values[key])}'"
     else:
-        received = f"the value '{_printed(wanted.values[key])}' of type '{wanted.types[key]}'" if given else "none"
-        present = f"the value '{_printed(current.values[key])}' of type '{current.types[key]}'" if known else "none"
+        received = _described(wanted, key)
+        present = _described(current, key)
     raise ChannelException(
         PRECONDITION_FAILED, f"inequivalent arg '{key}' for {label}: received {received} but current is {present}"
     )
+
+
+def _described(arguments: FieldTable, key: str) -> str:
+    if key not in arguments.values:
+        return "none"
+    return f"the value '{_printed(arguments.values[key])}' of type '{arguments.types[key]}'"
 
 
 def _comparable(one: str, other: str) -> bool:
