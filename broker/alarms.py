@@ -1,7 +1,7 @@
 """Resource alarms: while one is raised, connections that publish are told so and not read (RabbitMQ docs, Blocked Connections).
 
 Only publishers stop: the first publish during an alarm blocks its connection; consumers, heartbeats and connections that do not
-publish go on. Who watches memory and disk raises and clears alarms here.
+publish go on. Who watches memory and disk (watermarks.py) raises and clears alarms here.
 """
 
 from typing import Final, final
@@ -22,10 +22,24 @@ class Blockable:
 
 
 @final
+class Figures:
+    """What the alarms of a node depend on, as it was seen last; in bytes."""
+
+    def __init__(self) -> None:
+        self.memory_limit = 0
+        """Memory that the process may use before the alarm is raised; 0 where nobody watches it."""
+        self.disk_free = -1
+        """What the node may still write to the disk; -1 where nobody watches it."""
+        self.disk_free_limit = 0
+        """The alarm is raised when less than this is free."""
+
+
+@final
 class Alarms:
     """The alarms of one node and the connections they block."""
 
     def __init__(self) -> None:
+        self.figures = Figures()
         self.reason = ""
         """Why publishers are blocked, as connection.blocked words it; '' when they are not."""
         self._raised: set[str] = set()
@@ -45,6 +59,10 @@ class Alarms:
         self._blocked = []
         for connection in blocked:
             connection.unblock()
+
+    def is_raised(self, resource: str) -> bool:
+        """Whether there is an alarm for this resource."""
+        return resource in self._raised
 
     def block(self, connection: Blockable) -> None:
         """Remember a connection that published during an alarm."""

@@ -60,19 +60,26 @@ class Clock:
         self._serial = 0
         self.waker: Waker | None = None
         self.now_ms: i64 = 0
+        self.wall_ms: i64 = 0
+        """Milliseconds since 1970 at that moment."""
         self.refresh()
 
     def monotonic_ms(self) -> i64:
         """Monotonic milliseconds, asked from the system."""
         return time.monotonic_ns() // 1_000_000
 
+    def system_wall_ms(self) -> i64:
+        """Milliseconds since 1970, asked from the system."""
+        return time.time_ns() // 1_000_000
+
     def wall_s(self) -> int:
         """Seconds since 1970, for what people and other programs read (x-death, metrics)."""
-        return int(time.time())
+        return int(self.system_wall_ms() // 1000)
 
     def refresh(self) -> i64:
-        """Update and return ``now_ms``."""
+        """Update ``now_ms`` and ``wall_ms``; returns the first."""
         self.now_ms = self.monotonic_ms()
+        self.wall_ms = self.system_wall_ms()
         return self.now_ms
 
     def call_at(self, deadline_ms: i64, target: Timed) -> Timer:

@@ -35,9 +35,11 @@ LOG_FORMATS: Final = ("console", "json")
 MESSAGE_SIZE_MAX: Final = 512 << 20
 FRAME_SIZE_MIN: Final = 4096
 FRAME_SIZE_MAX: Final = 16 << 20
+_SIZE_MAX: Final = 1 << 60
 
 _UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE: Final = re.compile(r"(\d+)\s*([kmgt]?)(b|ib|i)?", re.IGNORECASE | re.ASCII)
+_SHARE: Final = re.compile(r"\d{1,3}(\.\d{1,9})?", re.ASCII)
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]+(\.[^\s.=#]+)*")
 _VARIABLE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _NODE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.:-]+")
@@ -107,13 +109,17 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 def limit(low: int, high: int) -> Callable[[str], int]:
     """A parser of whole numbers from `low` to `high`, or `infinity`, which is kept as 0: no limit."""
-    number = whole_number(low, high)
+    return or_infinity(whole_number(low, high))
+
+
+def or_infinity(finite: Callable[[str], int]) -> Callable[[str], int]:
+    """A parser of what `finite` takes, or `infinity`, which is kept as 0: no limit."""
 
     def parse(value: str) -> int:
         if value == "infinity":
             return 0
         try:
-            return number(value)
+            return finite(value)
         except ValueError as error:
             raise ValueError(f"{error}, or infinity") from None
 
@@ -138,6 +144,17 @@ def size(low: int, high: int) -> Callable[[str], int]:
         if not low <= count <= high:
             raise ValueError(f"must be from {low} to {high} bytes")
         return count
+
+    return parse
+
+
+def share(high: int) -> Callable[[str], float]:
+    """A parser of shares, from 0 to `high`: 0.4 is 40 %."""
+
+    def parse(value: str) -> float:
+        if _SHARE.fullmatch(value) is None or float(value) > high:
+            raise ValueError(f"must be a share from 0 to {high} such as 0.4")
+        return float(value)
 
     return parse
 
@@ -286,6 +303,60 @@ class Config:
             keys=("tcp_listen_options.backlog",),
             metavar="N",
         ),
+    )
+    vm_memory_high_watermark_relative: float | None = option(
+        None,
+        Option(
+            "memory alarm: publishers wait while the node uses more than this share of the memory; goes before the absolute one",
+            share(1),
+            keys=("vm_memory_high_watermark.relative",),
+            metavar="SHARE",
+            default_text="<0.4, unless an absolute one is set>",
+        ),
+    )
+    vm_memory_high_watermark_absolute: int = option(
+        0,
+        Option(
+            "memory alarm: publishers wait while the node uses more than this; infinity leaves it to the relative one",
+            or_infinity(size(1, _SIZE_MAX)),
+            unit="bytes",
+            keys=("vm_memory_high_watermark.absolute",),
+            show=show_limit,
+            metavar="SIZE|infinity",
+        ),
+    )
+    total_memory_available_override_value: int = option(
+        0,
+        Option(
+            "memory that shares are taken of; infinity is what the machine has, or what its container may use",
+            or_infinity(size(1, _SIZE_MAX)),
+            unit="bytes",
+            show=show_limit,
+            metavar="SIZE|infinity",
+        ),
+    )
+    disk_free_limit_absolute: int = option(
+        50_000_000,
+        Option(
+            "disk alarm: publishers wait while less than this is free in the data folder's file system; 0 is none",
+            size(0, _SIZE_MAX),
+            unit="bytes",
+            keys=("disk_free_limit.absolute",),
+            metavar="SIZE",
+        ),
+    )
+    disk_free_limit_relative: float = option(
+        0.0,
+        Option(
+            "disk alarm: the same as a share of the memory; goes before the absolute one unless it is 0",
+            share(100),
+            keys=("disk_free_limit.relative",),
+            metavar="SHARE",
+        ),
+    )
+    memory_monitor_interval: int = option(
+        1000,
+        Option("time between two looks at memory and disk; less near a limit", whole_number(10, 3_600_000), unit="ms", metavar="N"),
     )
     warnings: tuple[str, ...] = ()
     """What `load` met and passed over; for the log."""

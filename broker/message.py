@@ -15,7 +15,9 @@ ACCEPTED: Final = 0
 REJECTED: Final = 1
 """The queue refused the message (x-overflow reject-publish)."""
 DEFERRED: Final = 2
-"""The queue took it and will tell the ``Confirm`` when the promise can be given (a durable queue, after the sync)."""
+"""The queue took it and will tell the ``Confirm`` when the promise can be given."""
+LOGGED: Final = 3
+"""The queue took it and has appended it to the open batch of the node's log: the promise can be given when that is on the disk."""
 
 
 @final

@@ -8,8 +8,8 @@ tests/bench replay).
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mypy_extensions import i32, i64, u8
+    from mypy_extensions import i16, i32, i64, u8
 else:
-    i32 = i64 = u8 = int
+    i16 = i32 = i64 = u8 = int
 
-__all__ = ["i32", "i64", "u8"]
+__all__ = ["i16", "i32", "i64", "u8"]

@@ -24,7 +24,9 @@ from broker.errors import (
     exchange_label,
     queue_label,
 )
-from broker.message import DEFERRED, REJECTED, Confirm, Message, make_tail
+from broker.message import DEFERRED, LOGGED, REJECTED, Confirm, Message, make_tail
+from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue
+from broker.metadata.journal import Journal
 from broker.native import i64
 from broker.queues.classic import ClassicQueue
 from broker.queues.dead_letter import bury, headers_of, is_cycle
@@ -34,6 +36,7 @@ from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import PREDECLARED, check_type, create
 from broker.routing.router import Router, extra_keys
+from broker.store.log import Logs
 from broker.turn import Turn
 from broker.wire.methods import split_publish
 from broker.wire.table import EMPTY, FieldTable
@@ -74,7 +77,15 @@ def generate_name(prefix: str) -> str:
 class VHost(QueueHost):
     """One virtual host of a node."""
 
-    def __init__(self, name: str, turn: Turn, clock: Clock, counters: Counters) -> None:
+    def __init__(
+        self,
+        name: str,
+        turn: Turn,
+        clock: Clock,
+        counters: Counters,
+        logs: Logs | None = None,
+        journal: Journal | None = None,
+    ) -> None:
         self.name = name
         self.generation = 0
         """Raised by every change of topology: routes of an older generation are stale."""
@@ -85,6 +96,8 @@ class VHost(QueueHost):
         self.counters = counters
         self._turn = turn
         self._clock = clock
+        self._logs = logs
+        self._journal = journal
         self._routes: dict[bytes, Route] = {}
         self._sources: dict[Destination, dict[Exchange, int]] = {}
         self._router = Router(self.exchanges)
@@ -220,6 +233,8 @@ class VHost(QueueHost):
         fresh = create(kind, name, durable, auto_delete, internal, arguments)
         self.exchanges[name] = fresh
         self._changed()
+        if durable and self._journal is not None:
+            self._journal.put(DurableExchange(self.name, name, kind, auto_delete, internal, arguments.raw))
         return fresh
 
     def _check_exchange(
@@ -238,8 +253,11 @@ class VHost(QueueHost):
         del self.exchanges[exchange.name]
         self._changed()
         for binding in exchange.bindings():
+            self._note_unbound(binding)
             self._drop_source(binding.destination, exchange)
         self._unbind_destination(exchange)
+        if exchange.durable and self._journal is not None:
+            self._journal.delete(DurableExchange(self.name, exchange.name))
 
     def in_use(self, exchange: Exchange) -> bool:
         """Whether it is the source of a binding (exchange.delete if-unused)."""
@@ -253,13 +271,20 @@ class VHost(QueueHost):
         Raises: PRECONDITION_FAILED (406) if the exchange type cannot use the arguments.
         """
         source.validate_binding(arguments)
-        if source.bind(Binding(source, destination, key, arguments)):
-            known = self._sources.get(destination)
-            if known is None:
-                known = {}
-                self._sources[destination] = known
-            known[source] = known.get(source, 0) + 1
+        binding = Binding(source, destination, key, arguments)
+        if source.bind(binding):
+            journal = self._journal
+            if journal is not None and _is_durable(binding):
+                journal.put(self._durable_binding(binding))
+            self._know(source, destination)
             self._changed()
+
+    def _know(self, source: Exchange, destination: Destination) -> None:
+        known = self._sources.get(destination)
+        if known is None:
+            known = {}
+            self._sources[destination] = known
+        known[source] = known.get(source, 0) + 1
 
     def is_bound(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> bool:
         """Whether there is such a binding."""
@@ -270,9 +295,20 @@ class VHost(QueueHost):
     def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
         """Remove a binding if it is there; an auto-delete exchange goes with its last one."""
         if source.unbind(destination, key, arguments):
+            self._note_unbound(Binding(source, destination, key, arguments))
             self._drop_source(destination, source)
             self._changed()
             self._collect(source)
+
+    def _note_unbound(self, binding: Binding) -> None:
+        if self._journal is not None and _is_durable(binding):
+            self._journal.delete(self._durable_binding(binding))
+
+    def _durable_binding(self, binding: Binding) -> DurableBinding:
+        destination = binding.destination
+        return DurableBinding(
+            self.name, binding.source.name, destination.is_exchange, destination.name, binding.key, binding.arguments.raw
+        )
 
     def _drop_source(self, destination: Destination, source: Exchange) -> None:
         known = self._sources.get(destination)
@@ -289,6 +325,8 @@ class VHost(QueueHost):
         if known is None:
             return
         for source in list(known):
+            for binding in source.bindings_to(destination):
+                self._note_unbound(binding)
             source.remove_destination(destination)
             self._collect(source)
 
@@ -356,21 +394,69 @@ class VHost(QueueHost):
         """
         validate(arguments, queue_label(name, self.name))
         refuse_foreign(arguments, queue_label(name, self.name))
+        options = QueueOptions(arguments)
+        durable = durable and not exclusive  # what belongs to a connection cannot outlive the node
+        log_number: i64 = 0
+        if durable and self._logs is not None:
+            log_number = self._logs.create(options.levels())
+        fresh = self._add_queue(name, durable, auto_delete, owner if exclusive else None, arguments, options, log_number)
+        self.counters.queues_created += 1
+        if durable and self._journal is not None:
+            self._journal.put(DurableQueue(self.name, name, auto_delete, int(log_number), arguments.raw))
+        return fresh
+
+    def _add_queue(
+        self,
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        owner: object | None,
+        arguments: FieldTable,
+        options: QueueOptions,
+        log_number: i64,
+    ) -> ClassicQueue:
         fresh = ClassicQueue(
-            name,
-            durable and not exclusive,  # what belongs to a connection cannot outlive the node
-            auto_delete,
-            owner if exclusive else None,
-            arguments,
-            QueueOptions(arguments),
-            self,
-            self._turn,
-            self._clock,
+            name, durable, auto_delete, owner, arguments, options, self, self._turn, self._clock, self._logs, log_number
         )
         self.queues[name] = fresh
         self._changed()
-        self.counters.queues_created += 1
         return fresh
+
+    def recover(self, declared: Declared) -> None:
+        """Put back what recovery has found; ends of bindings before the bindings."""
+        if isinstance(declared, DurableExchange):
+            self.exchanges[declared.name] = create(
+                declared.type_name, declared.name, True, declared.auto_delete, declared.internal, FieldTable(declared.arguments)
+            )
+        elif isinstance(declared, DurableQueue):
+            arguments = FieldTable(declared.arguments)
+            options = QueueOptions(arguments)
+            self._add_queue(declared.name, True, declared.auto_delete, None, arguments, options, declared.log_number).recover()
+        else:
+            source = self.exchanges.get(declared.source)
+            ends: dict[str, Destination] = cast("dict[str, Destination]", self.exchanges if declared.to_exchange else self.queues)
+            destination = ends.get(declared.destination)
+            if source is not None and destination is not None:
+                arguments = FieldTable(declared.arguments)
+                if source.bind(Binding(source, destination, declared.binding_key, arguments)):
+                    self._know(source, destination)
+
+    def rest(self) -> None:
+        """The node ends, and nobody consumes any more."""
+        for queue in self.queues.values():
+            queue.rest()
+
+    def log_numbers(self) -> set[int]:
+        """The logs of all durable queues."""
+        found: set[int] = set()
+        for queue in self.queues.values():
+            if isinstance(queue, ClassicQueue) and queue.log_number:
+                found.update(range(int(queue.log_number), int(queue.log_number) + queue.options.levels()))
+        return found
+
+    def last_change(self) -> int:
+        """The record of the log that holds the last change of what is declared; 0 if nothing is kept."""
+        return 0 if self._journal is None else self._journal.last_sequence
 
     def _check_queue(
         self, current: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, label: str
@@ -390,6 +476,8 @@ class VHost(QueueHost):
         self.counters.queues_deleted += 1
         count = queue.close()
         self._unbind_destination(queue)
+        if queue.durable and self._journal is not None:
+            self._journal.delete(DurableQueue(self.name, queue.name))
         return count
 
     def remove_queue(self, queue: Queue) -> None:
@@ -406,17 +494,29 @@ class VHost(QueueHost):
             self._changed()
 
 
-def deliver_to(queues: list[Queue], message: Message, confirm: Confirm | None, sequence: i64) -> tuple[bool, i64]:
-    """Enqueue a message in every queue: whether one of them refused it, and how many will answer later."""
+def _is_durable(binding: Binding) -> bool:
+    destination = binding.destination
+    if not binding.source.durable:
+        return False
+    if isinstance(destination, Exchange):
+        return destination.durable
+    return isinstance(destination, Queue) and destination.durable
+
+
+def deliver_to(queues: list[Queue], message: Message, confirm: Confirm | None, sequence: i64) -> tuple[bool, i64, bool]:
+    """Enqueue a message in every queue: whether one refused it, how many will answer later, whether the promise needs the log."""
     refused = False
+    logged = False
     deferred: i64 = 0
     for queue in queues:
         outcome = queue.enqueue(message, confirm, sequence)
         if outcome == REJECTED:
             refused = True
+        elif outcome == LOGGED:
+            logged = True
         elif outcome == DEFERRED:
             deferred += 1
-    return refused, deferred
+    return refused, deferred, logged
 
 
 def _shown(value: bool) -> str:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # tests/support starts nodes and RabbitMQ; the broker itself is the installed one
 
+from scripts import _bench_durable  # noqa: E402
 from tests.support.node import Node  # noqa: E402
 from tests.support.rabbitmq import RabbitMQ, why_not  # noqa: E402
 
@@ -107,6 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--only", default="", help="loads whose name contains this")
+    parser.add_argument("--durable", action="store_true", help="persistent messages, a backlog on disk, a start after SIGKILL instead")
     parser.add_argument("--against", metavar="HOST:PORT", help="a broker that is running already (guest/guest)")
     parser.add_argument("--against-rabbitmq", action="store_true", help="Debian's rabbitmq-server, started beside")
     return parser.parse_args()
@@ -130,6 +132,11 @@ def main() -> int:
     """Exit code 1 when a load failed or a limit was missed."""
     given = arguments()
     missed: list[str] = []
+    if given.durable:
+        missed = _bench_durable.main(given.rounds, given.seconds)
+        for text in missed:
+            print(text, file=sys.stderr)
+        return 1 if missed else 0
     with contextlib.ExitStack() as stack:
         node = stack.enter_context(Node())
         build = re.search(r"build=(\S+)", node.output())

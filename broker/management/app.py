@@ -24,6 +24,7 @@ from broker.management.resources import (
     consumers,
     exchanges,
     messages,
+    nodes,
     overview,
     policies,
     queues,
@@ -54,6 +55,7 @@ def make_app(server: Server, listening: Sequence[Listening]) -> Starlette:
     """The application of one node; `listening` are its ports, read when they are asked for."""
     routes = [
         *overview.ROUTES,
+        *nodes.ROUTES,
         *whoami.ROUTES,
         *vhosts.ROUTES,
         *messages.ROUTES,

@@ -73,6 +73,7 @@ class Loopback(Sink):
             server.counters,
             server.limits,
             server.alarms,
+            server.logs,
         )
         self._connection = Connection(server, session, FrameReader(0), 0, 0, EMPTY)
         session.attach(self._connection)

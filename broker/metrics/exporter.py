@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from broker.alarms import DISK, MEMORY
+from broker.watermarks import UNKNOWN, resident_bytes
+
 if TYPE_CHECKING:
     from broker.protocol.server import Server
 
 _PROTOCOL: Final = {"protocol": "amqp091"}
 _DEAD_LETTER: Final = {"queue_type": "rabbit_classic_queue", "dead_letter_strategy": "at_most_once"}
 _CLASSIC: Final = {"protocol": "amqp091", "queue_type": "rabbit_classic_queue"}
-_PAGE_SIZE: Final = os.sysconf("SC_PAGE_SIZE")
 _SLICE: Final = 500
 """Objects that are looked at before the loop goes on with messages: less than a millisecond."""
 
@@ -45,7 +47,8 @@ class Row(NamedTuple):
     kind: str
     labels: dict[str, str]
     help: str
-    read: Callable[[Server, Totals], float]
+    read: Callable[[Server, Totals], float | None]
+    """None if this node has no such figure: then the page leaves it out."""
 
 
 async def totals_of(server: Server) -> Totals:
@@ -66,9 +69,8 @@ async def totals_of(server: Server) -> Totals:
     return Totals(server.channels_open, consumers, publishers, queues, ready, unacked)
 
 
-def _resident_bytes(_: Server, __: Totals) -> float:
-    with open("/proc/self/statm", encoding="ascii") as source:
-        return int(source.read().split()[1]) * _PAGE_SIZE
+def _known(figure: int, unknown: int) -> float | None:
+    return None if figure == unknown else figure
 
 
 def _open_files(_: Server, __: Totals) -> float:
@@ -93,7 +95,28 @@ TABLE: Final = (
     Row("rabbitmq_queue_messages", "gauge", {}, "Sum of ready and unacknowledged messages", lambda s, t: t.ready + t.unacked),
     Row("rabbitmq_global_publishers", "gauge", _PROTOCOL, "Publishers currently connected", lambda s, t: t.publishers),
     Row("rabbitmq_global_consumers", "gauge", _PROTOCOL, "Consumers currently connected", lambda s, t: t.consumers),
-    Row("rabbitmq_process_resident_memory_bytes", "gauge", {}, "Memory used in bytes", _resident_bytes),
+    Row("rabbitmq_process_resident_memory_bytes", "gauge", {}, "Memory used in bytes", lambda s, t: _known(resident_bytes(), UNKNOWN)),
+    Row(
+        "rabbitmq_resident_memory_limit_bytes",
+        "gauge",
+        {},
+        "Memory high watermark in bytes",
+        lambda s, t: _known(s.alarms.figures.memory_limit, 0),
+    ),
+    Row(
+        "rabbitmq_disk_space_available_bytes",
+        "gauge",
+        {},
+        "Disk space available in bytes",
+        lambda s, t: _known(s.alarms.figures.disk_free, UNKNOWN),
+    ),
+    Row(
+        "rabbitmq_disk_space_available_limit_bytes",
+        "gauge",
+        {},
+        "Free disk space low watermark in bytes",
+        lambda s, t: None if s.alarms.figures.disk_free == UNKNOWN else s.alarms.figures.disk_free_limit,
+    ),
     Row("rabbitmq_process_open_fds", "gauge", {}, "Open file descriptors", _open_files),
     Row("rabbitmq_process_max_fds", "gauge", {}, "Open file descriptors limit", _files_max),
     Row("rabbitmq_erlang_uptime_seconds", "gauge", {}, "Node uptime (named as RabbitMQ's dashboards join on it)", _uptime),
@@ -102,14 +125,14 @@ TABLE: Final = (
         "gauge",
         {},
         "Is 1 if the memory alarm is raised",
-        lambda s, t: "memory" in s.alarms.reason,
+        lambda s, t: s.alarms.is_raised(MEMORY),
     ),
     Row(
         "rabbitmq_alarms_free_disk_space_watermark",
         "gauge",
         {},
         "Is 1 if the disk alarm is raised",
-        lambda s, t: "disk" in s.alarms.reason,
+        lambda s, t: s.alarms.is_raised(DISK),
     ),
     Row("rabbitmq_connections_opened", "counter", {}, "Connections opened", lambda s, t: s.counters.connections_opened),
     Row("rabbitmq_connections_closed", "counter", {}, "Connections closed", lambda s, t: s.counters.connections_closed),
@@ -293,7 +316,10 @@ class Page:
         """All metrics of the aggregated page."""
         yield from self._info()
         for row in TABLE:
+            value = row.read(self._server, self._totals)
+            if value is None:
+                continue
             family = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
             metric = family(row.name, row.help, labels=list(row.labels))
-            metric.add_metric(list(row.labels.values()), float(row.read(self._server, self._totals)))
+            metric.add_metric(list(row.labels.values()), float(value))
             yield metric

@@ -37,6 +37,7 @@ class Tally:
         self.consumed: i64 = 0
         self.total_published: i64 = 0
         self.total_consumed: i64 = 0
+        self.total_confirmed: i64 = 0
         self.nacked: i64 = 0
         self.doubled: i64 = 0
         self.skipped: i64 = 0
@@ -135,6 +136,7 @@ class Producer:
         tally = self.tally
         count = last - first + 1
         self.confirmed += count
+        tally.total_confirmed += count
         if nack:
             tally.nacked += count
         if not tally.measuring:

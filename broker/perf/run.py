@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--backlog", type=int, default=0, help="publish only while fewer messages than this wait for the consumers; 0: always"
     )
+    options.add_argument("--keep", action="store_true", help="leave queues, messages and exchange behind")
     options.add_argument("--verify", action="store_true", help="exit 3 if a message was lost, doubled or reordered")
     options.add_argument("--pid", type=int, default=0, help="the broker's process: report its CPU and memory")
     return options
@@ -199,8 +200,17 @@ class Run:
         lost = await self._drain() if given.consumers else 0
         for receiver in receivers:
             receiver.closing = True
-        await self._delete(control)
+        if given.keep:
+            await self._settle_producers()
+        else:
+            await self._delete(control)
         return self._report(elapsed, cpu, memory, lost)
+
+    async def _settle_producers(self) -> None:
+        given, tally = self.options, self.tally
+        deadline = time.monotonic() + given.drain
+        while given.confirm and tally.total_confirmed < tally.total_published and time.monotonic() < deadline:
+            await self._sleep(0.05)
 
     async def _drain(self) -> int:
         given, tally = self.options, self.tally

@@ -1,5 +1,7 @@
 """Class basic without its hot methods: qos, consume, cancel, get, recover (AMQP 0-9-1 §1.6.5)."""
 
+from typing import final
+
 from pamqp import commands
 
 from broker.errors import (
@@ -18,6 +20,7 @@ from broker.protocol.direct_reply import ReplyQueue
 from broker.protocol.exchange_methods import reply
 from broker.protocol.queue_methods import find, name_or_last
 from broker.queues.queue import Queue
+from broker.turn import Deferred
 from broker.vhost import REPLY_TO, generate_name
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
@@ -136,7 +139,23 @@ def get(channel: Channel, method: Method) -> None:
     _get(channel, queue, fields.no_ack)
 
 
+@final
+class _Get(Deferred):
+    """A basic.get whose message is on its way from the disk."""
+
+    def __init__(self, channel: Channel, queue: Queue, no_ack: bool) -> None:
+        self.channel = channel
+        self.queue = queue
+        self.no_ack = no_ack
+
+    def resume(self) -> None:
+        _get(self.channel, self.queue, self.no_ack)
+
+
 def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
+    if not queue.can_get():
+        channel.hold_for(queue, _Get(channel, queue, no_ack))
+        return
     session = channel.session
     counters = session.counters
     entry = queue.get()
@@ -146,6 +165,7 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
         return
     if no_ack:
         tag = channel.unacked.skip(1)
+        queue.level_of(entry).settle(entry.position, 1, 1)
         counters.messages_got += 1
     else:
         queue.unacked += 1

@@ -32,7 +32,8 @@ from broker.queues.dead_letter import headers_of
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
-from broker.turn import Flushable
+from broker.store.batch import Listener
+from broker.turn import Deferred, Flushable
 from broker.vhost import Route, deliver_to, immediate
 from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
@@ -45,6 +46,29 @@ if TYPE_CHECKING:
 
 _PROPERTIES_AT: Final[i64] = 12
 _HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
+
+
+@final
+class _Waiter(Deferred):
+    """Tells a channel that a queue may have what it waits for."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def resume(self) -> None:
+        if not self.channel.closing:
+            self.channel.session.release(self.channel)
+
+
+@final
+class _Promise(Listener):
+    """Tells a channel that the disk has what it waits for."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def durable(self, through: i64) -> None:
+        self.channel.durable(through)
 
 
 @final
@@ -72,6 +96,16 @@ class Channel(Flushable):
         self.reply: ReplyQueue | None = None
         self.published = False
         """It has published: a publisher, in the metrics."""
+        self.held = False
+        """It waits for the disk, or for a message from it: its frames are kept (``hold_frame``) until that is there."""
+        self.held_frames: list[bytes] = []
+        self.held_bytes: i64 = 0
+        self.retry: Deferred | None = None
+        """What to do again when the wait is over, before the frames that were kept."""
+        self._held_for: i64 = 0
+        self._held_answer = b""
+        self._promise = _Promise(self)
+        self._promised_batch: i64 = 0
         self._dirty = False
         self._route: Route | None = None
         self._route_arguments = b""
@@ -307,7 +341,16 @@ class Channel(Flushable):
         sequence = confirms.published
         refused = False
         if queues:
-            refused, deferred = deliver_to(queues, message, confirms, sequence)
+            refused, deferred, logged = deliver_to(queues, message, confirms, sequence)
+            if logged and not refused:
+                logs = session.logs
+                assert logs is not None
+                batch = logs.batch.place.ordinal
+                if batch != self._promised_batch:
+                    self._promised_batch = batch
+                    logs.batch.listen(self._promise)
+                confirms.logged(sequence, batch, deferred)
+                return
             if deferred:
                 confirms.defer(sequence, int(deferred))
                 if refused:
@@ -369,6 +412,61 @@ class Channel(Flushable):
                 if not queue.deleted and queue.enqueue(publish.message, None, 0) == 1:
                     accepted = False
         return accepted
+
+    # ---- promises -----------------------------------------------------------------------------------------------------
+
+    def answer_when(self, sequence: i64, answer: bytes) -> None:
+        """Send ``answer`` when record number ``sequence`` of the log is on the disk; until then the channel's frames wait."""
+        logs = self.session.logs
+        if logs is None or sequence <= logs.batch.durable_through:
+            if answer:
+                self.session.send(answer)
+            return
+        self.held = True
+        self._held_for = sequence
+        self._held_answer = answer
+        logs.batch.listen(self._promise)
+
+    def answer_when_durable(self, answer: bytes) -> None:
+        """Send ``answer`` when everything that was appended to the log so far, settlements included, is on the disk."""
+        logs = self.session.logs
+        if logs is None:
+            self.session.send(answer)
+            return
+        logs.settle()
+        self.answer_when(logs.batch.next_sequence - 1, answer)
+
+    def answer_when_declared(self, answer: bytes, durable: bool) -> None:
+        """Send ``answer``; if it is about something ``durable``, when everything that was declared so far is on the disk."""
+        self.answer_when(self.session.vhost.last_change() if durable else 0, answer)
+
+    def durable(self, through: i64) -> None:
+        """The log is on the disk up to record number ``through``."""
+        if self.closing:
+            return
+        session = self.session
+        confirms = self.confirms
+        logs = session.logs
+        if confirms is not None and logs is not None:
+            confirms.durable(logs.batch.durable_batch, session.outbox, self.number)
+            self.mark_dirty()
+        if self._held_for and self._held_for <= through:
+            self._held_for = 0
+            if self._held_answer:
+                session.send(self._held_answer)
+                self._held_answer = b""
+            session.release(self)
+
+    def hold_for(self, queue: Queue, retry: Deferred) -> None:
+        """Wait until ``queue`` has something to get, then ``retry`` and go on."""
+        self.held = True
+        self.retry = retry
+        queue.wait(_Waiter(self))
+
+    def hold_frame(self, frame: bytes) -> None:
+        """Keep a whole frame until the wait is over."""
+        self.held_frames.append(frame)
+        self.held_bytes += len(frame)
 
     def mark_dirty(self) -> None:
         """There are confirms to write at the end of this turn."""
@@ -439,7 +537,7 @@ class Channel(Flushable):
                 self.apply(settlement.runs, settlement.requeue)
                 continue
             for run in settlement.runs:
-                run.queue.settle(run.live)
+                run.settle(len(run.items))
                 self.session.counters.messages_acked += run.live
                 consumer = run.consumer
                 if consumer is not None:
@@ -486,6 +584,11 @@ class Channel(Flushable):
             self.session.vhost.remove_reply_queue(reply.token)
         self._arguments = None
         self._pieces = []
+        self.held = False
+        self.held_frames = []
+        self.retry = None
+        self._held_for = 0
+        self._held_answer = b""
 
 
 def not_transactional() -> ChannelException:

@@ -1,7 +1,8 @@
 """Publish sequence numbers of one channel, and their basic.ack / basic.nack, coalesced (RabbitMQ docs, Publisher Confirms).
 
-What every queue decided at once is one run per turn: a single frame with multiple=true. Numbers that wait for a disk or for
-other nodes are kept apart; a frame with multiple=true never covers one of them.
+What every queue decided at once is one run per turn: a single frame with multiple=true. What waits for the disk is a run as well: all of
+it waits for the same batch, and what is decided meanwhile waits behind it, so that order and runs are kept. Numbers that wait for other
+nodes are kept apart; a frame with multiple=true never covers one of them.
 """
 
 from typing import final
@@ -10,6 +11,18 @@ from broker.message import Confirm
 from broker.native import i64
 from broker.protocol.outbox import Outbox
 from broker.wire.writer import write_ack, write_nack
+
+
+@final
+class _Run:
+    """Consecutive messages with the same outcome that wait for the same batch."""
+
+    def __init__(self, first: i64, last: i64, nack: bool, batch: i64) -> None:
+        self.first: i64 = first
+        self.last: i64 = last
+        self.nack = nack
+        self.batch: i64 = batch
+        """The batch that must be on the disk, by its ordinal."""
 
 
 @final
@@ -28,33 +41,70 @@ class Confirms(Confirm):
         self._waiting: dict[int, int] = {}
         self._rejected: set[int] = set()
         self._late: list[tuple[int, bool]] = []
+        self._logged: list[_Run] = []
+        self._logged_apart: list[tuple[int, int]] = []
 
     @property
     def unconfirmed(self) -> int:
         """Messages that wait for a promise."""
-        return len(self._waiting)
-
-    @property
-    def due(self) -> bool:
-        """Whether ``flush`` has something to write."""
-        return self._run_to > 0 or len(self._late) > 0
+        count = len(self._waiting)
+        for run in self._logged:
+            count += int(run.last - run.first) + 1
+        return count
 
     def decided(self, sequence: i64, nack: bool, outbox: Outbox, channel: i64) -> None:
         """Message ``sequence`` is taken or refused by all its queues now. Numbers come in ascending order."""
         if self._waiting or self._late:
             self._late.append((sequence, nack))
             return
-        self._extend_run(sequence, nack, outbox, channel)
+        if self._logged:
+            self._extend_logged(sequence, nack, self._logged[-1].batch)
+            return
+        self._extend_run(sequence, sequence, nack, outbox, channel)
 
-    def _extend_run(self, sequence: i64, nack: bool, outbox: Outbox, channel: i64) -> None:
+    def logged(self, sequence: i64, batch: i64, queues: i64) -> None:
+        """Message ``sequence`` is promised when that batch of the log is on the disk and ``queues`` more have answered."""
+        if queues == 0 and not self._waiting and not self._late:
+            self._extend_logged(sequence, False, batch)
+            return
+        self._waiting[sequence] = int(queues) + 1
+        self._logged_apart.append((batch, sequence))
+
+    def _extend_logged(self, sequence: i64, nack: bool, batch: i64) -> None:
+        logged = self._logged
+        if logged:
+            last = logged[-1]
+            if last.nack == nack and last.batch == batch and last.last + 1 == sequence:
+                last.last = sequence
+                return
+        logged.append(_Run(sequence, sequence, nack, batch))
+
+    def durable(self, batch: i64, outbox: Outbox, channel: i64) -> None:
+        """That batch of the log, and all before it, are on the disk."""
+        logged = self._logged
+        count: i64 = 0
+        for run in logged:
+            if run.batch > batch:
+                break
+            self._extend_run(run.first, run.last, run.nack, outbox, channel)
+            count += 1
+        del logged[:count]
+        if self._logged_apart:
+            apart = self._logged_apart
+            self._logged_apart = [each for each in apart if each[0] > batch]
+            for waited_for, sequence in apart:
+                if waited_for <= batch:
+                    self.accepted(sequence)
+
+    def _extend_run(self, first: i64, last: i64, nack: bool, outbox: Outbox, channel: i64) -> None:
         if self._run_to and self._run_nack != nack:
             self._write_run(outbox, channel)
         if not self._run_to:
-            self._run_from = sequence
+            self._run_from = first
             self._run_nack = nack
             self._run_size = 0
-        self._run_to = sequence
-        self._run_size += 1
+        self._run_to = last
+        self._run_size += last - first + 1
 
     def defer(self, sequence: i64, queues: int) -> None:
         """Message ``sequence`` waits for ``queues`` of its queues."""
@@ -98,6 +148,8 @@ class Confirms(Confirm):
         self._late = []
         late.sort()
         horizon = next(iter(self._waiting)) if self._waiting else 1 << 62
+        if self._logged and self._logged[0].first < horizon:
+            horizon = int(self._logged[0].first)
         for sequence, nack in late:
             if sequence > horizon:
                 if nack:
@@ -106,6 +158,6 @@ class Confirms(Confirm):
                     write_ack(outbox.writer, channel, sequence, False)
                     self.confirmed += 1
                 continue
-            self._extend_run(sequence, nack, outbox, channel)
+            self._extend_run(sequence, sequence, nack, outbox, channel)
         if self._run_to:
             self._write_run(outbox, channel)

@@ -37,6 +37,8 @@ from broker.wire.table import FieldTable
 from broker.wire.writer import HEARTBEAT
 
 _CLOSE_TIMEOUT_MS: Final[i64] = 30_000
+_HELD_BYTES_MAX: Final[i64] = 1 << 20
+"""Of the frames kept for channels that wait for the disk."""
 RUNNING: Final = 0
 CLOSING: Final = 1
 CLOSED: Final = 2
@@ -53,6 +55,17 @@ class _Refill(Deferred):
     def resume(self) -> None:
         self.armed = False
         self.connection.refill()
+
+
+@final
+class _Resume(Deferred):
+    """Takes the frames of channels that need not wait any more."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def resume(self) -> None:
+        self.connection.resume_channels()
 
 
 @final
@@ -87,6 +100,10 @@ class Connection(Flushable, Timed):
         self._refill = _Refill(self)
         self._choked = False
         """Not read because it does not read."""
+        self._held_bytes: i64 = 0
+        self._held_back = False
+        """Not read because channels wait and too many of their frames are kept."""
+        session.resumer = _Resume(self)
 
     def start(self) -> None:
         """Register with the server and begin heartbeats."""
@@ -107,7 +124,7 @@ class Connection(Flushable, Timed):
             return
         try:
             self._reader.feed(data)
-            self._take_frames()
+            self._take_frames(self._reader)
         except ConnectionException as error:
             self.fail(error)
         if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
@@ -117,12 +134,55 @@ class Connection(Flushable, Timed):
     def continue_reading(self) -> None:
         """Take the frames that the handshake's last read left behind."""
         try:
-            self._take_frames()
+            self._take_frames(self._reader)
         except ConnectionException as error:
             self.fail(error)
 
-    def _take_frames(self) -> None:
-        reader = self._reader
+    def resume_channels(self) -> None:
+        """Take the frames of channels that need not wait any more."""
+        session = self.session
+        released = session.released
+        session.released = []
+        for each in released:
+            assert isinstance(each, Channel)
+            channel: Channel = each
+            if self.state != RUNNING or channel.closing or not channel.held:
+                continue
+            try:
+                self._resume_channel(channel)
+            except ConnectionException as error:
+                self.fail(error)
+        if self._held_back and self._held_bytes < _HELD_BYTES_MAX:
+            self._held_back = False
+            self._outbox.sink.resume_reading()
+
+    def _resume_channel(self, channel: Channel) -> None:
+        channel.held = False
+        retry = channel.retry
+        if retry is not None:
+            channel.retry = None
+            retry.resume()
+            if channel.held:
+                return
+        frames = channel.held_frames
+        if not frames:
+            return
+        channel.held_frames = []
+        self._held_bytes -= channel.held_bytes
+        channel.held_bytes = 0
+        reader = FrameReader(0)
+        reader.feed(b"".join(frames))
+        self._take_frames(reader)
+
+    def _hold(self, channel: Channel, reader: FrameReader) -> None:
+        frame = reader.data[reader.start - 7 : reader.end + 1]
+        channel.hold_frame(frame)
+        self._held_bytes += len(frame)
+        if self._held_bytes >= _HELD_BYTES_MAX and not self._held_back:
+            self._held_back = True
+            self._outbox.sink.pause_reading()
+
+    def _take_frames(self, reader: FrameReader) -> None:
         channel = self._last
         while reader.next():
             kind = reader.frame_type
@@ -142,6 +202,9 @@ class Connection(Flushable, Timed):
             if channel.closing:
                 self._closing_channel_frame(channel, reader)
                 channel = self._last
+                continue
+            if channel.held:
+                self._hold(channel, reader)
                 continue
             try:
                 if kind == spec.FRAME_METHOD:
@@ -256,6 +319,8 @@ class Connection(Flushable, Timed):
 
     def _end_channel(self, channel: Channel) -> None:
         channel.flush()  # confirms that are due go out before the close
+        self._held_bytes -= channel.held_bytes
+        channel.held_bytes = 0
         channel.closing = True
         channel.close()
 
@@ -361,7 +426,7 @@ class Connection(Flushable, Timed):
         if self.state == CLOSED:
             return
         interval: i64 = self.heartbeat_s * 1000
-        if self.session.blocked:
+        if self.session.blocked or self._held_back:
             self._received_ms = now_ms  # not read, so it cannot be heard: its silence does not count
         if now_ms - self._received_ms > interval * 2:
             self._outbox.sink.abort()

@@ -18,6 +18,7 @@ from broker.queues.entry import Entry
 from broker.queues.options import QueueOptions
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
+from broker.turn import Deferred
 from broker.vhost import REPLY_TO, REPLY_TO_PREFIX
 from broker.wire.table import EMPTY
 
@@ -48,13 +49,19 @@ class ReplyQueue(Queue):
     def mark(self) -> None:
         pass
 
+    def can_get(self) -> bool:
+        return True
+
+    def wait(self, waiter: Deferred) -> None:
+        pass
+
     def get(self) -> Entry | None:
         return None
 
     def level_of(self, entry: Entry) -> Ready:
         return self._ready
 
-    def settle(self, count: i64) -> None:
+    def settle(self, ready: Ready, first: i64, count: i64, stride: i64) -> None:
         pass
 
     def requeue(self, ready: Ready, entries: list[Entry]) -> None:
@@ -73,6 +80,9 @@ class ReplyQueue(Queue):
         pass
 
     def unblock(self, consumer: Consumer) -> None:
+        pass
+
+    def expires_from_now(self) -> None:
         pass
 
     def touch(self) -> None:

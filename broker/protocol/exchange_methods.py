@@ -28,21 +28,25 @@ def reply(channel: Channel, nowait: bool, index: int) -> None:
         channel.session.send(method_frame(int(channel.number), index, []))
 
 
+def reply_when_declared(channel: Channel, nowait: bool, index: int, durable: bool) -> None:
+    """The same about something durable, but only when it would survive the node."""
+    channel.answer_when_declared(b"" if nowait else method_frame(int(channel.number), index, []), durable)
+
+
 def declare(channel: Channel, method: Method) -> None:
     """exchange.declare. Raises: 403, 404 (passive), 406 as ``VHost.declare_exchange`` says."""
     fields = method.fields
     assert isinstance(fields, commands.Exchange.Declare)
     vhost = channel.session.vhost
     name = stripped(fields.exchange)
+    refuse_default(name)
     if fields.passive:
-        refuse_default(name)
-        vhost.exchange(name)
+        exchange = vhost.exchange(name)
     else:
-        refuse_default(name)
-        vhost.declare_exchange(
+        exchange = vhost.declare_exchange(
             name, fields.exchange_type, fields.durable, fields.auto_delete, fields.internal, method.arguments
         )
-    reply(channel, fields.nowait, spec.EXCHANGE_DECLARE_OK)
+    reply_when_declared(channel, fields.nowait, spec.EXCHANGE_DECLARE_OK, exchange.durable)
 
 
 def delete(channel: Channel, method: Method) -> None:
@@ -61,7 +65,7 @@ def delete(channel: Channel, method: Method) -> None:
         if fields.if_unused and vhost.in_use(exchange):
             raise ChannelException(PRECONDITION_FAILED, f"{exchange_label(name, vhost.name)} in use")
         vhost.delete_exchange(exchange)
-    reply(channel, fields.nowait, spec.EXCHANGE_DELETE_OK)
+    reply_when_declared(channel, fields.nowait, spec.EXCHANGE_DELETE_OK, exchange is not None and exchange.durable)
 
 
 def _ends(channel: Channel, source: str, destination: str) -> tuple[Exchange, Exchange]:
@@ -80,7 +84,7 @@ def bind(channel: Channel, method: Method) -> None:
     assert isinstance(fields, commands.Exchange.Bind)
     source, destination = _ends(channel, stripped(fields.source), stripped(fields.destination))
     channel.session.vhost.bind(source, destination, fields.routing_key, method.arguments)
-    reply(channel, fields.nowait, spec.EXCHANGE_BIND_OK)
+    reply_when_declared(channel, fields.nowait, spec.EXCHANGE_BIND_OK, source.durable and destination.durable)
 
 
 def unbind(channel: Channel, method: Method) -> None:
@@ -92,6 +96,8 @@ def unbind(channel: Channel, method: Method) -> None:
     destination = stripped(fields.destination)
     refuse_default(source)
     refuse_default(destination)
+    durable = False
     if source in vhost.exchanges and destination in vhost.exchanges:
+        durable = vhost.exchanges[source].durable and vhost.exchanges[destination].durable
         vhost.unbind(vhost.exchanges[source], vhost.exchanges[destination], fields.routing_key, method.arguments)
-    reply(channel, fields.nowait, spec.EXCHANGE_UNBIND_OK)
+    reply_when_declared(channel, fields.nowait, spec.EXCHANGE_UNBIND_OK, durable)

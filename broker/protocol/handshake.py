@@ -275,6 +275,7 @@ class Handshake(Timed):
             server.counters,
             server.limits,
             server.alarms,
+            server.logs,
         )
         session.payload_max = self._frame_max - 8 if self._frame_max else 0
         session.cancel_notify = self._capabilities.get("consumer_cancel_notify") is True

@@ -10,7 +10,7 @@ from broker.errors import (
 )
 from broker.native import i64
 from broker.protocol.channel import Channel
-from broker.protocol.exchange_methods import refuse_default, reply, stripped
+from broker.protocol.exchange_methods import refuse_default, reply_when_declared, stripped
 from broker.queues.queue import Queue
 from broker.vhost import REPLY_TO, REPLY_TO_PREFIX, generate_name
 from broker.wire import spec
@@ -34,16 +34,14 @@ def find(channel: Channel, name: str) -> Queue:
     return channel.session.vhost.queue(name_or_last(channel, name), channel.session)
 
 
-def _declared(channel: Channel, nowait: bool, name: str, messages: i64, consumers: int) -> None:
+def _declared(channel: Channel, nowait: bool, name: str, messages: i64, consumers: int, durable: bool) -> None:
     channel.last_queue = name
+    answer = b""
     if not nowait:
-        channel.session.send(
-            method_frame(
-                int(channel.number),
-                spec.QUEUE_DECLARE_OK,
-                [("shortstr", name), ("long", int(messages)), ("long", consumers)],
-            )
+        answer = method_frame(
+            int(channel.number), spec.QUEUE_DECLARE_OK, [("shortstr", name), ("long", int(messages)), ("long", consumers)]
         )
+    channel.answer_when_declared(answer, durable)
 
 
 def declare(channel: Channel, method: Method) -> None:
@@ -73,7 +71,7 @@ def declare(channel: Channel, method: Method) -> None:
         )
         if created and fields.exclusive:
             session.own(queue)
-    _declared(channel, fields.nowait, queue.name, queue.ready_count(), queue.consumers.count())
+    _declared(channel, fields.nowait, queue.name, queue.ready_count(), queue.consumers.count(), queue.durable)
 
 
 def _declare_reply(channel: Channel, name: str, nowait: bool) -> None:
@@ -81,7 +79,7 @@ def _declare_reply(channel: Channel, name: str, nowait: bool) -> None:
     vhost = channel.session.vhost
     if name != REPLY_TO and name[len(REPLY_TO_PREFIX) :] not in vhost.reply_queues:
         raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{vhost.name}'")
-    _declared(channel, nowait, name, 0, 1)
+    _declared(channel, nowait, name, 0, 1, False)
 
 
 def _ends(channel: Channel, exchange: str, queue: str, key: str) -> tuple[str, str, str]:
@@ -106,7 +104,7 @@ def bind(channel: Channel, method: Method) -> None:
     source = vhost.exchange(exchange)
     queue = vhost.queue(name, channel.session)
     vhost.bind(source, queue, key, method.arguments)
-    reply(channel, fields.nowait, spec.QUEUE_BIND_OK)
+    reply_when_declared(channel, fields.nowait, spec.QUEUE_BIND_OK, source.durable and queue.durable)
 
 
 def unbind(channel: Channel, method: Method) -> None:
@@ -117,10 +115,12 @@ def unbind(channel: Channel, method: Method) -> None:
     exchange, name, key = _ends(channel, fields.exchange, fields.queue, fields.routing_key)
     queue = vhost.queues.get(name)
     source = vhost.exchanges.get(exchange)
+    durable = False
     if queue is not None and source is not None and vhost.is_bound(source, queue, key, method.arguments):
         vhost.check_owner(queue, channel.session)  # RabbitMQ asks only once there is something to unbind
         vhost.unbind(source, queue, key, method.arguments)
-    reply(channel, False, spec.QUEUE_UNBIND_OK)
+        durable = source.durable and queue.durable
+    reply_when_declared(channel, False, spec.QUEUE_UNBIND_OK, durable)
 
 
 def purge(channel: Channel, method: Method) -> None:
@@ -129,7 +129,7 @@ def purge(channel: Channel, method: Method) -> None:
     assert isinstance(fields, commands.Queue.Purge)
     count = find(channel, fields.queue).purge()
     if not fields.nowait:
-        channel.session.send(method_frame(int(channel.number), spec.QUEUE_PURGE_OK, [("long", int(count))]))
+        channel.answer_when_durable(method_frame(int(channel.number), spec.QUEUE_PURGE_OK, [("long", int(count))]))
 
 
 def delete(channel: Channel, method: Method) -> None:
@@ -150,4 +150,4 @@ def delete(channel: Channel, method: Method) -> None:
         queue.ready_count()
         count = vhost.delete_queue(queue)
     if not fields.nowait:
-        channel.session.send(method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))]))
+        channel.answer_when_declared(method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))]), queue is not None and queue.durable)

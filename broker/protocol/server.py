@@ -9,7 +9,9 @@ from broker.alarms import Alarms
 from broker.auth.users import Users
 from broker.clock import Clock
 from broker.counters import Counters
+from broker.metadata.journal import Journal
 from broker.protocol.session import Limits
+from broker.store.log import Logs
 from broker.turn import Turn
 from broker.vhost import VHost
 from broker.wire import table
@@ -87,6 +89,9 @@ class Server:
         self.next_connection = 1
         self.started_ms = clock.now_ms
         self.alarms = Alarms()
+        self.logs: Logs | None = None
+        """Where durable messages go; None on a node that keeps nothing."""
+        self.journal: Journal | None = None
 
     def closed(self, number: int) -> None:
         """A connection that was told to close is gone."""
@@ -95,6 +100,6 @@ class Server:
 
     def add_vhost(self, name: str) -> VHost:
         """Create a virtual host."""
-        vhost = VHost(name, self.turn, self.clock, self.counters)
+        vhost = VHost(name, self.turn, self.clock, self.counters, self.logs, self.journal)
         self.vhosts[name] = vhost
         return vhost

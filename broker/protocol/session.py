@@ -14,7 +14,8 @@ from broker.native import i64
 from broker.protocol.outbox import Outbox
 from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
-from broker.turn import Flushable, Turn
+from broker.store.log import Logs
+from broker.turn import Deferred, Flushable, Turn
 from broker.wire import spec
 from broker.wire.methods import method_frame
 
@@ -53,6 +54,7 @@ class Session(Blockable):
         counters: Counters,
         limits: Limits,
         alarms: Alarms,
+        logs: Logs | None = None,
     ) -> None:
         self.name = name
         self.user = user
@@ -63,6 +65,12 @@ class Session(Blockable):
         self.counters = counters
         self.limits = limits
         self.alarms = alarms
+        self.logs = logs
+        """Where promises come from; None on a node that keeps nothing."""
+        self.released: list[object] = []
+        """Channels that waited for the disk and need not any more: their frames are due."""
+        self.resumer: Deferred | None = None
+        """Takes the released channels' frames, at the beginning of the next turn."""
         self.blocked = False
         """It published during an alarm: its socket is not read until the alarm is cleared."""
         self.payload_max: i64 = 0
@@ -97,6 +105,14 @@ class Session(Blockable):
         """Queue a whole frame."""
         self.outbox.writer.write(frame)
         self.touch()
+
+    def release(self, channel: object) -> None:
+        """``channel`` need not wait any more."""
+        resumer = self.resumer
+        if resumer is not None:
+            if not self.released:
+                self.turn.defer(resumer)
+            self.released.append(channel)
 
     def notify(self, frame: bytes) -> None:
         """Queue a frame behind the answers of this turn."""

@@ -7,7 +7,7 @@ from broker.protocol.channel import Channel, not_transactional
 from broker.protocol.confirms import Confirms
 from broker.protocol.exchange_methods import reply
 from broker.wire import spec
-from broker.wire.methods import Method
+from broker.wire.methods import Method, method_frame
 
 
 def confirm_select(channel: Channel, method: Method) -> None:
@@ -40,7 +40,7 @@ def tx_commit(channel: Channel, method: Method) -> None:
     channel.commit_settlements()
     if not accepted:
         raise ChannelException(PRECONDITION_FAILED, "partial tx completion")
-    reply(channel, False, spec.TX_COMMIT_OK)
+    channel.answer_when_durable(method_frame(int(channel.number), spec.TX_COMMIT_OK, []))
 
 
 def tx_rollback(channel: Channel, method: Method) -> None:

@@ -57,6 +57,21 @@ class Run:
         """The tag of the last item."""
         return self.first_tag + len(self.items) - 1
 
+    def settle(self, size: i64) -> None:
+        """Tell the queue that the unsettled ones among the first ``size`` items are settled."""
+        index = self.offset
+        if self.live == len(self.items) - index:
+            self.queue.settle(self.ready, self.first_position + index * self.stride, size - index, self.stride)
+            return
+        while index < size:
+            if self.items[index] is None:  # settled before, or it waits in its queue again
+                index += 1
+                continue
+            start = index
+            while index < size and self.items[index] is not None:
+                index += 1
+            self.queue.settle(self.ready, self.first_position + start * self.stride, index - start, self.stride)
+
     def entries(self) -> list[Entry]:
         """The unsettled messages, with their places in the queue."""
         result: list[Entry] = []
@@ -164,12 +179,12 @@ class Unacked:
             del self._runs[at]
         elif index == run.offset:
             run.offset += 1
+        run.queue.settle(run.ready, run.first_position + index * run.stride, 1, run.stride)
         self._settled(run, 1)
         return 1
 
     def _settled(self, run: Run, count: i64) -> None:
         self.count -= count
-        run.queue.settle(count)
         consumer = run.consumer
         if consumer is not None:
             self.consumer_count -= count
@@ -188,10 +203,12 @@ class Unacked:
         while at <= whole:
             run = runs[at]
             total += run.live
+            run.settle(len(run.items))
             self._settled(run, run.live)
             at += 1
         if whole < last:
             run = runs[last]
+            run.settle(tag - run.first_tag + 1)
             count = self._cut(run, tag - run.first_tag + 1)
             total += count
             self._settled(run, count)

@@ -1,4 +1,4 @@
-"""The classic queue: messages in memory, one node.
+"""The classic queue: one node; messages in memory, and on disk where they must survive it or are too many (paging.py).
 
 Features cost only where they are on: a queue without TTL, limits or priorities takes the short way in ``enqueue`` and
 ``dispatch``, in batches. RabbitMQ looks at consumers before it applies a limit or a TTL of zero, message by message; here a
@@ -10,16 +10,18 @@ from __future__ import annotations
 from typing import Final, final
 
 from broker.clock import NEVER, Clock, Timed, Timer
-from broker.message import ACCEPTED, REJECTED, Confirm, Message
+from broker.message import ACCEPTED, LOGGED, REJECTED, Confirm, Message
 from broker.native import i64
 from broker.queues.consumers import Consumer, Group
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.limits import full, over_limit
 from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
+from broker.queues.paging import Pager
 from broker.queues.queue import Queue, QueueHost
 from broker.queues.ready import Ready
-from broker.turn import Turn
+from broker.store.log import Logs
+from broker.turn import Deferred, Turn
 from broker.wire.table import FieldTable
 
 _BATCH_MAX: Final[i64] = 1024
@@ -59,32 +61,52 @@ class ClassicQueue(Queue):
         host: QueueHost,
         turn: Turn,
         clock: Clock,
+        logs: Logs | None,
+        log_number: i64,
     ) -> None:
         super().__init__(name, durable, auto_delete, owner, arguments, options)
+        self.log_number: i64 = log_number
+        """Of the first of its levels' logs; 0 for a queue that need not survive the node."""
         self._host = host
         self._turn = turn
         self._clock = clock
-        levels = options.max_priority + 1 if options.max_priority > 0 else 1
+        levels = options.levels()
         self._levels: list[Ready] = [Ready() for _ in range(levels)]
         self._ready = self._levels[0]
+        self._pagers: list[Pager] = []
+        self._waiters: list[Deferred] = []
         self._marked = False
         self._featured = levels > 1 or options.limited or options.message_ttl_ms >= 0
         self._expiring = False
         self._expiry_timer: Timer | None = None
         self._lease_timer: Timer | None = None
         self._lease_from: i64 = 0
+        if logs is not None:
+            for level in self._levels:
+                log = logs.open(log_number + len(self._pagers)) if log_number else None
+                pager = Pager(level, self, logs, clock, log)
+                level.pager = pager
+                self._pagers.append(pager)
         if options.expires_ms > 0:
             self.touch()
+
+    def recover(self) -> None:
+        """Its logs hold what recovery has found; everything in them waits."""
+        for pager in self._pagers:
+            pager.recover()
+            if pager.active and (self.options.message_ttl_ms >= 0 or pager.may_expire()):
+                self._expiring = True
+                self.mark()  # the head is read, so that it can expire without a consumer
 
     # ---- in -----------------------------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
         if self._featured or message.expiration_ms >= 0:
             return self._enqueue_featured(message)
-        self._ready.append(message)
+        stored = self._ready.append(message)
         if not self._marked and self.consumers.groups:
             self.mark()
-        return ACCEPTED
+        return LOGGED if stored else ACCEPTED
 
     def _enqueue_featured(self, message: Message) -> int:
         options = self.options
@@ -96,19 +118,19 @@ class ClassicQueue(Queue):
         ttl = ttl_ms(options, message)
         if ttl >= 0:
             self._expiring = True
-            ready.append_expiring(message, self._clock.now_ms + ttl)
+            stored = ready.append_expiring(message, self._clock.now_ms + ttl)
             if ttl == 0:
                 self._dispatch_now()
                 self.expire(self._clock.now_ms + 1)
             else:
                 self._arm_expiry()
         else:
-            ready.append(message)
+            stored = ready.append(message)
         if options.limited and options.overflow == DROP_HEAD:
             self._drop_excess()
         if self.consumers.groups:
             self.mark()
-        return ACCEPTED
+        return LOGGED if stored else ACCEPTED
 
     def _level(self, message: Message) -> Ready:
         top: i64 = len(self._levels) - 1
@@ -142,12 +164,28 @@ class ClassicQueue(Queue):
         self._dispatch_now()
         while True:
             count, size = self._totals()
-            if not over_limit(self.options, count, size):
+            if not over_limit(self.options, count, size) or not self._drop_head():
                 return
-            entry = self._pop()
-            if entry is None:
-                return
-            self._host.dead_letter(self, entry.message, "maxlen")
+
+    def _drop_head(self) -> bool:
+        at: i64 = len(self._levels) - 1
+        while at >= 0 and self._levels[at].count() == 0:
+            at -= 1
+        if at < 0:
+            return False
+        level = self._levels[at]
+        pager = level.pager
+        if pager is not None and pager.active and level.in_memory() == 0:
+            if self.options.dead_letter_exchange is None and pager.skip():
+                return True
+            pager.load_now()
+        self._bury(level, "maxlen")
+        return True
+
+    def _bury(self, level: Ready, reason: str) -> None:
+        entry = level.pop()
+        self._host.dead_letter(self, entry.message, reason)
+        level.settle(entry.position, 1, 1)
 
     # ---- out ----------------------------------------------------------------------------------------------------------
 
@@ -165,6 +203,14 @@ class ClassicQueue(Queue):
         self._marked = False
         if not self.deleted:
             self._dispatch()
+        self._resume_waiters()
+
+    def _resume_waiters(self) -> None:
+        if self._waiters:
+            waiters = self._waiters
+            self._waiters = []
+            for waiter in waiters:
+                waiter.resume()
 
     def _dispatch(self) -> None:
         if self._expiring:
@@ -177,9 +223,9 @@ class ClassicQueue(Queue):
             self._arm_expiry()  # what stands at the head now may be another message than before
 
     def _dispatch_level(self, ready: Ready) -> bool:
-        """Dispatch one level; False when consumers ran out before messages did."""
+        """Dispatch one level; False when consumers ran out before messages did, or messages are on their way from the disk."""
         consumers = self.consumers
-        while ready.count() > 0:
+        while ready.available() > 0:
             group = consumers.group()
             if group is None:
                 return False
@@ -200,11 +246,13 @@ class ClassicQueue(Queue):
                 self.unacked += 0 if consumer.no_ack else count
                 position = ready.next_position()
                 consumer.deliver(self, ready, ready.take(count), position, 1)
+                if consumer.no_ack:
+                    ready.settle(position, count, 1)
             elif plain >= size and not group.crowded:
                 self._deliver_in_turns(group, ready, plain)
             else:
                 self._deliver_one(group, consumer, ready)
-        return True
+        return ready.count() == 0
 
     def _bounded(self, ready: Ready, consumer: Consumer, count: i64) -> i64:
         if count > _BATCH_MAX:
@@ -226,7 +274,11 @@ class ClassicQueue(Queue):
             position = ready.next_position()
             consumer.deliver(self, ready, ready.take(1), position, 1)
         else:
-            consumer.deliver_entry(self, ready, ready.pop())
+            entry = ready.pop()
+            position = entry.position
+            consumer.deliver_entry(self, ready, entry)
+        if consumer.no_ack:
+            ready.settle(position, 1, 1)
 
     def _deliver_in_turns(self, group: Group, ready: Ready, plain: i64) -> None:
         # every consumer of the group gets one message a round; as many rounds as all of them have room for
@@ -259,7 +311,29 @@ class ClassicQueue(Queue):
             if not consumer.no_ack:
                 self.unacked += rounds
             consumer.deliver(self, ready, items[index::size], position + index, size)
+            if consumer.no_ack:
+                ready.settle(position + index, rounds, size)
             index += 1
+
+    def can_get(self) -> bool:
+        if not self._pagers:
+            return True
+        if self._marked:
+            self._dispatch_now()
+        if self._expiring:
+            self.expire(self._clock.now_ms)
+        at: i64 = len(self._levels) - 1
+        while at >= 0:
+            level = self._levels[at]
+            if level.available() > 0:
+                return True
+            if level.count() > 0:
+                return False
+            at -= 1
+        return True
+
+    def wait(self, waiter: Deferred) -> None:
+        self._waiters.append(waiter)
 
     def get(self) -> Entry | None:
         self.touch()
@@ -293,8 +367,10 @@ class ClassicQueue(Queue):
 
     # ---- back ---------------------------------------------------------------------------------------------------------
 
-    def settle(self, count: i64) -> None:
+    def settle(self, ready: Ready, first: i64, count: i64, stride: i64) -> None:
         self.unacked -= count
+        if ready.pager is not None and not self.deleted:
+            ready.settle(first, count, stride)
 
     def requeue(self, ready: Ready, entries: list[Entry]) -> None:
         self.unacked -= len(entries)
@@ -318,6 +394,7 @@ class ClassicQueue(Queue):
             return
         for entry in entries:
             self._host.dead_letter(self, entry.message, "rejected")
+            self.level_of(entry).settle(entry.position, 1, 1)
 
     def purge(self) -> i64:
         if self._marked:
@@ -331,6 +408,8 @@ class ClassicQueue(Queue):
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
+        for pager in self._pagers:
+            pager.watched = True
         self.mark()
 
     def remove_consumer(self, consumer: Consumer) -> None:
@@ -340,6 +419,8 @@ class ClassicQueue(Queue):
         if self.consumers.count():
             self.mark()
             return
+        for pager in self._pagers:
+            pager.watched = False
         self.touch()
         if self.auto_delete and not self.deleted:
             self._host.remove_queue(self)
@@ -363,7 +444,7 @@ class ClassicQueue(Queue):
                 deadline = level.head_deadline()
                 if deadline == 0 or deadline > now_ms - 1:
                     break
-                self._host.dead_letter(self, level.pop().message, "expired")
+                self._bury(level, "expired")
             waiting = waiting or level.expiring
         self._expiring = waiting
         if waiting:
@@ -385,6 +466,9 @@ class ClassicQueue(Queue):
             timer.cancel()
         self._expiry_timer = self._clock.call_at(earliest, _ExpiryTimer(self))
 
+    def expires_from_now(self) -> None:
+        self._expiring = True
+
     def touch(self) -> None:
         if self.options.expires_ms <= 0 or self.deleted:
             return
@@ -402,6 +486,10 @@ class ClassicQueue(Queue):
             return
         self._host.remove_queue(self)
 
+    def rest(self) -> None:
+        for pager in self._pagers:
+            pager.rest()
+
     def close(self) -> i64:
         count = self._totals()[0]
         self.deleted = True
@@ -411,6 +499,10 @@ class ClassicQueue(Queue):
         for consumer in list(self.consumers.all):
             self.consumers.remove(consumer)
             consumer.cancelled()
+        for pager in self._pagers:
+            pager.close()
         for level in self._levels:
+            level.pager = None
             level.clear()
+        self._resume_waiters()
         return count

@@ -157,6 +157,10 @@ class QueueOptions:
         overflow = arguments.values.get("x-overflow")
         self.overflow = _OVERFLOWS.index(overflow) if isinstance(overflow, str) else DROP_HEAD
 
+    def levels(self) -> int:
+        """How many priorities are told apart."""
+        return self.max_priority + 1 if self.max_priority > 0 else 1
+
     @property
     def limited(self) -> bool:
         """Whether a length limit is set."""

@@ -15,7 +15,7 @@ from broker.queues.consumers import Consumer, Consumers
 from broker.queues.entry import Entry
 from broker.queues.options import QueueOptions
 from broker.queues.ready import Ready
-from broker.turn import Dispatchable
+from broker.turn import Deferred, Dispatchable
 from broker.wire.table import FieldTable
 
 
@@ -61,7 +61,7 @@ class Queue(Destination, Dispatchable):
         raise NotImplementedError
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
-        """Take a message: ``ACCEPTED``, ``REJECTED``, or ``DEFERRED`` (then ``confirm`` hears about ``sequence`` later)."""
+        """Take a message: ``ACCEPTED``, ``REJECTED``, ``LOGGED``, or ``DEFERRED`` (then ``confirm`` hears about ``sequence`` later)."""
         raise NotImplementedError
 
     def dispatch(self) -> None:
@@ -72,6 +72,14 @@ class Queue(Destination, Dispatchable):
         """Ask for a dispatch at the end of this turn."""
         raise NotImplementedError
 
+    def can_get(self) -> bool:
+        """Whether ``get`` may be called now; otherwise ``wait`` and ask again."""
+        raise NotImplementedError
+
+    def wait(self, waiter: Deferred) -> None:
+        """Call ``waiter.resume`` when ``can_get`` may have become true."""
+        raise NotImplementedError
+
     def get(self) -> Entry | None:
         """Take the next message for a basic.get; None when the queue is empty."""
         raise NotImplementedError
@@ -80,8 +88,8 @@ class Queue(Destination, Dispatchable):
         """The line that ``entry`` belongs to."""
         raise NotImplementedError
 
-    def settle(self, count: i64) -> None:
-        """``count`` delivered messages were acknowledged."""
+    def settle(self, ready: Ready, first: i64, count: i64, stride: i64) -> None:
+        """Delivered messages were acknowledged: ``count`` of that line, from position ``first`` on, ``stride`` apart."""
         raise NotImplementedError
 
     def requeue(self, ready: Ready, entries: list[Entry]) -> None:
@@ -108,9 +116,16 @@ class Queue(Destination, Dispatchable):
         """``consumer`` has room again."""
         raise NotImplementedError
 
+    def expires_from_now(self) -> None:
+        """A message with a deadline has come back from the disk."""
+        raise NotImplementedError
+
     def touch(self) -> None:
         """The queue was used (declared, asked with basic.get): x-expires starts anew."""
         raise NotImplementedError
+
+    def rest(self) -> None:
+        """The node ends, and nobody consumes any more: tell the log what was delivered, exactly."""
 
     def close(self) -> i64:
         """The queue is deleted: cancel its consumers and timers; returns the number of ready messages dropped."""

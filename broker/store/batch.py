@@ -64,6 +64,15 @@ class Listener:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class Collector:
+    """Whoever has records that may wait until a batch leaves: settlements, which are merged until then."""
+
+    def collect(self) -> None:
+        """Append them now; the batch is about to be taken."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BatchHost:
     """The log that a batch belongs to."""
 
@@ -73,15 +82,39 @@ class BatchHost:
 
 
 @final
+class Place:
+    """Where a batch is. Those who remember records of it share one."""
+
+    def __init__(self, ordinal: i64) -> None:
+        self.ordinal: i64 = ordinal
+        """Batches are counted from 1 for as long as the log is open."""
+        self.generation: i64 = -1
+        """Of its file; -1 while it is not on the disk."""
+        self.offset: i64 = 0
+        """In that file."""
+        self.size: i64 = 0
+        """Of the whole batch, in bytes."""
+
+
+@final
 class Batch:
     """A batch on its way to the disk."""
 
-    def __init__(self, pieces: list[bytes], first_sequence: i64, record_count: i64, payload_size: i64, listeners: list[Listener]) -> None:
+    def __init__(
+        self,
+        pieces: list[bytes],
+        first_sequence: i64,
+        record_count: i64,
+        payload_size: i64,
+        listeners: list[Listener],
+        place: Place | None = None,
+    ) -> None:
         self.pieces = pieces
         self.first_sequence: i64 = first_sequence
         self.record_count: i64 = record_count
         self.payload_size: i64 = payload_size
         self.listeners = listeners
+        self.place = Place(0) if place is None else place
 
     def through(self) -> i64:
         """The number of its last record."""
@@ -117,34 +150,37 @@ class BatchWriter(Syncable):
         self.next_sequence: i64 = next_sequence
         """The number of the next record."""
         self.record_count: i64 = 0
+        self.durable_through: i64 = next_sequence - 1
+        """Every record up to this number is on the disk."""
         self.turn: Turn | None = None
         """Calls ``sync`` at the end of each turn in which something was appended, if set."""
+        self.collector: Collector | None = None
+        """Asked before each batch is taken, if set."""
+        self.place = Place(1)
+        """Where the open batch will be."""
+        self.has_journal = False
+        """The open batch holds records of log 0, added by ``append``."""
+        self.writer = BytesWriter()
+        """For the body of the record that was begun."""
         self._host = host
-        self._writer = BytesWriter()
         self._pieces: list[bytes] = []
         self._pieces_size: i64 = 0
         self._listeners: list[Listener] = []
+        self._outstanding: Batch | None = None
+        self.durable_batch: i64 = 0
+        """Ordinal of the last batch that is on the disk."""
 
-    def append(self, log_id: i64, kind: i64, head: bytes, body: bytes = b"") -> i64:
-        """The number of the new record, whose body is ``head`` and ``body``, one behind the other.
+    def begin(self, log_id: i64, kind: i64, size: i64) -> i64:
+        """The number of a new record. The caller writes its body, ``size`` bytes, to ``writer`` and with ``write``, then calls ``end``.
 
         Raises: ValueError if it is larger than BODY_SIZE_MAX
         """
-        size: i64 = len(head) + len(body)
         if size > BODY_SIZE_MAX:
             raise ValueError(f"a record of {size} bytes")
-        writer = self._writer
+        writer = self.writer
         write_i64_be(writer, log_id)
         write_i32_be(writer, i32(size))
         writer.append(kind)
-        if size < PIECE_SIZE_MIN:
-            writer.write(head)
-            writer.write(body)
-        else:
-            self._append_large(head)
-            self._append_large(body)
-        if len(writer) >= _CHUNK:
-            self._cut()
         count = self.record_count
         self.record_count = count + 1
         sequence = self.next_sequence
@@ -155,16 +191,35 @@ class BatchWriter(Syncable):
                 turn.mark_sync(self)
         return sequence
 
-    def _append_large(self, part: bytes) -> None:
+    def write(self, part: bytes) -> None:
+        """Add to the body of the record that was begun; a large part is not copied."""
         if len(part) < PIECE_SIZE_MIN:
-            self._writer.write(part)
+            self.writer.write(part)
         else:
             self._cut()
             self._pieces.append(part)
             self._pieces_size += len(part)
 
+    def end(self) -> None:
+        """The record that was begun is complete."""
+        if len(self.writer) >= _CHUNK:
+            self._cut()
+
+    def append(self, log_id: i64, kind: i64, head: bytes, body: bytes = b"") -> i64:
+        """The number of the new record, whose body is ``head`` and ``body``, one behind the other.
+
+        Raises: ValueError if it is larger than BODY_SIZE_MAX
+        """
+        if log_id == 0:
+            self.has_journal = True
+        sequence = self.begin(log_id, kind, len(head) + len(body))
+        self.write(head)
+        self.write(body)
+        self.end()
+        return sequence
+
     def _cut(self) -> None:
-        writer = self._writer
+        writer = self.writer
         size: i64 = len(writer)
         if size > 0:
             self._pieces.append(writer.getvalue())
@@ -172,8 +227,24 @@ class BatchWriter(Syncable):
             writer.truncate(0)
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener.durable`` when what was appended so far is on the disk."""
-        self._listeners.append(listener)
+        """Call ``listener.durable`` when what was appended so far is on the disk; not at once, so ``is_durable`` is asked before."""
+        outstanding = self._outstanding
+        if self.record_count == 0 and outstanding is not None:
+            outstanding.listeners.append(listener)
+        else:
+            self._listeners.append(listener)
+
+    def is_durable(self) -> bool:
+        """Whether everything that was appended so far is on the disk."""
+        return self.durable_through >= self.next_sequence - 1
+
+    def committed(self) -> None:
+        """The batch that was taken last is on the disk."""
+        outstanding = self._outstanding
+        if outstanding is not None:
+            self._outstanding = None
+            self.durable_through = outstanding.through()
+            self.durable_batch = outstanding.place.ordinal
 
     def sync(self) -> None:
         # Here and not in the log, which is interpreted: such a class cannot be a compiled trait.
@@ -183,17 +254,24 @@ class BatchWriter(Syncable):
 
     def size(self) -> i64:
         """Bytes of the records that wait."""
-        return self._pieces_size + len(self._writer)
+        return self._pieces_size + len(self.writer)
 
     def take(self) -> Batch:
         """What was appended since the last call, which may be nothing."""
+        collector = self.collector
+        if collector is not None:
+            collector.collect()
         self._cut()
         count = self.record_count
-        batch = Batch(self._pieces, self.next_sequence - count, count, self._pieces_size, self._listeners)
+        place = self.place
+        batch = Batch(self._pieces, self.next_sequence - count, count, self._pieces_size, self._listeners, place)
+        self.place = Place(place.ordinal + 1)
         self._pieces = []
         self._pieces_size = 0
         self._listeners = []
         self.record_count = 0
+        self.has_journal = False
+        self._outstanding = batch
         return batch
 
 

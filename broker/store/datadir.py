@@ -3,6 +3,8 @@
     LOCK                     held while a node runs; the process id, for people
     FORMAT                   the format version, three times, so that one damaged line does no harm
     wal/                     the write-ahead log (wal_file.py)
+    segments/                what was live when a file of it was full (segment.py)
+    manifest/                what these segments are, and what else the log no longer tells (manifest.py)
     quarantine/              copies of what recovery cut or could not read; nobody but people reads it
 
 ``FORMAT`` is the first thing made in a new directory, and replaced as a whole: written beside, synced, renamed, directory synced.
@@ -23,6 +25,8 @@ _LOCK: Final = "LOCK"
 _FORMAT: Final = "FORMAT"
 _FORMAT_NEW: Final = "FORMAT.new"
 _WAL: Final = "wal"
+_SEGMENTS: Final = "segments"
+_MANIFEST: Final = "manifest"
 _QUARANTINE: Final = "quarantine"
 
 Migration = Callable[[FileSystem, str], None]
@@ -41,6 +45,8 @@ class DataDir:
         self.filesystem = filesystem
         self.path = path
         self.wal = f"{path}/{_WAL}"
+        self.segments = f"{path}/{_SEGMENTS}"
+        self.manifest = f"{path}/{_MANIFEST}"
         self.quarantine = f"{path}/{_QUARANTINE}"
         self._lock = lock
 
@@ -60,7 +66,8 @@ class DataDir:
                 # An earlier run may have died before FORMAT was durable, and a log without one is refused.
                 filesystem.sync_directory("datadir.format.directory", path)
             filesystem.make_directory("datadir.create", made.wal)
-            filesystem.make_directory("datadir.create", made.quarantine)
+            for directory in (made.segments, made.manifest, made.quarantine):
+                filesystem.make_directory("datadir.create", directory)
             # Also when nothing was made: an earlier run may have made it and died before this line.
             filesystem.sync_directory("datadir.create.directory", path)
         except BaseException:

@@ -1,7 +1,7 @@
 """Boot: reads the write-ahead log, says what was lost and why, and prepares it for going on. The node always starts.
 
     recovery = Recovery(data_dir)
-    for sequence, log_id, kind, body in recovery.records(): ...     # every record in order, each once
+    for generation, found in recovery.batches(): ...                # every batch in order, each once
     end = recovery.finish()                                         # copies to the quarantine, cuts the torn tail
     writer = WalWriter(..., end); writer.start(end)                 # only now may what was read be promised
 
@@ -14,13 +14,12 @@ Three things can stand where a batch should (wal_file.py says how they are told 
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
-
-import xxhash
+from typing import NamedTuple
 
 from broker.store.batch import BLOCK, HEADER_SIZE, RECORD_HEADER_SIZE, Batch, records
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, File
+from broker.store.quarantine import keep_copy
 from broker.store.wal_file import (
     SPARE_SUFFIX,
     BadRange,
@@ -36,9 +35,6 @@ from broker.store.wal_writer import FILE_SIZE, LogEnd, LogFile
 
 Record = tuple[int, int, int, bytes]
 """Sequence number, log id, kind, body."""
-
-QUARANTINE_COUNT_MAX: Final = 100
-"""So many copies are kept: a node that crashes in a loop must not fill the disk with them."""
 
 
 class Finding(NamedTuple):
@@ -88,15 +84,18 @@ def _records_max(size: int) -> int:
 
 
 class Recovery:
-    """One pass over the log: ``records`` to its end, then ``finish``, then ``report``."""
+    """One pass over the log: ``batches`` (or ``records``) to its end, then ``finish``, then ``report``.
 
-    def __init__(self, data_dir: DataDir) -> None:
+    The manifest represents all records up to number ``covered``: they are passed over, and nobody minds if they are missing.
+    """
+
+    def __init__(self, data_dir: DataDir, covered: int = 0) -> None:
         self._filesystem = data_dir.filesystem
         self._directory = data_dir.wal
         self._quarantine = data_dir.quarantine
         self._files: list[LogFile] = []
         self._spares: list[str] = []
-        self._expected = 0
+        self._expected = covered + 1 if covered else 0
         """The number the next record must have; 0 as long as no file has told one."""
         self._batch_count = 0
         self._record_count = 0
@@ -115,7 +114,15 @@ class Recovery:
         self.report = Report(0, 0, 0, 1, False, (), ())
 
     def records(self) -> Iterator[Record]:
-        """Every record of the log, in the order of their numbers.
+        """Every record of the log, in the order of their numbers: ``batches`` taken apart.
+
+        Raises: as ``batches``
+        """
+        for _, found in self.batches():
+            yield from records(found.header, found.data)
+
+    def batches(self) -> Iterator[tuple[int, Found]]:
+        """Every batch of the log that holds records, in the order of their numbers, with the generation of its file.
 
         Raises: DiskError if the directory or a file cannot even be opened
         """
@@ -134,7 +141,7 @@ class Recovery:
         self._settle()
         self._expected = max(self._expected, 1)
 
-    def _read_file(self, file: File, generation: int) -> Iterator[Record]:
+    def _read_file(self, file: File, generation: int) -> Iterator[tuple[int, Found]]:
         size = file.size("wal.read")
         header = read_file_header(file, generation)
         self._continues = None
@@ -156,7 +163,7 @@ class Recovery:
             whole = whole and not self._torn
             self._torn = False
             if self._accept(generation, found):
-                yield from records(found.header, found.data)
+                yield generation, found
         self._position = scan.end
         if whole and scan.unreadable_blocks == 0:
             self._continues = header
@@ -246,33 +253,13 @@ class Recovery:
             return found
         try:
             file = self._filesystem.open("quarantine.open", self._path(found.generation))
-            try:
-                data = LenientReader(file).read(found.offset, found.size)
-            finally:
-                file.close()
-            return found._replace(copy=self._copy(f"{found.generation:016x}-{found.offset:x}-{xxhash.xxh3_64_hexdigest(data)}", data))
         except DiskError:
             return found
-
-    def _copy(self, name: str, data: bytes) -> str:
-        path = f"{self._quarantine}/{name}"
-        names = self._filesystem.names("quarantine.list", self._quarantine)
-        if name in names:
-            return path
-        if len(names) >= QUARANTINE_COUNT_MAX:
-            return ""
-        part = f"{path}.part"
-        if f"{name}.part" in names:
-            self._filesystem.unlink("quarantine.clean", part)
-        file = self._filesystem.create("quarantine.create", part)
         try:
-            file.write("quarantine.write", 0, [data])
-            file.sync("quarantine.sync")
+            data = LenientReader(file).read(found.offset, found.size)
         finally:
             file.close()
-        self._filesystem.rename("quarantine.rename", part, path)
-        self._filesystem.sync_directory("quarantine.directory", self._quarantine)
-        return path
+        return found._replace(copy=keep_copy(self._filesystem, self._quarantine, f"{found.generation:016x}-{found.offset:x}", data))
 
     def _path(self, generation: int) -> str:
         return f"{self._directory}/{file_name(generation)}"

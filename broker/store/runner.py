@@ -31,17 +31,21 @@ class Runner:
         """Return when no job is left, also of those that finished ones have submitted. Owner's thread."""
         raise NotImplementedError
 
+    def stop(self) -> None:
+        """Drain, and take no more."""
+        raise NotImplementedError
+
 
 class WriterThread(Runner):
     """A thread for the jobs of one log. ``stop`` ends it; it does not keep a process alive that ends otherwise."""
 
-    def __init__(self, wake: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, wake: Callable[[Callable[[], None]], object], name: str = "leveret-log") -> None:
         """``wake`` lets the owner's thread call what it is given, soon: ``loop.call_soon_threadsafe``."""
         self._wake = wake
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._left = 0
-        self._thread = threading.Thread(target=self._work, name="leveret-log", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:

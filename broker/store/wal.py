@@ -31,13 +31,13 @@ class WriteAheadLog(BatchHost):
     def __init__(self, writer: WalWriter, runner: Runner, next_sequence: int, on_failure: Callable[[Exception], None]) -> None:
         self.batch: Final = BatchWriter(next_sequence, self)
         """Where records go; hot code appends to it directly. With a ``turn`` it calls ``sync`` by itself."""
-        self.durable_through = next_sequence - 1
-        """Every record up to this number is on the disk."""
         self.failure: Exception | None = None
         self.files: list[LogFile] = list(writer.files)
         """The files of the log, oldest first; the last one is being written."""
         self.short_of_space = False
         """There was no room for a spare file: once the last file is full, the log fails. Time to block publishers."""
+        self.on_new_file: Callable[[], None] | None = None
+        """Called when a file is full and the next one was begun, if set."""
         self._writer = writer
         self._runner = runner
         self._on_failure = on_failure
@@ -75,6 +75,11 @@ class WriteAheadLog(BatchHost):
     def make_writer(data_dir: DataDir, options: WalOptions, end: LogEnd) -> WalWriter:
         """The half that touches the disk."""
         return WalWriter(data_dir.filesystem, data_dir.wal, options, end)
+
+    @property
+    def durable_through(self) -> int:
+        """Every record up to this number is on the disk."""
+        return self.batch.durable_through
 
     def append(self, log_id: int, kind: int, head: bytes, body: bytes = b"") -> int:
         """The number of a new record; on the disk after the ``sync`` that follows.
@@ -163,7 +168,9 @@ class WriteAheadLog(BatchHost):
         if self.files[-1].generation != self._writer.files[-1].generation:
             self.files = list(self._writer.files)
             self._chores_left = True
-        self.durable_through = batch.through()
+            if self.on_new_file is not None:
+                self.on_new_file()
+        self.batch.committed()
         try:
             for listener in batch.listeners:
                 listener.durable(self.durable_through)

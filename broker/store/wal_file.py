@@ -77,9 +77,9 @@ def generation_of(name: str) -> int | None:
     return int(stem, 16)
 
 
-def read_file_header(file: File, generation: int) -> FileHeader | None:
+def read_file_header(file: File, generation: int, site: str = "wal.read") -> FileHeader | None:
     """The header of an open file, from whichever block is whole; None if none is, or it is another file's."""
-    data = LenientReader(file).read(0, START)
+    data = LenientReader(file, site).read(0, START)
     for start in (0, BLOCK):
         block = data[start : start + BLOCK]
         if len(block) < BLOCK:
@@ -95,20 +95,21 @@ def read_file_header(file: File, generation: int) -> FileHeader | None:
 class LenientReader:
     """Reads a file in which some blocks cannot be read any more: they read as zeros, and are counted."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, site: str = "wal.read") -> None:
         self._file = file
+        self._site = site
         self.unreadable_blocks = 0
 
     def read(self, offset: int, size: int) -> bytes:
         """``size`` bytes, fewer only where the file ends."""
         try:
-            return self._file.read("wal.read", offset, size)
+            return self._file.read(self._site, offset, size)
         except DiskError:
             return b"".join(self._read_block(at, min(BLOCK, offset + size - at)) for at in range(offset, offset + size, BLOCK))
 
     def _read_block(self, offset: int, size: int) -> bytes:
         try:
-            return self._file.read("wal.read", offset, size)
+            return self._file.read(self._site, offset, size)
         except DiskError:
             self.unreadable_blocks += 1
             return bytes(size)
@@ -117,9 +118,9 @@ class LenientReader:
 class Scan:
     """Everything in a file that its header vouches for, in order. After the iteration ``end`` is where the next batch goes."""
 
-    def __init__(self, file: File, header: FileHeader) -> None:
-        self._reader = LenientReader(file)
-        self._size = file.size("wal.read") // BLOCK * BLOCK
+    def __init__(self, file: File, header: FileHeader, site: str = "wal.read") -> None:
+        self._reader = LenientReader(file, site)
+        self._size = file.size(site) // BLOCK * BLOCK
         self._header = header
         self._salt = header.salt.to_bytes(8, "big")
         self.end = START

@@ -140,6 +140,8 @@ class WalWriter:
         assert header is not None
         file.write(write_site, self.position, batch.seal(header.generation, header.salt))
         file.sync(sync_site)
+        place = batch.place
+        place.generation, place.offset, place.size = header.generation, self.position, batch.size()
         self.position += batch.size()
 
     def close(self) -> None:

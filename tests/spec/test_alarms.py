@@ -100,3 +100,51 @@ def test_a_blocked_client_that_leaves_is_forgotten() -> None:
     broker.server.alarms.set(MEMORY, False)
     broker.run_turn()
     assert publisher.sink.take().count(b"\x00\x0a\x00\x3d") == 0
+
+
+def test_what_was_taken_is_confirmed_and_delivered_during_the_alarm() -> None:
+    """Nothing is taken from a blocked connection any more; what is owed to it still goes to it."""
+    broker = alarmed()
+    publisher = broker.open()
+    publisher.ask("confirm.select")
+    publisher.consume("q", "c", no_ack=True)
+    publisher.send(publish(1, "", "q", b"one"))
+    names = publisher.names()
+    assert sorted(names) == ["basic.ack", "basic.deliver", "connection.blocked"]
+    other = broker.open()
+    other.send(publish(1, "", "q", b"two"))
+    assert publisher.bodies() == [b"two"]
+
+
+def test_a_second_alarm_says_nothing_more_to_who_is_blocked() -> None:
+    """One notice per connection until all is clear; who comes later hears both reasons, who comes after the first is cleared, one."""
+    broker = alarmed()
+    publishers = [broker.open() for _ in range(3)]
+    reasons = []
+    for number, publisher in enumerate(publishers):
+        publisher.send(publish(1, "", "q", b"x"))
+        reasons.append(publisher.expect("connection.blocked")["reason"])
+        broker.server.alarms.set(DISK, True)
+        broker.server.alarms.set(MEMORY, number == 0)
+        broker.run_turn()
+    assert reasons == ["low on memory", "low on memory & low on disk", "low on disk"]
+    for publisher in publishers:
+        publisher.expect_nothing()
+    broker.server.alarms.set(DISK, False)
+    broker.run_turn()
+    assert [publisher.names() for publisher in publishers] == [["connection.unblocked"]] * 3
+
+
+def test_an_alarm_that_comes_back_blocks_again() -> None:
+    broker = alarmed()
+    publisher = broker.open()
+    for _ in range(3):
+        broker.server.alarms.set(MEMORY, True)
+        publisher.send(publish(1, "", "q", b"x"))
+        publisher.expect("connection.blocked")
+        broker.server.alarms.set(MEMORY, False)
+        broker.run_turn()
+        publisher.expect("connection.unblocked")
+        publisher.send(publish(1, "", "q", b"y"))
+        publisher.expect_nothing()
+    assert broker.depth("q") == (6, 0)

@@ -22,8 +22,8 @@ class FakeClock(Clock):
     def monotonic_ms(self) -> int:
         return self.time_ms
 
-    def wall_s(self) -> int:
-        return (self.time_ms + self.wall_offset_ms) // 1000
+    def system_wall_ms(self) -> int:
+        return self.time_ms + self.wall_offset_ms
 
     def advance(self, ms: int) -> None:
         """Moves both times forward; every timer that falls due on the way runs at its own deadline, in order."""

@@ -117,14 +117,18 @@ class FakeConsumer(Consumer):
 
 
 class FakeQueue(Queue):
-    """A queue that holds nothing and counts what it is told."""
+    """A queue that holds nothing and keeps what it is told."""
 
     def __init__(self, name: str = "q", arguments: FieldTable = EMPTY) -> None:
         super().__init__(name, False, False, None, arguments, QueueOptions(arguments))
-        self.settled_count = 0
+        self.settled_positions: list[int] = []
 
-    def settle(self, count: int) -> None:
-        self.settled_count += count
+    @property
+    def settled_count(self) -> int:
+        return len(self.settled_positions)
+
+    def settle(self, ready: Ready, first: int, count: int, stride: int) -> None:
+        self.settled_positions += [first + index * stride for index in range(count)]
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: int) -> int:
         return ACCEPTED

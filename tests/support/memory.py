@@ -82,14 +82,25 @@ class Broker:
         self.users.put("other", "other")
         identity = Identity("RabbitMQ", "3.13.7", "0.0.0", "Python", "memory", "leveret@memory")
         self.server = Server(identity, self.users, self.limits, 0, self.turn, self.clock, self.counters)
-        self.vhost: VHost = self.server.add_vhost("/")
+        self.set_up()
+        self.vhost: VHost = self.server.vhosts["/"]
         self.clients: list[Client] = []
+
+    def set_up(self) -> None:
+        """Give the node its virtual host."""
+        self.server.add_vhost("/")
+
+    def work(self) -> bool:
+        """What threads do beside the event loop: some of it is done, False if there is none."""
+        return False
 
     def run_turn(self) -> None:
         """Runs turns until nothing is asked for any more."""
         for _ in range(TURNS_MAX):
             if self.turn.scheduled:
                 self.turn.run()
+            elif self.work():
+                continue
             elif not max([client.take_held() for client in self.clients], default=False):
                 return
         raise AssertionError(f"still not at rest after {TURNS_MAX} turns")

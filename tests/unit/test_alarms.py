@@ -49,3 +49,17 @@ def test_a_connection_that_has_gone_is_forgotten() -> None:
     alarms.forget(other)
     alarms.set(MEMORY, False)
     assert gone.unblocked == 0
+
+
+def test_one_alarm_can_be_asked_for() -> None:
+    alarms = Alarms()
+    alarms.set(DISK, True)
+    assert (alarms.is_raised(DISK), alarms.is_raised(MEMORY)) == (True, False)
+    alarms.set(DISK, False)
+    assert not alarms.is_raised(DISK)
+
+
+def test_nobody_watches_a_node_in_memory() -> None:
+    """Its figures are unknown, which metrics and management tell apart from numbers."""
+    figures = Alarms().figures
+    assert (figures.memory_limit, figures.disk_free, figures.disk_free_limit) == (0, -1, 0)

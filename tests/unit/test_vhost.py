@@ -200,8 +200,8 @@ def test_a_message_is_delivered_to_all_its_queues() -> None:
     vhost = made()
     full, _ = vhost.declare_queue("full", False, False, False, arguments(x_max_length=0, x_overflow="reject-publish"), ME)
     plain, _ = vhost.declare_queue("plain", False, False, False, EMPTY, ME)
-    assert deliver_to([full, plain], make_message(b"x"), None, 0) == (True, 0)
-    assert deliver_to([plain], make_message(b"y"), None, 0) == (False, 0)
+    assert deliver_to([full, plain], make_message(b"x"), None, 0) == (True, 0, False)
+    assert deliver_to([plain], make_message(b"y"), None, 0) == (False, 0, False)
     bodies = []
     while (entry := plain.get()) is not None:
         bodies.append(text_of(entry))

@@ -182,6 +182,21 @@ async def test_alarms_are_zero_or_one() -> None:
     assert (found["rabbitmq_alarms_memory_used_watermark"], found["rabbitmq_alarms_free_disk_space_watermark"]) == (1, 0)
 
 
+async def test_limits_are_on_the_page_of_a_node_that_is_watched() -> None:
+    """RabbitMQ's dashboards divide by them: a node in memory has none, and leaves them out instead of showing 0."""
+    broker = Broker()
+    names = {"rabbitmq_resident_memory_limit_bytes", "rabbitmq_disk_space_available_bytes", "rabbitmq_disk_space_available_limit_bytes"}
+    assert names.isdisjoint(await values(broker))
+    figures = broker.server.alarms.figures
+    figures.memory_limit, figures.disk_free, figures.disk_free_limit = 1000, 0, 0
+    found = await values(broker)
+    assert {name: found[name] for name in names} == {
+        "rabbitmq_resident_memory_limit_bytes": 1000,
+        "rabbitmq_disk_space_available_bytes": 0,
+        "rabbitmq_disk_space_available_limit_bytes": 0,
+    }
+
+
 async def test_numbers_of_the_process_are_its_own() -> None:
     found = await values(Broker())
     assert found["rabbitmq_process_resident_memory_bytes"] > 1 << 20

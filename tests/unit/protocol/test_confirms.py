@@ -65,9 +65,7 @@ def test_what_is_decided_in_one_turn_is_one_frame() -> None:
     publisher = Publisher()
     for _ in range(5):
         publisher.decide()
-    assert publisher.confirms.due
     assert publisher.flush() == [("ack", 5, True)]
-    assert not publisher.confirms.due
     assert publisher.flush() == []
 
 
@@ -202,3 +200,161 @@ def test_random_decisions_reach_the_publisher_exactly_once(seed: int) -> None:
             (publisher.confirms.rejected if refused else publisher.confirms.accepted)(number)
     publisher.flush()
     assert publisher.told == verdict, f"seed {seed}"
+
+
+# ---- promises that wait for the disk
+
+
+def log(publisher: Publisher, batch: int, queues: int = 0) -> int:
+    """A persistent message: promised when that batch is on the disk and as many queues have answered."""
+    sequence = publisher.publish()
+    publisher.confirms.logged(sequence, batch, queues)
+    return sequence
+
+
+def durable(publisher: Publisher, batch: int) -> list[tuple[str, int, bool]]:
+    publisher.confirms.durable(batch, publisher.outbox, 7)
+    return publisher.flush()
+
+
+def test_nothing_is_promised_before_its_batch_is_on_the_disk() -> None:
+    """RabbitMQ docs, Publisher Confirms: for persistent messages, a confirm means that they are on disk."""
+    publisher = Publisher()
+    for batch in (1, 1, 1, 2, 2):
+        log(publisher, batch)
+    assert publisher.flush() == []
+    assert publisher.confirms.unconfirmed == 5
+    assert durable(publisher, 0) == []
+    assert durable(publisher, 1) == [("ack", 3, True)]
+    assert durable(publisher, 1) == []
+    assert publisher.confirms.unconfirmed == 2
+    assert durable(publisher, 2) == [("ack", 5, True)]
+    assert publisher.confirms.confirmed == 5
+
+
+def test_a_later_batch_covers_earlier_ones() -> None:
+    publisher = Publisher()
+    for batch in (1, 2, 3):
+        log(publisher, batch)
+    assert durable(publisher, 2) == [("ack", 2, True)]
+
+
+def test_what_is_decided_behind_a_batch_waits_for_it() -> None:
+    """One frame for all of them, in the order of the numbers, instead of many."""
+    publisher = Publisher()
+    log(publisher, 1)
+    publisher.decide()
+    publisher.decide(nack=True)
+    publisher.decide()
+    assert publisher.flush() == []
+    assert durable(publisher, 1) == [("ack", 2, True), ("nack", 3, False), ("ack", 4, False)]
+
+
+def test_what_was_decided_before_a_batch_does_not_wait() -> None:
+    publisher = Publisher()
+    publisher.decide()
+    log(publisher, 1)
+    assert publisher.flush() == [("ack", 1, False)]
+
+
+@pytest.mark.parametrize("disk_first", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
+def test_disk_and_queues_must_both_have_answered(disk_first: bool, refused: bool) -> None:
+    publisher = Publisher()
+    number = log(publisher, 1, queues=1)
+    answer = publisher.confirms.rejected if refused else publisher.confirms.accepted
+    if disk_first:
+        assert durable(publisher, 1) == []
+        answer(number)
+        said = publisher.flush()
+    else:
+        answer(number)
+        assert publisher.flush() == []
+        said = durable(publisher, 1)
+    assert said == [("nack" if refused else "ack", 1, False)]
+
+
+def test_multiple_covers_neither_what_waits_for_the_disk_nor_for_a_queue() -> None:
+    publisher = Publisher()
+    first = log(publisher, 1, queues=1)
+    log(publisher, 1)
+    log(publisher, 2)
+    publisher.decide()
+    assert publisher.flush() == [("ack", 4, False)], NEVER_COVERS
+    assert durable(publisher, 1) == [("ack", 2, False)], NEVER_COVERS
+    publisher.confirms.accepted(first)
+    assert publisher.flush() == [("ack", 1, False)], NEVER_COVERS
+    assert durable(publisher, 2) == [("ack", 3, False)]
+
+
+class Undecided:
+    """What one message still waits for."""
+
+    def __init__(self, batch: int, answers: list[bool], nack: bool) -> None:
+        self.batch = batch
+        self.answers = answers
+        self.nack = nack
+
+    def is_decided(self, through: int) -> bool:
+        return self.batch <= through and not self.answers
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_random_promises_are_kept_exactly_once(seed: int) -> None:
+    """Messages that are decided at once, by queues, by the disk and by both, in any order: no number is told early, twice or wrongly."""
+    chance = random.Random(seed)
+    publisher = Publisher()
+    messages: dict[int, Undecided] = {}
+    open_batch, on_disk = 1, 0
+    shares = [chance.choice([0, 1, 5, 20]) for _ in range(4)]
+    if not any(shares):
+        shares[0] = 1
+
+    def check(where: str) -> None:
+        for number, said in publisher.told.items():
+            assert messages[number].is_decided(on_disk), f"{where}: {number} was told too early"
+            assert said == ("nack" if messages[number].nack else "ack"), f"{where}: {number}"
+
+    for step in range(300):
+        where = f"seed {seed}, step {step}"
+        action = chance.random()
+        if action < 0.6:
+            kind = chance.choices(["decided", "deferred", "logged", "both"], shares)[0]
+            answers = [chance.random() < 0.2 for _ in range(chance.randrange(1, 4))]
+            if kind == "decided":
+                nack = chance.random() < 0.2
+                messages[publisher.decide(nack)] = Undecided(0, [], nack)
+            elif kind == "deferred":
+                refused = chance.random() < 0.1
+                number = publisher.defer(len(answers))
+                if refused:
+                    publisher.confirms.refuse(number)
+                messages[number] = Undecided(0, answers, refused or any(answers))
+            elif kind == "logged":
+                messages[log(publisher, open_batch)] = Undecided(open_batch, [], False)
+            else:
+                messages[log(publisher, open_batch, len(answers))] = Undecided(open_batch, answers, any(answers))
+        elif action < 0.75:
+            waiting = [number for number, message in messages.items() if message.answers]
+            for number in chance.sample(waiting, min(len(waiting), chance.randrange(1, 5))):
+                (publisher.confirms.rejected if messages[number].answers.pop() else publisher.confirms.accepted)(number)
+        elif action < 0.85:
+            open_batch += 1
+        elif action < 0.95 and on_disk < open_batch - 1:
+            on_disk = chance.randrange(on_disk + 1, open_batch)
+            publisher.confirms.durable(on_disk, publisher.outbox, 7)
+        else:
+            publisher.flush()
+            check(where)
+    on_disk = open_batch
+    durable(publisher, open_batch)
+    check(f"seed {seed}")
+    assert publisher.outstanding == {number for number, message in messages.items() if message.answers}, f"seed {seed}"
+    for number, message in messages.items():
+        while message.answers:
+            (publisher.confirms.rejected if message.answers.pop() else publisher.confirms.accepted)(number)
+    publisher.flush()
+    check(f"seed {seed}")
+    assert publisher.outstanding == set()
+    assert publisher.confirms.unconfirmed == 0
+    assert publisher.confirms.confirmed == sum(not message.nack for message in messages.values())

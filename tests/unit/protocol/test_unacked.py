@@ -129,7 +129,17 @@ def test_multiple_counts_what_was_settled_before_only_once() -> None:
     setting.deliver(5)
     setting.unacked.ack(2, False)
     assert setting.unacked.ack(4, True) == 3
-    assert setting.queue.settled_count == 4
+    assert setting.queue.settled_positions == [1, 0, 2, 3]
+
+
+def test_multiple_leaves_alone_what_waits_in_its_queue_again() -> None:
+    """A requeued message is the queue's; that its neighbours are acknowledged must not settle it."""
+    setting = Setting()
+    setting.deliver(5, stride=2)
+    setting.unacked.take(2, False)
+    setting.unacked.take(4, False)
+    assert setting.unacked.ack(0, True) == 3
+    assert setting.queue.settled_positions == [0, 4, 8]
 
 
 def test_a_multiple_ack_may_not_name_a_settled_tag() -> None:
@@ -215,7 +225,8 @@ def settle_at_random(seed: int, actions: list[str]) -> None:
     lines = [Ready(), Ready()]
     consumers = [FakeConsumer("c1"), FakeConsumer("c2")]
     positions = [0, 0]
-    settled = 0
+    owner: dict[int, int] = {}
+    settled: list[list[int]] = [[], []]
     taken: list[tuple[list[int], list[tuple[int, str]], list[Run]]] = []
     tag = serial = 0
     for step in range(300):
@@ -231,11 +242,13 @@ def settle_at_random(seed: int, actions: list[str]) -> None:
             assert got == tag + 1, where
             for index in range(count):
                 tag += 1
+                owner[tag] = which
                 model.outstanding[tag] = (first + index * stride, str(serial + index))
             serial += count
         elif action == "get":
             entry = Entry(make_message(str(serial).encode()), positions[which], 0)
             tag = int(unacked.add(None, queues[which], lines[which], [entry], positions[which], 1))
+            owner[tag] = which
             model.outstanding[tag] = (positions[which], str(serial))
             positions[which] += 1
             serial += 1
@@ -259,9 +272,8 @@ def settle_at_random(seed: int, actions: list[str]) -> None:
                     settle(wanted, multiple)
             elif action == "ack":
                 assert unacked.ack(wanted, multiple) == len(expected), where
-                settled += len(expected)
                 for each in expected:
-                    del model.outstanding[each]
+                    settled[owner[each]].append(model.outstanding.pop(each)[0])
             else:
                 runs = unacked.take(wanted, multiple)
                 found = [model.outstanding.pop(each) for each in expected]
@@ -269,6 +281,6 @@ def settle_at_random(seed: int, actions: list[str]) -> None:
                 assert sum(run.live for run in runs) == len(found), where
                 taken.append((expected, found, runs))
         assert unacked.count == len(model.outstanding), where
-        assert sum(queue.settled_count for queue in queues) == settled, where
+        assert [sorted(queue.settled_positions) for queue in queues] == [sorted(each) for each in settled], where
     assert places(unacked.take(0, True)) == [model.outstanding[each] for each in sorted(model.outstanding)], f"seed {seed}"
     assert (unacked.count, unacked.consumer_count) == (0, 0), f"seed {seed}"

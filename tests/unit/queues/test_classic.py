@@ -9,6 +9,7 @@ import pytest
 from broker.message import ACCEPTED, REJECTED
 from broker.queues.classic import ClassicQueue
 from broker.queues.options import QueueOptions
+from broker.queues.ready import Ready
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeConsumer, FakeHost, arguments, make_message, numbered, text_of
@@ -22,7 +23,7 @@ class Setting:
         self.turn = Turn(self.clock)
         self.host = FakeHost()
         made = arguments(**given)
-        self.queue = ClassicQueue("q", False, auto_delete, None, made, QueueOptions(made), self.host, self.turn, self.clock)
+        self.queue = ClassicQueue("q", False, auto_delete, None, made, QueueOptions(made), self.host, self.turn, self.clock, None, 0)
         self.serial = 0
 
     def publish(self, count: int = 1) -> list[int]:
@@ -195,7 +196,7 @@ def test_settling_counts_down() -> None:
     setting.consumer()
     setting.publish(5)
     setting.turn.run()
-    setting.queue.settle(3)
+    setting.queue.settle(Ready(), 0, 3, 1)
     assert setting.queue.unacked == 2
 
 

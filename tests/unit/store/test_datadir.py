@@ -27,7 +27,7 @@ def test_a_new_directory_gets_its_layout_and_survives_a_crash() -> None:
 
 def test_it_is_made_on_a_real_disk_too(tmp_path: Path) -> None:
     made = DataDir.open(RealFileSystem(), f"{tmp_path}/data/")
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["FORMAT", "LOCK", "quarantine", "wal"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["FORMAT", "LOCK", "manifest", "quarantine", "segments", "wal"]
     text = (tmp_path / "data" / "FORMAT").read_text()
     assert text == "leveret data format 1 92c7e88a\n" * 3
     made.close()

@@ -10,7 +10,8 @@ import pytest
 from broker.store.batch import BLOCK, BatchWriter
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError
-from broker.store.recovery import QUARANTINE_COUNT_MAX, Finding, Recovery, Report
+from broker.store.quarantine import QUARANTINE_COUNT_MAX
+from broker.store.recovery import Finding, Recovery, Report
 from broker.store.runner import Job, Runner
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import START, FileHeader, file_name, generation_of, read_file_header

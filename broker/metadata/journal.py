@@ -1,0 +1,52 @@
+"""The journal of what is declared: changes go to log 0 of the node, and are applied by whoever makes them, at once.
+
+On one node nobody else can object to a change, so it is visible before it is durable; but it is promised (declare-ok, bind-ok, delete-ok)
+only when everything the journal was told so far is on the disk, also to somebody who declares what another one has just declared.
+"""
+
+from typing import Final
+
+from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue, decode
+from broker.store.batch import BatchWriter
+from broker.store.log import DELETE, JOURNAL, PUT
+
+_ORDER: Final = (DurableExchange, DurableQueue, DurableBinding)
+
+
+class Journal:
+    """Log 0. One per node."""
+
+    def __init__(self, batch: BatchWriter) -> None:
+        self.last_sequence = batch.next_sequence - 1
+        """The number of the last change: promises about what is declared depend on it."""
+        self._batch = batch
+
+    def put(self, declared: Declared) -> None:
+        """It is there from now on."""
+        key = declared.key()
+        self.last_sequence = self._batch.append(JOURNAL, PUT, len(key).to_bytes(4, "big") + key, declared.value())
+
+    def delete(self, declared: Declared) -> None:
+        """It is not there any more."""
+        self.last_sequence = self._batch.append(JOURNAL, DELETE, declared.key())
+
+
+def replay(changes: list[tuple[int, bytes]]) -> dict[bytes, bytes]:
+    """What is declared after these changes, by key."""
+    found: dict[bytes, bytes] = {}
+    for kind, body in changes:
+        if kind == PUT:
+            size = int.from_bytes(body[:4], "big")
+            found[body[4 : 4 + size]] = body[4 + size :]
+        elif kind == DELETE:
+            found.pop(body, None)
+    return found
+
+
+def declared(found: dict[bytes, bytes]) -> list[Declared]:
+    """The same as values: exchanges, then queues, then what binds them.
+
+    Raises: ValueError if one of them makes no sense
+    """
+    values = [decode(key, value) for key, value in found.items()]
+    return [value for kind in _ORDER for value in values if isinstance(value, kind)]

@@ -1,0 +1,322 @@
+"""The part of a line that is on disk: what must survive the node, and what is too much for the memory.
+
+A persistent message in a durable queue is appended to the line's log when it comes. Beyond ``memory_max`` the line pages: whatever comes
+is appended to the log, kept until it is on the disk (``fresh``) and then forgotten; its position is all that is known of it. So nothing
+is ever paged out that was in memory, and the memory a backlog needs does not grow with it. Consumers find the head of the line in memory;
+before it runs out, the next part is read back.
+
+    chunks in memory | page_from ... page_to: on disk only | fresh: not on the disk yet
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+from broker.clock import Clock
+from broker.message import Message
+from broker.native import i64
+from broker.queues.entry import Entry
+from broker.queues.expiry import ttl_ms
+from broker.queues.ready import MESSAGE_BYTES, Chunk, Ready
+from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
+from broker.store.log import MESSAGE, TRANSIENT, Log, Logs, LogUser
+
+if TYPE_CHECKING:
+    from broker.queues.queue import Queue
+
+MEMORY_MAX: Final[i64] = 8 << 20
+"""Of a durable line; what it costs anyway is its write to the log, so paging begins early."""
+MEMORY_MAX_TRANSIENT: Final[i64] = 64 << 20
+"""Of a line that would not touch the disk otherwise."""
+READ_BYTES: Final[i64] = 1 << 20
+"""Read back at a time."""
+_UNLIMITED: Final[i64] = 1 << 60
+
+
+@final
+class Pager(LogUser):
+    """The disk side of one line."""
+
+    def __init__(self, ready: Ready, queue: Queue, logs: Logs, clock: Clock, log: Log | None) -> None:
+        self.ready = ready
+        self.queue = queue
+        self.log = log
+        """None until a line that need not survive the node has too much in memory."""
+        self.durable_queue = log is not None
+        self.memory_max: i64 = MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT
+        self.active = False
+        """The end of the line is not in the chunks: what comes is fresh."""
+        self.expiring = False
+        """What is not in the chunks may have deadlines."""
+        self.watched = False
+        """The queue has consumers: what comes is delivered soon."""
+        self.fresh: list[Message | Entry] = []
+        self._logs = logs
+        self._clock = clock
+        self._fresh_from: i64 = 0
+        self._fresh_bytes: i64 = 0
+        self._page_from: i64 = 0
+        self._page_to: i64 = 0
+        self._paged: i64 = 0
+        self._paged_body_bytes: i64 = 0
+        self._reading = False
+        self._chunk: Chunk | None = None
+        self._chunk_bytes: i64 = 0
+        self._loaded_body_bytes: i64 = 0
+        self._tail = b""
+        self._redelivered_through: i64 = -1
+        self._waits_for_mark = False
+        if log is not None:
+            log.user = self
+
+    def recover(self) -> None:
+        """The log was found by recovery: everything that is live in it waits in the line, on disk only."""
+        log = self.log
+        assert log is not None
+        positions = log.positions
+        ready = self.ready
+        self._redelivered_through = log.mark if log.mark < positions.next else positions.next - 1
+        self._paged = positions.live()
+        self._page_from = positions.first
+        self._page_to = positions.next
+        self._fresh_from = positions.next
+        self.active = self._paged > 0
+        self.expiring = self.active
+        ready.start_at(positions.first if self.active else positions.next)
+        ready.next = positions.next
+        ready.body_bytes = log.weight
+        self._paged_body_bytes = log.weight
+
+    def may_expire(self) -> bool:
+        """Whether recovery has found messages with an expiration of their own."""
+        log = self.log
+        return log is not None and log.flags & EXPIRES != 0
+
+    def count(self) -> i64:
+        """Messages of the line that are not in its chunks."""
+        return self._paged + len(self.fresh)
+
+    # ---- in -----------------------------------------------------------------------------------------------------------
+
+    def store(self, message: Message, position: i64) -> bool:
+        """Append to the log if that is necessary; whether a promise depends on it."""
+        promised = False
+        kind = TRANSIENT
+        if self.durable_queue and message.persistent:
+            promised = True
+            kind = MESSAGE
+        elif not self.active:
+            return False
+        log = self.log
+        assert log is not None
+        if self.watched:
+            log.cover(position)
+        if log.append(position, kind, stored_size(message), message):
+            write_message(self._logs.batch, message, self._clock.wall_ms)
+        return promised
+
+    def begin(self) -> None:
+        """The line has too much in memory: from now on it pages."""
+        if self.log is None:
+            log = self._logs.open(self._logs.create())
+            log.positions.first = log.positions.next = self.ready.next
+            log.user = self
+            self.log = log
+        self.active = True
+        self._paged = 0
+        self._paged_body_bytes = 0
+        self._page_from = self._page_to = self._fresh_from = self.ready.next
+        self._fresh_bytes = 0
+
+    def keep(self, item: Message | Entry, message: Message) -> None:
+        """What ``store`` has just appended, until it is on the disk."""
+        self.fresh.append(item)
+        self._fresh_bytes += len(message.content) + MESSAGE_BYTES
+
+    def durable(self) -> None:
+        if self._waits_for_mark:
+            self._waits_for_mark = False
+            self.queue.mark()
+        log = self.log
+        if not self.fresh or log is None:
+            return
+        count = log.durable_next - self._fresh_from
+        if count <= 0:
+            return
+        if self._paged == 0 and not self._reading and self.ready.memory_bytes + self._fresh_bytes < self.memory_max // 2:
+            self._take_fresh()
+            self.queue.mark()
+            return
+        self._forget(count)
+
+    def _forget(self, count: i64) -> None:
+        """The oldest ``count`` of the fresh ones are on the disk, and from now on only there."""
+        fresh = self.fresh
+        size: i64 = len(fresh)
+        if count > size:
+            count = size
+        index: i64 = 0
+        while index < count:
+            item = fresh[index]
+            message = item if isinstance(item, Message) else item.message
+            self._fresh_bytes -= len(message.content) + MESSAGE_BYTES
+            self._paged_body_bytes += message.body_size
+            index += 1
+        self.fresh = fresh[count:] if count < size else []
+        self._fresh_from += count
+        self._page_to = self._fresh_from
+        self._paged += count
+
+    def _take_fresh(self) -> None:
+        """Everything before it is in the chunks: the line goes on in memory."""
+        if self.fresh:
+            chunk = Chunk(self._fresh_from)
+            for item in self.fresh:
+                chunk.items.append(item)
+                if isinstance(item, Entry):
+                    chunk.entries += 1
+            self.fresh = []
+            self.ready.add_chunk(chunk, self._fresh_bytes)
+            self._fresh_bytes = 0
+        self.active = False
+        self.expiring = False
+
+    # ---- out ----------------------------------------------------------------------------------------------------------
+
+    def allowance(self, position: i64) -> i64:
+        """How many positions may be delivered from this one on, so that a crash cannot forget that they may have been."""
+        log = self.log
+        if log is None or not self.durable_queue:
+            return _UNLIMITED
+        count = log.allowance(position)
+        if count == 0:
+            self._waits_for_mark = True
+        return count
+
+    def refill(self) -> None:
+        """Nothing of the line is in memory: bring on what follows."""
+        if self._paged == 0:
+            self._take_fresh()
+        else:
+            self.read_ahead()
+
+    def read_ahead(self) -> None:
+        """Begin to read what follows the chunks, unless enough of it is there."""
+        log = self.log
+        if self._reading or self._paged == 0 or log is None or self.ready.memory_bytes > self.memory_max // 2:
+            return
+        self._reading = True
+        self._logs.read(log, self._page_from, self._page_to, READ_BYTES)
+
+    def load_now(self) -> None:
+        """Have the next message in memory before returning: for the rare cases that cannot wait, such as dead-lettering what is dropped."""
+        log = self.log
+        while log is not None and self._paged > 0 and self.ready.in_memory() == 0:
+            self._logs.read_now(log, self._page_from, self._page_to, READ_BYTES // 16)
+        if self.active and self._paged == 0:
+            self._take_fresh()
+
+    def skip(self) -> bool:
+        """Drop the next message without reading it; False if it is not on disk only."""
+        log = self.log
+        if log is None or self._paged == 0 or self.ready.in_memory() > 0:
+            return False
+        position = log.positions.next_live(self._page_from)
+        self._correct_size(self._paged - 1, 0)
+        self._paged -= 1
+        self._page_from = position + 1
+        log.settle(position, 1, 1)
+        return True
+
+    def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
+        if position < self._page_from or position >= self._page_to:
+            return  # dropped meanwhile
+        message = read_message(data, start, end, self._tail)
+        self._tail = message.tail
+        chunk = self._chunk
+        if chunk is None or chunk.first + len(chunk.items) != position:
+            self._end_chunk()
+            chunk = Chunk(position)
+            self._chunk = chunk
+        self._chunk_bytes += len(message.content) + MESSAGE_BYTES
+        self._loaded_body_bytes += message.body_size
+        redelivered = position <= self._redelivered_through
+        ttl = ttl_ms(self.queue.options, message)
+        if not redelivered and ttl < 0:
+            chunk.items.append(message)
+            return
+        entry = Entry(message, position, 0)
+        entry.redelivered = redelivered
+        if ttl >= 0:
+            left = enqueued_ms(data, start) + ttl - self._clock.wall_ms
+            deadline = self._clock.now_ms + left
+            entry.deadline_ms = deadline if deadline > 0 else 1
+            self.queue.expires_from_now()
+        chunk.items.append(entry)
+        chunk.entries += 1
+
+    def _end_chunk(self) -> None:
+        chunk = self._chunk
+        if chunk is not None:
+            self._chunk = None
+            self.ready.add_chunk(chunk, self._chunk_bytes)
+            self._chunk_bytes = 0
+
+    def loaded(self, through: i64) -> None:
+        self._end_chunk()
+        self._reading = False
+        log = self.log
+        if log is None:
+            return
+        if through > self._page_from:
+            self._page_from = through if through < self._page_to else self._page_to
+        left = log.positions.live_between(self._page_from, self._page_to)
+        self._correct_size(left, self._loaded_body_bytes)
+        self._loaded_body_bytes = 0
+        self._paged = left
+        if self.active and self._paged == 0:
+            self._take_fresh()
+        self.queue.mark()
+
+    def _correct_size(self, left: i64, body_bytes: i64) -> None:
+        """Of the messages on disk ``left`` stay there; the others had so many bytes in their bodies, which recovery could only guess."""
+        guess = self._paged_body_bytes
+        if left > 0:
+            guess = guess * (self._paged - left) // self._paged
+        self._paged_body_bytes -= guess
+        self.ready.body_bytes += body_bytes - guess
+
+    # ---- settled ------------------------------------------------------------------------------------------------------
+
+    def settle(self, first: i64, count: i64, stride: i64) -> None:
+        """These positions are not needed any more."""
+        log = self.log
+        if log is not None:
+            log.settle(first, count, stride)
+
+    def rest(self) -> None:
+        """Whatever stands in front of the line was delivered before; nothing behind its head was."""
+        log = self.log
+        if log is not None and self.durable_queue:
+            log.write_exact_mark(max(self.ready.next_position() - 1, self._redelivered_through))
+
+    def clear(self) -> None:
+        """Everything in the line was dropped and settled."""
+        self.fresh = []
+        self._fresh_bytes = 0
+        self._chunk = None
+        self._chunk_bytes = 0
+        self._loaded_body_bytes = 0
+        self._paged = 0
+        self._paged_body_bytes = 0
+        self._page_from = self._page_to = self._fresh_from = self.ready.next
+        self.active = False
+        self.expiring = False
+
+    def close(self) -> None:
+        """The queue is gone, and its log with it."""
+        log = self.log
+        if log is not None:
+            self._logs.drop(log)
+            self.log = None
+        self.clear()

@@ -1,0 +1,75 @@
+"""A message as its queue's log keeps it: everything that a consumer or a dead letter exchange may ask for later.
+
+    0   flags            2    1: it expires by itself. Flags and size come first: the log sums them up without knowing what they mean
+    2   body size        6
+    8   enqueued         8    wall time in milliseconds: TTLs go on while the node is down
+   16   expiration       8    the property in milliseconds, -1 when not set
+   24   header size      4    of the header frame in the content
+   28   payload max      4    of the body frames in the content
+   32   channel          2    of the frames in the content
+   34   priority         2    -1 when not set
+   36   tail size        2
+   38   persistent       2    1 or 0
+   40   tail                  end of the basic.deliver
+        content               header frame and body frames, as received
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.strings import read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be, write_i64_be
+
+from broker.message import Message
+from broker.native import i16, i32, i64
+from broker.store.batch import BatchWriter
+
+HEAD_SIZE: Final[i64] = 40
+EXPIRES: Final[i64] = 1
+"""Flag: the message has an expiration of its own."""
+_SIZE_MASK: Final[i64] = (1 << 48) - 1
+
+
+def stored_size(message: Message) -> i64:
+    """Bytes that ``write_message`` will write."""
+    return HEAD_SIZE + len(message.tail) + len(message.content)
+
+
+def write_message(batch: BatchWriter, message: Message, wall_ms: i64) -> None:
+    """Write the body of the record that was begun, and end it."""
+    writer = batch.writer
+    tail = message.tail
+    write_i64_be(writer, message.body_size if message.expiration_ms < 0 else message.body_size | (EXPIRES << 48))
+    write_i64_be(writer, wall_ms)
+    write_i64_be(writer, message.expiration_ms)
+    write_i32_be(writer, i32(message.header_size))
+    write_i32_be(writer, i32(message.payload_max))
+    write_i16_be(writer, i16(message.channel if message.channel < 0x8000 else message.channel - 0x10000))
+    write_i16_be(writer, i16(message.priority))
+    write_i16_be(writer, i16(len(tail)))
+    write_i16_be(writer, i16(1 if message.persistent else 0))
+    writer.write(tail)
+    batch.write(message.content)
+    batch.end()
+
+
+def read_message(data: bytes, start: i64, end: i64, tail: bytes) -> Message:
+    """The message that stands in ``data[start:end]``. ``tail`` is one that it may share, most likely its neighbour's."""
+    tail_end = start + HEAD_SIZE + i64(read_i16_be(data, start + 36))
+    own = data[start + HEAD_SIZE : tail_end]
+    return Message(
+        data[tail_end:end],
+        tail if own == tail else own,
+        i64(read_i16_be(data, start + 32)) & 0xFFFF,
+        i64(read_i32_be(data, start + 24)),
+        read_i64_be(data, start) & _SIZE_MASK,
+        i64(read_i32_be(data, start + 28)),
+        read_i16_be(data, start + 38) != 0,
+        i64(read_i16_be(data, start + 34)),
+        read_i64_be(data, start + 16),
+    )
+
+
+def enqueued_ms(data: bytes, start: i64) -> i64:
+    """Wall time in milliseconds at which that message came."""
+    return read_i64_be(data, start + 8)

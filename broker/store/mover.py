@@ -1,0 +1,614 @@
+"""Keeps the write-ahead log short and the segments dense: moves what is live out of old files, so that these can be used again.
+
+    move       the oldest full file of the log: what is live in it goes to new segments; then the file is given back
+    drop       segments in which nothing is live
+    compact    segments with much that is dead, or small ones, into new ones
+
+Each is a task: a generator on the owner's thread, which looks at the state of the logs in slices and yields what it needs next: work for
+the thread that moves (every touch of the disk, checksums), a pause, or that everything appended so far is durable. One runs at a time.
+
+The order is what makes it safe:
+1. New segments: written, synced, named, directory synced. Nobody refers to them yet; a start removes them.
+2. Everything that the choice of records and the states of the logs have seen is on the disk, settlements above all: a transaction whose
+   settlements were taken from memory, and its messages lost, would be half a transaction.
+3. One edit of the manifest, synced: new segments, what they replace, states, what is declared.
+4. Only then: the logs read from the new place, the file of the log is given back, old segments are removed, once nobody reads from them.
+
+Space is needed to free space. Without any, a task is given up, what it has begun is removed, and it is tried again later: files in which
+nothing is live go all the same. No error here ends the node. An edit whose outcome is unknown is tried until it succeeds: until then
+nothing it refers to may go.
+"""
+
+import errno
+import secrets
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import Final, NamedTuple
+
+from broker.clock import Clock
+from broker.store.batch import Batch, Listener, Place
+from broker.store.datadir import DataDir
+from broker.store.filesystem import DiskError, FileSystem
+from broker.store.log import DELETE, PUT, Log, Logs
+from broker.store.manifest import SIZE_MIN, Edit, Manifest
+from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
+from broker.store.piece import Piece, Segment, Stretch
+from broker.store.reading import Fetcher
+from broker.store.runner import Job, Runner
+from broker.store.segment import SegmentFile, segment_name
+from broker.store.wal import WriteAheadLog
+from broker.store.wal_file import BadRange, Found, Scan, file_name, read_file_header
+from broker.store.wal_writer import LogFile
+
+
+class MoverOptions(NamedTuple):
+    """How the mover uses the disk."""
+
+    files_kept: int = 2
+    """So many full files stay in the write-ahead log: most of what is in them is settled before they are looked at."""
+    own_size: int = 1 << 20
+    """A log with so many live bytes in a file of the write-ahead log gets a segment of its own."""
+    block_size: int = 1 << 18
+    """A block of records is closed at this size: what has to be read to get at one of them."""
+    segment_size: int = 80 << 20
+    """A segment ends when it has so many bytes."""
+    manifest_size: int = SIZE_MIN
+    """A manifest is not replaced before it has so many bytes."""
+    small_size: int = 4 << 20
+    """Segments below this size are merged ..."""
+    small_count: int = 32
+    """... when there are more than so many of them."""
+    garbage_share: float = 0.15
+    """So much of what is live may be dead besides, and ..."""
+    garbage_size: int = 16 << 20
+    """... so many bytes more."""
+    rate: int = 100 << 20
+    """Bytes per second that are read, at most; 0 for no limit. Nor is there one while the log grows faster than that."""
+    chunk_size: int = 1 << 20
+    """Bytes read at a time."""
+    records_per_slice: int = 1000
+    logs_per_slice: int = 1000
+    new_salt: Callable[[], int] = lambda: secrets.randbits(63)
+    """A number that no client can guess."""
+
+
+RETRY_MS: Final = 1000
+"""After an error."""
+LOOK_MS: Final = 250
+"""How often segments are looked at."""
+_FILES_MAX: Final = 8
+"""With more full files than this in the log, the rate does not count."""
+_STRICT_ATTEMPTS: Final = 3
+"""So often a file that cannot be read is tried again; then what is in it is lost."""
+
+Step = Callable[[], object] | int | None
+"""Work for the other thread, a pause in milliseconds (0: only let others run), or None: wait until all is durable."""
+Task = Generator[Step, object, None]
+
+
+class Mover(Sleeper):
+    """One for each node; ``begin`` when there are turns."""
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        logs: Logs,
+        wal: WriteAheadLog,
+        manifest: Manifest,
+        fetcher: Fetcher,
+        runner: Runner,
+        clock: Clock,
+        covers: int,
+        options: MoverOptions | None = None,
+    ) -> None:
+        self.trouble: DiskError | None = None
+        """The last error, until something works again."""
+        self._data_dir = data_dir
+        self._filesystem = data_dir.filesystem
+        self._logs = logs
+        self._wal = wal
+        self._manifest = manifest
+        self._fetcher = fetcher
+        self._runner = runner
+        self._clock = clock
+        self._covers = covers
+        self._options = options or MoverOptions()
+        self._alarm = Alarm(clock, self)
+        self._task: Task | None = None
+        self._pausing = False
+        self._running = False
+        self._attempts = 0
+        self._moved = -1  # generation of the newest file whose records have moved
+        self._free: list[int] = []  # generations of files that go when nobody reads from them
+        self._removable: list[int] = []  # segments, the same
+        self._read_bytes = 0
+        self._read_from_ms = 0
+
+    @property
+    def short_of_space(self) -> bool:
+        """Nothing can be moved for want of space: the log grows, and will not shrink before something is settled."""
+        return self.trouble is not None and self.trouble.is_full
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs."""
+        return self._task is not None
+
+    def begin(self) -> None:
+        """Look after the files from now on."""
+        self._running = True
+        self._wal.on_new_file = self.look
+        self.look()
+
+    def stop(self) -> None:
+        """Begin nothing more. What was begun is left to the next start; the runner is the caller's to stop."""
+        self._running = False
+        self._alarm.cancel()
+
+    def wake(self) -> None:
+        if self._pausing:
+            self._pausing = False
+            self._advance(None, None)
+        else:
+            self.look()
+
+    # ---- tasks --------------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Begin what there is to do, unless something runs already."""
+        if self._task is not None or not self._running:
+            return
+        self._give_back()
+        task = self._choose()
+        if task is not None:
+            self._task = task
+            self._advance(None, None)
+        elif self._logs.segments or self._free or self._removable:
+            self._alarm.set(LOOK_MS)
+
+    def _choose(self) -> Task | None:
+        removable = [number for number in self._removable if not self._fetcher.segment_in_use(number)]
+        if removable:
+            return self._remove(removable)
+        if len(self._full_files()) > self._options.files_kept:
+            return self._move()
+        empty = self._empty()
+        if empty:
+            return self._drop(empty)
+        sources = self._sources()
+        return self._compact(sources) if sources else None
+
+    def _full_files(self) -> list[LogFile]:
+        return [file for file in self._wal.files[:-1] if file.generation > self._moved]
+
+    def _empty(self) -> list[Segment]:
+        found = {segment.number: segment for segment in self._logs.empty if segment.live == 0 and not segment.leaving}
+        self._logs.empty = []
+        return list(found.values())
+
+    def _advance(self, answer: object, error: DiskError | None) -> None:
+        """Run the task up to its next step."""
+        task = self._task
+        if task is None or not self._running:
+            return
+        try:
+            step = task.send(answer) if error is None else task.throw(error)
+        except StopIteration:
+            self._task = None
+            self._attempts = 0
+            self.trouble = None
+            self.look()
+        except DiskError as given_up:
+            self._task = None
+            self._attempts += 1
+            self.trouble = given_up
+            self._alarm.set(RETRY_MS)
+        else:
+            self._start(step)
+
+    def _start(self, step: Step) -> None:
+        if step is None:
+            if self._logs.batch.is_durable():
+                self._runner.submit(_Work(self._advance, _nothing))
+            else:
+                self._logs.batch.listen(_Durable(self._advance))
+        elif not isinstance(step, int):
+            self._runner.submit(_Work(self._advance, step))
+        elif step:
+            self._pausing = True
+            self._alarm.set(step)
+        else:
+            self._runner.submit(_Work(self._advance, _nothing))
+
+    # ---- the log ------------------------------------------------------------------------------------------------------
+
+    def _move(self) -> Task:
+        """Empty the oldest full file of the log."""
+        generation = self._full_files()[0].generation
+        covers = next(file for file in self._wal.files if file.generation > generation).first_sequence - 1
+        logs = list(self._logs.by_file.get(generation, ()))
+        sieve = self._sieve()
+        files = _Outputs(self._data_dir, self._options.new_salt)
+        live = 0
+        for index in range(0, len(logs), self._options.logs_per_slice):
+            live += sum(sieve.plan(log, generation) for log in logs[index : index + self._options.logs_per_slice])
+            yield 0
+        try:
+            if live or generation in self._logs.journal_files:
+                source = _Source(self._filesystem, f"{self._data_dir.wal}/{file_name(generation)}", generation, self._options.chunk_size)
+                bad = yield from self._sift(sieve, files, source)
+                for each in bad:
+                    _lose(logs, generation, each)
+            added = yield from _sealed(sieve, files)
+        except DiskError:
+            yield files.discard
+            raise
+        found: list[tuple[int, int, bytes]] = []
+        for index in range(0, len(logs), self._options.logs_per_slice):
+            found += states(logs, index, index + self._options.logs_per_slice)
+            yield 0
+        yield from self._commit(Edit(added, states=found, journal=_last_of_each_key(sieve.journal), covers=covers))
+        yield from self._install(added)
+        for index in range(0, len(logs), self._options.logs_per_slice):
+            for log in logs[index : index + self._options.logs_per_slice]:
+                log.forget(generation)
+            yield 0
+        self._logs.by_file.pop(generation, None)
+        self._logs.journal_files.discard(generation)
+        self._moved = generation
+        self._free.append(generation)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Let the files go from which everything has moved and nobody reads."""
+        while self._free and not self._fetcher.in_use(self._free[0]):
+            self._wal.retire(self._free.pop(0))
+
+    def _sift(self, sieve: Sieve, files: "_Outputs", source: "_Source") -> Generator[Step, object, list[BadRange]]:
+        """Everything in a file through the sieve; what of the file was unreadable."""
+        bad: list[BadRange] = []
+        strict = self._attempts < _STRICT_ATTEMPTS
+        count = self._options.records_per_slice
+        while True:
+            chunk = yield partial(source.read, strict)
+            assert isinstance(chunk, _Chunk)
+            bad += chunk.bad
+            for found in chunk.found:
+                sieve.begin(found.header, found.data)
+                count = sieve.work(count)
+                while count == 0:
+                    yield 0
+                    count = sieve.work(self._options.records_per_slice)
+            yield from _flush(sieve, files)
+            if chunk.is_last:
+                return bad
+            pause = self._pause_ms(chunk.size)
+            if pause > 0:
+                yield pause
+
+    def _pause_ms(self, size: int) -> int:
+        """How long to wait after reading so many bytes."""
+        rate = self._options.rate
+        if rate == 0 or len(self._full_files()) > _FILES_MAX:
+            return 0
+        now = int(self._clock.monotonic_ms())
+        due = self._read_from_ms + self._read_bytes * 1000 // rate
+        if due < now:
+            self._read_from_ms, self._read_bytes, due = now, 0, now
+        self._read_bytes += size
+        return due - now
+
+    # ---- segments -----------------------------------------------------------------------------------------------------
+
+    def _sources(self) -> list[Segment]:
+        """Segments to be rewritten now."""
+        options = self._options
+        segments = [segment for segment in self._logs.segments.values() if segment.live > 0 and not segment.leaving]
+        live = sum(int(segment.live_size()) for segment in segments)
+        garbage = sum(int(segment.size) for segment in segments) - live
+        allowed = int(options.garbage_share * live) + options.garbage_size
+        chosen: list[Segment] = []
+        if garbage > allowed:
+            size = 0
+            for segment in sorted(segments, key=_live_share):
+                if segment.live == segment.count or garbage <= allowed // 2 or size >= options.segment_size:
+                    break
+                chosen.append(segment)
+                size += segment.live_size()
+                garbage -= segment.size - segment.live_size()
+            return chosen
+        small = sorted((segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number)
+        return small[: options.small_count] if len(small) > options.small_count else []
+
+    def _compact(self, sources: list[Segment]) -> Task:
+        """Write what is live in some segments to new ones."""
+        sieve = self._sieve()
+        files = _Outputs(self._data_dir, self._options.new_salt)
+        for segment in sources:
+            segment.leaving = True
+        try:
+            for segment in sources:
+                sieve.turn_to(segment)
+                path = f"{self._data_dir.segments}/{segment_name(segment.number)}"
+                bad = yield from self._sift(sieve, files, _Source(self._filesystem, path, segment.number, self._options.chunk_size))
+                if bad:
+                    self._lose_from(segment, sieve)
+            added = yield from _sealed(sieve, files)
+        except DiskError:
+            for segment in sources:
+                segment.leaving = False
+                if segment.live == 0:
+                    self._logs.empty.append(segment)
+            yield files.discard
+            raise
+        dropped = [int(segment.number) for segment in sources]
+        yield from self._commit(Edit(added, dropped))
+        yield from self._install(added)
+        self._gone(dropped)
+
+    def _drop(self, segments: list[Segment]) -> Task:
+        """Take segments out in which nothing is live."""
+        for segment in segments:
+            segment.leaving = True
+        dropped = [int(segment.number) for segment in segments]
+        yield from self._commit(Edit(dropped=dropped))
+        self._gone(dropped)
+
+    def _gone(self, numbers: list[int]) -> None:
+        for number in numbers:
+            del self._logs.segments[number]
+        self._removable += numbers
+
+    def _remove(self, numbers: list[int]) -> Task:
+        """Remove files that nothing refers to."""
+        self._removable = [number for number in self._removable if number not in numbers]
+        paths = [f"{self._data_dir.segments}/{segment_name(number)}" for number in numbers]
+        try:
+            yield partial(_unlink, self._filesystem, paths)
+        except DiskError:
+            self._removable += numbers
+            raise
+
+    def _lose_from(self, segment: Segment, sieve: Sieve) -> None:
+        """Settle and tell what is live in a segment and did not come through the sieve."""
+        stretches: dict[Piece, list[Stretch]] = {}
+        for output in sieve.outputs:
+            for part in output.parts:
+                if part.source is not None:
+                    stretches.setdefault(part.source, []).extend(part.stretches)
+        place = Place(0)
+        place.generation = segment.number
+        for log in list(self._logs.logs.values()):
+            for piece in [piece for piece in log.pieces if piece.segment is segment]:
+                for first, last in gaps(stretches.get(piece, []), piece.first, piece.last):
+                    log.lose(first, last, place)
+
+    def _sieve(self) -> Sieve:
+        options = self._options
+        return Sieve(self._logs, options.segment_size, options.own_size, options.block_size)
+
+    # ---- both ---------------------------------------------------------------------------------------------------------
+
+    def _commit(self, edit: Edit) -> Task:
+        """Make the edit durable, however often that must be tried."""
+        logs = self._logs
+        covers = max(edit.covers, self._covers)
+        edit = edit._replace(
+            dropped_logs=logs.dropped, covers=covers, next_log=int(logs.next_number), next_segment=int(logs.next_segment)
+        )
+        logs.dropped = []
+        yield None
+        while True:
+            try:
+                yield partial(self._manifest.append, edit)
+                break
+            except DiskError as error:
+                self.trouble = error
+                yield RETRY_MS
+        self._covers = covers
+
+    def _install(self, added: list[tuple[Output, int]]) -> Task:
+        """Let the logs read from the new segments."""
+        for output, size in added:
+            segment = Segment(output.number, size)
+            segment.count = output.count
+            self._logs.segments[int(output.number)] = segment
+            for index in range(0, len(output.parts), self._options.logs_per_slice):
+                for part in output.parts[index : index + self._options.logs_per_slice]:
+                    _install_part(part, segment)
+                yield 0
+            if segment.live == 0:
+                self._logs.empty.append(segment)
+
+
+def _live_share(segment: Segment) -> float:
+    return int(segment.live) / int(segment.count)
+
+
+def _install_part(part: Part, segment: Segment) -> None:
+    part.log.install(part.piece(segment), part.source)
+
+
+def _last_of_each_key(changes: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    found: dict[bytes, tuple[int, bytes]] = {}
+    for kind, body in changes:
+        if kind == PUT:
+            found[body[4 : 4 + int.from_bytes(body[:4], "big")]] = (kind, body)
+        elif kind == DELETE:
+            found[body] = (kind, body)
+    return list(found.values())
+
+
+def _lose(logs: list[Log], generation: int, bad: BadRange) -> None:
+    """Settle and tell what is live in a range of a file of the write-ahead log."""
+    for log in logs:
+        for stretch in list(log.stretches):
+            place = stretch.place
+            if place.generation == generation and bad.offset <= place.offset < bad.offset + bad.size:
+                log.lose(stretch.first, stretch.first + stretch.count - 1, place)
+
+
+def _flush(sieve: Sieve, files: "_Outputs") -> Task:
+    """Write the blocks that are full."""
+    blocks = [(output, output.take()) for output in sieve.outputs if output.full]
+    if blocks:
+        yield partial(files.write, blocks)
+
+
+def _sealed(sieve: Sieve, files: "_Outputs") -> Generator[Step, object, list[tuple[Output, int]]]:
+    """Finish the new segments; which they are, and their sizes."""
+    for output in sieve.outputs:
+        output.cut()
+    yield from _flush(sieve, files)
+    added: list[tuple[Output, int]] = []
+    if sieve.outputs:
+        yield partial(files.seal, added)
+    return added
+
+
+def _nothing() -> None:
+    """Work that lets others run."""
+
+
+def _unlink(filesystem: FileSystem, paths: list[str]) -> None:
+    for path in paths:
+        try:
+            filesystem.unlink("segment.remove", path)
+        except DiskError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+
+class _Chunk(NamedTuple):
+    """Whole batches of a file, and what lies between them and should not."""
+
+    found: list[Found]
+    bad: list[BadRange]
+    size: int
+    is_last: bool
+
+
+class _Source:
+    """A file whose live records move, read from front to end. On the thread of the mover."""
+
+    def __init__(self, filesystem: FileSystem, path: str, number: int, chunk_size: int) -> None:
+        self._filesystem = filesystem
+        self._path = path
+        self._number = number
+        self._chunk_size = chunk_size
+        self._scan: Iterator[Found | BadRange] | None = None
+        self._unreadable: Callable[[], int] = lambda: 0
+        self._close: Callable[[], None] = lambda: None
+
+    def read(self, strict: bool) -> _Chunk:
+        """The next batches.
+
+        Raises: DiskError; not if the file is gone, and not because of single blocks unless ``strict``
+        """
+        if self._scan is None:
+            try:
+                file = self._filesystem.open("move.open", self._path)
+            except DiskError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                return _Chunk([], [BadRange(0, 1 << 62)], 0, True)
+            self._close = file.close
+            header = read_file_header(file, self._number, "move.read")
+            if header is None:
+                file.close()
+                return self._without_header(strict)
+            scan = Scan(file, header, "move.read")
+            self._unreadable = lambda: scan.unreadable_blocks
+            self._scan = iter(scan)
+        found: list[Found] = []
+        bad: list[BadRange] = []
+        size = 0
+        is_last = True
+        assert self._scan is not None
+        for each in self._scan:
+            if isinstance(each, BadRange):
+                bad.append(each)
+                continue
+            found.append(each)
+            size += len(each.data)
+            if size >= self._chunk_size:
+                is_last = False
+                break
+        if is_last or (strict and self._unreadable()):
+            self._close()
+        if strict and self._unreadable():
+            raise DiskError(errno.EIO, "some blocks cannot be read", self._path, "move.read")
+        return _Chunk(found, bad, size, is_last)
+
+    def _without_header(self, strict: bool) -> _Chunk:
+        if strict:
+            raise DiskError(errno.EIO, "it has no header", self._path, "move.read")
+        return _Chunk([], [BadRange(0, 1 << 62)], 0, True)
+
+
+class _Outputs:
+    """The new segments of a task. On the thread of the mover."""
+
+    def __init__(self, data_dir: DataDir, new_salt: Callable[[], int]) -> None:
+        self._filesystem = data_dir.filesystem
+        self._directory = data_dir.segments
+        self._new_salt = new_salt
+        self._files: dict[int, SegmentFile] = {}
+
+    def write(self, blocks: list[tuple[Output, list[Batch]]]) -> None:
+        """Write full blocks; a segment begins with its first one.
+
+        Raises: DiskError
+        """
+        for output, batches in blocks:
+            number = int(output.number)
+            if number not in self._files:
+                self._files[number] = SegmentFile(self._filesystem, self._directory, output, self._new_salt)
+            self._files[number].write(batches)
+
+    def seal(self, added: list[tuple[Output, int]]) -> None:
+        """Finish all of them; adds them, with their sizes, to ``added``.
+
+        Raises: DiskError
+        """
+        added.extend((file.output, file.seal()) for file in self._files.values())
+        self._filesystem.sync_directory("segment.publish.directory", self._directory)
+
+    def discard(self) -> None:
+        """None of them is wanted."""
+        for file in self._files.values():
+            file.discard()
+
+
+class _Work(Job):
+    """One step of a task on the thread of the mover."""
+
+    def __init__(self, advance: Callable[[object, DiskError | None], None], call: Callable[[], object]) -> None:
+        self._advance = advance
+        self._call = call
+        self._answer: object = None
+        self._error: DiskError | None = None
+        self._mistake: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._answer = self._call()
+        except DiskError as error:
+            self._error = error
+        except Exception as mistake:  # of ours: the owner must hear of it
+            self._mistake = mistake
+
+    def finished(self) -> None:
+        if self._mistake is not None:
+            raise self._mistake
+        self._advance(self._answer, self._error)
+
+
+class _Durable(Listener):
+    """Goes on when everything appended so far is on the disk."""
+
+    def __init__(self, advance: Callable[[object, DiskError | None], None]) -> None:
+        self._advance = advance
+
+    def durable(self, through: int) -> None:
+        self._advance(None, None)

@@ -1,0 +1,350 @@
+"""Chooses what is still needed of a file of the write-ahead log, or of a segment, and packs it into new segments. Knows no files.
+
+    Sieve      goes through the records of a file, batch by batch, in slices; what is live goes to a part
+    Part       the records of one log in one new segment; of one old piece, where a segment is rewritten
+    Output     a new segment: full blocks, on their way to the disk, and the open one
+
+This is the half of the mover (mover.py) that touches the state of the logs, so it runs on the owner's thread.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
+from mypy_extensions import mypyc_attr
+
+from broker.clock import Clock, Timed, Timer
+from broker.native import i32, i64
+from broker.store.batch import BLOCK, HEADER_SIZE, RECORD_HEADER_SIZE, Batch, BatchHeader, Place, whole_size
+from broker.store.log import BODY_AT, JOURNAL, MESSAGE, REFERENCE, Log, Logs
+from broker.store.piece import Piece, Segment, Stretch
+
+START: Final[i64] = 2 * BLOCK
+"""Where the first block of a segment stands, behind the header of the file."""
+_WEIGHT_MASK: Final[i64] = (1 << 48) - 1
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Sleeper:
+    """Somebody who waits for a time."""
+
+    def wake(self) -> None:
+        """It has come."""
+        raise NotImplementedError
+
+
+@final
+class Alarm(Timed):
+    """Wakes a class that is not compiled: only compiled ones can be timed."""
+
+    def __init__(self, clock: Clock, sleeper: Sleeper) -> None:
+        self._clock = clock
+        self._sleeper = sleeper
+        self._timer: Timer | None = None
+
+    def set(self, delay_ms: i64) -> None:
+        """Wake it so much later, and at no other time."""
+        self.cancel()
+        self._timer = self._clock.call_at(self._clock.monotonic_ms() + delay_ms, self)
+
+    def cancel(self) -> None:
+        """Let it sleep."""
+        timer = self._timer
+        if timer is not None:
+            timer.cancel()
+            self._timer = None
+
+    def on_timer(self, now_ms: i64) -> None:
+        self._timer = None
+        self._sleeper.wake()
+
+
+@final
+class Part:
+    """The records of one log in a new segment, in the order of their positions."""
+
+    def __init__(self, log: Log, output: Output, source: Piece | None, floor: i64) -> None:
+        self.log = log
+        self.output = output
+        self.source = source
+        """The piece they come from; None if they come from the write-ahead log."""
+        self.count: i64 = 0
+        self.messages: i64 = 0
+        """How many of them outlive the node."""
+        self.weight: i64 = 0
+        """Sum of the weights of those."""
+        self.flags: i64 = 0
+        """And of their flags, one or the other."""
+        self.stretches: list[Stretch] = []
+        self._floor: i64 = floor
+        self.index_offset: i64 = 0
+        """Where its batch of the index stands, when there is one."""
+        self.index_size: i64 = 0
+
+    def first(self) -> i64:
+        """Its first position."""
+        return self.stretches[0].first
+
+    def last(self) -> i64:
+        """Its last position; everything live up to there is in this part or one before."""
+        if not self.stretches:
+            return self._floor
+        stretch = self.stretches[-1]
+        return stretch.first + stretch.count - 1
+
+    def add(self, position: i64, kind: i64, weight: i64, start: i64, end: i64) -> None:
+        """The record at ``position`` was written to these bytes of the open block."""
+        self.count += 1
+        if kind == MESSAGE:
+            self.messages += 1
+            self.weight += weight & _WEIGHT_MASK
+            self.flags |= weight >> 48
+        place = self.output.place
+        if self.stretches:
+            last = self.stretches[-1]
+            if last.place is place and last.end == start and last.first + last.count == position and last.kind == kind:
+                last.count += 1
+                last.end = end
+                return
+        stretch = Stretch(position, place, start)
+        stretch.end = end
+        stretch.kind = kind
+        self.stretches.append(stretch)
+
+    def piece(self, segment: Segment) -> Piece:
+        """What its log has to know of it."""
+        made = Piece(segment, self.first(), self.last(), self.count)
+        made.messages = self.messages
+        made.weight = self.weight
+        made.index_offset = self.index_offset
+        made.index_size = self.index_size
+        return made
+
+
+@final
+class Output:
+    """A segment that is being made."""
+
+    def __init__(self, number: i64, block_size: i64) -> None:
+        self.number: i64 = number
+        self._block_size: i64 = block_size
+        self.parts: list[Part] = []
+        self.count: i64 = 0
+        """Records."""
+        self.size: i64 = START
+        """Bytes of the file up to the open block."""
+        self.place = Place(0)
+        """Of the open block."""
+        self.full: list[Batch] = []
+        """Blocks that wait for the disk."""
+        self.writer = BytesWriter()
+        self._block_count: i64 = 0
+        self.place.generation = number
+        self.place.offset = START
+
+    def record_added(self) -> None:
+        """Another record was written to ``writer``."""
+        self.count += 1
+        self._block_count += 1
+        if len(self.writer) >= self._block_size:
+            self.cut()
+
+    def cut(self) -> None:
+        """Close the open block, if there is anything in it."""
+        count = self._block_count
+        if count == 0:
+            return
+        data = self.writer.getvalue()
+        self.writer = BytesWriter()
+        self._block_count = 0
+        size: i64 = len(data)
+        place = self.place
+        place.size = whole_size(size)
+        self.full.append(Batch([data], self.count - count + 1, count, size, [], place))
+        self.size += place.size
+        self.place = Place(0)
+        self.place.generation = self.number
+        self.place.offset = self.size
+
+    def take(self) -> list[Batch]:
+        """The full blocks, for the disk."""
+        full = self.full
+        if full:
+            self.full = []
+        return full
+
+
+@final
+class Sieve:
+    """What is live in a file goes through it."""
+
+    def __init__(self, logs: Logs, output_size_max: i64, own_size: i64, block_size: i64) -> None:
+        self.outputs: list[Output] = []
+        self.journal: list[tuple[int, bytes]] = []
+        """What the file has to say of log 0: (kind, body)."""
+        self.own: dict[Log, None] = {}
+        """Logs that get a segment of their own."""
+        self._logs = logs
+        self._output_size_max: i64 = output_size_max
+        self._own_size: i64 = own_size
+        self._block_size: i64 = block_size
+        self._source: Segment | None = None
+        self._shared: Output | None = None
+        self._parts: dict[int, Part] = {}  # by number of the log
+        self._data = b""
+        self._at: i64 = 0
+        self._left: i64 = 0
+        self._number: i64 = -1
+        self._log: Log | None = None
+
+    def plan(self, log: Log, generation: i64) -> i64:
+        """How many bytes of a log are live in that file of the write-ahead log; a segment of its own for it if they are many."""
+        if log.dropped:
+            return 0
+        size = log.live_size(generation)
+        if size >= self._own_size:
+            self.own[log] = None
+        return size
+
+    def turn_to(self, source: Segment | None) -> None:
+        """The batches that follow are of this segment; None for the write-ahead log."""
+        self._source = source
+        self._parts = {}
+        self._number = -1
+
+    def begin(self, header: BatchHeader, data: bytes) -> None:
+        """The next batch."""
+        self._data = data
+        self._at = HEADER_SIZE
+        self._left = header.record_count
+        self._number = -1
+
+    def work(self, count: i64) -> i64:
+        """Look at no more than ``count`` records of the batch; how many of these were not needed because the batch has ended."""
+        data = self._data
+        at = self._at
+        while count > 0 and self._left > 0:
+            count -= 1
+            self._left -= 1
+            end = at + RECORD_HEADER_SIZE + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
+            number = read_i64_be(data, at)
+            kind: i64 = data[at + 12]
+            if number == JOURNAL:
+                if self._source is None:
+                    self.journal.append((int(kind), data[at + RECORD_HEADER_SIZE : end]))
+            elif kind <= REFERENCE:
+                if number != self._number:
+                    self._number = number
+                    self._log = self._logs.logs.get(number)
+                log = self._log
+                if log is not None:
+                    position = read_i64_be(data, at + RECORD_HEADER_SIZE)
+                    if log.positions.is_live(position):
+                        self._take(log, position, kind, at, end)
+            at = end
+        self._at = at
+        if self._left == 0:
+            self._data = b""
+        return count
+
+    def _take(self, log: Log, position: i64, kind: i64, at: i64, end: i64) -> None:
+        """A record that is live; perhaps it was moved before."""
+        part = self._part(log, position)
+        if part is None:
+            return
+        data = self._data
+        output = part.output
+        writer = output.writer
+        start: i64 = len(writer)
+        body = at + BODY_AT
+        if kind == REFERENCE:
+            original = HEADER_SIZE + read_i64_be(data, body)
+            size = i64(read_i32_be(data, original + 8)) & 0xFFFFFFFF
+            kind = data[original + 12]
+            body = original + BODY_AT
+            write_i64_be(writer, log.number)
+            write_i32_be(writer, i32(size))
+            writer.append(kind)
+            write_i64_be(writer, position)
+            writer.write(data[body : original + RECORD_HEADER_SIZE + size])
+        else:
+            writer.write(data[at:end])
+        weight: i64 = 0
+        if kind == MESSAGE:
+            weight = read_i64_be(data, body)
+        part.add(position, kind, weight, start, len(writer))
+        output.record_added()
+
+    def _part(self, log: Log, position: i64) -> Part | None:
+        """Where it goes; None if it is somewhere else already."""
+        part = self._parts.get(log.number)
+        source = self._piece(log, position)
+        if part is not None and part.source is source:
+            if position <= part.last():
+                return None
+            if part.output.size < self._output_size_max or source is not None:
+                return part
+        elif self._source is not None:
+            if source is None:
+                return None
+            part = None
+        elif position <= log.moved_through():
+            return None
+        part = Part(log, self._output(log), source, -1 if part is None else part.last())
+        part.output.parts.append(part)
+        self._parts[int(log.number)] = part
+        return part
+
+    def _piece(self, log: Log, position: i64) -> Piece | None:
+        """The piece of the source that holds the record, if the source is a segment and has it."""
+        if self._source is None:
+            return None
+        pieces = log.pieces
+        index = log.find_piece(position)
+        if index == len(pieces):
+            return None
+        piece = pieces[index]
+        return piece if piece.segment is self._source and position >= piece.first else None
+
+    def _output(self, log: Log) -> Output:
+        if log in self.own and self._source is None:
+            return self._new_output()
+        shared = self._shared
+        if shared is None or shared.size >= self._output_size_max:
+            shared = self._new_output()
+            self._shared = shared
+        return shared
+
+    def _new_output(self) -> Output:
+        made = Output(self._logs.next_segment, self._block_size)
+        self._logs.next_segment += 1
+        self.outputs.append(made)
+        return made
+
+
+def states(logs: list[Log], start: i64, end: i64) -> list[tuple[int, int, bytes]]:
+    """What the manifest has to know of these logs, from one index up to another: number, mark, positions."""
+    found: list[tuple[int, int, bytes]] = []
+    index = start
+    while index < end and index < len(logs):
+        log = logs[index]
+        if not log.dropped:
+            log.saved = True
+            found.append((int(log.number), int(log.mark), log.positions.encode()))
+        index += 1
+    return found
+
+
+def gaps(part_ranges: list[Stretch], first: i64, last: i64) -> list[tuple[int, int]]:
+    """What of the positions from ``first`` to ``last`` is in none of these stretches."""
+    found: list[tuple[int, int]] = []
+    at = first
+    for stretch in part_ranges:
+        if stretch.first > at:
+            found.append((int(at), int(stretch.first - 1)))
+        at = stretch.first + stretch.count
+    if at <= last:
+        found.append((int(at), int(last)))
+    return found
+

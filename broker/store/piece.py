@@ -1,0 +1,98 @@
+"""Where the records of a log are: stretches in one file, and the pieces that have left the write-ahead log for a segment.
+
+A log knows a stretch for each turn that is still in the write-ahead log, but of a segment (segment.py) only a summary: the piece. What
+stands where in it is read from the segment's index when somebody comes near, and forgotten with the piece. So the memory for a backlog
+does not grow with the number of its messages.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
+
+from broker.native import i64
+from broker.store.batch import Place
+
+MIXED: Final[i64] = 0
+"""Kind of a stretch that may hold both MESSAGE and TRANSIENT records."""
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Stretch:
+    """Records of one log, with consecutive positions, one behind the other in one batch."""
+
+    __slots__ = ("count", "end", "first", "kind", "place", "start", "weight")
+
+    def __init__(self, first: i64, place: Place, start: i64) -> None:
+        self.first: i64 = first
+        self.count: i64 = 1
+        self.place = place
+        self.start: i64 = start
+        """Where the first of them begins in the payload of the batch."""
+        self.end: i64 = start
+        self.weight: i64 = 0
+        """Sum of their weights, where recovery has found them."""
+        self.kind: i64 = MIXED
+        """In a segment: of all of them."""
+
+
+@final
+class Segment:
+    """An immutable file of records of any logs."""
+
+    def __init__(self, number: i64, size: i64) -> None:
+        self.number: i64 = number
+        """Its name; never used for another one."""
+        self.size: i64 = size
+        """Of the file, in bytes."""
+        self.count: i64 = 0
+        """Records in it."""
+        self.live: i64 = 0
+        """How many of them are live."""
+        self.leaving = False
+        """It is being rewritten or dropped."""
+
+    def live_size(self) -> i64:
+        """Bytes of the file that are still needed, about."""
+        if self.count == 0:
+            return 0
+        return self.size * self.live // self.count
+
+
+@final
+class Piece:
+    """The records of one log in one segment: all that are live between its first and its last position."""
+
+    __slots__ = ("count", "first", "index_offset", "index_size", "last", "live", "messages", "segment", "stretches", "weight")
+
+    def __init__(self, segment: Segment, first: i64, last: i64, count: i64) -> None:
+        self.segment = segment
+        self.first: i64 = first
+        self.last: i64 = last
+        self.count: i64 = count
+        """Records, live or not."""
+        self.live: i64 = 0
+        self.messages: i64 = count
+        """How many of the records outlive the node; the others are TRANSIENT."""
+        self.weight: i64 = 0
+        """Sum of the weights of those."""
+        self.index_offset: i64 = 0
+        """Where in the segment the batch of the index stands that knows its stretches."""
+        self.index_size: i64 = 0
+        self.stretches: list[Stretch] | None = None
+        """Read from there when they are needed."""
+
+
+def reaching(stretches: list[Stretch], low: i64, position: i64) -> i64:
+    """Index, at or behind ``low``, of the first stretch that reaches up to ``position`` or behind it."""
+    high: i64 = len(stretches)
+    while low < high:
+        middle = (low + high) // 2
+        stretch = stretches[middle]
+        if stretch.first + stretch.count <= position:
+            low = middle + 1
+        else:
+            high = middle
+    return low

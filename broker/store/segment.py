@@ -1,0 +1,192 @@
+"""One segment: an immutable file of records that were still live when a file of the write-ahead log was full.
+
+    <number, 16 hex digits>.seg     complete, synced, and then given this name; the manifest says which ones count
+    <number, 16 hex digits>.tmp     one that was never finished
+
+    block 0, 1     header as in wal_file.py, with the number of the segment in place of the generation
+    then           blocks of up to 256 KiB, each a batch (batch.py) of MESSAGE and TRANSIENT records (log.py), of any logs
+    then           the index: batches of up to 64 KiB, with a record for each part: the records of one log that came from one place
+    last block     a batch with one record (log id 0, kind 33): offset of the first batch of the index (8), offset behind its last one (8)
+
+    INDEX     0   log id, length, 32     as every record
+             13   first position    8
+             21   stretches              each of 36 bytes:
+                    first position  8    of records with consecutive positions, one behind the other in one batch
+                    count           4
+                    kind            4    of all of them: 1 MESSAGE, 2 TRANSIENT
+                    batch           8    its offset in the file
+                    size            4    of the batch on the disk
+                    start           4    of the first record in the payload
+                    end             4    of the last one
+
+Nothing in it is believed that its checksum does not vouch for. It is removed as a whole when nothing in it is live.
+"""
+
+import contextlib
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from broker.store.batch import BLOCK, HEADER_SIZE, Batch, BatchWriter, Place, is_whole, read_header, records
+from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.moving import Output, Part
+from broker.store.piece import Stretch
+from broker.store.wal_file import START, FileHeader
+
+SUFFIX: Final = ".seg"
+UNFINISHED: Final = ".tmp"
+KEPT: Final = ".lost"
+INDEX: Final = 32
+TRAILER: Final = 33
+
+_INDEX_SIZE: Final = 1 << 16
+_SYNC_SIZE: Final = 4 << 20
+"""So much is written between two syncs: what has piled up at the end must not hold up those of the write-ahead log."""
+_STRETCH: Final = struct.Struct(">QIIQIII")
+_U64: Final = struct.Struct(">Q")
+_TRAILER: Final = struct.Struct(">QQ")
+
+
+def segment_name(number: int, suffix: str = SUFFIX) -> str:
+    """The name of a segment's file."""
+    return f"{number:016x}{suffix}"
+
+
+def number_of(name: str) -> int | None:
+    """The number in the name of a file of this directory; None if it is none."""
+    stem, dot, suffix = name.partition(".")
+    if f"{dot}{suffix}" not in (SUFFIX, UNFINISHED, KEPT) or len(stem) != 16 or not set(stem) <= set("0123456789abcdef"):
+        return None
+    return int(stem, 16)
+
+
+class SegmentFile:
+    """A segment that is being written. On the thread of the mover."""
+
+    def __init__(self, filesystem: FileSystem, directory: str, output: Output, new_salt: Callable[[], int]) -> None:
+        """Creates the file.
+
+        Raises: DiskError
+        """
+        self.output = output
+        self._filesystem = filesystem
+        self._path = f"{directory}/{segment_name(output.number, UNFINISHED)}"
+        self._name = f"{directory}/{segment_name(output.number)}"
+        self._salt = new_salt()
+        self._unsynced = 0
+        self._file = filesystem.create("segment.create", self._path)
+        try:
+            self._file.write("segment.write", 0, [FileHeader(output.number, self._salt, 1).encode()])
+        except DiskError:
+            self.discard()
+            raise
+
+    def write(self, blocks: list[Batch]) -> None:
+        """Write blocks where the output has placed them.
+
+        Raises: DiskError
+        """
+        for batch in blocks:
+            self._file.write("segment.write", batch.place.offset, batch.seal(self.output.number, self._salt))
+            self._unsynced += batch.place.size
+        if self._unsynced >= _SYNC_SIZE:
+            self._unsynced = 0
+            self._file.sync("segment.sync")
+
+    def seal(self) -> int:
+        """Write the index, sync, and give it its name, which is durable after a sync of the directory. Bytes of the file.
+
+        Raises: DiskError
+        """
+        output = self.output
+        at = output.size
+        writer = BatchWriter(output.count + 1)
+        waiting: list[Part] = []
+        for part in output.parts:
+            writer.append(part.log.number, INDEX, encode_stretches(part.stretches))
+            waiting.append(part)
+            if writer.size() >= _INDEX_SIZE:
+                at = self._put_index(writer, waiting, at)
+                waiting = []
+        if waiting:
+            at = self._put_index(writer, waiting, at)
+        writer.append(0, TRAILER, _TRAILER.pack(output.size, at))
+        self._file.write("segment.write", at, writer.take().seal(output.number, self._salt))
+        self._file.sync("segment.sync")
+        self._file.close()
+        self._filesystem.rename("segment.publish", self._path, self._name)
+        self._path = self._name
+        return at + BLOCK
+
+    def _put_index(self, writer: BatchWriter, parts: list[Part], at: int) -> int:
+        batch = writer.take()
+        self._file.write("segment.write", at, batch.seal(self.output.number, self._salt))
+        for part in parts:
+            part.index_offset = at
+            part.index_size = batch.size()
+        return at + batch.size()
+
+    def discard(self) -> None:
+        """It is not wanted any more; what is left of it goes at the next start at the latest."""
+        self._file.close()
+        with contextlib.suppress(DiskError):
+            self._filesystem.unlink("segment.discard", self._path)
+
+
+def encode_stretches(stretches: list[Stretch]) -> bytes:
+    """The body of an INDEX record."""
+    parts = [_U64.pack(stretches[0].first)]
+    for each in stretches:
+        place = each.place
+        parts.append(_STRETCH.pack(each.first, each.count, each.kind, place.offset, place.size, each.start, each.end))
+    return b"".join(parts)
+
+
+def decode_stretches(number: int, data: bytes) -> list[Stretch]:
+    """The stretches in that body, in the segment of this number."""
+    places: dict[int, Place] = {}
+    found = []
+    for first, count, kind, offset, size, start, end in _STRETCH.iter_unpack(data[8:]):
+        place = places.get(offset)
+        if place is None:
+            place = places[offset] = Place(0)
+            place.generation, place.offset, place.size = number, offset, size
+        stretch = Stretch(first, place, start)
+        stretch.count, stretch.kind, stretch.end = count, kind, end
+        found.append(stretch)
+    return found
+
+
+def read_batch(file: File, place: Place) -> bytes | None:
+    """A whole batch of that file; None if it cannot be read or is not what was written."""
+    try:
+        data = file.read("log.read", place.offset, place.size)
+    except DiskError:
+        return None
+    header = read_header(data)
+    if header is None or header.generation != place.generation or not is_whole(header, data):
+        return None
+    return data
+
+
+def read_stretches(file: File, place: Place, log_number: int, first: int) -> list[Stretch] | None:
+    """The stretches of the part of a log that begins at position ``first``, from the batch of the index at ``place``; None if it is bad."""
+    data = read_batch(file, place)
+    if data is None:
+        return None
+    header = read_header(data)
+    assert header is not None
+    for _, number, kind, body in records(header, data):
+        if number == log_number and kind == INDEX and _U64.unpack_from(body)[0] == first:
+            return decode_stretches(place.generation, body)
+    return None
+
+
+def payload_of(data: bytes) -> bytes:
+    """The records in a whole batch."""
+    header = read_header(data)
+    assert header is not None
+    return data[HEADER_SIZE : HEADER_SIZE + header.payload_size]
+
+
+assert START == 2 * BLOCK

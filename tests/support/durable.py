@@ -1,0 +1,113 @@
+"""A broker in memory with a disk: the real store on a simulated disk, its threads in the test's hands.
+
+    broker = DurableBroker()
+    broker.disk_is_stalled = True             # nothing reaches the disk: no promise may be heard
+    broker = broker.killed()                  # the process died, the system lives: what was written is there
+    broker = broker.lost_power(seed)          # one of the disks that a power failure can leave
+    broker = broker.stopped()                 # SIGTERM
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from broker import node
+from broker.store.runner import Job, Runner
+from broker.store.store import Store, Threads
+from broker.store.wal_writer import WalOptions
+from tests.support.faulty_disk import FaultyDisk
+from tests.support.memory import Broker
+
+if TYPE_CHECKING:
+    from broker.store.filesystem import FileSystem
+
+DATA_DIR = "/data"
+OPTIONS = WalOptions(file_size=1 << 18)
+"""Small files: more of them, and less to fill with zeros."""
+
+
+class StepRunner(Runner):
+    """Runs jobs when the test lets it, in the test's thread."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def step(self) -> None:
+        """Run the oldest job."""
+        job = self.jobs.popleft()
+        job.run()
+        job.finished()
+
+    def drain(self) -> None:
+        while self.jobs:
+            self.step()
+
+    def stop(self) -> None:
+        self.drain()
+
+
+class DurableBroker(Broker):
+    """A node whose data directory is on ``disk``."""
+
+    def __init__(self, disk: FaultyDisk | None = None, options: WalOptions = OPTIONS) -> None:
+        self.disk: FileSystem = disk or FaultyDisk()
+        self.disk_is_stalled = False
+        """No disk work is done, though it was asked for."""
+        self.failure: Exception | None = None
+        self._options = options
+        self._runners: list[StepRunner] = []
+        super().__init__()
+
+    def set_up(self) -> None:
+        self._runners = [StepRunner(), StepRunner(), StepRunner()]
+        threads = Threads(*self._runners)
+        self.store = Store.open(self.disk, DATA_DIR, self.clock, lambda told: None, self._failed, self._options, threads=threads)
+        node.restore(self.server, self.store, "/")
+
+    def _failed(self, error: Exception) -> None:
+        self.failure = error
+
+    def work(self) -> bool:
+        if self.disk_is_stalled:
+            return False
+        for runner in self._runners:
+            if runner.jobs:
+                runner.step()
+                return True
+        return False
+
+    def settled(self) -> DurableBroker:
+        """Let the time pass that settlements may wait, and everything reach the disk."""
+        self.advance(20)
+        return self
+
+    def again(self, disk: FaultyDisk) -> DurableBroker:
+        """The next node on a disk; time has not passed."""
+        following = DurableBroker.__new__(DurableBroker)
+        following.__init__(disk, self._options)  # type: ignore[misc]
+        return following
+
+    def killed(self) -> DurableBroker:
+        """The process was killed: what it wrote is there, synced or not."""
+        assert isinstance(self.disk, FaultyDisk)
+        return self.again(self.disk.restarted())
+
+    def lost_power(self, seed: int = 0) -> DurableBroker:
+        """The machine went down: of what was not synced, anything may be missing."""
+        assert isinstance(self.disk, FaultyDisk)
+        return self.again(next(iter(self.disk.crash_states(seed, 1))))
+
+    def stopped(self) -> DurableBroker:
+        """A clean end: clients are told to go, everything is written."""
+        assert isinstance(self.disk, FaultyDisk)
+        for connection in list(self.server.connections.values()):
+            connection.shut_down("broker forced connection closure with reason 'shutdown'")
+        self.run_turn()
+        for vhost in self.server.vhosts.values():
+            vhost.rest()
+        self.store.close()
+        return self.again(self.disk.restarted())
