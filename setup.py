@@ -36,6 +36,8 @@ COMPILED = (
     "store/batch.py",
     "store/index.py",
     "store/log.py",
+    "store/moving.py",
+    "store/piece.py",
     "raft",
     "queues",
     "routing",

@@ -150,4 +150,5 @@ def delete(channel: Channel, method: Method) -> None:
         queue.ready_count()
         count = vhost.delete_queue(queue)
     if not fields.nowait:
-        channel.answer_when_declared(method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))]), queue is not None and queue.durable)
+        answer = method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))])
+        channel.answer_when_declared(answer, queue is not None and queue.durable)

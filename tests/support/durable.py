@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from broker import node
+from broker.store import wal
 from broker.store.runner import Job, Runner
 from broker.store.store import Store, Threads
 from broker.store.wal_writer import WalOptions
@@ -79,6 +80,16 @@ class DurableBroker(Broker):
                 runner.step()
                 return True
         return False
+
+    def unwritten_bytes(self) -> int:
+        """What the batches hold that wait for the disk, without headers and padding."""
+        return sum(int(job._batch.payload_size) for job in self._runners[0].jobs if isinstance(job, wal._Commit))
+
+    def write_without_telling(self) -> None:
+        """The disk does its work, but the node ends before it hears of it."""
+        for job in self._runners[0].jobs:
+            job.run()
+        self._runners[0].jobs.clear()
 
     def settled(self) -> DurableBroker:
         """Let the time pass that settlements may wait, and everything reach the disk."""
