@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MEMORY_MAX: Final[i64] = 8 << 20
 """Of a durable line; what it costs anyway is its write to the log, so paging begins early."""
-MEMORY_MAX_TRANSIENT: Final[i64] = 64 << 20
+MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 """Of a line that would not touch the disk otherwise."""
 READ_BYTES: Final[i64] = 1 << 20
 """Read back at a time."""
