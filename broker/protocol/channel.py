@@ -425,6 +425,7 @@ class Channel(Flushable):
         self.held = True
         self._held_for = sequence
         self._held_answer = answer
+        self.session.answers_held += 1
         logs.batch.listen(self._promise)
 
     def answer_when_durable(self, answer: bytes) -> None:
@@ -452,9 +453,11 @@ class Channel(Flushable):
             self.mark_dirty()
         if self._held_for and self._held_for <= through:
             self._held_for = 0
+            session.answers_held -= 1
             if self._held_answer:
                 session.send(self._held_answer)
                 self._held_answer = b""
+            session.touch()  # notices may have waited for this answer
             session.release(self)
 
     def hold_for(self, queue: Queue, retry: Deferred) -> None:
@@ -587,7 +590,9 @@ class Channel(Flushable):
         self.held = False
         self.held_frames = []
         self.retry = None
-        self._held_for = 0
+        if self._held_for:
+            self._held_for = 0
+            self.session.answers_held -= 1
         self._held_answer = b""
 
 

@@ -449,7 +449,7 @@ class Connection(Flushable, Timed):
             session.dirty = []
             for channel in dirty:
                 channel.flush()
-        if session.notices:
+        if session.notices and session.answers_held == 0:
             notices = session.notices
             session.notices = []
             for notice in notices:

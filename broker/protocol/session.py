@@ -85,9 +85,11 @@ class Session(Blockable):
         self._flushable: Flushable | None = None
         self.dirty: list[Flushable] = []
         """Channels with confirms to write at the next flush."""
+        self.answers_held = 0
+        """Channels whose answer waits for the disk."""
         self.notices: list[bytes] = []
-        """Frames that must come behind the answers of this turn: a basic.cancel never overtakes the queue.delete-ok of the client
-        that deleted the queue."""
+        """Frames that must come behind the answers of this turn, and those that wait for the disk: a basic.cancel never overtakes the
+        queue.delete-ok of the client that deleted the queue."""
         self.starved: list[Consumer] = []
         self.starved_queues: list[Queue] = []
 

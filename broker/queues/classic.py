@@ -219,6 +219,10 @@ class ClassicQueue(Queue):
         at: i64 = len(levels) - 1
         while at >= 0 and self._dispatch_level(levels[at]):
             at -= 1
+        if at > 0 and levels[at].available() == 0:
+            # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the other
+            for level in levels[:at]:
+                level.available()
         if self._expiring:
             self._arm_expiry()  # what stands at the head now may be another message than before
 

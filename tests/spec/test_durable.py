@@ -439,3 +439,34 @@ def test_positions_go_on_after_a_restart() -> None:
         client = opened(broker)
         assert client.ask("queue.declare", queue="q", passive=True, durable=True)["message_count"] == len(expected)
     assert [body for body, _ in waiting(broker)] == expected
+
+
+def test_a_cancel_does_not_overtake_delete_ok() -> None:
+    """RabbitMQ docs, Consumer Cancel Notification; the one who deletes hears delete-ok first, however long the disk takes."""
+    broker = DurableBroker()
+    client = opened(broker, confirm=False)
+    client.consume("q", "c")
+    broker.disk_is_stalled = True
+    client.tell("queue.delete", queue="q")
+    client.expect_nothing()
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    assert names(client.hear()) == ["queue.delete-ok", "basic.cancel"]
+
+
+def test_all_priorities_wait_for_one_sync() -> None:
+    """A first consumer gets what waits on all levels at once, not level by level."""
+    broker = DurableBroker()
+    client = opened(broker, arguments={"x-max-priority": 5})
+    for priority in (1, 5, 3):
+        put(client, b"%d" % priority, properties={"priority": priority})
+    client.hear()
+    broker.settled()
+    reader = broker.open()
+    broker.disk_is_stalled = True
+    reader.consume("q")
+    before = broker.store.wal.batch.place.ordinal
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    assert reader.bodies() == [b"5", b"3", b"1"]
+    assert broker.store.wal.batch.place.ordinal <= before + 1
