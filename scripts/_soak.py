@@ -1,0 +1,156 @@
+"""The crash tests for as long as one likes; called by scripts/soak, in the environment it has made.
+
+    crash     nodes are killed under load and compared with a ledger (tests/crash/cycles.py)
+    disk      a small real disk is filled, the node killed and started without a free byte (small_disk.py); needs root
+    errors    write errors, failed syncs and planted mistakes on real files (tests/crash/test_disk_errors.py, test_planted.py)
+    states    the log on a simulated disk that loses what was not synced (tests/crash/store)
+
+Everything ends at the first failure, with its seed; `crash` prints the command that shows it again and keeps the data directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))  # tests/; behind the installed package, so that the checkout does not stand in for it
+
+PROGRESS_S: Final = 30.0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="crash|disk|errors|states")
+    crash = commands.add_parser("crash", help="SIGKILL under load")
+    crash.add_argument("--cycles", type=int, default=10_000, help="kills and stops (10000)")
+    crash.add_argument("--cycles-each", type=int, default=20, help="cycles on one data directory (20)")
+    crash.add_argument("--interpreted", action="store_true", help="the uncompiled checkout, with little memory per queue and short marks")
+    disk = commands.add_parser("disk", help="a full disk")
+    disk.add_argument("--cycles", type=int, default=500, help="times that it is filled and drained (500)")
+    disk.add_argument("--size", type=int, default=64, help="MiB (64)")
+    disk.add_argument("--alarm", type=int, default=12, help="MiB free at which publishers are blocked; 0 is none (12)")
+    errors = commands.add_parser("errors", help="failing writes and syncs, planted mistakes")
+    errors.add_argument("--rounds", type=int, default=100, help="how often all of them run (100)")
+    states = commands.add_parser("states", help="simulated crash states of the log")
+    states.add_argument("--states", type=int, default=1_000_000, help="disks that are looked at (1000000)")
+    for each in (crash, disk, states):
+        each.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000 * 1000, help="where the histories begin (from the time)")
+    return parser.parse_args(arguments)
+
+
+class Progress:
+    """Says now and then how far it has come."""
+
+    def __init__(self, say: Callable[[], str]) -> None:
+        self._say = say
+        self._began = time.monotonic()
+        self._next = self._began + PROGRESS_S
+
+    def tick(self) -> None:
+        """A line, if it is time for one."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PROGRESS_S
+            self.line()
+
+    def line(self) -> None:
+        """A line now."""
+        print(f"{time.monotonic() - self._began:8.0f} s  {self._say()}", flush=True)
+
+
+def crash(options: argparse.Namespace) -> int:
+    """Kill cycles."""
+    from tests.crash.cycles import Broken, Campaign
+
+    command = "scripts/soak crash --interpreted" if options.interpreted else "scripts/soak crash"
+    campaign = Campaign(options.seed, cycles_each=options.cycles_each, command=command, interpreted=options.interpreted)
+    progress = Progress(lambda: f"seeds {options.seed}-{campaign.seed}: {campaign}")
+
+    def goes_on() -> bool:
+        progress.tick()
+        return bool(campaign.totals["cycles"] < options.cycles)
+
+    try:
+        campaign.run(goes_on)
+    except Broken as error:
+        progress.line()
+        print(error, file=sys.stderr)
+        return 1
+    progress.line()
+    return 0
+
+
+def disk(options: argparse.Namespace) -> int:
+    """Full disks, a new one every ten cycles."""
+    from tests.crash.small_disk import FullDisk, SmallDisk
+
+    missing = SmallDisk.missing()
+    if missing:
+        print(f"scripts/soak disk: {missing}", file=sys.stderr)
+        return 2
+    totals: Counter[str] = Counter()
+    seed = options.seed
+    progress = Progress(lambda: f"seeds {options.seed}-{seed}: " + ", ".join(f"{count} {name}" for name, count in totals.items()))
+    while totals["cycles"] < options.cycles:
+        with tempfile.TemporaryDirectory(prefix="leveret-disk-") as folder, SmallDisk(Path(folder), options.size << 20) as small:
+            full = FullDisk(small, seed, options.alarm << 20)
+            try:
+                for _ in range(min(10 if options.alarm else 1, options.cycles - totals["cycles"])):
+                    full.cycle()
+                    totals["cycles"] += 1
+                    progress.tick()
+            except AssertionError as error:
+                print(f"seed {seed}: {error}", file=sys.stderr)
+                return 1
+            finally:
+                full.history.end()
+                totals.update(full.outcomes)
+                totals.update(full.history.ledger.counts)
+        seed += 1
+    progress.line()
+    return 0
+
+
+def run_tests(paths: list[str], environment: dict[str, str]) -> int:
+    """The exit code of pytest."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *paths]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode
+
+
+def errors(options: argparse.Namespace) -> int:
+    """Rounds of the tests that inject errors and plant mistakes."""
+    for number in range(1, options.rounds + 1):
+        print(f"round {number} of {options.rounds}", flush=True)
+        code = run_tests(["tests/crash/test_disk_errors.py", "tests/crash/test_planted.py"], {"LEVERET_PLANT_SECONDS": "110"})
+        if code:
+            return code
+    return 0
+
+
+def states(options: argparse.Namespace) -> int:
+    """The simulated disk."""
+    return run_tests(["tests/crash/store"], {"LEVERET_CRASH_STATES": str(options.states), "LEVERET_CRASH_SEED": str(options.seed)})
+
+
+def main(arguments: list[str]) -> int:
+    """Runs what was asked for; 1 if it has found something."""
+    options = parse(arguments)
+    print(f"scripts/soak {' '.join(arguments)}: seed {getattr(options, 'seed', '-')}", flush=True)
+    chosen: Callable[[argparse.Namespace], int] = {"crash": crash, "disk": disk, "errors": errors, "states": states}[options.command]
+    return chosen(options)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,327 @@
+"""A node whose log turns round early, for crash tests; and one with a planted mistake, for testing the tests. Run by path, not imported.
+
+    python node_main.py [--plant NAME] [--wal-file BYTES] [--segment BYTES] [--memory BYTES] [--mark-ahead N] [--slow-disk MS] serve OPTIONS
+
+Small files, little memory and short marks make common what is rare: the end of a file, moving, paging, marks. Constants of compiled modules
+are part of the code: there, only the sizes of files change anything. Mistakes are planted by replacing functions, so that needs the
+uncompiled package (the checkout on the path).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from broker.metadata.journal import Journal
+from broker.protocol import channel as channel_module
+from broker.protocol.channel import Channel
+from broker.queues import paging
+from broker.queues.classic import ClassicQueue
+from broker.queues.paging import Pager
+from broker.store import log as log_module
+from broker.store.batch import Batch
+from broker.store.filesystem import RealFile
+from broker.store.log import Log
+from broker.store.mover import MoverOptions
+from broker.store.recovery import Recovery
+from broker.store.wal_writer import WalOptions, WalWriter
+from broker.vhost import VHost
+
+PLANTS: Final[dict[str, Callable[[], None]]] = {}
+
+
+def plant(function: Callable[[], None]) -> Callable[[], None]:
+    """Register a mistake under the name of its function."""
+    PLANTS[function.__name__] = function
+    return function
+
+
+def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Put `make(original)` in the place of `owner.name`."""
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+class Later:
+    """What a timer of the node calls."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_timer(self, _now_ms: int) -> None:
+        """It is time."""
+        self.call()
+
+
+@plant
+def confirm_before_sync() -> None:
+    """A message is confirmed when its queue has it."""
+
+    def make(deliver_to: Any) -> Any:
+        def patched(*arguments: Any) -> Any:
+            refused, deferred, _ = deliver_to(*arguments)
+            return refused, deferred, False
+
+        return patched
+
+    replace(channel_module, "deliver_to", make)
+
+
+@plant
+def commit_ok_before_sync() -> None:
+    """tx.commit-ok leaves with the turn."""
+
+    def patched(self: Channel, answer: bytes) -> None:
+        self.session.send(answer)
+
+    replace(Channel, "answer_when_durable", lambda _: patched)
+
+
+@plant
+def transaction_in_two_batches() -> None:
+    """The messages of a transaction are appended one by one, each with a batch of its own if the writer is free."""
+
+    def make(enqueue: Any) -> Any:
+        def patched(self: Any, message: Any, confirm: Any, sequence: Any) -> Any:
+            outcome = enqueue(self, message, confirm, sequence)
+            if confirm is None:
+                for pager in self._pagers:
+                    pager._logs.batch.sync()
+            return outcome
+
+        return patched
+
+    replace(ClassicQueue, "enqueue", make)
+
+
+@plant
+def transaction_without_its_acks() -> None:
+    """tx.commit-ok covers the messages of the transaction only; what it acknowledges is settled a little later."""
+
+    def make(commit_settlements: Any) -> Any:
+        def patched(self: Channel) -> None:
+            later: Any = Later(lambda: commit_settlements(self))
+            clock = self.session.vhost._clock
+            clock.call_at(clock.now_ms + 15, later)
+
+        return patched
+
+    replace(Channel, "commit_settlements", make)
+
+
+@plant
+def settled_before_dead_lettered() -> None:
+    """A rejected message leaves its queue at once, and comes to the dead letter queue a little later."""
+
+    def make(dead_letter: Any) -> Any:
+        def patched(self: VHost, queue: Any, message: Any, reason: str) -> None:
+            later: Any = Later(lambda: dead_letter(self, queue, message, reason))
+            self._clock.call_at(self._clock.now_ms + 15, later)
+
+        return patched
+
+    replace(VHost, "dead_letter", make)
+
+
+@plant
+def mark_not_written() -> None:
+    """Deliveries do not wait for the mark that tells the next start of them."""
+
+    def patched(self: Log, position: int) -> None:
+        self.mark = self.mark_durable = position + log_module.MARK_AHEAD
+
+    replace(Log, "_move_mark", lambda _: patched)
+
+
+@plant
+def mark_covers_what_comes_later() -> None:
+    """What is published after a restart, and read back from the disk, says redelivered if the mark of the time before reaches it."""
+
+    def make(recover: Any) -> Any:
+        def patched(self: Pager) -> None:
+            recover(self)
+            assert self.log is not None
+            self._redelivered_through = self.log.mark
+
+        return patched
+
+    replace(Pager, "recover", make)
+
+
+@plant
+def declare_ok_before_sync() -> None:
+    """declare-ok and the like leave with the turn."""
+
+    def patched(self: Channel, answer: bytes, *_: Any) -> None:
+        if answer:
+            self.session.send(answer)
+
+    replace(Channel, "answer_when_declared", lambda _: patched)
+
+
+@plant
+def binding_not_journalled() -> None:
+    """A binding lives in memory only."""
+
+    def make(bind: Any) -> Any:
+        def patched(self: VHost, *arguments: Any) -> None:
+            journal, self._journal = self._journal, None
+            try:
+                bind(self, *arguments)
+            finally:
+                self._journal = journal
+
+        return patched
+
+    replace(VHost, "bind", make)
+
+
+@plant
+def delete_not_journalled() -> None:
+    """What was deleted comes back with the next start."""
+    replace(Journal, "delete", lambda _: lambda _journal, _declared: None)
+
+
+@plant
+def settlements_not_written() -> None:
+    """Acks are forgotten by a crash, however old they are."""
+
+    def patched(self: Log) -> None:
+        self._pending = []
+
+    replace(Log, "collect", lambda _: patched)
+
+
+@plant
+def settled_one_too_many() -> None:
+    """A range of settlements ends one message too late."""
+
+    def make(bury: Any) -> Any:
+        def patched(self: Log, start: int, end: int, writer: Any) -> None:
+            bury(self, start, min(end + 1, int(self.positions.next) - 1), writer)
+
+        return patched
+
+    replace(Log, "_bury", make)
+
+
+@plant
+def second_queue_not_written() -> None:
+    """Of a message for two queues only the first one's record reaches the disk."""
+
+    def make(append: Any) -> Any:
+        def patched(self: Log, position: int, kind: int, size: int, token: object) -> bool:
+            if token is self._logs.last_token and kind == self._logs.last_kind:
+                self.positions.append(position)
+                return False
+            return bool(append(self, position, kind, size, token))
+
+        return patched
+
+    replace(Log, "append", make)
+
+
+@plant
+def last_batch_not_recovered() -> None:
+    """Recovery leaves out the last batch of the log, which was whole."""
+
+    def make(batches: Any) -> Any:
+        def patched(self: Recovery) -> Any:
+            found = list(batches(self))
+            yield from found[:-1] if len(found) > 1 else found
+
+        return patched
+
+    replace(Recovery, "batches", make)
+
+
+@plant
+def sync_error_ignored() -> None:
+    """A failed fdatasync counts as done."""
+
+    def make(do_sync: Any) -> Any:
+        def patched(self: RealFile, site: str) -> None:
+            try:
+                do_sync(self, site)
+            except OSError:
+                pass
+
+        return patched
+
+    replace(RealFile, "do_sync", make)
+
+
+@plant
+def sync_tried_again() -> None:
+    """A failed fdatasync is tried once more, and then succeeds, though the system may have dropped the data."""
+
+    def make(do_sync: Any) -> Any:
+        def patched(self: RealFile, site: str) -> None:
+            try:
+                do_sync(self, site)
+            except OSError:
+                do_sync(self, site)
+
+        return patched
+
+    replace(RealFile, "do_sync", make)
+
+
+def set_defaults(options: Any, **values: int) -> None:
+    """Other defaults for the fields of a NamedTuple."""
+    unknown = values.keys() - set(options._fields)
+    assert not unknown, f"{options.__name__} has no {unknown}"
+    options.__new__.__defaults__ = tuple(values.get(name, options._field_defaults[name]) for name in options._fields)
+
+
+def slow_disk(delay_s: float) -> None:
+    """Every batch takes this much longer before it is written: a crash finds more that is on its way."""
+
+    def make(write: Any) -> Any:
+        def patched(self: WalWriter, batch: Batch) -> None:
+            time.sleep(delay_s)
+            write(self, batch)
+
+        return patched
+
+    replace(WalWriter, "write", make)
+
+
+def main(arguments: list[str]) -> int:
+    """Set what is asked for, then run the node."""
+    while arguments and arguments[0].startswith("--"):
+        name, value, *arguments = arguments
+        if name == "--plant":
+            PLANTS[value]()
+        elif name == "--wal-file":
+            set_defaults(WalOptions, file_size=int(value))
+        elif name == "--segment":
+            size = int(value)
+            set_defaults(
+                MoverOptions,
+                files_kept=1,
+                own_size=size // 8,
+                block_size=max(4096, size // 32),
+                segment_size=size,
+                small_size=size // 2,
+                small_count=4,
+                garbage_size=size // 2,
+            )
+        elif name == "--memory":
+            paging.MEMORY_MAX = int(value)  # type: ignore[misc]
+            paging.READ_BYTES = int(value) // 4  # type: ignore[misc]
+        elif name == "--mark-ahead":
+            log_module.MARK_AHEAD = int(value)  # type: ignore[misc]
+        elif name == "--slow-disk":
+            slow_disk(int(value) / 1000)
+        else:
+            print(f"what is {name}?", file=sys.stderr)
+            return 2
+    from broker.__main__ import main as leveret
+
+    return leveret(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
