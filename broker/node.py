@@ -27,6 +27,7 @@ from broker.protocol.session import Limits
 from broker.store.datadir import DataDirError
 from broker.store.filesystem import DiskError, RealFileSystem
 from broker.store.store import Store
+from broker.storelog import StoreLog, tell_findings
 from broker.turn import Turn
 from broker.version import VERSION
 from broker.watermarks import Probe, Watcher, total_memory, watermarks
@@ -108,6 +109,10 @@ async def _serve(config: Config, started: float) -> int:
     probe = Probe(RealFileSystem(), str(config.data_dir.absolute()), store)
     watcher = Watcher(server.alarms, watermarks(config, total_memory()), probe, config.memory_monitor_interval)
     watcher.start(loop.call_later)
+    store.wal.on_short_of_space = watcher.look
+    tell_findings(store)
+    store_log = StoreLog(store)
+    store_log.start(loop.call_later)
 
     def on_signal() -> None:
         if stop.is_set():
@@ -123,6 +128,7 @@ async def _serve(config: Config, started: float) -> int:
         management = await listen_management(server, config.host, config.management_port, listening)
     except OSError as error:
         _log.error("Cannot listen", error=str(error))
+        store.close()
         return 1
     # what start-up made lives as long as the process: the cyclic collector need not look at it again
     gc.collect()
@@ -146,6 +152,7 @@ async def _serve(config: Config, started: float) -> int:
     await metrics.wait_closed(_HTTP_DRAIN_S)
     waker.stop()
     watcher.stop()
+    store_log.stop()
     if store.wal.failure is None:
         for vhost in server.vhosts.values():
             vhost.rest()

@@ -120,8 +120,11 @@ class Probe:
             return UNKNOWN
 
     def short_of_space(self) -> bool:
-        """Whether the store has found no space for its next file."""
-        return self._store.short_of_space
+        """Whether the store has found no space for its next file; it looks again."""
+        short = self._store.short_of_space
+        if short:
+            self._store.look_for_space()
+        return short
 
 
 # ---- the limits

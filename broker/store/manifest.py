@@ -183,6 +183,11 @@ class Manifest:
         self._usable = False
         """Edits may be added to the file."""
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is one. There is before the first segment, and before the first file leaves the write-ahead log."""
+        return self._current != 0
+
     # The start
 
     def recover(self) -> ManifestState:

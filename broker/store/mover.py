@@ -19,25 +19,25 @@ nothing is live go all the same. No error here ends the node. An edit whose outc
 nothing it refers to may go.
 """
 
-import errno
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Final, NamedTuple
 
 from broker.clock import Clock
-from broker.store.batch import Batch, Listener, Place
+from broker.store.batch import Listener, Place
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, FileSystem
+from broker.store.filesystem import DiskError
 from broker.store.log import DELETE, PUT, Log, Logs
 from broker.store.manifest import SIZE_MIN, Edit, Manifest
+from broker.store.move_files import Chunk, Outputs, Source, unlink_all
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
 from broker.store.piece import Piece, Segment, Stretch
 from broker.store.reading import Fetcher
 from broker.store.runner import Job, Runner
-from broker.store.segment import SegmentFile, segment_name
+from broker.store.segment import segment_name
 from broker.store.wal import WriteAheadLog
-from broker.store.wal_file import BadRange, Found, Scan, file_name, read_file_header
+from broker.store.wal_file import BadRange, file_name
 from broker.store.wal_writer import LogFile
 
 
@@ -228,14 +228,16 @@ class Mover(Sleeper):
         covers = next(file for file in self._wal.files if file.generation > generation).first_sequence - 1
         logs = list(self._logs.by_file.get(generation, ()))
         sieve = self._sieve()
-        files = _Outputs(self._data_dir, self._options.new_salt)
+        files = Outputs(self._data_dir, self._options.new_salt)
         live = 0
         for index in range(0, len(logs), self._options.logs_per_slice):
             live += sum(sieve.plan(log, generation) for log in logs[index : index + self._options.logs_per_slice])
             yield 0
         try:
+            if not self._manifest.exists:
+                yield partial(self._manifest.append, Edit())
             if live or generation in self._logs.journal_files:
-                source = _Source(self._filesystem, f"{self._data_dir.wal}/{file_name(generation)}", generation, self._options.chunk_size)
+                source = Source(self._filesystem, f"{self._data_dir.wal}/{file_name(generation)}", generation, self._options.chunk_size)
                 bad = yield from self._sift(sieve, files, source)
                 for each in bad:
                     _lose(logs, generation, each)
@@ -247,7 +249,13 @@ class Mover(Sleeper):
         for index in range(0, len(logs), self._options.logs_per_slice):
             found += states(logs, index, index + self._options.logs_per_slice)
             yield 0
-        yield from self._commit(Edit(added, states=found, journal=_last_of_each_key(sieve.journal), covers=covers))
+        journal: list[tuple[int, bytes]] = []
+        yield partial(_last_of_each_key, sieve.journal, journal)
+        yield from self._commit(Edit(added, states=found, journal=journal, covers=covers))
+        sieve.turn_to(None)
+        while found:
+            del found[-self._options.logs_per_slice :]  # 100,000 of them at once would hold up the loop
+            yield 0
         yield from self._install(added)
         for index in range(0, len(logs), self._options.logs_per_slice):
             for log in logs[index : index + self._options.logs_per_slice]:
@@ -264,14 +272,14 @@ class Mover(Sleeper):
         while self._free and not self._fetcher.in_use(self._free[0]):
             self._wal.retire(self._free.pop(0))
 
-    def _sift(self, sieve: Sieve, files: "_Outputs", source: "_Source") -> Generator[Step, object, list[BadRange]]:
+    def _sift(self, sieve: Sieve, files: Outputs, source: Source) -> Generator[Step, object, list[BadRange]]:
         """Everything in a file through the sieve; what of the file was unreadable."""
         bad: list[BadRange] = []
         strict = self._attempts < _STRICT_ATTEMPTS
         count = self._options.records_per_slice
         while True:
             chunk = yield partial(source.read, strict)
-            assert isinstance(chunk, _Chunk)
+            assert isinstance(chunk, Chunk)
             bad += chunk.bad
             for found in chunk.found:
                 sieve.begin(found.header, found.data)
@@ -323,14 +331,14 @@ class Mover(Sleeper):
     def _compact(self, sources: list[Segment]) -> Task:
         """Write what is live in some segments to new ones."""
         sieve = self._sieve()
-        files = _Outputs(self._data_dir, self._options.new_salt)
+        files = Outputs(self._data_dir, self._options.new_salt)
         for segment in sources:
             segment.leaving = True
         try:
             for segment in sources:
                 sieve.turn_to(segment)
                 path = f"{self._data_dir.segments}/{segment_name(segment.number)}"
-                bad = yield from self._sift(sieve, files, _Source(self._filesystem, path, segment.number, self._options.chunk_size))
+                bad = yield from self._sift(sieve, files, Source(self._filesystem, path, segment.number, self._options.chunk_size))
                 if bad:
                     self._lose_from(segment, sieve)
             added = yield from _sealed(sieve, files)
@@ -364,7 +372,7 @@ class Mover(Sleeper):
         self._removable = [number for number in self._removable if number not in numbers]
         paths = [f"{self._data_dir.segments}/{segment_name(number)}" for number in numbers]
         try:
-            yield partial(_unlink, self._filesystem, paths)
+            yield partial(unlink_all, self._filesystem, paths)
         except DiskError:
             self._removable += numbers
             raise
@@ -393,9 +401,7 @@ class Mover(Sleeper):
         """Make the edit durable, however often that must be tried."""
         logs = self._logs
         covers = max(edit.covers, self._covers)
-        edit = edit._replace(
-            dropped_logs=logs.dropped, covers=covers, next_log=int(logs.next_number), next_segment=int(logs.next_segment)
-        )
+        edit = edit._replace(dropped_logs=logs.dropped, covers=covers, next_log=int(logs.next_number), next_segment=int(logs.next_segment))
         logs.dropped = []
         yield None
         while True:
@@ -408,14 +414,15 @@ class Mover(Sleeper):
         self._covers = covers
 
     def _install(self, added: list[tuple[Output, int]]) -> Task:
-        """Let the logs read from the new segments."""
+        """Let the logs read from the new segments; of which only a summary is left then."""
         for output, size in added:
             segment = Segment(output.number, size)
             segment.count = output.count
             self._logs.segments[int(output.number)] = segment
-            for index in range(0, len(output.parts), self._options.logs_per_slice):
-                for part in output.parts[index : index + self._options.logs_per_slice]:
+            while output.parts:
+                for part in output.parts[-self._options.logs_per_slice :]:
                     _install_part(part, segment)
+                del output.parts[-self._options.logs_per_slice :]
                 yield 0
             if segment.live == 0:
                 self._logs.empty.append(segment)
@@ -429,14 +436,15 @@ def _install_part(part: Part, segment: Segment) -> None:
     part.log.install(part.piece(segment), part.source)
 
 
-def _last_of_each_key(changes: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+def _last_of_each_key(changes: list[tuple[int, bytes]], last: list[tuple[int, bytes]]) -> None:
+    """Add to ``last`` what counts of these records of log 0."""
     found: dict[bytes, tuple[int, bytes]] = {}
     for kind, body in changes:
         if kind == PUT:
             found[body[4 : 4 + int.from_bytes(body[:4], "big")]] = (kind, body)
         elif kind == DELETE:
             found[body] = (kind, body)
-    return list(found.values())
+    last.extend(found.values())
 
 
 def _lose(logs: list[Log], generation: int, bad: BadRange) -> None:
@@ -448,14 +456,14 @@ def _lose(logs: list[Log], generation: int, bad: BadRange) -> None:
                 log.lose(stretch.first, stretch.first + stretch.count - 1, place)
 
 
-def _flush(sieve: Sieve, files: "_Outputs") -> Task:
+def _flush(sieve: Sieve, files: Outputs) -> Task:
     """Write the blocks that are full."""
     blocks = [(output, output.take()) for output in sieve.outputs if output.full]
     if blocks:
         yield partial(files.write, blocks)
 
 
-def _sealed(sieve: Sieve, files: "_Outputs") -> Generator[Step, object, list[tuple[Output, int]]]:
+def _sealed(sieve: Sieve, files: Outputs) -> Generator[Step, object, list[tuple[Output, int]]]:
     """Finish the new segments; which they are, and their sizes."""
     for output in sieve.outputs:
         output.cut()
@@ -468,116 +476,6 @@ def _sealed(sieve: Sieve, files: "_Outputs") -> Generator[Step, object, list[tup
 
 def _nothing() -> None:
     """Work that lets others run."""
-
-
-def _unlink(filesystem: FileSystem, paths: list[str]) -> None:
-    for path in paths:
-        try:
-            filesystem.unlink("segment.remove", path)
-        except DiskError as error:
-            if error.errno != errno.ENOENT:
-                raise
-
-
-class _Chunk(NamedTuple):
-    """Whole batches of a file, and what lies between them and should not."""
-
-    found: list[Found]
-    bad: list[BadRange]
-    size: int
-    is_last: bool
-
-
-class _Source:
-    """A file whose live records move, read from front to end. On the thread of the mover."""
-
-    def __init__(self, filesystem: FileSystem, path: str, number: int, chunk_size: int) -> None:
-        self._filesystem = filesystem
-        self._path = path
-        self._number = number
-        self._chunk_size = chunk_size
-        self._scan: Iterator[Found | BadRange] | None = None
-        self._unreadable: Callable[[], int] = lambda: 0
-        self._close: Callable[[], None] = lambda: None
-
-    def read(self, strict: bool) -> _Chunk:
-        """The next batches.
-
-        Raises: DiskError; not if the file is gone, and not because of single blocks unless ``strict``
-        """
-        if self._scan is None:
-            try:
-                file = self._filesystem.open("move.open", self._path)
-            except DiskError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-                return _Chunk([], [BadRange(0, 1 << 62)], 0, True)
-            self._close = file.close
-            header = read_file_header(file, self._number, "move.read")
-            if header is None:
-                file.close()
-                return self._without_header(strict)
-            scan = Scan(file, header, "move.read")
-            self._unreadable = lambda: scan.unreadable_blocks
-            self._scan = iter(scan)
-        found: list[Found] = []
-        bad: list[BadRange] = []
-        size = 0
-        is_last = True
-        assert self._scan is not None
-        for each in self._scan:
-            if isinstance(each, BadRange):
-                bad.append(each)
-                continue
-            found.append(each)
-            size += len(each.data)
-            if size >= self._chunk_size:
-                is_last = False
-                break
-        if is_last or (strict and self._unreadable()):
-            self._close()
-        if strict and self._unreadable():
-            raise DiskError(errno.EIO, "some blocks cannot be read", self._path, "move.read")
-        return _Chunk(found, bad, size, is_last)
-
-    def _without_header(self, strict: bool) -> _Chunk:
-        if strict:
-            raise DiskError(errno.EIO, "it has no header", self._path, "move.read")
-        return _Chunk([], [BadRange(0, 1 << 62)], 0, True)
-
-
-class _Outputs:
-    """The new segments of a task. On the thread of the mover."""
-
-    def __init__(self, data_dir: DataDir, new_salt: Callable[[], int]) -> None:
-        self._filesystem = data_dir.filesystem
-        self._directory = data_dir.segments
-        self._new_salt = new_salt
-        self._files: dict[int, SegmentFile] = {}
-
-    def write(self, blocks: list[tuple[Output, list[Batch]]]) -> None:
-        """Write full blocks; a segment begins with its first one.
-
-        Raises: DiskError
-        """
-        for output, batches in blocks:
-            number = int(output.number)
-            if number not in self._files:
-                self._files[number] = SegmentFile(self._filesystem, self._directory, output, self._new_salt)
-            self._files[number].write(batches)
-
-    def seal(self, added: list[tuple[Output, int]]) -> None:
-        """Finish all of them; adds them, with their sizes, to ``added``.
-
-        Raises: DiskError
-        """
-        added.extend((file.output, file.seal()) for file in self._files.values())
-        self._filesystem.sync_directory("segment.publish.directory", self._directory)
-
-    def discard(self) -> None:
-        """None of them is wanted."""
-        for file in self._files.values():
-            file.discard()
 
 
 class _Work(Job):

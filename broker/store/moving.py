@@ -347,4 +347,3 @@ def gaps(part_ranges: list[Stretch], first: i64, last: i64) -> list[tuple[int, i
     if at <= last:
         found.append((int(at), int(last)))
     return found
-

@@ -1,23 +1,41 @@
-"""Fetches batches back from the disk for the logs, on a thread of its own. Nothing is believed that its checksum does not vouch for."""
+"""Fetches batches back from the disk for the logs, on a thread of its own. Nothing is believed that its checksum does not vouch for.
 
-from broker.store.batch import Place
+An error of the disk is not damage: a read that failed is tried again, later, and only what cannot be read after several attempts is given
+up. Without descriptors or memory for it (EMFILE, ENOMEM), it is tried until there are some.
+"""
+
+import errno
+from collections import deque
+from typing import Final
+
+from broker.clock import Clock
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.log import LogReader, Logs, Read, index_place
+from broker.store.moving import Alarm, Sleeper
 from broker.store.runner import Job, Runner
 from broker.store.segment import payload_of, read_batch, read_stretches, segment_name
 from broker.store.wal_file import file_name
+
+ATTEMPTS_MAX: Final = 3
+"""So often a read is tried when the disk says that it cannot."""
+RETRY_MS: Final = 100
+
+_FINAL_ERRORS: Final = (errno.EIO, errno.ENOENT)
 
 
 class Fetcher(LogReader):
     """The files of one data directory, read."""
 
-    def __init__(self, filesystem: FileSystem, wal_directory: str, segment_directory: str, logs: Logs, runner: Runner) -> None:
+    def __init__(
+        self, filesystem: FileSystem, wal_directory: str, segment_directory: str, logs: Logs, runner: Runner, clock: Clock
+    ) -> None:
         self._filesystem = filesystem
         self._wal_directory = wal_directory
         self._segment_directory = segment_directory
         self._logs = logs
         self._runner = runner
         self._in_use: dict[str, int] = {}
+        self._retries = _Retries(clock, runner)
 
     def in_use(self, generation: int) -> bool:
         """Whether a read needs this file of the write-ahead log: it must not be used for anything else now."""
@@ -33,54 +51,59 @@ class Fetcher(LogReader):
             self._in_use[name] = self._in_use.get(name, 0) + 1
         self._runner.submit(_Fetch(self, read, names))
 
-    def fetched(self, read: Read, names: set[str]) -> None:
-        """It is done. Called by its job, on the owner's thread."""
-        for name in names:
+    def fetched(self, job: "_Fetch") -> None:
+        """A job is done. Called by it, on the owner's thread."""
+        if job.error is not None and job.failures < ATTEMPTS_MAX:
+            self._retries.add(job)
+            return
+        for name in job.names:
             left = self._in_use[name] - 1
             if left:
                 self._in_use[name] = left
             else:
                 del self._in_use[name]
-        self._logs.fetched(read)
+        self._logs.fetched(job.read)
 
     def fetch_now(self, read: Read) -> None:
-        if read.piece is not None:
-            self._fetch_piece(read)
-            return
-        file: File | None = None
-        generation = -1
-        try:
-            for place in read.payloads:
-                if file is None or place.generation != generation:
-                    if file is not None:
-                        file.close()
-                    file = self._open(f"{self._wal_directory}/{file_name(place.generation)}")
-                    generation = place.generation
-                read.payloads[place] = _payload(file, place)
-        finally:
-            if file is not None:
+        for _ in range(ATTEMPTS_MAX):
+            if self.load(read) is None:
+                return
+
+    def load(self, read: Read) -> DiskError | None:
+        """Fill in what is not there yet; the last error, if there was one."""
+        error: DiskError | None = None
+        for name in sorted(_names(read)):
+            directory = self._wal_directory if read.piece is None else self._segment_directory
+            try:
+                file = self._filesystem.open("log.open", f"{directory}/{name}")
+            except DiskError as unopened:
+                error = unopened
+                continue
+            try:
+                error = _fill(read, file, name) or error
+            finally:
                 file.close()
+        return error
 
-    def _fetch_piece(self, read: Read) -> None:
-        piece = read.piece
-        assert piece is not None
-        file = self._open(f"{self._segment_directory}/{segment_name(piece.segment.number)}")
-        if file is None:
-            return
-        try:
-            if read.index is None:
-                read.index = read_stretches(file, index_place(piece), read.log.number, piece.first)
-                read.choose()
-            for place in read.payloads:
-                read.payloads[place] = _payload(file, place)
-        finally:
-            file.close()
 
-    def _open(self, path: str) -> File | None:
-        try:
-            return self._filesystem.open("log.open", path)
-        except DiskError:
-            return None
+def _fill(read: Read, file: File, name: str) -> DiskError | None:
+    """Read from one of the files."""
+    error: DiskError | None = None
+    piece = read.piece
+    try:
+        if piece is not None and read.index is None:
+            read.index = read_stretches(file, index_place(piece), read.log.number, piece.first)
+            read.choose()
+    except DiskError as unread:
+        return unread
+    for place, data in read.payloads.items():
+        if data is None and (piece is not None or file_name(place.generation) == name):
+            try:
+                batch = read_batch(file, place)
+                read.payloads[place] = None if batch is None else payload_of(batch)
+            except DiskError as unread:
+                error = unread
+    return error
 
 
 def _names(read: Read) -> set[str]:
@@ -91,20 +114,37 @@ def _names(read: Read) -> set[str]:
     return {file_name(place.generation) for place in read.payloads}
 
 
-def _payload(file: File | None, place: Place) -> bytes | None:
-    """The payload of the batch; None if it cannot be read or is not what was written."""
-    data = None if file is None else read_batch(file, place)
-    return None if data is None else payload_of(data)
-
-
 class _Fetch(Job):
     def __init__(self, fetcher: Fetcher, read: Read, names: set[str]) -> None:
+        self.read = read
+        self.names = names
+        self.failures = 0
+        """How often the disk has said that it cannot."""
+        self.error: DiskError | None = None
         self._fetcher = fetcher
-        self._read = read
-        self._names = names
 
     def run(self) -> None:
-        self._fetcher.fetch_now(self._read)
+        self.error = self._fetcher.load(self.read)
+        if self.error is not None and self.error.errno in _FINAL_ERRORS:
+            self.failures += 1
 
     def finished(self) -> None:
-        self._fetcher.fetched(self._read, self._names)
+        self._fetcher.fetched(self)
+
+
+class _Retries(Sleeper):
+    """Reads that failed, until they are tried again."""
+
+    def __init__(self, clock: Clock, runner: Runner) -> None:
+        self._alarm = Alarm(clock, self)
+        self._runner = runner
+        self._waiting: deque[_Fetch] = deque()
+
+    def add(self, job: _Fetch) -> None:
+        if not self._waiting:
+            self._alarm.set(RETRY_MS)
+        self._waiting.append(job)
+
+    def wake(self) -> None:
+        while self._waiting:
+            self._runner.submit(self._waiting.popleft())

@@ -86,16 +86,17 @@ def _records_max(size: int) -> int:
 class Recovery:
     """One pass over the log: ``batches`` (or ``records``) to its end, then ``finish``, then ``report``.
 
-    The manifest represents all records up to number ``covered``: they are passed over, and nobody minds if they are missing.
+    The manifest represents all records up to number ``covered``: they are passed over, and nobody minds if they are missing. None: there
+    is no manifest, and the oldest file tells where the log begins.
     """
 
-    def __init__(self, data_dir: DataDir, covered: int = 0) -> None:
+    def __init__(self, data_dir: DataDir, covered: int | None = None) -> None:
         self._filesystem = data_dir.filesystem
         self._directory = data_dir.wal
         self._quarantine = data_dir.quarantine
         self._files: list[LogFile] = []
         self._spares: list[str] = []
-        self._expected = covered + 1 if covered else 0
+        self._expected = 0 if covered is None else covered + 1
         """The number the next record must have; 0 as long as no file has told one."""
         self._batch_count = 0
         self._record_count = 0

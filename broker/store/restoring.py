@@ -1,18 +1,22 @@
 """What the manifest says, brought back into the logs at the start; and what stands in the directory of the segments, compared with it."""
 
 import contextlib
+import errno
 
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.filesystem import DiskError, FileSystem
 from broker.store.index import decode_positions
 from broker.store.log import TRANSIENT, Log, Logs, index_place
 from broker.store.manifest import ManifestState, segment_parts, segment_size, state_of
-from broker.store.piece import Piece, Segment
+from broker.store.piece import Piece, Segment, Stretch
+from broker.store.reading import ATTEMPTS_MAX
 from broker.store.segment import KEPT, SUFFIX, number_of, read_stretches, segment_name
 
 
 def restore(data_dir: DataDir, state: ManifestState, logs: Logs, damaged: bool) -> list[str]:
-    """Give the logs their pieces and states. What was found wrong, for people. A damaged manifest may not know all segments.
+    """Give the logs their pieces and states. What was found wrong, for people.
+
+    A manifest that is ``damaged`` or gone may not know all segments.
 
     Raises: DiskError
     """
@@ -55,7 +59,7 @@ def _clear_away(filesystem: FileSystem, directory: str, name: str, damaged: bool
     with contextlib.suppress(DiskError):
         if damaged and name.endswith(SUFFIX):
             filesystem.rename("segment.keep", path, path.removesuffix(SUFFIX) + KEPT)
-            findings.append(f"{path}: the manifest is damaged and does not name it; it is kept, as {KEPT}")
+            findings.append(f"{path}: no manifest names it, or a damaged one; it is kept, as {KEPT}")
         else:
             filesystem.unlink("segment.discard", path)
 
@@ -70,6 +74,8 @@ def _is_there(filesystem: FileSystem, directory: str, segment: Segment, findings
         finally:
             file.close()
     except DiskError as error:
+        if error.errno != errno.ENOENT:
+            return True  # perhaps it can be read later
         findings.append(str(error))
         return False
     if size == segment.size:
@@ -102,18 +108,22 @@ def settle_transient(data_dir: DataDir, logs: Logs) -> None:
 
 
 def _settle_mixed(data_dir: DataDir, logs: Logs, log: Log, piece: Piece) -> None:
-    file: File | None = None
-    try:
-        file = data_dir.filesystem.open("log.open", f"{data_dir.segments}/{segment_name(piece.segment.number)}")
-        stretches = read_stretches(file, index_place(piece), log.number, piece.first) or []
-    except DiskError:
-        return  # whoever reads the piece will find it
-    finally:
-        if file is not None:
-            file.close()
-    for stretch in stretches:
+    stretches: list[Stretch] | None = None
+    for _ in range(ATTEMPTS_MAX):
+        with contextlib.suppress(DiskError):  # what stays unreadable will be found by whoever reads the piece
+            stretches = _read_index(data_dir, log, piece)
+            break
+    for stretch in stretches or ():
         if stretch.kind == TRANSIENT:
             _settle(logs, log, stretch.first, stretch.first + stretch.count - 1)
+
+
+def _read_index(data_dir: DataDir, log: Log, piece: Piece) -> list[Stretch] | None:
+    file = data_dir.filesystem.open("log.open", f"{data_dir.segments}/{segment_name(piece.segment.number)}")
+    try:
+        return read_stretches(file, index_place(piece), log.number, piece.first)
+    finally:
+        file.close()
 
 
 def _settle(logs: Logs, log: Log, first: int, last: int) -> None:

@@ -27,6 +27,10 @@ class Runner:
         """Run the job soon, and then tell it so."""
         raise NotImplementedError
 
+    def run_now(self, job: Job) -> bool:
+        """Run the job before returning, on the owner's thread, and tell it so; False (and nothing done) where others are not over."""
+        return False
+
     def drain(self) -> None:
         """Return when no job is left, also of those that finished ones have submitted. Owner's thread."""
         raise NotImplementedError
@@ -51,6 +55,13 @@ class WriterThread(Runner):
     def submit(self, job: Job) -> None:
         self._left += 1
         self._jobs.put(job)
+
+    def run_now(self, job: Job) -> bool:
+        if self._left:
+            return False
+        job.run()
+        job.finished()
+        return True
 
     def collect(self) -> None:
         """Tell the jobs that are done; never waits. Owner's thread."""

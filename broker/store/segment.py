@@ -158,11 +158,11 @@ def decode_stretches(number: int, data: bytes) -> list[Stretch]:
 
 
 def read_batch(file: File, place: Place) -> bytes | None:
-    """A whole batch of that file; None if it cannot be read or is not what was written."""
-    try:
-        data = file.read("log.read", place.offset, place.size)
-    except DiskError:
-        return None
+    """A whole batch of that file; None if it is not what was written.
+
+    Raises: DiskError
+    """
+    data = file.read("log.read", place.offset, place.size)
     header = read_header(data)
     if header is None or header.generation != place.generation or not is_whole(header, data):
         return None
@@ -170,7 +170,10 @@ def read_batch(file: File, place: Place) -> bytes | None:
 
 
 def read_stretches(file: File, place: Place, log_number: int, first: int) -> list[Stretch] | None:
-    """The stretches of the part of a log that begins at position ``first``, from the batch of the index at ``place``; None if it is bad."""
+    """The stretches of the part of a log that begins at position ``first``, from the batch of the index at ``place``; None if it is bad.
+
+    Raises: DiskError
+    """
     data = read_batch(file, place)
     if data is None:
         return None

@@ -1,5 +1,6 @@
 """Everything a node keeps on disk, opened and closed in the right order. No logic of its own."""
 
+import gc
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -66,11 +67,13 @@ class Store:
         """
         mover_options = mover_options or MoverOptions()
         data_dir = DataDir.open(filesystem, path)
+        collecting = gc.isenabled()
+        gc.disable()  # nothing of what is made here is garbage, and looking at all of it again and again takes as long as reading it
         try:
             manifest = Manifest(data_dir, mover_options.new_salt, mover_options.manifest_size)
             state = manifest.recover()
             logs = Logs(clock)
-            findings = restore(data_dir, state, logs, manifest.damaged)
+            findings = restore(data_dir, state, logs, manifest.damaged or not manifest.exists)
             changes = state.changes()
             recovery = Recovery(data_dir, state.covers)
             for generation, found in recovery.batches():
@@ -82,8 +85,11 @@ class Store:
         except BaseException:
             data_dir.close()
             raise
+        finally:
+            if collecting:
+                gc.enable()
         logs.attach(wal.batch)
-        fetcher = Fetcher(filesystem, data_dir.wal, data_dir.segments, logs, threads.read)
+        fetcher = Fetcher(filesystem, data_dir.wal, data_dir.segments, logs, threads.read, clock)
         logs.reader = fetcher
         mover = make_mover(data_dir, logs, wal, manifest, fetcher, threads.move, clock, state.covers, mover_options)
         store = cls(data_dir, wal, logs, manifest, mover, recovery, threads)
@@ -92,9 +98,18 @@ class Store:
         return store
 
     @property
+    def manifest_cut(self) -> list[str]:
+        """Edits of the manifest that were never finished, as far as anyone can tell; for people."""
+        return self._manifest.cut
+
+    @property
     def short_of_space(self) -> bool:
         """The disk is full, and soon nothing more can be written: time to block publishers."""
         return self.wal.short_of_space or self.mover.short_of_space
+
+    def look_for_space(self) -> None:
+        """Somebody else may have made room on the disk."""
+        self.wal.look_for_space()
 
     def begin(self, log_numbers: set[int], turn: Turn) -> None:
         """What was declared is back: ``log_numbers`` are the logs that belong to something. From now on there are turns."""

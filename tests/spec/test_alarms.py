@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from broker.alarms import DISK, MEMORY
 from broker.watermarks import Probe, Watcher, Watermarks
 from tests.support.durable import DATA_DIR, DurableBroker
@@ -190,7 +188,6 @@ def test_a_full_disk_blocks_before_a_promise_is_broken_and_consumers_make_room()
     assert following.open().drain("q") == []
 
 
-@pytest.mark.xfail(reason="the log does not try again for a spare file before one of its own is free", strict=True)
 def test_space_that_others_give_back_ends_the_alarm() -> None:
     """Nobody consumes and nobody can publish: only a look at the disk can tell."""
     full = FullDisk()

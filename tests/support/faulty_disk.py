@@ -367,6 +367,12 @@ class FaultyDisk(FileSystem):
         """The bytes of a file, for reading and for damaging; a change is durable at once if it is made to both."""
         return self.inode(path).cache
 
+    def make_inode(self, path: str) -> None:
+        """An empty file that is simply there, if it was not."""
+        above, name = self.split(path)
+        made = above.cache.setdefault(name, Inode())
+        above.durable.setdefault(name, made)
+
     def damage(self, path: str, offset: int, data: bytes) -> None:
         """Bit rot: what is read, from now on and for ever."""
         inode = self.inode(path)

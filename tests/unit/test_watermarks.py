@@ -302,6 +302,10 @@ def test_without_control_groups_it_is_the_machine(tmp_path: Path) -> None:
 
 class ShortStore:
     short_of_space = False
+    looks = 0
+
+    def look_for_space(self) -> None:
+        self.looks += 1
 
 
 def test_the_probe_asks_the_file_system_of_the_data() -> None:

@@ -1,0 +1,67 @@
+"""What the disk has to say to people: what recovery found, what could not be read, and troubles that are not the end of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from broker.logsetup import get_logger
+from broker.store.store import Store
+
+LOOK_S: Final = 1.0
+
+_log = get_logger("store")
+
+
+def tell_findings(store: Store) -> None:
+    """Log what recovery has found, once, after ``Store.begin``."""
+    report = store.report
+    for cut in [*map(str, report.cut), *store.manifest_cut]:
+        _log.warning("An unfinished write was cut off", finding=cut)
+    for damage in report.damaged:
+        _log.error("Damage on the disk: records are lost", finding=str(damage))
+    for text in store.findings:
+        _log.error("Damage on the disk", finding=text)
+    _log.info(
+        "Data recovered", files=report.file_count, records=report.record_count, clean=report.clean, logs=len(store.logs.logs)
+    )
+
+
+class StoreLog:
+    """Looks every second whether there is something new to tell."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._later: Callable[[float, Callable[[], None]], object] | None = None
+        self._trouble = ""
+
+    def start(self, later: Callable[[float, Callable[[], None]], object]) -> None:
+        """Look from now on; ``later(seconds, call)`` is the event loop's ``call_later``."""
+        self._later = later
+        self._again()
+
+    def stop(self) -> None:
+        """No further looks."""
+        self._later = None
+
+    def _again(self) -> None:
+        if self._later is not None:
+            self.look()
+            self._later(LOOK_S, self._again)
+
+    def look(self) -> None:
+        """Log what has come up since the last look."""
+        lost, self._store.logs.lost = self._store.logs.lost, []
+        for log, first, last, place in lost:
+            _log.error(
+                "Messages cannot be read back: they are lost", log=int(log.number), first=first, last=last,
+                file=int(place.generation), offset=int(place.offset),
+            )  # fmt: skip
+        trouble = self._store.mover.trouble
+        text = "" if trouble is None else str(trouble)
+        if text != self._trouble:
+            self._trouble = text
+            if text:
+                _log.warning("Old files of the log cannot be moved now; it is tried again", error=text)
+            else:
+                _log.info("Old files of the log are moved again")

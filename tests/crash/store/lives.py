@@ -1,0 +1,480 @@
+"""Random lives of a whole store, logs and all, on a disk that fails; and what must hold at every moment of them.
+
+What a life does (append, settle, declare, drop) is written down with the number of the record that tells the disk of it. Whatever a crash
+leaves, the store opens with the effects of all records up to some number, of every promised one at least, and of nothing else: which
+positions of each log are live, what they hold, what is declared, what may have been delivered. That files of the write-ahead log were
+emptied meanwhile, segments written, rewritten and removed, must not show. docs/durability-format.md, "Promises".
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from broker.store.batch import BLOCK
+from broker.store.filesystem import DiskError
+from broker.store.log import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, Log, LogUser
+from broker.store.mover import Mover, MoverOptions
+from broker.store.store import Store, Threads
+from broker.store.wal_file import START
+from broker.store.wal_writer import WalOptions
+from broker.turn import Turn
+from tests.crash.store.histories import Enough, HandRunner, Violation
+from tests.support.fake_clock import FakeClock
+from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
+
+FILE_SIZE = START + 6 * BLOCK
+FAULT_SITES = (
+    *("", "", "segment.write", "segment.sync", "segment.publish", "segment.publish.directory", "segment.create", "segment.remove"),
+    *("manifest.write", "manifest.sync", "manifest.publish.directory", "manifest.create", "manifest.allocate", "manifest.sync"),
+    *("wal.write", "wal.sync", "wal.recycle", "wal.remove", "wal.retire.directory", "move.open"),
+)
+BUSY_SITES = frozenset(site for site in FAULT_SITES if site) | {"manifest.remove", "segment.discard"}
+
+
+def mover_options(chance: random.Random) -> MoverOptions:
+    return MoverOptions(
+        files_kept=chance.choice((0, 1)),
+        own_size=chance.choice((3000, 1 << 20)),
+        block_size=chance.choice((100, 3000, 20_000)),
+        segment_size=chance.choice((9000, 40_000)),
+        small_size=chance.choice((0, 20_000)),
+        small_count=2,
+        garbage_share=0.1,
+        garbage_size=chance.choice((4000, 30_000)),
+        rate=0,
+        chunk_size=chance.choice((1, 9000)),
+        records_per_slice=chance.choice((1, 3, 50)),
+        logs_per_slice=chance.choice((1, 3)),
+        new_salt=lambda: chance.getrandbits(63),
+        manifest_size=chance.choice((START + BLOCK, START + 4 * BLOCK)),
+    )
+
+
+class Operation(NamedTuple):
+    """Something that was told to the disk."""
+
+    sequence: int
+    """Of its record, or of a later one: it counts when that is on the disk."""
+    kind: str
+    log: int
+    first: int = 0
+    last: int = 0
+    body: bytes = b""
+
+
+class World:
+    """What a store should hold."""
+
+    def __init__(self) -> None:
+        self.declared: dict[bytes, bytes] = {}
+        self.live: dict[int, dict[int, bytes]] = {}
+        """Log -> position -> body."""
+
+    def apply(self, operation: Operation) -> None:
+        live = self.live.get(operation.log, {})
+        if operation.kind == "declare":
+            self.live[operation.log] = {}
+            self.declared[b"%d" % operation.log] = operation.body
+        elif operation.kind == "drop":
+            self.live.pop(operation.log, None)
+            self.declared.pop(b"%d" % operation.log, None)
+        elif operation.kind == "append":
+            live[operation.first] = operation.body
+        elif operation.kind == "settle":
+            for position in [position for position in live if operation.first <= position <= operation.last]:
+                del live[position]
+
+
+class Past:
+    """Everything that was done on a disk, in order."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.durable_through = 0
+        self.delivered: set[tuple[int, int]] = set()
+        """Log and position."""
+
+    def world(self, through: int) -> World:
+        world = World()
+        for operation in self.operations:
+            if operation.sequence <= through:
+                world.apply(operation)
+        return world
+
+    def copied(self) -> Past:
+        made = Past()
+        made.operations = list(self.operations)
+        made.durable_through = self.durable_through
+        made.delivered = set(self.delivered)
+        return made
+
+    def found(self, through: int) -> None:
+        """The store was opened, with everything up to there."""
+        self.operations = [operation for operation in self.operations if operation.sequence <= through]
+        self.durable_through = through
+        # What was delivered and is forgotten as a whole leaves its position to others.
+        self.delivered &= {(operation.log, operation.first) for operation in self.operations if operation.kind == "append"}
+
+
+class Reader(LogUser):
+    """Remembers what it is told of one log."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, bytes] = {}
+        self.through = 0
+
+    def durable(self) -> None:
+        """Nobody waits here."""
+
+    def record(self, position: int, data: bytes, start: int, end: int) -> None:
+        self.records[position] = data[start:end]
+
+    def loaded(self, through: int) -> None:
+        self.through = through
+
+
+class Build:
+    """The program under test; planted bugs replace parts of it."""
+
+    mover: type[Mover] = Mover
+    forgotten: frozenset[str] = frozenset()
+    fault_sites: Sequence[str] = FAULT_SITES
+    """Where something fails; "" for anywhere."""
+
+
+class Life:
+    """One run of the store on a disk."""
+
+    def __init__(self, build: Build, disk: FaultyDisk, past: Past, chance: random.Random) -> None:
+        self.disk = disk
+        self.past = past
+        self.chance = chance
+        self.failures: list[Exception] = []
+        self.transient: dict[int, dict[int, bytes]] = {}
+        """Log -> position -> body, of what does not outlive this run."""
+        self.reads_slowly = chance.random() < 0.3
+        self.clock = FakeClock()
+        self.turn = Turn(self.clock)
+        self.runners = [HandRunner() for _ in range(3)]
+        self.store = Store.open(
+            disk,
+            "/data",
+            self.clock,
+            lambda call: None,
+            self.failures.append,
+            WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63)),
+            mover_options(chance),
+            Threads(*self.runners),
+            build.mover,
+        )
+        self.logs = self.store.logs
+        self.logs.settled_by_recovery()
+        self.through = self.store.report.next_sequence - 1
+        if self.through < past.durable_through:
+            raise Violation(f"promised through {past.durable_through}, found {self.through}")
+        self.world = past.world(self.through)
+        self.check_declared()
+        self.store.begin(set(self.world.live), self.turn)
+        self.check_logs()
+        past.found(self.through)
+
+    # What was found
+
+    def check_declared(self) -> None:
+        found: dict[bytes, bytes] = {}
+        for kind, body in self.store.changes:
+            if kind == PUT:
+                found[body[4 : 4 + body[3]]] = body[4 + body[3] :]
+            elif kind == DELETE:
+                found.pop(body, None)
+        if found != self.world.declared:
+            raise Violation(f"declared: {sorted(found)} instead of {sorted(self.world.declared)}")
+
+    def check_logs(self) -> None:
+        if self.store.findings or self.store.report.damaged:
+            raise Violation(f"damage was reported where there is none: {self.store.findings} {self.store.report.damaged}")
+        for number in self.world.live:
+            self.check_log(self.logs.open(number))
+
+    def check_log(self, log: Log) -> None:
+        live = self.world.live[int(log.number)]
+        found = {position for position in range(log.positions.first, log.positions.next) if log.positions.is_live(position)}
+        if found != set(live):
+            raise Violation(f"log {log.number}: live are {sorted(found)} instead of {sorted(live)}")
+        if sum(piece.live for piece in log.pieces) + sum(
+            log.positions.live_between(each.first, each.first + each.count) for each in log.stretches[log.head :]
+        ) != len(live):
+            raise Violation(f"log {log.number}: pieces and stretches do not add up")
+        delivered = [position for position in live if (int(log.number), position) in self.past.delivered]
+        if any(position > log.mark for position in delivered):
+            raise Violation(f"log {log.number}: {delivered} were delivered, and the mark is {log.mark}")
+
+    def check_content(self) -> None:
+        """Read everything back."""
+        for number, live in self.world.live.items():
+            log = self.logs.open(number)
+            found = read_all(self.logs.read_now, log)
+            live = live | self.transient.get(number, {})
+            if found != live:
+                wrong = sorted(position for position in {*found, *live} if found.get(position) != live.get(position))
+                raise Violation(f"log {number}: what is read back at {wrong} is not what was written; lost: {self.logs.lost}")
+        if self.logs.lost:
+            raise Violation(f"lost: {self.logs.lost}")
+
+    def check_segments(self) -> None:
+        live: Counter[int] = Counter()
+        for log in self.logs.logs.values():
+            for piece in log.pieces:
+                if piece.live <= 0 or piece.live != log.positions.live_between(piece.first, piece.last + 1):
+                    raise Violation(f"log {log.number}: a piece counts {piece.live}")
+                live[int(piece.segment.number)] += int(piece.live)
+        for number, segment in self.logs.segments.items():
+            if segment.live != live[number] or segment.live > segment.count:
+                raise Violation(f"segment {number}: counts {segment.live} of {live[number]} live records")
+
+    # What is done
+
+    def note(self, kind: str, log: int, first: int = 0, last: int = 0, body: bytes = b"") -> None:
+        """It is in the open batch now."""
+        operation = Operation(int(self.logs.batch.next_sequence) - 1, kind, log, first, last, body)
+        self.past.operations.append(operation)
+        self.world.apply(operation)
+
+    def some_log(self) -> Log | None:
+        return self.logs.open(self.chance.choice(list(self.world.live))) if self.world.live else None
+
+    def declare(self) -> None:
+        if len(self.world.live) > 4:
+            return
+        number = int(self.logs.create())
+        key, value = b"%d" % number, self.chance.randbytes(5)
+        self.logs.batch.append(JOURNAL, PUT, len(key).to_bytes(4, "big") + key, value)
+        self.logs.open(number)
+        self.note("declare", number, body=value)
+
+    def drop(self) -> None:
+        log = self.some_log()
+        if log is not None and self.chance.random() < 0.1:
+            self.logs.batch.append(JOURNAL, DELETE, b"%d" % log.number)
+            self.logs.drop(log)
+            self.note("drop", int(log.number))
+
+    def publish(self) -> None:
+        """A message or several for one log or several."""
+        targets = [log for log in (self.some_log() for _ in range(self.chance.choice((1, 1, 2)))) if log is not None]
+        for _ in range(self.chance.choice((1, 1, 4))):
+            token = object()
+            size = self.chance.choice((0, 10, 300, 700, 3000, 9000))
+            body = self.chance.randrange(1 << 50).to_bytes(8, "big") + bytes([self.chance.randrange(256)]) * size
+            kind = MESSAGE if self.chance.random() < 0.8 else TRANSIENT
+            for log in dict.fromkeys(targets):
+                position = int(log.positions.next) + self.chance.choice((0, 0, 0, 2))
+                if self.chance.random() < 0.3:
+                    log.cover(position)
+                if log.append(position, kind, len(body), token):
+                    self.logs.batch.write(body)
+                    self.logs.batch.end()
+                if kind == MESSAGE:
+                    self.note("append", int(log.number), position, position, body)
+                else:
+                    self.transient.setdefault(int(log.number), {})[position] = body
+
+    def settle(self) -> None:
+        log = self.some_log()
+        if log is None or not log.positions.live():
+            return
+        first = int(log.positions.next_live(self.chance.choice((0, 0, self.chance.randrange(int(log.positions.next))))))
+        count = self.chance.choice((1, 1, 2, 5, 30))
+        stride = self.chance.choice((1, 1, 2))
+        top = int(log.positions.next)
+        if first >= top:
+            return
+        count = min(count, (top - 1 - first) // stride + 1)
+        log.settle(first, count, stride)
+        self.logs.settle()
+        for index in range(count):
+            self.transient.get(int(log.number), {}).pop(first + index * stride, None)
+            self.note("settle", int(log.number), first + index * stride, first + index * stride)
+
+    def deliver(self) -> None:
+        log = self.some_log()
+        if log is not None and log.positions.live():
+            position = int(log.positions.first)
+            if log.allowance(position) > 0:
+                self.past.delivered.add((int(log.number), position))
+
+    def read(self) -> None:
+        """Somebody reads a part, later."""
+        log = self.some_log()
+        if log is not None and log.positions.live():
+            log.user = Reader()
+            start = self.chance.randrange(int(log.positions.next))
+            self.logs.read(log, start, log.positions.next, 5000)
+
+    def step(self) -> None:
+        """Let a thread do one job."""
+        ready = [runner for runner in self.runners if runner.jobs]
+        if self.reads_slowly and len(ready) > 1 and self.chance.random() < 0.98:
+            ready = [runner for runner in ready if runner is not self.runners[1]]
+        if ready:
+            self.chance.choice(ready).step()
+            self.past.durable_through = max(self.past.durable_through, int(self.logs.batch.durable_through))
+
+    def act(self) -> None:
+        """Something, and the end of the turn."""
+        actions: tuple[Callable[[], None], ...] = (
+            *(self.declare, self.drop, self.publish, self.publish, self.publish, self.settle, self.settle, self.deliver, self.read),
+            *(self.step, self.step, self.step, self.step, self.step, self.step, self.step, self.step),
+        )
+        for _ in range(self.chance.choice((1, 1, 1, 3))):
+            self.chance.choice(actions)()
+        self.turn.drain()
+        if self.chance.random() < 0.1:
+            self.clock.advance(1000)
+
+    def rest(self, steps: int = 10_000) -> None:
+        """Until nothing is left to do."""
+        for _ in range(steps):
+            if not any(runner.jobs for runner in self.runners):
+                if not self.store.mover.busy:
+                    return
+                self.clock.advance(1000)
+            self.turn.drain()
+            self.step()
+
+
+def read_all(read_now: Callable[[Log, int, int, int], None], log: Log) -> dict[int, bytes]:
+    """Everything live in a log, as it is read back."""
+    user = Reader()
+    before, log.user = log.user, user
+    while user.through < log.positions.next:
+        at = user.through
+        read_now(log, at, log.positions.next, 4000)
+        if user.through <= at:
+            raise Violation(f"log {log.number}: reading does not go on at {at}")
+    log.user = before
+    if list(user.records) != sorted(user.records):
+        raise Violation(f"log {log.number}: read out of order: {list(user.records)}")
+    return user.records
+
+
+class Lives:
+    """Runs lives until a number of states was looked at."""
+
+    def __init__(self, budget: int, build: Build | None = None, seed: int = 0) -> None:
+        self.budget = budget
+        self.build = build or Build()
+        self.seed = seed
+        self.states = 0
+        self.failures = 0
+        self.met: Counter[str] = Counter()
+        """How many states had what, for the test that the lives are not harmless."""
+
+    def run(self) -> None:
+        """Raises: Violation, with the seed of the life in its text"""
+        while self.states < self.budget:
+            self.seed += 1
+            try:
+                self.chain(random.Random(self.seed))
+            except Enough:
+                return
+            except Exception as error:
+                raise Violation(f"life {self.seed}, state {self.states}: {type(error).__name__}: {error}") from error
+
+    def chain(self, chance: random.Random) -> None:
+        disk = FaultyDisk()
+        disk.forgotten = self.build.forgotten
+        disk.do_make_directory("datadir.create", "/data")
+        disk.do_sync_directory("datadir.create.directory", "/")
+        past = Past()
+        for _ in range(chance.choice((2, 3, 4))):
+            self.life(disk, past, chance)
+            disk = disk.restarted() if chance.random() < 0.5 else next(disk.crash_states(chance.getrandbits(32), 1))
+
+    def life(self, disk: FaultyDisk, past: Past, chance: random.Random) -> None:
+        if chance.random() < 0.7:
+            kind = chance.choice(("error", "error", "error", "crash"))
+            fault = Fault(kind, chance.choice(self.build.fault_sites), chance.randrange(6), chance.choice((errno.EIO, errno.ENOSPC)))
+            if not fault.site:
+                fault.skip = chance.randrange(400)
+            disk.faults.append(fault)
+        disk.observer = lambda where, site: self.look(where, site, past, chance)
+        try:
+            life = Life(self.build, disk, past, chance)
+            for _ in range(chance.randrange(250)):
+                if life.failures:
+                    self.failures += 1
+                    break
+                life.act()
+                if life.logs.lost and not any(fault.seen for fault in disk.faults):
+                    raise Violation(f"lost while it was read: {life.logs.lost}")
+                if chance.random() < 0.03:
+                    life.check_segments()
+            if not life.failures and chance.random() < 0.3:
+                life.rest()
+                if not life.failures:
+                    life.check_content()
+                    life.check_segments()
+        except PowerLoss:
+            return
+        except DiskError:
+            if not any(fault.seen for fault in disk.faults):
+                raise
+        finally:
+            disk.observer = None
+
+    def look(self, disk: FaultyDisk, site: str, past: Past, chance: random.Random) -> None:
+        """The states that a crash at this moment can leave."""
+        odds = 0.15 if site in BUSY_SITES and not site.startswith("wal.") else 0.01
+        if any(fault.seen for fault in disk.faults):
+            odds *= 4
+        if chance.random() < odds:
+            state = disk.restarted() if chance.random() < 0.2 else next(disk.crash_states(chance.getrandbits(48), 1))
+            self.check_state(state, past.copied(), chance.getrandbits(48))
+
+    def check_state(self, state: FaultyDisk, past: Past, seed: int) -> None:
+        """Open the store as it is found, let it work a little, crash, and open it again."""
+        chance = random.Random(seed)
+        if chance.random() < 0.1:
+            self.crash_while_opening(state.restarted(), past.copied(), seed)
+        life = Life(self.build, state, past, chance)
+        self.count(life)
+        if chance.random() < 0.3:
+            life.check_content()
+            life.check_segments()
+        for _ in range(chance.choice((0, 0, 5, 40))):
+            life.turn.drain()
+            life.step()
+        again = Life(self.build, next(state.crash_states(seed, 1)), past, chance)
+        self.count(again)
+        if chance.random() < 0.1:
+            again.rest()
+            again.check_content()
+            again.check_segments()
+
+    def crash_while_opening(self, state: FaultyDisk, past: Past, seed: int) -> None:
+        chance = random.Random(seed)
+
+        def open_again(disk: FaultyDisk, site: str) -> None:
+            if chance.random() < 0.3:
+                self.met["crashes while opening"] += 1
+                self.count(Life(self.build, next(disk.crash_states(chance.getrandbits(48), 1)), past.copied(), chance))
+
+        state.observer = open_again
+        Life(self.build, state, past.copied(), random.Random(seed))
+        state.observer = None
+
+    def count(self, life: Life) -> None:
+        logs = life.logs
+        self.met["live records"] += any(life.world.live.values())
+        self.met["segments"] += bool(logs.segments)
+        self.met["several segments"] += len(logs.segments) > 2
+        self.met["a log in pieces and in the write-ahead log"] += any(log.pieces and log.stretches for log in logs.logs.values())
+        self.met["records that move"] += any(piece.live < piece.count for log in logs.logs.values() for piece in log.pieces)
+        self.states += 1
+        if self.states >= self.budget:
+            raise Enough

@@ -1,0 +1,164 @@
+"""Mistakes planted in what outlives the write-ahead log, to see that the lives find them (tests of the tests)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from broker.store import mover as mover_module
+from broker.store import store as store_module
+from broker.store.datadir import DataDir
+from broker.store.filesystem import DiskError
+from broker.store.log import Logs
+from broker.store.manifest import Edit, Manifest
+from broker.store.mover import Mover, Step, Task
+from broker.store.moving import Part
+from broker.store.piece import Segment
+from broker.store.wal_file import Found, Scan
+from tests.crash.store.lives import FAULT_SITES, Build
+
+Patch = tuple[object, str, object]
+
+
+class WaitsForNothing(Mover):
+    """The edit is written though settlements it has seen may be lost."""
+
+    def _start(self, step: Step) -> None:
+        super()._start(0 if step is None else step)
+
+
+class RetiresFirst(Mover):
+    """The file of the log goes before the manifest says what was in it."""
+
+    def _commit(self, edit: Edit) -> Task:
+        if edit.covers:
+            self._wal.retire(self._full_files()[0].generation)
+        yield from super()._commit(edit)
+
+
+class RemovesFirst(Mover):
+    """A segment goes before the manifest says so."""
+
+    def _drop(self, segments: list[Segment]) -> Task:
+        yield from self._remove([int(segment.number) for segment in segments])
+        yield from super()._drop(segments)
+
+
+class ForgetsStates(Mover):
+    def _commit(self, edit: Edit) -> Task:
+        yield from super()._commit(edit._replace(states=[]))
+
+
+class ForgetsWhatIsDeclared(Mover):
+    def _commit(self, edit: Edit) -> Task:
+        yield from super()._commit(edit._replace(journal=[]))
+
+
+class ForgetsWhatIsReplaced(Mover):
+    """The segments that were rewritten stay in the manifest."""
+
+    def _commit(self, edit: Edit) -> Task:
+        yield from super()._commit(edit._replace(dropped=[]) if edit.added else edit)
+
+
+class CoversTooMuch(Mover):
+    """The manifest claims the first records of the file that stays."""
+
+    def _commit(self, edit: Edit) -> Task:
+        yield from super()._commit(edit._replace(covers=edit.covers + 1 if edit.covers else 0))
+
+
+class GivesUpEdits(Mover):
+    """An edit that failed is taken for one that was not written: its segments go."""
+
+    def _commit(self, edit: Edit) -> Task:
+        task = super()._commit(edit)
+        answer: object = None
+        while True:
+            try:
+                step = task.send(answer)
+            except StopIteration:
+                return
+            try:
+                answer = yield step
+            except DiskError:
+                self._removable += [int(output.number) for output, _ in edit.added]
+                raise
+
+
+def syncs_again(self: Manifest, edit: Edit) -> None:
+    """After an error another sync says nothing: the pages count as clean."""
+    try:
+        _add(self, edit)
+    except DiskError as error:
+        file, header = self._file, self._header
+        if error.site != "manifest.sync" or file is None or header is None:
+            raise
+        file.sync("manifest.sync")
+        scan = Scan(file, header, "manifest.read")
+        *_, last = scan
+        assert isinstance(last, Found)
+        self._position, self._next_sequence = scan.end, last.header.first_sequence + last.header.record_count
+        self._usable = True
+
+
+_add = Manifest._add
+
+
+def keeps_transient(data_dir: DataDir, logs: Logs) -> None:
+    """Records that need not outlive the node come back."""
+
+
+def installs_one_too_few(part: Part, segment: Segment) -> None:
+    """The last position of a piece belongs to nobody."""
+    piece = part.piece(segment)
+    piece.last -= 1
+    part.log.install(piece, part.source)
+
+
+def installs_what_was_chosen(part: Part, segment: Segment) -> None:
+    """A record that was settled while it moved counts as live."""
+    piece = part.piece(segment)
+    part.log.install(piece, part.source)
+    if piece in part.log.pieces:
+        segment.live += piece.count - piece.live
+        piece.live = piece.count
+
+
+def build(mover: type[Mover] = Mover, forgotten: Iterable[str] = (), fault_sites: Sequence[str] = FAULT_SITES) -> Build:
+    made = Build()
+    made.mover, made.forgotten, made.fault_sites = mover, frozenset(forgotten), fault_sites
+    return made
+
+
+class Bug(NamedTuple):
+    """What is replaced, and how many states are enough to find it."""
+
+    build: Build
+    patches: tuple[Patch, ...] = ()
+    seed: int = 0
+    """Where the lives begin: near one that finds it, if it takes something rare."""
+    states: int = 20_000
+
+
+FOUND_BY_LIVES: dict[str, Bug] = {
+    "edits not synced": Bug(build(forgotten=["manifest.sync"])),
+    "edit written before what it has seen is durable": Bug(build(WaitsForNothing)),
+    "file of the log given back before the edit": Bug(build(RetiresFirst)),
+    "segment not synced": Bug(build(forgotten=["segment.sync"])),
+    "directory not synced after a segment got its name": Bug(build(forgotten=["segment.publish.directory"])),
+    "directory not synced after a manifest got its name": Bug(build(forgotten=["manifest.publish.directory"])),
+    "names found at the start not synced": Bug(build(forgotten=["manifest.start.directory"], fault_sites=["manifest.publish.directory"])),
+    "last edit not made durable at the start": Bug(build(forgotten=["manifest.rewrite.sync"], fault_sites=["manifest.sync"]), seed=7),
+    "segment removed before the edit": Bug(build(RemovesFirst)),
+    "states not kept": Bug(build(ForgetsStates)),
+    "what is declared not kept": Bug(build(ForgetsWhatIsDeclared)),
+    "rewritten segments stay": Bug(build(ForgetsWhatIsReplaced), seed=7),
+    "one record too many covered": Bug(build(CoversTooMuch)),
+    "an edit that failed taken for none": Bug(build(GivesUpEdits, fault_sites=["manifest.sync"]), seed=3),
+    "an edit synced again after an error": Bug(build(fault_sites=["manifest.sync"]), ((Manifest, "_add", syncs_again),)),
+    "TRANSIENT records come back": Bug(build(), ((store_module, "settle_transient", keeps_transient),)),
+    "piece boundary off by one": Bug(build(), ((mover_module, "_install_part", installs_one_too_few),)),
+    "settled while it moved, and live": Bug(build(), ((mover_module, "_install_part", installs_what_was_chosen),)),
+}
+"""By what is wrong."""

@@ -1,0 +1,43 @@
+"""The whole store on a disk that fails: what was promised is there after any crash, wherever it has moved; and planted mistakes are found.
+
+docs/durability-format.md, "Promises". LEVERET_CRASH_STATES sets how many disks are looked at (two fifths of it here, 8,000 if it is unset),
+LEVERET_CRASH_SEED where the lives begin (0). The text of a failure names its life: LEVERET_CRASH_SEED of one less runs it first.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.crash.store import planted_moves
+from tests.crash.store.histories import Violation
+from tests.crash.store.lives import Lives
+
+STATES = int(os.environ.get("LEVERET_CRASH_STATES", "20000")) * 2 // 5
+SEED = int(os.environ.get("LEVERET_CRASH_SEED", "0"))
+
+
+@pytest.mark.timeout(100 + STATES // 50)
+def test_what_was_promised_is_there_wherever_it_has_moved(capsys: pytest.CaptureFixture[str]) -> None:
+    """Live positions, their content, marks and what is declared are those after some record, every promised one included.
+
+    So it is after a crash at any moment of moving, rewriting and removing, in the middle of opening, and twice in a row.
+    """
+    lives = Lives(STATES, seed=SEED)
+    lives.run()
+    assert lives.states >= STATES
+    with capsys.disabled():
+        print(f"\ncrash states of the store: {lives.states}, {dict(lives.met)}")
+    if STATES >= 8000:
+        assert min(lives.met.values()) > 500, lives.met
+
+
+@pytest.mark.parametrize("name", planted_moves.FOUND_BY_LIVES)
+def test_a_planted_bug_is_found_by_crashing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reliability practice (etcd, TigerBeetle): a checker that has never found anything proves nothing."""
+    bug = planted_moves.FOUND_BY_LIVES[name]
+    for place, attribute, value in bug.patches:
+        monkeypatch.setattr(place, attribute, value)
+    with pytest.raises(Violation):
+        Lives(bug.states, bug.build, seed=bug.seed).run()

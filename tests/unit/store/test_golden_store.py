@@ -1,0 +1,95 @@
+"""Disk files of a whole store, kept byte for byte: this release reads them, and still writes the same.
+
+    python -m tests.unit.store.test_golden_store --rewrite
+
+writes tests/transcripts/disk/store-format-1 anew. What a difference means stands in test_golden.py.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+from broker.store.log import TRANSIENT
+from tests.support.faulty_disk import FaultyDisk
+from tests.support.store import Running, options
+from tests.unit.store.test_golden import GOLDEN
+
+FOLDER = GOLDEN / "store-format-1"
+DIRECTORIES = ("wal", "segments", "manifest")
+
+
+def write_store() -> FaultyDisk:
+    """Two runs: records of both kinds, segments, one of them rewritten, a manifest with edits, a log that is gone."""
+    running = Running(moving=options(own_size=2500, garbage_size=9000))
+    first, second, gone = (running.declare() for _ in range(3))
+    for number in range(9):
+        for log in (first, second, gone):
+            running.fill(log, 1, 200 * number, TRANSIENT if number == 4 else 1)
+    running.rest()
+    for number in range(0, 9, 2):
+        running.settle(first, number, number)
+    running.drop(gone)
+    first.allowance(3)
+    running.rest()
+    again = running.killed(options())
+    again.fill(again.logs.open(second.number), 9, 900)
+    again.rest()
+    again.store.close()
+    assert isinstance(again.disk, FaultyDisk)
+    return again.disk.restarted()
+
+
+def files_of(disk: FaultyDisk) -> dict[str, bytes]:
+    names = [f"{directory}/{name}" for directory in DIRECTORIES for name in sorted(disk.directory(f"/data/{directory}").cache)]
+    return {name: bytes(disk.content(f"/data/{name}")) for name in ["FORMAT", *names]}
+
+
+def load() -> FaultyDisk:
+    disk = FaultyDisk()
+    for name in ("/data", *(f"/data/{directory}" for directory in DIRECTORIES)):
+        disk.make_directory("datadir.create", name)
+    for path in sorted(path for path in FOLDER.rglob("*") if path.is_file() and path.suffix != ".json"):
+        file = disk.create("wal.create", f"/data/{path.relative_to(FOLDER).as_posix()}")
+        file.write("wal.write", 0, [path.read_bytes()])
+    return disk.restarted()
+
+
+def recovered(disk: FaultyDisk) -> dict[str, object]:
+    running = Running(disk)
+    assert running.store.findings == []
+    logs = {
+        str(number): {
+            "next": int(log.positions.next),
+            "mark": int(log.mark),
+            "records": {str(position): body[8:28].decode() + f" ({len(body)})" for position, body in running.read(log).items()},
+        }
+        for number, log in sorted(running.logs.logs.items())
+    }
+    return {"declared": sorted(key.decode() for key in running.declared), "logs": logs}
+
+
+def test_this_release_writes_the_store_byte_for_byte() -> None:
+    kept = {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
+    del kept["recovered.json"]
+    assert files_of(write_store()) == kept
+
+
+def test_the_store_is_read() -> None:
+    assert recovered(load()) == json.loads((FOLDER / "recovered.json").read_text())
+
+
+def rewrite() -> None:
+    disk = write_store()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    for name, content in files_of(disk).items():
+        (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+        (FOLDER / name).write_bytes(content)
+    (FOLDER / "recovered.json").write_text(json.dumps(recovered(disk), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--rewrite"]:
+        sys.exit("usage: python -m tests.unit.store.test_golden_store --rewrite")
+    rewrite()
