@@ -26,8 +26,10 @@ DIRECT_SIZE_MAX: Final = 16384
 of threads cost as much as the sync itself (measured: 300 us instead of 220 us for one message at a time). Under load the thread writes."""
 DIRECT_MS_MAX: Final = 2
 """A disk that took so long ..."""
-DIRECT_PAUSE_MS: Final = 10_000
-"""... is not waited for on the owner's thread for so long afterwards."""
+DIRECT_PAUSE_MS_MIN: Final = 20
+"""... is not waited for on the owner's thread for so long afterwards; twice as long each time it happens again, ..."""
+DIRECT_PAUSE_MS_MAX: Final = 10_000
+"""... up to this. A disk that is always slow costs the owner's thread one sync in ten seconds."""
 BATCHES_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many batches."""
 
@@ -56,6 +58,7 @@ class WriteAheadLog(BatchHost):
         """``sync`` was called while a batch was outstanding."""
         self._chores_left = True
         self._direct_from_ms = 0
+        self._direct_pause_ms = DIRECT_PAUSE_MS_MIN
         self._closing = False
         self._batches_since_chore = 0
 
@@ -183,8 +186,12 @@ class WriteAheadLog(BatchHost):
         started_ms = turn.clock.monotonic_ms()
         if started_ms < self._direct_from_ms or not self._runner.run_now(job):
             return False
-        if turn.clock.monotonic_ms() - started_ms >= DIRECT_MS_MAX:
-            self._direct_from_ms = started_ms + DIRECT_PAUSE_MS
+        ended_ms = turn.clock.monotonic_ms()
+        if ended_ms - started_ms >= DIRECT_MS_MAX:
+            self._direct_from_ms = ended_ms + self._direct_pause_ms
+            self._direct_pause_ms = min(self._direct_pause_ms * 2, DIRECT_PAUSE_MS_MAX)
+        elif ended_ms >= self._direct_from_ms + self._direct_pause_ms:
+            self._direct_pause_ms = DIRECT_PAUSE_MS_MIN  # quick for as long as it was not asked before
         return True
 
     def _has_chores(self) -> bool:
