@@ -36,7 +36,7 @@ from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import PREDECLARED, check_type, create
 from broker.routing.router import Router, extra_keys
-from broker.store.log import Logs
+from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.wire.methods import split_publish
 from broker.wire.table import EMPTY, FieldTable

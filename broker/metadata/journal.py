@@ -8,7 +8,7 @@ from typing import Final
 
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue, decode
 from broker.store.batch import BatchWriter
-from broker.store.log import DELETE, JOURNAL, PUT
+from broker.store.records import DELETE, JOURNAL, PUT
 
 _ORDER: Final = (DurableExchange, DurableQueue, DurableBinding)
 

@@ -11,7 +11,7 @@ from broker.clock import Clock
 from broker.counters import Counters
 from broker.metadata.journal import Journal
 from broker.protocol.session import Limits
-from broker.store.log import Logs
+from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.vhost import VHost
 from broker.wire import table

@@ -14,7 +14,7 @@ from broker.native import i64
 from broker.protocol.outbox import Outbox
 from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
-from broker.store.log import Logs
+from broker.store.logs import Logs
 from broker.turn import Deferred, Flushable, Turn
 from broker.wire import spec
 from broker.wire.methods import method_frame

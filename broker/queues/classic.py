@@ -20,7 +20,7 @@ from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
 from broker.queues.paging import Pager
 from broker.queues.queue import Queue, QueueHost
 from broker.queues.ready import Ready
-from broker.store.log import Logs
+from broker.store.logs import Logs
 from broker.turn import Deferred, Turn
 from broker.wire.table import FieldTable
 

@@ -19,7 +19,9 @@ from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.ready import MESSAGE_BYTES, Chunk, Ready
 from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
-from broker.store.log import MESSAGE, TRANSIENT, Log, Logs, LogUser
+from broker.store.log import Log, LogUser
+from broker.store.logs import Logs
+from broker.store.records import MESSAGE, TRANSIENT
 
 if TYPE_CHECKING:
     from broker.queues.queue import Queue

@@ -33,9 +33,9 @@ from typing import Final, NamedTuple
 from broker.store.batch import Batch, BatchWriter, records
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, File
-from broker.store.log import DELETE, JOURNAL, PUT
 from broker.store.moving import Output
 from broker.store.quarantine import keep_copy
+from broker.store.records import DELETE, JOURNAL, PUT
 from broker.store.wal_file import START, BadRange, FileHeader, Found, LenientReader, Scan, read_file_header
 
 SEGMENT: Final = 48

@@ -28,12 +28,14 @@ from broker.clock import Clock
 from broker.store.batch import Listener, Place
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError
-from broker.store.log import DELETE, PUT, Log, Logs
+from broker.store.log import Log
+from broker.store.logs import Logs
 from broker.store.manifest import SIZE_MIN, Edit, Manifest
 from broker.store.move_files import Chunk, Outputs, Source, unlink_all
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
 from broker.store.piece import Piece, Segment, Stretch
 from broker.store.reading import Fetcher
+from broker.store.records import DELETE, PUT
 from broker.store.runner import Job, Runner
 from broker.store.segment import segment_name
 from broker.store.wal import WriteAheadLog

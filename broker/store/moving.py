@@ -17,8 +17,10 @@ from mypy_extensions import mypyc_attr
 from broker.clock import Clock, Timed, Timer
 from broker.native import i32, i64
 from broker.store.batch import BLOCK, HEADER_SIZE, RECORD_HEADER_SIZE, Batch, BatchHeader, Place, whole_size
-from broker.store.log import BODY_AT, JOURNAL, MESSAGE, REFERENCE, Log, Logs
+from broker.store.log import Log
+from broker.store.logs import Logs
 from broker.store.piece import Piece, Segment, Stretch
+from broker.store.records import BODY_AT, JOURNAL, MESSAGE, REFERENCE
 
 START: Final[i64] = 2 * BLOCK
 """Where the first block of a segment stands, behind the header of the file."""

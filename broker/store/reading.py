@@ -10,8 +10,9 @@ from typing import Final
 
 from broker.clock import Clock
 from broker.store.filesystem import DiskError, File, FileSystem
-from broker.store.log import LogReader, Logs, Read, index_place
+from broker.store.logs import Logs
 from broker.store.moving import Alarm, Sleeper
+from broker.store.read_back import LogReader, Read, index_place
 from broker.store.runner import Job, Runner
 from broker.store.segment import payload_of, read_batch, read_stretches, segment_name
 from broker.store.wal_file import file_name

@@ -6,10 +6,13 @@ import errno
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, FileSystem
 from broker.store.index import decode_positions
-from broker.store.log import TRANSIENT, Log, Logs, index_place
+from broker.store.log import Log
+from broker.store.logs import Logs
 from broker.store.manifest import ManifestState, segment_parts, segment_size, state_of
 from broker.store.piece import Piece, Segment, Stretch
+from broker.store.read_back import index_place
 from broker.store.reading import ATTEMPTS_MAX
+from broker.store.records import TRANSIENT
 from broker.store.segment import KEPT, SUFFIX, number_of, read_stretches, segment_name
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from broker.clock import Clock
 from broker.store.datadir import DataDir
 from broker.store.filesystem import FileSystem
-from broker.store.log import Logs
+from broker.store.logs import Logs
 from broker.store.manifest import Manifest
 from broker.store.mover import Mover, MoverOptions
 from broker.store.reading import Fetcher

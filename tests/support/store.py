@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from broker.store.filesystem import FileSystem
-from broker.store.log import DELETE, JOURNAL, MESSAGE, PUT, Log, LogUser
+from broker.store.log import Log, LogUser
 from broker.store.mover import MoverOptions
+from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT
 from broker.store.runner import Job, Runner
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from broker.store.batch import BLOCK
 from broker.store.filesystem import DiskError
-from broker.store.log import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, Log, LogUser
+from broker.store.log import Log, LogUser
 from broker.store.mover import Mover, MoverOptions
+from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions

@@ -9,7 +9,7 @@ from broker.store import mover as mover_module
 from broker.store import store as store_module
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError
-from broker.store.log import Logs
+from broker.store.logs import Logs
 from broker.store.manifest import Edit, Manifest
 from broker.store.mover import Mover, Step, Task
 from broker.store.moving import Part

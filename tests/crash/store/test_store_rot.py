@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from broker.store.log import TRANSIENT
+from broker.store.records import TRANSIENT
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.store import Running, options
 

@@ -9,7 +9,7 @@ import pytest
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal, declared, replay
 from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
-from broker.store.log import JOURNAL
+from broker.store.records import JOURNAL
 
 X = DurableExchange("/", "x", "topic")
 Y = DurableExchange("/", "y", "direct", internal=True)

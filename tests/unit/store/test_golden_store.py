@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 
-from broker.store.log import TRANSIENT
+from broker.store.records import TRANSIENT
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.store import Running, options
 from tests.unit.store.test_golden import GOLDEN

@@ -10,8 +10,8 @@ import pytest
 from broker.store.batch import BLOCK
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError
-from broker.store.log import DELETE, PUT
 from broker.store.manifest import Edit, Manifest, ManifestState, state_of
+from broker.store.records import DELETE, PUT
 from broker.store.wal_file import START
 from tests.support.faulty_disk import Fault, FaultyDisk
 

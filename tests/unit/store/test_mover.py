@@ -9,8 +9,8 @@ import errno
 
 import pytest
 
-from broker.store.log import TRANSIENT
 from broker.store.reading import Fetcher
+from broker.store.records import TRANSIENT
 from tests.support.faulty_disk import Fault, FaultyDisk
 from tests.support.store import Collected, Running, options, weighed
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 
 from broker.store.batch import BLOCK, Place, records
-from broker.store.log import MESSAGE, TRANSIENT, index_place
 from broker.store.piece import Stretch
+from broker.store.read_back import index_place
+from broker.store.records import MESSAGE, TRANSIENT
 from broker.store.segment import INDEX, TRAILER, decode_stretches, encode_stretches, number_of, read_stretches, segment_name
 from broker.store.wal_file import Found, Scan, read_file_header
 from tests.support.faulty_disk import FaultyDisk

@@ -1,0 +1,271 @@
+"""All logs of a node, and the batch they append to: what goes with a batch, what comes back from the disk, recovery."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from librt.strings import read_i32_be, read_i64_be
+
+from broker.clock import Clock, Timed, Timer
+from broker.native import i64
+from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchWriter, Collector, Listener, Place
+from broker.store.log import Log
+from broker.store.piece import Segment
+from broker.store.read_back import LogReader, Read, index_place
+from broker.store.records import BODY_AT, JOURNAL, REFERENCE
+
+SETTLE_DELAY_MS: Final[i64] = 8
+"""Settlements that no other record takes along go by themselves after this time: on the disk within 10 ms."""
+
+
+@final
+class _Commits(Listener):
+    """Tells the logs of a batch that it is on the disk."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+
+    def durable(self, through: i64) -> None:
+        self._logs.committed()
+
+
+@final
+class Logs(Collector, Timed):
+    """All logs of a node, and the batch they append to."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.batch = BatchWriter(1)
+        """The open batch; of no file before ``attach``."""
+        self.logs: dict[int, Log] = {}
+        self.next_number: i64 = 1
+        self.touched: list[Log] = []
+        """Logs with records in the open batch."""
+        self.by_file: dict[int, dict[Log, None]] = {}
+        """Generation of a file of the write-ahead log -> the logs that have records in it."""
+        self.last_token: object = None
+        """Of the record that was appended last to the open batch, see ``Log.append``."""
+        self.last_kind: i64 = 0
+        self.last_start: i64 = 0
+        self.reader: LogReader | None = None
+        self.lost: list[tuple[Log, int, int, Place]] = []
+        """What could not be read back: log, first and last position, where. Whoever reports it takes it out."""
+        self.missing: list[tuple[Log, int, int]] = []
+        """What recovery has not found though it was promised: log, first and last position. Of logs that belong to something after
+        ``recovered``."""
+        self.transient: list[tuple[Log, int, int]] = []
+        """What was in segments and need not outlive the node: log, first and last position, settled by recovery."""
+        self.segments: dict[int, Segment] = {}
+        self.next_segment: i64 = 1
+        self.empty: list[Segment] = []
+        """Nothing in them is live. The mover takes them out."""
+        self.dropped: list[int] = []
+        """Numbers of logs that the manifest need not know any more. The mover takes them out."""
+        self.journal_files: set[int] = set()
+        """Generations of the files of the write-ahead log that hold records of log 0."""
+        self._clock = clock
+        self._commits = _Commits(self)
+        self._waiting: list[Log] = []
+        self._timer: Timer | None = None
+        self._taken: list[Log] = []
+        self._taken_place: Place = self.batch.place
+        self._taken_journal = False
+
+    def attach(self, batch: BatchWriter) -> None:
+        """Append here from now on."""
+        self.batch = batch
+        batch.collector = self
+
+    def create(self, count: i64 = 1) -> i64:
+        """The number of a new log, and of ``count - 1`` more that follow it. Numbers are not used twice."""
+        number = self.next_number
+        self.next_number = number + count
+        return number
+
+    def open(self, number: i64) -> Log:
+        """The log of this number: a new one, or what recovery has found."""
+        found = self.logs.get(number)
+        if found is None:
+            found = Log(number, self)
+            self.logs[number] = found
+            if number >= self.next_number:
+                self.next_number = number + 1
+        return found
+
+    def drop(self, log: Log) -> None:
+        """Nothing of it is needed any more. The caller has told the disk so (log 0), if it was to outlive the node."""
+        log.dropped = True
+        log.user = None
+        log.stretches = []
+        log.head = 0
+        for piece in log.pieces:
+            self.unload(piece.segment, piece.live)
+        log.pieces = []
+        if log.saved:
+            self.dropped.append(int(log.number))
+        self.logs.pop(log.number, None)
+
+    def unload(self, segment: Segment, count: i64) -> None:
+        """So many records of a segment are not live any more."""
+        segment.live -= count
+        if segment.live == 0 and count > 0:
+            self.empty.append(segment)
+
+    def wait(self, log: Log) -> None:
+        """It has settlements for the next batch."""
+        self._waiting.append(log)
+        if self._timer is None:
+            self._timer = self._clock.call_at(self._clock.now_ms + SETTLE_DELAY_MS, self)
+
+    def on_timer(self, now_ms: i64) -> None:
+        self._timer = None
+        self.settle()
+
+    def settle(self) -> None:
+        """Append all settlements that wait."""
+        waiting = self._waiting
+        if waiting:
+            self._waiting = []
+            for log in waiting:
+                if not log.dropped:
+                    log.collect()
+
+    def collect(self) -> None:
+        self.settle()
+        timer = self._timer
+        if timer is not None:
+            timer.cancel()
+            self._timer = None
+        self.last_token = None
+        touched = self.touched
+        if touched or self.batch.has_journal:
+            self.touched = []
+            for log in touched:
+                log.taken()
+            self._taken = touched
+            self._taken_place = self.batch.place
+            self._taken_journal = self.batch.has_journal
+            self.batch.listen(self._commits)
+
+    def committed(self) -> None:
+        """The batch that left last is on the disk."""
+        taken = self._taken
+        self._taken = []
+        generation = int(self._taken_place.generation)
+        if self._taken_journal:
+            self.journal_files.add(generation)
+        known = self.by_file.get(generation)
+        if known is None:
+            known = {}
+            self.by_file[generation] = known
+        for log in taken:
+            known[log] = None
+            log.committed()
+
+    # ---- read back ----------------------------------------------------------------------------------------------------
+
+    def read(self, log: Log, start: i64, end: i64, budget: i64) -> None:
+        """Tell the log's user its live records from position ``start`` on and below ``end``, soon: as many as ``budget`` bytes hold."""
+        reader = self.reader
+        assert reader is not None
+        reader.fetch(self._chosen(log, start, end, budget))
+
+    def read_now(self, log: Log, start: i64, end: i64, budget: i64) -> None:
+        """The same before returning."""
+        reader = self.reader
+        assert reader is not None
+        read = self._chosen(log, start, end, budget)
+        reader.fetch_now(read)
+        self.fetched(read)
+
+    def _chosen(self, log: Log, start: i64, end: i64, budget: i64) -> Read:
+        read = Read(log, start, end, budget)
+        pieces = log.pieces
+        if pieces and start <= pieces[-1].last:
+            piece = pieces[log.find_piece(start)]
+            if piece.first < end:
+                read.piece = piece
+                read.index = piece.stretches
+                read.choose()
+                return read
+        read.add(log.stretches, log.find(start))
+        return read
+
+    def fetched(self, read: Read) -> None:
+        """A read is over."""
+        log = read.log
+        user = log.user
+        if log.dropped or user is None:
+            return
+        positions = log.positions
+        piece = read.piece
+        if piece is not None:
+            piece.stretches = read.index
+            if read.index is None:
+                log.lose(piece.first, piece.last, index_place(piece))
+        for stretch in read.stretches:
+            data = read.payloads.get(stretch.place)
+            if data is None:
+                log.lose(stretch.first, stretch.first + stretch.count - 1, stretch.place)
+                continue
+            at = stretch.start
+            while at < stretch.end:
+                end = at + RECORD_HEADER_SIZE + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
+                position = read_i64_be(data, at + RECORD_HEADER_SIZE)
+                if position >= read.start and position < read.end and positions.is_live(position):
+                    if data[at + 12] == REFERENCE:
+                        original = read_i64_be(data, at + BODY_AT)
+                        size = i64(read_i32_be(data, original + 8)) & 0xFFFFFFFF
+                        user.record(position, data, original + BODY_AT, original + RECORD_HEADER_SIZE + size)
+                    else:
+                        user.record(position, data, at + BODY_AT, end)
+                at = end
+        user.loaded(read.through())
+
+    # ---- recovery -----------------------------------------------------------------------------------------------------
+
+    def replay(self, header: BatchHeader, data: bytes, generation: i64, offset: i64, changes: list[tuple[int, bytes]]) -> None:
+        """A batch that recovery has found; what it says of log 0 is added to ``changes``: (kind, body)."""
+        place = Place(0)
+        place.generation = generation
+        place.offset = offset
+        place.size = header.size()
+        at: i64 = HEADER_SIZE
+        log: Log | None = None
+        number: i64 = -1
+        for _ in range(header.record_count):
+            end = at + RECORD_HEADER_SIZE + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
+            found = read_i64_be(data, at)
+            kind: i64 = data[at + 12]
+            if found == JOURNAL:
+                changes.append((int(kind), data[at + RECORD_HEADER_SIZE : end]))
+                self.journal_files.add(int(generation))
+            else:
+                if found != number or log is None:
+                    log = self.open(found)
+                    number = found
+                    known = self.by_file.get(int(generation))
+                    if known is None:
+                        known = {}
+                        self.by_file[int(generation)] = known
+                    known[log] = None
+                log.replay(kind, place, data, at, end)
+            at = end
+
+    def settled_by_recovery(self) -> None:
+        """All batches were replayed, and are on the disk."""
+        for log in self.logs.values():
+            log.recovered()
+        for segment in self.segments.values():
+            if segment.live == 0:
+                self.empty.append(segment)
+
+    def recovered(self, known: set[int]) -> None:
+        """Whoever has a log has opened it. Logs that are not ``known`` belonged to something that is gone."""
+        for log in list(self.logs.values()):
+            if int(log.number) not in known:
+                self.drop(log)
+        self.missing = [lost for lost in self.missing if not lost[0].dropped]
+        for log, first, last in self.missing + self.transient:
+            if not log.dropped:
+                log.write_settled(first, last)
+        self.transient = []

@@ -1,0 +1,88 @@
+"""What the logs ask of whoever reads files: batches, by their places. Knows no files itself (reading.py does)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import mypyc_attr
+
+from broker.native import i64
+from broker.store.batch import Place
+from broker.store.log import Log
+from broker.store.piece import Piece, Stretch, reaching
+
+
+def index_place(piece: Piece) -> Place:
+    """Where its stretches are told."""
+    place = Place(0)
+    place.generation = piece.segment.number
+    place.offset = piece.index_offset
+    place.size = piece.index_size
+    return place
+
+
+@final
+class Read:
+    """Records of one log on their way back from the disk."""
+
+    def __init__(self, log: Log, start: i64, end: i64, budget: i64) -> None:
+        self.log = log
+        self.start: i64 = start
+        """The first position that is wanted."""
+        self.end: i64 = end
+        """Behind the last one that is wanted."""
+        self.budget: i64 = budget
+        """Bytes to read, about."""
+        self.stretches: list[Stretch] = []
+        self.payloads: dict[Place, bytes | None] = {}
+        """The payloads of their batches; None for one that is damaged."""
+        self.piece: Piece | None = None
+        """Where they are, if they are not in the write-ahead log."""
+        self.index: list[Stretch] | None = None
+        """All stretches of that piece; None if they could not be read."""
+
+    def add(self, stretches: list[Stretch], index: i64) -> None:
+        """Choose what to read, from the stretch of this index on."""
+        size: i64 = 0
+        while index < len(stretches):
+            stretch = stretches[index]
+            place = stretch.place
+            if stretch.first >= self.end or place.generation < 0 or size >= self.budget:
+                return
+            self.stretches.append(stretch)
+            if place not in self.payloads:
+                self.payloads[place] = None
+                size += place.size
+            index += 1
+
+    def choose(self) -> None:
+        """Choose from the stretches of the piece, which are known now."""
+        index = self.index
+        if index is not None:
+            self.add(index, reaching(index, 0, self.start))
+
+    def through(self) -> i64:
+        """Behind the last position that it reads."""
+        end = self.end
+        piece = self.piece
+        if piece is not None and piece.last < end:
+            end = piece.last + 1
+        if self.stretches:
+            last = self.stretches[-1]
+            index = self.index
+            if (index is None or index[-1] is not last) and last.first + last.count < end:
+                end = last.first + last.count
+        return end
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class LogReader:
+    """Fetches batches from files."""
+
+    def fetch(self, read: Read) -> None:
+        """Fill in ``payloads``, later; then call ``Logs.fetched``."""
+        raise NotImplementedError
+
+    def fetch_now(self, read: Read) -> None:
+        """Fill in ``payloads`` before returning."""
+        raise NotImplementedError
