@@ -24,12 +24,15 @@ from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter
 DIRECT_SIZE_MAX: Final = 16384
 """A batch of this size at most, in a turn with no more input than this, is written on the owner's thread, if the disk is quick: two changes
 of threads cost as much as the sync itself (measured: 300 us instead of 220 us for one message at a time). Under load the thread writes."""
-DIRECT_MS_MAX: Final = 2
-"""A disk that took so long ..."""
-DIRECT_PAUSE_MS_MIN: Final = 20
+DIRECT_MS_MAX: Final = 0.5
+"""A disk that took longer in the mean of the last dozen or so, ..."""
+DIRECT_STALL_MS: Final = 10
+"""... or so long a single time, ..."""
+DIRECT_PAUSE_MS_MIN: Final = 50
 """... is not waited for on the owner's thread for so long afterwards; twice as long each time it happens again, ..."""
 DIRECT_PAUSE_MS_MAX: Final = 10_000
-"""... up to this. A disk that is always slow costs the owner's thread one sync in ten seconds."""
+"""... up to this. A disk that is always slow costs the owner's thread a few syncs in ten seconds."""
+_DIRECT_MEAN_OF: Final = 16
 BATCHES_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many batches."""
 
@@ -59,6 +62,7 @@ class WriteAheadLog(BatchHost):
         self._chores_left = True
         self._direct_from_ms = 0
         self._direct_pause_ms = DIRECT_PAUSE_MS_MIN
+        self._direct_mean_ms = 0.0
         self._closing = False
         self._batches_since_chore = 0
 
@@ -187,12 +191,18 @@ class WriteAheadLog(BatchHost):
         if started_ms < self._direct_from_ms or not self._runner.run_now(job):
             return False
         ended_ms = turn.clock.monotonic_ms()
-        if ended_ms - started_ms >= DIRECT_MS_MAX:
-            self._direct_from_ms = ended_ms + self._direct_pause_ms
-            self._direct_pause_ms = min(self._direct_pause_ms * 2, DIRECT_PAUSE_MS_MAX)
-        elif ended_ms >= self._direct_from_ms + self._direct_pause_ms:
-            self._direct_pause_ms = DIRECT_PAUSE_MS_MIN  # quick for as long as it was not asked before
+        self._judge_disk(ended_ms - started_ms, ended_ms)
         return True
+
+    def _judge_disk(self, took_ms: int, now_ms: int) -> None:
+        """Whether the owner's thread may wait for this disk again."""
+        self._direct_mean_ms += (took_ms - self._direct_mean_ms) / _DIRECT_MEAN_OF
+        if self._direct_mean_ms > DIRECT_MS_MAX or took_ms >= DIRECT_STALL_MS:
+            self._direct_mean_ms = 0.0
+            self._direct_from_ms = now_ms + self._direct_pause_ms
+            self._direct_pause_ms = min(self._direct_pause_ms * 2, DIRECT_PAUSE_MS_MAX)
+        elif now_ms >= self._direct_from_ms + self._direct_pause_ms:
+            self._direct_pause_ms = DIRECT_PAUSE_MS_MIN  # quick for as long as it was not asked before
 
     def _has_chores(self) -> bool:
         return not self._closing and (self._chores_left or self._oldest_is_retired())

@@ -4,7 +4,7 @@ A history is a chain of sessions on one disk: open, append, sync, retire, some e
 Before and after every operation that changes the disk, disks are derived as a crash at that moment may leave them; on each the log is
 opened, compared with what was promised, crashed again and opened again.
 
-DESIGN, "The log: one per node": a promise leaves only after the sync that covers it; a torn last batch is cut; the node starts.
+docs/durability-format.md, "Promises": a promise leaves only after the sync that covers it; a torn last batch is cut; the node starts.
 """
 
 from __future__ import annotations

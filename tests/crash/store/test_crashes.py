@@ -1,6 +1,6 @@
 """The log on a disk that fails: every promise holds, whatever a crash leaves; and planted mistakes are found, so the test can find any.
 
-DESIGN, "The log: one per node". LEVERET_CRASH_STATES sets how many disks are looked at (20,000 if unset), LEVERET_CRASH_SEED where the
+docs/durability-format.md, "Promises". LEVERET_CRASH_STATES sets how many disks are looked at (20,000 if unset), LEVERET_CRASH_SEED where the
 histories begin (0). The text of a failure names its history: LEVERET_CRASH_SEED of one less runs it first.
 """
 

@@ -82,7 +82,7 @@ def test_the_end_of_the_log_is_told() -> None:
 
 
 def test_the_last_batch_is_written_again_before_anything_is_promised() -> None:
-    """DESIGN: make what was replayed durable (after a failed fsync, by rewriting it) before the first promise."""
+    """docs/durability-format.md: make what was replayed durable (after a failed fsync, by rewriting it) before the first promise."""
     disk = disk_with(10, 10)
     assert disk.content(FIRST).count(b"LEVB") == 2
     opened(disk)
@@ -146,7 +146,7 @@ def test_a_torn_tail_of_which_nothing_is_left_is_just_the_end() -> None:
 
 
 def test_a_bad_batch_before_a_good_one_is_damage() -> None:
-    """DESIGN: quarantined, reported, and the node still starts."""
+    """docs/durability-format.md: quarantined, reported, and the node still starts."""
     disk = disk_with(10, 5000, 30)
     disk.damage(FIRST, START + BLOCK + 700, b"X")
     bodies, log, report = opened(disk)

@@ -58,3 +58,17 @@ def test_drain_waits_for_jobs_that_finished_ones_submit() -> None:
     assert [entry[:2] for entry in log] == [("run", 1), ("finished", 1), ("run", 2), ("finished", 2)]
     thread.stop()
     thread.drain()
+
+
+def test_a_job_runs_at_once_on_the_owners_thread_unless_others_are_not_over() -> None:
+    thread = WriterThread(lambda call: None)
+    log: list[tuple[str, int, str]] = []
+    here = threading.current_thread().name
+    assert thread.run_now(Noted(1, log))
+    assert log == [("run", 1, here), ("finished", 1, here)]
+    thread.submit(Noted(2, log))
+    assert not thread.run_now(Noted(3, log))
+    thread.drain()
+    assert thread.run_now(Noted(4, log))
+    assert [number for what, number, _ in log if what == "finished"] == [1, 2, 4]
+    thread.stop()

@@ -69,7 +69,7 @@ class Node:
 
 
 def test_a_promise_is_given_after_the_sync_and_not_before() -> None:
-    """DESIGN: a promise leaves only after the sync that covers it."""
+    """docs/durability-format.md: a promise leaves only after the sync that covers it."""
     node = Node()
     assert node.append("a") == 1
     node.log.sync()
@@ -89,7 +89,7 @@ def test_nothing_is_written_without_a_sync() -> None:
 
 
 def test_what_comes_during_a_sync_is_one_batch() -> None:
-    """DESIGN: one write, one fdatasync; what arrives during the sync is the next batch, and one batch is outstanding at a time."""
+    """docs/durability-format.md: one write, one fdatasync; what arrives during the sync is the next batch, and one batch is outstanding at a time."""
     node = Node()
     node.append("a")
     node.log.sync()
@@ -150,7 +150,7 @@ def test_a_turn_hands_the_batch_over_at_its_end() -> None:
 
 @pytest.mark.parametrize("site", ["wal.write", "wal.sync"])
 def test_the_first_error_is_the_end(site: str) -> None:
-    """DESIGN: the first error of an fsync ends the node: no promise after it, never a retry on the same descriptor."""
+    """docs/durability-format.md: the first error of an fsync ends the node: no promise after it, never a retry on the same descriptor."""
     node = Node()
     node.commit("a")
     node.disk.faults.append(Fault("error", site))
