@@ -50,6 +50,13 @@ class Control:
         self.writer.write(method_frame(channel, index, values))
         return await self.expect(answer)
 
+    async def hand_over(self, protocol: asyncio.Protocol) -> bytes:
+        """Let ``protocol`` have what comes from now on; what has come already and was not asked for: deliveries behind consume-ok."""
+        transport = cast("asyncio.Transport", self.writer.transport)
+        transport.set_protocol(protocol)
+        self._reader.feed_eof()
+        return self._frames.rest() + await self._reader.read()
+
     async def handshake(self, user: str, password: str, vhost: str) -> None:
         """From the protocol header to an open channel 1. Raises Broken."""
         self.writer.write(spec.PROTOCOL_HEADER)
@@ -181,12 +188,13 @@ class ReceiverSocket(asyncio.Protocol):
         self._control: Control | None = None
         self.closing = False
 
-    def attach(self, control: Control) -> None:
+    async def attach(self, control: Control) -> None:
         """Become the protocol of a connection that is set up."""
         self._control = control  # its stream writer would close the socket when it is collected
-        transport = cast("asyncio.Transport", control.writer.transport)
-        self._transport = transport
-        transport.set_protocol(self)
+        self._transport = cast("asyncio.Transport", control.writer.transport)
+        early = await control.hand_over(self)
+        if early:
+            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -74,7 +74,7 @@ class Run:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.tally = Tally(options.producers, options.queues)
+        self.tally = Tally(max(1, options.producers), options.queues)  # a backlog has a producer, too: an earlier run's
         if options.exchange and options.type == "fanout":
             self.tally.copies = options.queues
         self._broken: asyncio.Future[None] | None = None
@@ -166,7 +166,7 @@ class Run:
             ],
             spec.BASIC_CONSUME_OK,
         )
-        socket.attach(control)
+        await socket.attach(control)
         return socket
 
     async def _sleep(self, seconds: float) -> None:

@@ -140,6 +140,17 @@ class FrameReader:
             self._empty()
             return False
 
+    def rest(self) -> bytes:
+        """The bytes that were given and of which no frame was taken; they are forgotten."""
+        rest = b"".join(self._pieces) + self.data[self._position : self.limit]
+        if self._later is not None:
+            rest += self._later[self._later_from :]
+            self._later = None
+        self._pieces = []
+        self._pieces_size = 0
+        self._empty()
+        return rest
+
     def skip_to(self, position: i64) -> None:
         """Go on behind ``position`` in ``data``: the caller has taken the frames before it."""
         self._position = position

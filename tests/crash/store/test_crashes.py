@@ -1,7 +1,7 @@
 """The log on a disk that fails: every promise holds, whatever a crash leaves; and planted mistakes are found, so the test can find any.
 
-docs/durability-format.md, "Promises". LEVERET_CRASH_STATES sets how many disks are looked at (20,000 if unset), LEVERET_CRASH_SEED where the
-histories begin (0). The text of a failure names its history: LEVERET_CRASH_SEED of one less runs it first.
+docs/durability-format.md, "Promises". LEVERET_CRASH_STATES sets how many disks are looked at (20,000 if unset), LEVERET_CRASH_SEED where
+the histories begin (0). The text of a failure names its history: LEVERET_CRASH_SEED of one less runs it first.
 """
 
 from __future__ import annotations

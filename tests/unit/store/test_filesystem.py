@@ -34,7 +34,7 @@ def sites_in_the_source() -> set[str]:
 
 
 def test_every_site_is_in_the_source_and_every_call_has_a_site() -> None:
-    """ARCHITECTURE.md, rooms: the only file that opens, writes, syncs, renames, unlinks; a crash can be armed at each place that calls it."""
+    """ARCHITECTURE.md: the only file that opens, writes, syncs, renames, unlinks; a crash can be armed at each place that calls it."""
     assert sites_in_the_source() == set(SITES)
 
 

@@ -89,7 +89,7 @@ def test_nothing_is_written_without_a_sync() -> None:
 
 
 def test_what_comes_during_a_sync_is_one_batch() -> None:
-    """docs/durability-format.md: one write, one fdatasync; what arrives during the sync is the next batch, and one batch is outstanding at a time."""
+    """docs/durability-format.md: what arrives during the sync is the next batch, and one batch is outstanding at a time."""
     node = Node()
     node.append("a")
     node.log.sync()

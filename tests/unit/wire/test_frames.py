@@ -162,3 +162,23 @@ def test_an_empty_read_is_nothing() -> None:
     assert not reader.next()
     reader.feed(frame(1, 1, b"a"))
     assert read_all(reader) == [(1, 1, b"a")]
+
+
+@pytest.mark.parametrize("cut", range(40))
+def test_the_rest_is_what_was_not_taken(cut: int) -> None:
+    """Whoever takes a connection over goes on with the bytes behind the last frame taken, wherever reads have ended."""
+    whole = b"".join(b"\x08\x00\x00\x00\x00\x00" + bytes([size]) + bytes(size) + b"\xce" for size in (3, 5, 7, 4))
+    reader = FrameReader(0)
+    reader.feed(whole[:cut])
+    taken = 0
+    while taken < 2 and reader.next():
+        taken += 1
+    if cut < 24:
+        assert not reader.next()
+        reader.feed(whole[cut:40])
+        while taken < 2 and reader.next():
+            taken += 1
+        assert reader.rest() == whole[24:40]
+    else:
+        assert reader.rest() == whole[24:cut]
+    assert reader.rest() == b""
