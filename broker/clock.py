@@ -68,6 +68,10 @@ class Clock:
         """Monotonic milliseconds, asked from the system."""
         return time.monotonic_ns() // 1_000_000
 
+    def monotonic_us(self) -> i64:
+        """Monotonic microseconds, asked from the system."""
+        return time.monotonic_ns() // 1000
+
     def system_wall_ms(self) -> i64:
         """Milliseconds since 1970, asked from the system."""
         return time.time_ns() // 1_000_000

@@ -110,6 +110,7 @@ async def _serve(config: Config, started: float) -> int:
     watcher = Watcher(server.alarms, watermarks(config, total_memory()), probe, config.memory_monitor_interval)
     watcher.start(loop.call_later)
     store.wal.on_short_of_space = watcher.look
+    store.wal.on_direct = waker.linger
     tell_findings(store)
     store_log = StoreLog(store)
     store_log.start(loop.call_later)

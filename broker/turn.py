@@ -68,6 +68,8 @@ class Turn:
         self.input_bytes: i64 = 0
         self._input_from_ms: i64 = 0
         self.turns = 0
+        self.reads: i64 = 0
+        """How many reads were admitted."""
         self._dispatch: list[Dispatchable] = []
         self._sync: list[Syncable] = []
         self._flush: list[Flushable] = []
@@ -108,13 +110,16 @@ class Turn:
         elif self.input_bytes >= INPUT_BYTES_MAX or now - self._input_from_ms >= INPUT_MS_MAX:
             return False
         self.input_bytes += size
+        self.reads += 1
         return True
 
     def run(self) -> None:
         """Dispatch, sync, flush; then take what earlier reads had to leave, up to the next turn's share of input."""
         self.turns += 1
-        self.scheduled = False
-        self.drain()
+        try:
+            self.drain()
+        finally:
+            self.scheduled = False  # only now: what is marked meanwhile is done in ``drain``, and needs no turn of its own
         deferred = self._deferred
         self.input_bytes = 0
         if deferred:

@@ -1,11 +1,34 @@
-"""Ties turn and clock to the event loop: at most one callback per turn, one timer for all deadlines."""
+"""Ties turn and clock to the event loop: at most one callback per turn, one timer for all deadlines.
+
+A client that publishes one message at a time and waits for each confirm asks again some 50 us after it was answered. A loop that has gone
+to sleep meanwhile takes as long again to wake up. So after such an answer it looks for input without sleeping, for a moment, as long as
+that mostly pays (measured, 1 KiB with a sync each: 243 us a message -> 196 us, at the same CPU: to sleep and to wake costs as much).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+from typing import Final
 
 from broker.clock import NEVER, Clock, Waker
 from broker.turn import Turn
+
+LINGER_US: Final = 150
+"""So long input is looked for without sleeping."""
+_PAYS: Final = 0.5
+"""Lingering goes on while it finds input at least so often, ..."""
+_TRY_EVERY: Final = 16
+"""... and else is tried once in so many times."""
+_MEAN_OF: Final = 8
+
+
+def cpu_count() -> int:
+    """Processors that this process may use: with one, lingering would only keep the client from running."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
 
 
 class LoopWaker(Waker):
@@ -16,12 +39,45 @@ class LoopWaker(Waker):
         self._turn = turn
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
+        self._may_linger = cpu_count() > 1
+        self._pays = 0.0
+        self._skipped = 0
+        self._lingering = False
+        self._linger_until_us = 0
+        self._linger_reads = 0
         turn.waker = self
         clock.waker = self
 
     def wake(self) -> None:
         """Run the turn as soon as this iteration's reads are taken."""
         self._loop.call_soon(self._turn.run)
+
+    def linger(self) -> None:
+        """A client was answered that may ask again at once: look for input without sleeping, for a moment, if that mostly pays."""
+        if not self._may_linger:
+            return
+        if self._lingering:
+            self._judge(True)  # this is the input it was waiting for
+        elif self._pays < _PAYS and self._skipped < _TRY_EVERY:
+            self._skipped += 1
+            return
+        else:
+            self._skipped = 0
+            self._lingering = True
+            self._loop.call_soon(self._look)
+        self._linger_reads = self._turn.reads
+        self._linger_until_us = self._clock.monotonic_us() + LINGER_US
+
+    def _look(self) -> None:
+        found = self._turn.reads != self._linger_reads
+        if not found and self._clock.monotonic_us() < self._linger_until_us:
+            self._loop.call_soon(self._look)
+            return
+        self._lingering = False
+        self._judge(found)
+
+    def _judge(self, found: bool) -> None:
+        self._pays += (found - self._pays) / _MEAN_OF
 
     def on_earlier(self, deadline_ms: int) -> None:
         """A timer earlier than all others was added."""

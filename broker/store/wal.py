@@ -52,6 +52,8 @@ class WriteAheadLog(BatchHost):
         """Called when a file is full and the next one was begun, if set."""
         self.on_short_of_space: Callable[[], object] | None = None
         """Told when ``short_of_space`` has changed."""
+        self.on_direct: Callable[[], object] | None = None
+        """Told after each batch that the owner's thread has written itself."""
         self._writer = writer
         self._runner = runner
         self._on_failure = on_failure
@@ -192,6 +194,8 @@ class WriteAheadLog(BatchHost):
             return False
         ended_ms = turn.clock.monotonic_ms()
         self._judge_disk(ended_ms - started_ms, ended_ms)
+        if self.on_direct is not None:
+            self.on_direct()
         return True
 
     def _judge_disk(self, took_ms: int, now_ms: int) -> None:

@@ -22,6 +22,9 @@ class FakeClock(Clock):
     def monotonic_ms(self) -> int:
         return self.time_ms
 
+    def monotonic_us(self) -> int:
+        return self.time_ms * 1000
+
     def system_wall_ms(self) -> int:
         return self.time_ms + self.wall_offset_ms
 
