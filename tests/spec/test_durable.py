@@ -470,3 +470,39 @@ def test_all_priorities_wait_for_one_sync() -> None:
     broker.run_turn()
     assert reader.bodies() == [b"5", b"3", b"1"]
     assert broker.store.wal.batch.place.ordinal <= before + 1
+
+
+def test_an_auto_delete_queue_that_went_does_not_come_back(end: str) -> None:
+    """RabbitMQ docs, Queues: durable says what a restart does, auto-delete what the last consumer's leaving does."""
+    broker = DurableBroker()
+    client = opened(broker, auto_delete=True)
+    opened(broker, queue="stays", auto_delete=True)
+    client.ask("queue.bind", queue="q", exchange="amq.fanout")
+    client.consume("q", "c")
+    client.ask("basic.cancel", consumer_tag="c")
+    broker.settled()
+    following = after(broker, end)
+    assert sorted(following.vhost.queues) == ["stays"]
+    assert following.vhost.exchanges["amq.fanout"].bindings() == []
+
+
+def test_a_durable_queue_with_a_name_of_the_server_survives(end: str) -> None:
+    """AMQP 0-9-1 queue.declare: an empty name asks for one of the server's; it is as durable as any other."""
+    broker = DurableBroker()
+    client = broker.open()
+    name = client.ask("queue.declare", queue="", durable=True).text("queue")
+    client.ask("confirm.select")
+    put(client, b"1", queue=name)
+    client.hear()
+    assert waiting(after(broker, end), name) == [(b"1", False)]
+
+
+def test_queue_mode_lazy_means_nothing_more(end: str) -> None:
+    """docs/durability.md, "How much memory a backlog costs": every queue pages; the argument is kept for equivalence."""
+    broker = DurableBroker()
+    client = opened(broker, arguments={"x-queue-mode": "lazy"})
+    put(client, b"1")
+    client.hear()
+    following = after(broker, end)
+    following.open().ask("queue.declare", queue="q", durable=True, arguments={"x-queue-mode": "lazy"})
+    assert waiting(following) == [(b"1", False)]
