@@ -139,8 +139,8 @@ def test_short_writes_and_interrupted_calls_are_no_errors(shim: Path, tmp_path: 
 
 @pytest.mark.parametrize("plant", ["sync_error_ignored", "sync_tried_again"])
 def test_a_node_that_goes_on_after_a_failed_sync_is_found_out(shim: Path, tmp_path: Path, plant: str) -> None:
-    """Planted mistakes: it confirms what the disk has lost, and the ledger knows."""
-    failing = Failing(tmp_path, shim, f"fdatasync:3:{errno.EIO}", 1, plant)
+    """Planted mistakes: it confirms what the disk has lost, and the ledger knows. The fault comes under load: early batches hold little."""
+    failing = Failing(tmp_path, shim, f"fdatasync:60:{errno.EIO}", 1, plant)
     node = failing.history.node
     try:
         crowd = failing.load(0.5)
