@@ -7,7 +7,10 @@ import queue
 import threading
 from collections.abc import Callable
 
+from mypy_extensions import mypyc_attr
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Job:
     """One piece of disk work."""
 
@@ -20,6 +23,7 @@ class Job:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Runner:
     """Runs jobs one after the other, in the order of submission."""
 
@@ -44,13 +48,13 @@ class WriterThread(Runner):
     """A thread for the jobs of one log. ``stop`` ends it; it does not keep a process alive that ends otherwise."""
 
     def __init__(self, wake: Callable[[Callable[[], None]], object], name: str = "leveret-log") -> None:
-        """``wake`` lets the owner's thread call what it is given, soon: ``loop.call_soon_threadsafe``."""
+        """``wake`` lets the owner's thread call what it is given, soon: ``loop.call_soon_workersafe``."""
         self._wake = wake
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._left = 0
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._work, name=name, daemon=True)
+        self._worker.start()
 
     def submit(self, job: Job) -> None:
         self._left += 1
@@ -80,7 +84,7 @@ class WriterThread(Runner):
         """Drain, then end the thread."""
         self.drain()
         self._jobs.put(None)
-        self._thread.join()
+        self._worker.join()
 
     def _tell(self, job: Job) -> None:
         self._left -= 1

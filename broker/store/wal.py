@@ -15,6 +15,8 @@ the outstanding batch is for recovery to see.
 from collections.abc import Callable
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from broker.store.batch import Batch, BatchHost, BatchWriter, Listener
 from broker.store.datadir import DataDir
 from broker.store.recovery import Recovery
@@ -37,6 +39,7 @@ BATCHES_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many batches."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WriteAheadLog(BatchHost):
     """The log of a node. ``on_failure`` is told the first error, on the owner's thread; the node ends then."""
 

@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from broker.store.batch import BLOCK, Batch
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.wal_file import SPARE_SUFFIX, START, FileHeader, file_name
@@ -72,6 +74,7 @@ class _Spare:
         self.filled = filled
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WalWriter:
     """The files of the log. The last of ``files`` is the one that is written to, except that a new log has none until ``start``."""
 
