@@ -8,7 +8,7 @@ from typing import Final
 
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue, decode
 from broker.store.batch import BatchWriter
-from broker.store.records import DELETE, JOURNAL, PUT
+from broker.store.records import DELETE, JOURNAL, PUT, key_of, put_body, value_of
 
 _ORDER: Final = (DurableExchange, DurableQueue, DurableBinding)
 
@@ -23,8 +23,7 @@ class Journal:
 
     def put(self, declared: Declared) -> None:
         """It is there from now on."""
-        key = declared.key()
-        self.last_sequence = self._batch.append(JOURNAL, PUT, len(key).to_bytes(4, "big") + key, declared.value())
+        self.last_sequence = self._batch.append(JOURNAL, PUT, put_body(declared.key(), declared.value()))
 
     def delete(self, declared: Declared) -> None:
         """It is not there any more."""
@@ -36,10 +35,9 @@ def replay(changes: list[tuple[int, bytes]]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for kind, body in changes:
         if kind == PUT:
-            size = int.from_bytes(body[:4], "big")
-            found[body[4 : 4 + size]] = body[4 + size :]
+            found[key_of(kind, body)] = value_of(body)
         elif kind == DELETE:
-            found.pop(body, None)
+            found.pop(key_of(kind, body), None)
     return found
 
 

@@ -23,11 +23,11 @@ from librt.strings import read_i16_be, read_i32_be, read_i64_be, write_i16_be, w
 from broker.message import Message
 from broker.native import i16, i32, i64
 from broker.store.batch import BatchWriter
+from broker.store.records import FLAGS_SHIFT, WEIGHT_MASK
 
 HEAD_SIZE: Final[i64] = 40
 EXPIRES: Final[i64] = 1
 """Flag: the message has an expiration of its own."""
-_SIZE_MASK: Final[i64] = (1 << 48) - 1
 
 
 def stored_size(message: Message) -> i64:
@@ -39,7 +39,7 @@ def write_message(batch: BatchWriter, message: Message, wall_ms: i64) -> None:
     """Write the body of the record that was begun, and end it."""
     writer = batch.writer
     tail = message.tail
-    write_i64_be(writer, message.body_size if message.expiration_ms < 0 else message.body_size | (EXPIRES << 48))
+    write_i64_be(writer, message.body_size if message.expiration_ms < 0 else message.body_size | (EXPIRES << FLAGS_SHIFT))
     write_i64_be(writer, wall_ms)
     write_i64_be(writer, message.expiration_ms)
     write_i32_be(writer, i32(message.header_size))
@@ -62,7 +62,7 @@ def read_message(data: bytes, start: i64, end: i64, tail: bytes) -> Message:
         tail if own == tail else own,
         i64(read_i16_be(data, start + 32)) & 0xFFFF,
         i64(read_i32_be(data, start + 24)),
-        read_i64_be(data, start) & _SIZE_MASK,
+        read_i64_be(data, start) & WEIGHT_MASK,
         i64(read_i32_be(data, start + 28)),
         read_i16_be(data, start + 38) != 0,
         i64(read_i16_be(data, start + 34)),

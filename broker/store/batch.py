@@ -96,6 +96,15 @@ class Place:
         """Of the whole batch, in bytes."""
 
 
+def place_at(generation: i64, offset: i64 = 0, size: i64 = 0) -> Place:
+    """Where a batch is, or will be, that is none of an open log: in a segment, in its index, or found by recovery."""
+    place = Place(0)
+    place.generation = generation
+    place.offset = offset
+    place.size = size
+    return place
+
+
 @final
 class Batch:
     """A batch on its way to the disk."""
@@ -326,10 +335,15 @@ def is_whole(header: BatchHeader, data: bytes) -> bool:
     for _ in range(header.record_count):
         if at + RECORD_HEADER_SIZE > end:
             return False
-        at += RECORD_HEADER_SIZE + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
+        at = record_end(data, at)
         if at > end:
             return False
     return at == end
+
+
+def record_end(data: bytes, at: i64) -> i64:
+    """Where the record ends that begins at ``at``, in a batch or in its payload."""
+    return at + RECORD_HEADER_SIZE + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
 
 
 def records(header: BatchHeader, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -337,8 +351,7 @@ def records(header: BatchHeader, data: bytes) -> Iterator[tuple[int, int, int, b
     at: i64 = HEADER_SIZE
     sequence: i64 = header.first_sequence
     for _ in range(header.record_count):
-        start = at + RECORD_HEADER_SIZE
-        end = start + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
-        yield sequence, read_i64_be(data, at), data[at + 12], data[start:end]
+        end = record_end(data, at)
+        yield sequence, read_i64_be(data, at), data[at + 12], data[at + RECORD_HEADER_SIZE : end]
         at = end
         sequence += 1

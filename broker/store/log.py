@@ -23,7 +23,7 @@ from broker.native import i64
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, Place
 from broker.store.index import Positions
 from broker.store.piece import Piece, Stretch, reaching
-from broker.store.records import BODY_AT, EXACT, MARK, MESSAGE, REFERENCE, SETTLED, TRANSIENT
+from broker.store.records import BODY_AT, EXACT, FLAGS_SHIFT, MARK, MESSAGE, REFERENCE, SETTLED, TRANSIENT, WEIGHT_MASK
 
 if TYPE_CHECKING:
     from broker.store.logs import Logs
@@ -33,7 +33,6 @@ MARK_AHEAD: Final[i64] = 10_000
 _COUNT_BITS: Final[i64] = 22
 _COUNT_MAX: Final[i64] = (1 << 22) - 1
 _TRIM_AT: Final[i64] = 64
-_WEIGHT_MASK: Final[i64] = (1 << 48) - 1
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -97,18 +96,8 @@ class Log:
         batch = logs.batch
         place = batch.place
         start = batch.size()
-        stretches = self.stretches
-        if stretches and self._batch == place.ordinal:
-            last = stretches[-1]
-            if last.end == start and last.place is place and last.first + last.count == position:
-                last.count += 1
-            else:
-                last = Stretch(position, place, start)
-                stretches.append(last)
-        else:
-            self._touch(place)
-            last = Stretch(position, place, start)
-            stretches.append(last)
+        self._touch(place)
+        last = self._extend(position, place, start)
         if token is logs.last_token and kind == logs.last_kind:
             batch.begin(self.number, REFERENCE, 16)
             write_i64_be(batch.writer, position)
@@ -128,6 +117,26 @@ class Log:
         if self._batch != place.ordinal:
             self._batch = place.ordinal
             self._logs.touched.append(self)
+
+    def _extend(self, position: i64, place: Place, start: i64) -> Stretch:
+        """The stretch of the record that begins there: the last one, if it goes on where that ends, or a new one."""
+        stretches = self.stretches
+        if stretches:
+            last = stretches[-1]
+            if last.end == start and last.place is place and last.first + last.count == position:
+                last.count += 1
+                return last
+        made = Stretch(position, place, start)
+        stretches.append(made)
+        return made
+
+    def _tell(self, kind: i64, *positions: int) -> None:
+        """Append a record that consists of these positions."""
+        batch = self._logs.batch
+        batch.begin(self.number, kind, 8 * len(positions))
+        for position in positions:
+            write_i64_be(batch.writer, position)
+        batch.end()
 
     # ---- delivered ----------------------------------------------------------------------------------------------------
 
@@ -154,10 +163,8 @@ class Log:
             return  # one at a time: what was written behind an older mark counts on that one
         self.mark = position + MARK_AHEAD
         self._mark_from = self.positions.next
-        writer = BytesWriter()
-        write_i64_be(writer, self.mark)
         self._touch(self._logs.batch.place)
-        self._logs.batch.append(self.number, MARK, writer.getvalue())
+        self._tell(MARK, self.mark)
 
     # ---- settled ------------------------------------------------------------------------------------------------------
 
@@ -380,16 +387,9 @@ class Log:
             weight = read_i64_be(data, body + 8)
             if kind == REFERENCE:
                 weight = read_i64_be(data, HEADER_SIZE + weight + BODY_AT)
-            self.flags |= weight >> 48
-            stretches = self.stretches
-            start = at - HEADER_SIZE
-            last = stretches[-1] if stretches else None
-            if last is None or last.place is not place or last.end != start or last.first + last.count != position:
-                last = Stretch(position, place, start)
-                last.count = 0
-                stretches.append(last)
-            last.count += 1
-            last.weight += weight & _WEIGHT_MASK
+            self.flags |= weight >> FLAGS_SHIFT
+            last = self._extend(position, place, at - HEADER_SIZE)
+            last.weight += weight & WEIGHT_MASK
             last.end = end - HEADER_SIZE
         elif kind == TRANSIENT:
             position = read_i64_be(data, body)
@@ -453,15 +453,10 @@ class Log:
 
     def write_settled(self, first: i64, last: i64) -> None:
         """Tell the disk what recovery has settled."""
-        writer = BytesWriter()
-        write_i64_be(writer, first)
-        write_i64_be(writer, last)
         self._touch(self._logs.batch.place)
-        self._logs.batch.append(self.number, SETTLED, writer.getvalue())
+        self._tell(SETTLED, first, last)
 
     def write_exact_mark(self, position: i64) -> None:
         """Nothing behind ``position`` was ever delivered; for a clean end."""
         if position < self.mark:
-            writer = BytesWriter()
-            write_i64_be(writer, position)
-            self._logs.batch.append(self.number, EXACT, writer.getvalue())
+            self._tell(EXACT, position)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from librt.strings import read_i32_be, read_i64_be
+from librt.strings import read_i64_be
 
 from broker.clock import Clock, Timed, Timer
 from broker.native import i64
-from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchWriter, Collector, Listener, Place
+from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchWriter, Collector, Listener, Place, place_at, record_end
 from broker.store.log import Log
 from broker.store.piece import Segment
 from broker.store.read_back import LogReader, Read, index_place
@@ -153,10 +153,7 @@ class Logs(Collector, Timed):
         generation = int(self._taken_place.generation)
         if self._taken_journal:
             self.journal_files.add(generation)
-        known = self.by_file.get(generation)
-        if known is None:
-            known = {}
-            self.by_file[generation] = known
+        known = self.by_file.setdefault(generation, {})
         for log in taken:
             known[log] = None
             log.committed()
@@ -209,13 +206,12 @@ class Logs(Collector, Timed):
                 continue
             at = stretch.start
             while at < stretch.end:
-                end = at + RECORD_HEADER_SIZE + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
+                end = record_end(data, at)
                 position = read_i64_be(data, at + RECORD_HEADER_SIZE)
                 if position >= read.start and position < read.end and positions.is_live(position):
                     if data[at + 12] == REFERENCE:
                         original = read_i64_be(data, at + BODY_AT)
-                        size = i64(read_i32_be(data, original + 8)) & 0xFFFFFFFF
-                        user.record(position, data, original + BODY_AT, original + RECORD_HEADER_SIZE + size)
+                        user.record(position, data, original + BODY_AT, record_end(data, original))
                     else:
                         user.record(position, data, at + BODY_AT, end)
                 at = end
@@ -225,15 +221,12 @@ class Logs(Collector, Timed):
 
     def replay(self, header: BatchHeader, data: bytes, generation: i64, offset: i64, changes: list[tuple[int, bytes]]) -> None:
         """A batch that recovery has found; what it says of log 0 is added to ``changes``: (kind, body)."""
-        place = Place(0)
-        place.generation = generation
-        place.offset = offset
-        place.size = header.size()
+        place = place_at(generation, offset, header.size())
         at: i64 = HEADER_SIZE
         log: Log | None = None
         number: i64 = -1
         for _ in range(header.record_count):
-            end = at + RECORD_HEADER_SIZE + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
+            end = record_end(data, at)
             found = read_i64_be(data, at)
             kind: i64 = data[at + 12]
             if found == JOURNAL:
@@ -243,11 +236,7 @@ class Logs(Collector, Timed):
                 if found != number or log is None:
                     log = self.open(found)
                     number = found
-                    known = self.by_file.get(int(generation))
-                    if known is None:
-                        known = {}
-                        self.by_file[int(generation)] = known
-                    known[log] = None
+                    self.by_file.setdefault(int(generation), {})[log] = None
                 log.replay(kind, place, data, at, end)
             at = end
 

@@ -35,7 +35,7 @@ from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, File
 from broker.store.moving import Output
 from broker.store.quarantine import keep_copy
-from broker.store.records import DELETE, JOURNAL, PUT
+from broker.store.records import DELETE, JOURNAL, PUT, key_of
 from broker.store.wal_file import START, BadRange, FileHeader, Found, LenientReader, Scan, read_file_header
 
 SEGMENT: Final = 48
@@ -98,9 +98,9 @@ class ManifestState:
         elif kind == DROP_LOG:
             self.logs.pop(number, None)
         elif kind == PUT:
-            self.journal[body[4 : 4 + int.from_bytes(body[:4], "big")]] = body
+            self.journal[key_of(kind, body)] = body
         elif kind == DELETE:
-            self.journal.pop(body, None)
+            self.journal.pop(key_of(kind, body), None)
         elif kind == COVERS:
             covers, next_log, next_segment = _COVERS.unpack(body)
             self.covers = max(self.covers, covers)

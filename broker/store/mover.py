@@ -25,7 +25,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from broker.clock import Clock
-from broker.store.batch import Listener, Place
+from broker.store.batch import Listener, place_at
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError
 from broker.store.log import Log
@@ -35,7 +35,7 @@ from broker.store.move_files import Chunk, Outputs, Source, unlink_all
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
 from broker.store.piece import Piece, Segment, Stretch
 from broker.store.reading import Fetcher
-from broker.store.records import DELETE, PUT
+from broker.store.records import DELETE, PUT, key_of
 from broker.store.runner import Job, Runner
 from broker.store.segment import segment_name
 from broker.store.wal import WriteAheadLog
@@ -386,8 +386,7 @@ class Mover(Sleeper):
             for part in output.parts:
                 if part.source is not None:
                     stretches.setdefault(part.source, []).extend(part.stretches)
-        place = Place(0)
-        place.generation = segment.number
+        place = place_at(segment.number)
         for log in list(self._logs.logs.values()):
             for piece in [piece for piece in log.pieces if piece.segment is segment]:
                 for first, last in gaps(stretches.get(piece, []), piece.first, piece.last):
@@ -439,13 +438,8 @@ def _install_part(part: Part, segment: Segment) -> None:
 
 
 def _last_of_each_key(changes: list[tuple[int, bytes]], last: list[tuple[int, bytes]]) -> None:
-    """Add to ``last`` what counts of these records of log 0."""
-    found: dict[bytes, tuple[int, bytes]] = {}
-    for kind, body in changes:
-        if kind == PUT:
-            found[body[4 : 4 + int.from_bytes(body[:4], "big")]] = (kind, body)
-        elif kind == DELETE:
-            found[body] = (kind, body)
+    """Add to ``last`` what counts of these records of log 0. A DELETE does: the manifest may know an older PUT."""
+    found = {key_of(kind, body): (kind, body) for kind, body in changes if kind in (PUT, DELETE)}
     last.extend(found.values())
 
 

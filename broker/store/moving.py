@@ -9,22 +9,19 @@ This is the half of the mover (mover.py) that touches the state of the logs, so 
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import final
 
-from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
+from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import mypyc_attr
 
 from broker.clock import Clock, Timed, Timer
 from broker.native import i32, i64
-from broker.store.batch import BLOCK, HEADER_SIZE, RECORD_HEADER_SIZE, Batch, BatchHeader, Place, whole_size
+from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, Batch, BatchHeader, place_at, record_end, whole_size
 from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.piece import Piece, Segment, Stretch
-from broker.store.records import BODY_AT, JOURNAL, MESSAGE, REFERENCE
-
-START: Final[i64] = 2 * BLOCK
-"""Where the first block of a segment stands, behind the header of the file."""
-_WEIGHT_MASK: Final[i64] = (1 << 48) - 1
+from broker.store.records import BODY_AT, FLAGS_SHIFT, JOURNAL, MESSAGE, REFERENCE, WEIGHT_MASK
+from broker.store.wal_file import START
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -100,8 +97,8 @@ class Part:
         self.count += 1
         if kind == MESSAGE:
             self.messages += 1
-            self.weight += weight & _WEIGHT_MASK
-            self.flags |= weight >> 48
+            self.weight += weight & WEIGHT_MASK
+            self.flags |= weight >> FLAGS_SHIFT
         place = self.output.place
         if self.stretches:
             last = self.stretches[-1]
@@ -136,14 +133,12 @@ class Output:
         """Records."""
         self.size: i64 = START
         """Bytes of the file up to the open block."""
-        self.place = Place(0)
+        self.place = place_at(number, START)
         """Of the open block."""
         self.full: list[Batch] = []
         """Blocks that wait for the disk."""
         self.writer = BytesWriter()
         self._block_count: i64 = 0
-        self.place.generation = number
-        self.place.offset = START
 
     def record_added(self) -> None:
         """Another record was written to ``writer``."""
@@ -165,9 +160,7 @@ class Output:
         place.size = whole_size(size)
         self.full.append(Batch([data], self.count - count + 1, count, size, [], place))
         self.size += place.size
-        self.place = Place(0)
-        self.place.generation = self.number
-        self.place.offset = self.size
+        self.place = place_at(self.number, self.size)
 
     def take(self) -> list[Batch]:
         """The full blocks, for the disk."""
@@ -229,7 +222,7 @@ class Sieve:
         while count > 0 and self._left > 0:
             count -= 1
             self._left -= 1
-            end = at + RECORD_HEADER_SIZE + (i64(read_i32_be(data, at + 8)) & 0xFFFFFFFF)
+            end = record_end(data, at)
             number = read_i64_be(data, at)
             kind: i64 = data[at + 12]
             if number == JOURNAL:
@@ -262,14 +255,14 @@ class Sieve:
         body = at + BODY_AT
         if kind == REFERENCE:
             original = HEADER_SIZE + read_i64_be(data, body)
-            size = i64(read_i32_be(data, original + 8)) & 0xFFFFFFFF
+            end = record_end(data, original)
             kind = data[original + 12]
             body = original + BODY_AT
             write_i64_be(writer, log.number)
-            write_i32_be(writer, i32(size))
+            write_i32_be(writer, i32(end - original - RECORD_HEADER_SIZE))
             writer.append(kind)
             write_i64_be(writer, position)
-            writer.write(data[body : original + RECORD_HEADER_SIZE + size])
+            writer.write(data[body:end])
         else:
             writer.write(data[at:end])
         weight: i64 = 0

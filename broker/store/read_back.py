@@ -7,18 +7,14 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from broker.native import i64
-from broker.store.batch import Place
+from broker.store.batch import Place, place_at
 from broker.store.log import Log
 from broker.store.piece import Piece, Stretch, reaching
 
 
 def index_place(piece: Piece) -> Place:
     """Where its stretches are told."""
-    place = Place(0)
-    place.generation = piece.segment.number
-    place.offset = piece.index_offset
-    place.size = piece.index_size
-    return place
+    return place_at(piece.segment.number, piece.index_offset, piece.index_size)
 
 
 @final

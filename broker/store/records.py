@@ -9,6 +9,8 @@
     6 EXACT        position (8)                                the same, replacing any larger mark; at a clean end
     16 PUT         size of the key (4), key, value             log 0 only: what is declared (metadata/journal.py)
     17 DELETE      key                                         log 0 only
+
+Flags and weight are one number of 8 bytes; what they mean is the user's business, the log only sums them up.
 """
 
 from typing import Final
@@ -29,3 +31,27 @@ DELETE: Final[i64] = 17
 
 BODY_AT: Final[i64] = RECORD_HEADER_SIZE + 8
 """Where the user's part of a MESSAGE begins in its record."""
+FLAGS_SHIFT: Final[i64] = 48
+"""The flags of a MESSAGE stand above the weight in their common number."""
+WEIGHT_MASK: Final[i64] = (1 << FLAGS_SHIFT) - 1
+
+_KEY_AT: Final[i64] = 4
+
+
+def put_body(key: bytes, value: bytes) -> bytes:
+    """The body of a PUT."""
+    return len(key).to_bytes(4, "big") + key + value
+
+
+def key_of(kind: i64, body: bytes) -> bytes:
+    """What a PUT or a DELETE is about."""
+    return body[_KEY_AT : _value_at(body)] if kind == PUT else body
+
+
+def value_of(body: bytes) -> bytes:
+    """The value in the body of a PUT."""
+    return body[_value_at(body) :]
+
+
+def _value_at(body: bytes) -> i64:
+    return _KEY_AT + int.from_bytes(body[:_KEY_AT], "big")

@@ -48,7 +48,7 @@ class WriterThread(Runner):
     """A thread for the jobs of one log. ``stop`` ends it; it does not keep a process alive that ends otherwise."""
 
     def __init__(self, wake: Callable[[Callable[[], None]], object], name: str = "leveret-log") -> None:
-        """``wake`` lets the owner's thread call what it is given, soon: ``loop.call_soon_workersafe``."""
+        """``wake`` lets the owner's thread call what it is given, soon: ``loop.call_soon_threadsafe``."""
         self._wake = wake
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[Job] = queue.SimpleQueue()

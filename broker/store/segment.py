@@ -27,11 +27,11 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from broker.store.batch import BLOCK, HEADER_SIZE, Batch, BatchWriter, Place, is_whole, read_header, records
+from broker.store.batch import BLOCK, HEADER_SIZE, Batch, BatchWriter, Place, is_whole, place_at, read_header, records
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.moving import Output, Part
 from broker.store.piece import Stretch
-from broker.store.wal_file import START, FileHeader
+from broker.store.wal_file import FileHeader
 
 SUFFIX: Final = ".seg"
 UNFINISHED: Final = ".tmp"
@@ -149,8 +149,7 @@ def decode_stretches(number: int, data: bytes) -> list[Stretch]:
     for first, count, kind, offset, size, start, end in _STRETCH.iter_unpack(data[8:]):
         place = places.get(offset)
         if place is None:
-            place = places[offset] = Place(0)
-            place.generation, place.offset, place.size = number, offset, size
+            place = places[offset] = place_at(number, offset, size)
         stretch = Stretch(first, place, start)
         stretch.count, stretch.kind, stretch.end = count, kind, end
         found.append(stretch)
@@ -190,6 +189,3 @@ def payload_of(data: bytes) -> bytes:
     header = read_header(data)
     assert header is not None
     return data[HEADER_SIZE : HEADER_SIZE + header.payload_size]
-
-
-assert START == 2 * BLOCK

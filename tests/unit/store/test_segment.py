@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from broker.store.batch import BLOCK, Place, records
+from broker.store.batch import BLOCK, Place, place_at, records
 from broker.store.piece import Stretch
 from broker.store.read_back import index_place
 from broker.store.records import MESSAGE, TRANSIENT
@@ -28,9 +28,7 @@ def test_names() -> None:
 
 
 def test_stretches_are_what_was_encoded() -> None:
-    place, other = Place(0), Place(0)
-    place.generation = other.generation = 9
-    place.offset, place.size, other.offset, other.size = 8192, 4096, 1 << 40, (1 << 32) - 4096
+    place, other = place_at(9, 8192, 4096), place_at(9, 1 << 40, (1 << 32) - 4096)
     stretches = [stretch(5, 3, MESSAGE, place, 0, 100), stretch(1 << 50, 1, TRANSIENT, other, 100, (1 << 32) - 1)]
     found = decode_stretches(9, encode_stretches(stretches))
     values = [(each.first, each.count, each.kind, each.place.offset, each.place.size, each.start, each.end) for each in found]
