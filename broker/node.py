@@ -100,13 +100,14 @@ async def _serve(config: Config, started: float) -> int:
         _log.critical("The log cannot be written: the node ends, and recovers at the next start", error=str(error))
         stop.set()
 
+    filesystem, data_dir = RealFileSystem(), str(config.data_dir.absolute())
     try:
-        store = Store.open(RealFileSystem(), str(config.data_dir.absolute()), clock, loop.call_soon_threadsafe, on_disk_failure)
+        store = Store.open(filesystem, data_dir, clock, loop.call_soon_threadsafe, on_disk_failure)
     except (DataDirError, DiskError) as error:
         _log.critical("Cannot use the data directory", error=str(error))
         return 1
     server = make_server(config, turn, clock, Counters(), store)
-    probe = Probe(RealFileSystem(), str(config.data_dir.absolute()), store)
+    probe = Probe(filesystem, data_dir, store)
     watcher = Watcher(server.alarms, watermarks(config, total_memory()), probe, config.memory_monitor_interval)
     watcher.start(loop.call_later)
     store.wal.on_short_of_space = watcher.look

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from broker.logsetup import get_logger
+from broker.periodic import Periodic
 from broker.store.store import Store
 
-LOOK_S: Final = 1.0
+LOOK_MS: Final = 1000
 
 _log = get_logger("store")
 
@@ -27,29 +27,15 @@ def tell_findings(store: Store) -> None:
     )
 
 
-class StoreLog:
+class StoreLog(Periodic):
     """Looks every second whether there is something new to tell."""
 
     def __init__(self, store: Store) -> None:
+        super().__init__()
         self._store = store
-        self._later: Callable[[float, Callable[[], None]], object] | None = None
         self._trouble = ""
 
-    def start(self, later: Callable[[float, Callable[[], None]], object]) -> None:
-        """Look from now on; ``later(seconds, call)`` is the event loop's ``call_later``."""
-        self._later = later
-        self._again()
-
-    def stop(self) -> None:
-        """No further looks."""
-        self._later = None
-
-    def _again(self) -> None:
-        if self._later is not None:
-            self.look()
-            self._later(LOOK_S, self._again)
-
-    def look(self) -> None:
+    def look(self) -> int:
         """Log what has come up since the last look."""
         lost, self._store.logs.lost = self._store.logs.lost, []
         for log, first, last, place in lost:
@@ -65,3 +51,4 @@ class StoreLog:
                 _log.warning("Old files of the log cannot be moved now; it is tried again", error=text)
             else:
                 _log.info("Old files of the log are moved again")
+        return LOOK_MS

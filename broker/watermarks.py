@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.alarms import DISK, MEMORY, Alarms
 from broker.logsetup import get_logger
+from broker.periodic import Periodic
 from broker.store.filesystem import DiskError, FileSystem
 
 if TYPE_CHECKING:
@@ -149,31 +150,21 @@ def watermarks(config: Config, total: int) -> Watermarks:
 # ---- the watch
 
 
-class Watcher:
+class Watcher(Periodic):
     """Looks at memory and disk again and again."""
 
     def __init__(self, alarms: Alarms, limits: Watermarks, probe: Probe, interval_ms: int) -> None:
+        super().__init__()
         self._alarms = alarms
         self._limits = limits
         self._probe = probe
         self._interval_ms = interval_ms
-        self._later: Callable[[float, Callable[[], None]], object] | None = None
         alarms.figures.memory_limit = limits.memory
         alarms.figures.disk_free_limit = limits.disk_free
 
     def start(self, later: Callable[[float, Callable[[], None]], object]) -> None:
-        """Look now and from now on; ``later(seconds, call)`` is the event loop's ``call_later``."""
-        self._later = later
         _log.info("Watching memory and disk", memory_limit=self._limits.memory, disk_free_limit=self._limits.disk_free)
-        self._again()
-
-    def stop(self) -> None:
-        """No further looks."""
-        self._later = None
-
-    def _again(self) -> None:
-        if self._later is not None:
-            self._later(self.look() / 1000, self._again)
+        super().start(later)
 
     def look(self) -> int:
         """Raise and clear alarms; when to look again, in milliseconds."""

@@ -17,7 +17,7 @@ from broker.message import Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
-from broker.queues.ready import MESSAGE_BYTES, Chunk, Ready
+from broker.queues.ready import Chunk, Ready, memory_size
 from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
@@ -55,10 +55,10 @@ class Pager(LogUser):
         self.fresh: list[Message | Entry] = []
         self._logs = logs
         self._clock = clock
-        self._fresh_from: i64 = 0
         self._fresh_bytes: i64 = 0
         self._page_from: i64 = 0
         self._page_to: i64 = 0
+        """Where the fresh ones begin."""
         self._paged: i64 = 0
         self._paged_body_bytes: i64 = 0
         self._reading = False
@@ -81,7 +81,6 @@ class Pager(LogUser):
         self._paged = positions.live()
         self._page_from = positions.first
         self._page_to = positions.next
-        self._fresh_from = positions.next
         self.active = self._paged > 0
         self.expiring = self.active
         ready.start_at(positions.first if self.active else positions.next)
@@ -125,15 +124,19 @@ class Pager(LogUser):
             log.user = self
             self.log = log
         self.active = True
+        self._nothing_paged()
+
+    def _nothing_paged(self) -> None:
+        """What pages from now on stands behind everything that is in the line."""
         self._paged = 0
         self._paged_body_bytes = 0
-        self._page_from = self._page_to = self._fresh_from = self.ready.next
+        self._page_from = self._page_to = self.ready.next
         self._fresh_bytes = 0
 
     def keep(self, item: Message | Entry, message: Message) -> None:
         """What ``store`` has just appended, until it is on the disk."""
         self.fresh.append(item)
-        self._fresh_bytes += len(message.content) + MESSAGE_BYTES
+        self._fresh_bytes += memory_size(message)
 
     def durable(self) -> None:
         if self._waits_for_mark:
@@ -142,7 +145,7 @@ class Pager(LogUser):
         log = self.log
         if not self.fresh or log is None:
             return
-        count = log.durable_next - self._fresh_from
+        count = log.durable_next - self._page_to
         if count <= 0:
             return
         if self._paged == 0 and not self._reading and self.ready.memory_bytes + self._fresh_bytes < self.memory_max // 2:
@@ -161,18 +164,17 @@ class Pager(LogUser):
         while index < count:
             item = fresh[index]
             message = item if isinstance(item, Message) else item.message
-            self._fresh_bytes -= len(message.content) + MESSAGE_BYTES
+            self._fresh_bytes -= memory_size(message)
             self._paged_body_bytes += message.body_size
             index += 1
         self.fresh = fresh[count:] if count < size else []
-        self._fresh_from += count
-        self._page_to = self._fresh_from
+        self._page_to += count
         self._paged += count
 
     def _take_fresh(self) -> None:
         """Everything before it is in the chunks: the line goes on in memory."""
         if self.fresh:
-            chunk = Chunk(self._fresh_from)
+            chunk = Chunk(self._page_to)
             for item in self.fresh:
                 chunk.items.append(item)
                 if isinstance(item, Entry):
@@ -240,7 +242,7 @@ class Pager(LogUser):
             self._end_chunk()
             chunk = Chunk(position)
             self._chunk = chunk
-        self._chunk_bytes += len(message.content) + MESSAGE_BYTES
+        self._chunk_bytes += memory_size(message)
         self._loaded_body_bytes += message.body_size
         redelivered = position <= self._redelivered_through
         ttl = ttl_ms(self.queue.options, message)
@@ -305,13 +307,10 @@ class Pager(LogUser):
     def clear(self) -> None:
         """Everything in the line was dropped and settled."""
         self.fresh = []
-        self._fresh_bytes = 0
         self._chunk = None
         self._chunk_bytes = 0
         self._loaded_body_bytes = 0
-        self._paged = 0
-        self._paged_body_bytes = 0
-        self._page_from = self._page_to = self._fresh_from = self.ready.next
+        self._nothing_paged()
         self.active = False
         self.expiring = False
 

@@ -26,6 +26,11 @@ MESSAGE_BYTES: Final[i64] = 160
 _COMPACT_AT: Final[i64] = 1024
 
 
+def memory_size(message: Message) -> i64:
+    """About what this message costs in memory while it waits."""
+    return len(message.content) + MESSAGE_BYTES
+
+
 def _behind(entry: Entry) -> int:
     return -entry.position
 
@@ -65,7 +70,7 @@ class Ready:
 
     def count(self) -> i64:
         """Messages waiting."""
-        count = len(self._items) - self._head + len(self._returned) + self._chunks_count
+        count = self.in_memory()
         pager = self.pager
         if pager is not None:
             count += pager.count()
@@ -87,11 +92,12 @@ class Ready:
             count = self._next_chunk(pager)
         elif pager.active:
             pager.read_ahead()
-        if count > 0:
-            allowance = pager.allowance(self._head_position)
-            if allowance < count:
-                return allowance
-        return count
+        return self._allowed(pager, count) if count > 0 else count
+
+    def _allowed(self, pager: Pager, count: i64) -> i64:
+        """How many of the next ``count`` messages may be delivered before a mark that they were is on the disk."""
+        allowance = pager.allowance(self._head_position)
+        return allowance if allowance < count else count
 
     def _next_chunk(self, pager: Pager) -> i64:
         if not self._chunks and pager.active:
@@ -115,11 +121,7 @@ class Ready:
             return 0
         count: i64 = len(self._items) - self._head
         pager = self.pager
-        if pager is not None:
-            allowance = pager.allowance(self._head_position)
-            if allowance < count:
-                return allowance
-        return count
+        return count if pager is None else self._allowed(pager, count)
 
     @property
     def expiring(self) -> bool:
@@ -136,37 +138,26 @@ class Ready:
 
     def append(self, message: Message) -> bool:
         """Add at the end of the line; whether a promise about it depends on the open batch of the log."""
-        pager = self.pager
-        stored = False
-        self.body_bytes += message.body_size
-        if pager is not None:
-            stored = pager.store(message, self.next)
-            if pager.active:
-                pager.keep(message, message)
-                self.next += 1
-                return stored
-        self._add(message, 0)
-        self.memory_bytes += len(message.content) + MESSAGE_BYTES
-        self.next += 1
-        if pager is not None and self.memory_bytes > pager.memory_max:
-            pager.begin()
-        return stored
+        return self._append(message, message, 0)
 
     def append_expiring(self, message: Message, deadline_ms: i64) -> bool:
         """Add at the end of the line a message that is not delivered after ``deadline_ms``; the answer is as that of ``append``."""
-        entry = Entry(message, self.next, deadline_ms)
+        return self._append(Entry(message, self.next, deadline_ms), message, 1)
+
+    def _append(self, item: Message | Entry, message: Message, entries: i64) -> bool:
         pager = self.pager
         stored = False
         self.body_bytes += message.body_size
         if pager is not None:
             stored = pager.store(message, self.next)
             if pager.active:
-                pager.expiring = True
-                pager.keep(entry, message)
+                if entries > 0:
+                    pager.expiring = True
+                pager.keep(item, message)
                 self.next += 1
                 return stored
-        self._add(entry, 1)
-        self.memory_bytes += len(message.content) + MESSAGE_BYTES
+        self._add(item, entries)
+        self.memory_bytes += memory_size(message)
         self.next += 1
         if pager is not None and self.memory_bytes > pager.memory_max:
             pager.begin()
@@ -281,7 +272,7 @@ class Ready:
             assert isinstance(item, Message)
             entry = Entry(item, position, 0)
         self.body_bytes -= entry.message.body_size
-        self.memory_bytes -= len(entry.message.content) + MESSAGE_BYTES
+        self.memory_bytes -= memory_size(entry.message)
         return entry
 
     def head_deadline(self) -> i64:

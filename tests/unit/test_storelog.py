@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from broker.storelog import LOOK_S, StoreLog, tell_findings
+from broker.storelog import LOOK_MS, StoreLog, tell_findings
 from tests.support.durable import DATA_DIR, DurableBroker
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.wire import publish
@@ -19,7 +19,7 @@ class Later:
         self.calls: list[Callable[[], None]] = []
 
     def __call__(self, seconds: float, call: Callable[[], None]) -> None:
-        assert seconds == LOOK_S
+        assert seconds == LOOK_MS / 1000
         self.calls.append(call)
 
 
