@@ -104,13 +104,14 @@ class ProducerSocket(asyncio.Protocol):
         self.backlog_max = 1 << 62
         """Publish only while fewer messages than this wait for their consumers."""
 
-    def attach(self, control: Control) -> None:
+    async def attach(self, control: Control) -> None:
         """Become the protocol of a connection that is set up."""
         self._control = control  # its stream writer would close the socket when it is collected
-        transport = cast("asyncio.Transport", control.writer.transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=_BUFFER_MAX)
-        transport.set_protocol(self)
+        self._transport = cast("asyncio.Transport", control.writer.transport)
+        self._transport.set_write_buffer_limits(high=_BUFFER_MAX)
+        early = await control.hand_over(self)
+        if early:
+            self.data_received(early)
 
     def start(self) -> None:
         """Begin to publish."""

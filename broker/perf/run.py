@@ -141,7 +141,7 @@ class Run:
         socket = ProducerSocket(producer, given.rate / given.producers, self._on_broken)
         if given.backlog:
             socket.backlog_max = given.backlog
-        socket.attach(control)
+        await socket.attach(control)
         return socket
 
     async def _consumer(self, number: int) -> ReceiverSocket:
