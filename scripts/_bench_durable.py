@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import pika
 
+from broker.perf.run import resident_mib
 from tests.support.node import Node
 
 MIB = 1 << 20
@@ -74,11 +75,6 @@ def perf(node: Node, options: str, seconds: float) -> dict[str, float]:
         raise RuntimeError(done.stderr or done.stdout)
     report: dict[str, float] = json.loads(done.stdout)
     return report
-
-
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
 def asked(node: Node) -> tuple[pika.BlockingConnection, pika.adapters.blocking_connection.BlockingChannel]:

@@ -117,15 +117,30 @@ class Publisher(Publishing):
             )
 
 
-class Transactions(Actor):
+class Committing(Actor):
+    """Publishes in transactions; `open` are the messages of the one whose commit-ok has not come."""
+
+    def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int) -> None:
+        super().__init__(name, ledger, random_, host, port)
+        self.link.client.ask(1, "tx.select")
+        self.open: list[Message] = []
+        self.committed = 0
+
+    def on_method(self, said: Method) -> None:
+        if said.name != "tx.commit-ok":
+            super().on_method(said)
+        for message in self.open:
+            self.ledger.confirm(message)
+        self.open = []
+        self.committed += 1
+
+
+class Transactions(Committing):
     """Publishes some messages to two queues and commits, over and over; now and then it rolls back."""
 
     def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, queues: Sequence[str]) -> None:
         super().__init__(name, ledger, random_, host, port)
         self.queues = list(queues)
-        self.link.client.ask(1, "tx.select")
-        self.open: list[Message] = []
-        self.committed = 0
 
     def pump(self) -> None:
         if self.open or self.link.out:
@@ -147,17 +162,11 @@ class Transactions(Actor):
             self.link.say("tx.commit")
 
     def on_method(self, said: Method) -> None:
-        if said.name == "tx.rollback-ok":
-            return
-        if said.name != "tx.commit-ok":
+        if said.name != "tx.rollback-ok":
             super().on_method(said)
-        for message in self.open:
-            self.ledger.confirm(message)
-        self.open = []
-        self.committed += 1
 
 
-class Transfers(Actor):
+class Transfers(Committing):
     """Moves messages to another queue: what it takes is acknowledged in the transaction that publishes as many new ones."""
 
     def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, source: str, target: str) -> None:
@@ -165,10 +174,7 @@ class Transfers(Actor):
         self.source = source
         self.target = target
         self.taken: list[tuple[int, Copy]] = []
-        self.open: list[Message] = []
         self.acked: list[Copy] = []
-        self.committed = 0
-        self.link.client.ask(1, "tx.select")
         self.link.client.ask(1, "basic.qos", prefetch_count=40)
         self.link.say("basic.consume", queue=source)
 
@@ -194,14 +200,9 @@ class Transfers(Actor):
     def on_method(self, said: Method) -> None:
         if said.name == "basic.consume-ok":
             return
-        if said.name != "tx.commit-ok":
-            super().on_method(said)
-        for message in self.open:
-            self.ledger.confirm(message)
+        super().on_method(said)
         self.ledger.settle(self.acked)
-        self.open = []
         self.acked = []
-        self.committed += 1
 
 
 class Consumer(Publishing):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.support import wait
-from tests.support.node import ROOT, START_DEADLINE_MS, STARTED, Node
+from tests.support.node import ROOT, Node
 
 MAIN: Final = Path(__file__).resolve().parent / "node_main.py"
 STARTING: Final = "Server starting"
@@ -41,33 +38,6 @@ class CrashNode(Node):
         command = super().command()
         serve = command.index("serve")
         return [*self.wrapper, sys.executable, "-P", str(MAIN), *self.tuning, *command[serve:]]
-
-    def launch(self) -> None:
-        """Starts the process, and returns at once."""
-        assert self.process is None, "the node is running"
-        self.starts += 1
-        self.output_file = self.home / f"output-{self.starts % 10}"
-        environment = os.environ | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"} | self.environment
-        with self.output_file.open("wb") as output:
-            self.process = subprocess.Popen(
-                self.command(), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-
-    def await_start(self, deadline_ms: int = START_DEADLINE_MS) -> None:
-        """Returns when the process says that it is ready; `ports` then holds the ports it names.
-
-        Raises: AssertionError with the node's output when it ends or stays silent.
-        """
-        try:
-            wait.until(self.is_started, deadline_ms, STARTED)
-        except AssertionError as error:
-            raise AssertionError(f"the node did not start: {error}\n{self.output()}") from None
-        line = next(line for line in self.output().splitlines() if STARTED in line)
-        self.ports = {name: int(port) for name, port in re.findall(r"(\w+)_port=(\d+)", line)}
-
-    def start(self) -> None:
-        self.launch()
-        self.await_start()
 
     def is_starting(self) -> bool:
         """Whether it has come so far that it says so: Python and the options are done, the data directory is next."""

@@ -39,6 +39,12 @@ def names(heard: list[Said]) -> list[str]:
     return [said.method.name for said in heard]
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["direct", "by the thread"])
+def writes_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every promise holds whoever writes: the owner's thread within the turn, or the log's own."""
+    monkeypatch.setattr(DurableBroker, "writes_directly", request.param)
+
+
 @pytest.fixture(params=["killed", "lost power", "stopped"])
 def end(request: pytest.FixtureRequest) -> str:
     """How a node ends."""

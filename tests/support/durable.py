@@ -9,73 +9,43 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from typing import TYPE_CHECKING
 
 from broker import node
 from broker.store import wal
-from broker.store.runner import Job, Runner
 from broker.store.store import Store, Threads
 from broker.store.wal_writer import WalOptions
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.hand_runner import HandRunner
 from tests.support.memory import Broker
 
 if TYPE_CHECKING:
     from broker.store.filesystem import FileSystem
 
 DATA_DIR = "/data"
-DIRECT = os.environ.get("LEVERET_DIRECT", "1") == "1"
-"""Small batches are written within the turn, as on a quick disk; otherwise always by the thread. A fixture of the tests sets it."""
 OPTIONS = WalOptions(file_size=1 << 18)
 """Small files: more of them, and less to fill with zeros."""
-
-
-class StepRunner(Runner):
-    """Runs jobs when the test lets it, in the test's thread."""
-
-    def __init__(self) -> None:
-        self.jobs: deque[Job] = deque()
-        self.direct = False
-        """Jobs may run at once, on the owner's thread."""
-
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
-
-    def run_now(self, job: Job) -> bool:
-        if self.jobs or not self.direct:
-            return False
-        job.run()
-        job.finished()
-        return True
-
-    def step(self) -> None:
-        """Run the oldest job."""
-        job = self.jobs.popleft()
-        job.run()
-        job.finished()
-
-    def drain(self) -> None:
-        while self.jobs:
-            self.step()
-
-    def stop(self) -> None:
-        self.drain()
 
 
 class DurableBroker(Broker):
     """A node whose data directory is on ``disk``."""
 
+    writes_directly = True
+    """Small batches are written within the turn, as on a quick disk; otherwise always by the thread.
+
+    Of the class, so that a fixture reaches the nodes that come after a restart, too.
+    """
+
     def __init__(self, disk: FaultyDisk | None = None, options: WalOptions = OPTIONS) -> None:
         self.disk: FileSystem = disk or FaultyDisk()
-        self._runners: list[StepRunner] = []
+        self._runners: list[HandRunner] = []
         self._stalled = False
         self.failure: Exception | None = None
         self._options = options
         super().__init__()
 
     def set_up(self) -> None:
-        self._runners = [StepRunner(), StepRunner(), StepRunner()]
+        self._runners = [HandRunner(), HandRunner(), HandRunner()]
         self.disk_is_stalled = False
         threads = Threads(*self._runners)
         self.store = Store.open(self.disk, DATA_DIR, self.clock, lambda told: None, self._failed, self._options, threads=threads)
@@ -90,7 +60,7 @@ class DurableBroker(Broker):
     def disk_is_stalled(self, stalled: bool) -> None:
         self._stalled = stalled
         for runner in self._runners:
-            runner.direct = DIRECT and not stalled
+            runner.direct = self.writes_directly and not stalled
 
     def _failed(self, error: Exception) -> None:
         self.failure = error

@@ -95,16 +95,27 @@ class Node:
 
         Raises: AssertionError with the node's output when it ends or stays silent.
         """
+        self.launch()
+        self.await_start()
+
+    def launch(self) -> None:
+        """Starts the process, and returns at once."""
         assert self.process is None, "the node is running"
         self.starts += 1
-        self.output_file = self.home / f"output-{self.starts}"
+        self.output_file = self.home / f"output-{self.starts % 10}"  # a long run starts its node thousands of times
         environment = os.environ | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"} | self.environment
         with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
                 self.command(), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
+
+    def await_start(self, deadline_ms: int = START_DEADLINE_MS) -> None:
+        """Returns when the launched process says that it is ready; `ports` then holds the ports it names.
+
+        Raises: AssertionError with the node's output when it ends or stays silent.
+        """
         try:
-            wait.until(self.is_started, START_DEADLINE_MS, STARTED)
+            wait.until(self.is_started, deadline_ms, STARTED)
         except AssertionError as error:
             raise AssertionError(f"the node did not start: {error}\n{self.output()}") from None
         line = next(line for line in self.output().splitlines() if STARTED in line)

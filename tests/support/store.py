@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
+from broker.metadata.journal import replay
 from broker.store.filesystem import FileSystem
 from broker.store.log import Log, LogUser
 from broker.store.mover import MoverOptions
-from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT
-from broker.store.runner import Job, Runner
+from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, put_body
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.hand_runner import HandRunner
 
 WAL_FILE_SIZE = START + 4 * 4096
 SALT = 0x5EED
-
-
-class Hand(Runner):
-    """Runs a job when the test says so, in the test's thread."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
-
-    def step(self) -> None:
-        job = self.jobs.pop(0)
-        job.run()
-        job.finished()
-
-    def drain(self) -> None:
-        while self.jobs:
-            self.step()
-
-    def stop(self) -> None:
-        self.drain()
 
 
 class Collected(LogUser):
@@ -96,7 +75,7 @@ class Running:
         self.clock = FakeClock()
         self.turn = Turn(self.clock)
         self.failures: list[Exception] = []
-        self.log_thread, self.read_thread, self.move_thread = Hand(), Hand(), Hand()
+        self.log_thread, self.read_thread, self.move_thread = HandRunner(), HandRunner(), HandRunner()
         salts = iter(range(SALT, SALT + 1000))
         self.store = Store.open(
             self.disk,
@@ -111,12 +90,7 @@ class Running:
         self.logs = self.store.logs
         self.mover = self.store.mover
         self.logs.settled_by_recovery()
-        self.declared: dict[bytes, bytes] = {}
-        for kind, body in self.store.changes:
-            if kind == PUT:
-                self.declared[body[4 : 4 + body[3]]] = body[4 + body[3] :]
-            elif kind == DELETE:
-                self.declared.pop(body, None)
+        self.declared = replay(self.store.changes)
         self.store.begin({int(key) for key in self.declared}, self.turn)
 
     def declare(self) -> Log:
@@ -126,7 +100,7 @@ class Running:
         return self.logs.open(number)
 
     def put(self, key: bytes, value: bytes) -> None:
-        self.logs.batch.append(JOURNAL, PUT, len(key).to_bytes(4, "big") + key, value)
+        self.logs.batch.append(JOURNAL, PUT, put_body(key, value))
 
     def drop(self, log: Log) -> None:
         self.logs.batch.append(JOURNAL, DELETE, b"%d" % log.number)

@@ -12,18 +12,18 @@ from __future__ import annotations
 import errno
 import itertools
 import random
-from collections import Counter, deque
 from collections.abc import Sequence
 
 from broker.store.batch import BLOCK, Listener
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError
 from broker.store.recovery import Recovery
-from broker.store.runner import Job, Runner
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import START
 from broker.store.wal_writer import LogEnd, WalOptions, WalWriter
+from tests.crash.store.search import Search, Violation, new_disk
 from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
+from tests.support.hand_runner import HandRunner
 
 Record = tuple[int, int, int, bytes]
 
@@ -37,33 +37,6 @@ BUSY_SITES = frozenset(
     ("wal.write", "wal.sync", "wal.rewrite", "wal.rewrite.sync", "wal.header", "wal.publish", "wal.recycle", "wal.remove", "wal.cut")
 )
 """Where most can go wrong."""
-
-
-class Violation(AssertionError):
-    """A promise was broken."""
-
-
-class Enough(Exception):
-    """The budget of states is used up."""
-
-
-class HandRunner(Runner):
-    """Runs a job when the test says so, in the test's thread."""
-
-    def __init__(self) -> None:
-        self.jobs: deque[Job] = deque()
-
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
-
-    def step(self) -> None:
-        job = self.jobs.popleft()
-        job.run()
-        job.finished()
-
-    def drain(self) -> None:
-        while self.jobs:
-            self.step()
 
 
 class Expected:
@@ -229,36 +202,17 @@ def recover(build: Build, disk: FaultyDisk) -> tuple[list[Record], DataDir, Reco
     return list(recovery.records()), data_dir, recovery
 
 
-class Histories:
+class Histories(Search):
     """Runs histories until a number of states was looked at."""
 
     def __init__(self, budget: int, build: Build | None = None, seed: int = 0, per_operation: int = 4) -> None:
-        self.budget = budget
+        super().__init__(budget, seed)
         self.build = build or Build()
-        self.seed = seed
         self.per_operation = per_operation
-        self.states = 0
         self.sessions = 0
-        self.failures = 0
-        self.met: Counter[str] = Counter()
-        """How many states had what, for the test that the histories are not harmless."""
-
-    def run(self) -> None:
-        """Raises: Violation, with the seed of the history in its text"""
-        while self.states < self.budget:
-            self.seed += 1
-            try:
-                self.history(random.Random(self.seed))
-            except Enough:
-                return
-            except Exception as error:
-                raise Violation(f"history {self.seed}, state {self.states}: {type(error).__name__}: {error}") from error
 
     def history(self, chance: random.Random) -> None:
-        disk = FaultyDisk()
-        disk.forgotten = self.build.forgotten
-        disk.do_make_directory("datadir.create", "/data")
-        disk.do_sync_directory("datadir.create.directory", "/")
+        disk = new_disk(self.build.forgotten)
         expected = Expected()
         for _ in range(chance.choice((2, 3, 5))):
             self.sessions += 1
@@ -364,11 +318,6 @@ class Histories:
         self.met["the batch in flight"] += report.next_sequence > (expected.promised[-1][0] + 1 if expected.promised else 1)
         self.met["a clean end"] += report.clean
         self.count_state()
-
-    def count_state(self) -> None:
-        self.states += 1
-        if self.states >= self.budget:
-            raise Enough
 
 
 def random_fault(chance: random.Random) -> Fault:

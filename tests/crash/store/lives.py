@@ -14,18 +14,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from broker.metadata.journal import replay
 from broker.store.batch import BLOCK
 from broker.store.filesystem import DiskError
-from broker.store.log import Log, LogUser
+from broker.store.log import Log
 from broker.store.mover import Mover, MoverOptions
-from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT
+from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
-from tests.crash.store.histories import Enough, HandRunner, Violation
+from tests.crash.store.search import Search, Violation, new_disk
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
+from tests.support.hand_runner import HandRunner
+from tests.support.store import Collected
 
 FILE_SIZE = START + 6 * BLOCK
 FAULT_SITES = (
@@ -121,23 +124,6 @@ class Past:
         self.delivered &= {(operation.log, operation.first) for operation in self.operations if operation.kind == "append"}
 
 
-class Reader(LogUser):
-    """Remembers what it is told of one log."""
-
-    def __init__(self) -> None:
-        self.records: dict[int, bytes] = {}
-        self.through = 0
-
-    def durable(self) -> None:
-        """Nobody waits here."""
-
-    def record(self, position: int, data: bytes, start: int, end: int) -> None:
-        self.records[position] = data[start:end]
-
-    def loaded(self, through: int) -> None:
-        self.through = through
-
-
 class Build:
     """The program under test; planted bugs replace parts of it."""
 
@@ -186,12 +172,7 @@ class Life:
     # What was found
 
     def check_declared(self) -> None:
-        found: dict[bytes, bytes] = {}
-        for kind, body in self.store.changes:
-            if kind == PUT:
-                found[body[4 : 4 + body[3]]] = body[4 + body[3] :]
-            elif kind == DELETE:
-                found.pop(body, None)
+        found = replay(self.store.changes)
         if found != self.world.declared:
             raise Violation(f"declared: {sorted(found)} instead of {sorted(self.world.declared)}")
 
@@ -253,7 +234,7 @@ class Life:
             return
         number = int(self.logs.create())
         key, value = b"%d" % number, self.chance.randbytes(5)
-        self.logs.batch.append(JOURNAL, PUT, len(key).to_bytes(4, "big") + key, value)
+        self.logs.batch.append(JOURNAL, PUT, put_body(key, value))
         self.logs.open(number)
         self.note("declare", number, body=value)
 
@@ -312,7 +293,7 @@ class Life:
         """Somebody reads a part, later."""
         log = self.some_log()
         if log is not None and log.positions.live():
-            log.user = Reader()
+            log.user = Collected()
             start = self.chance.randrange(int(log.positions.next))
             self.logs.read(log, start, log.positions.next, 5000)
 
@@ -350,7 +331,7 @@ class Life:
 
 def read_all(read_now: Callable[[Log, int, int, int], None], log: Log) -> dict[int, bytes]:
     """Everything live in a log, as it is read back."""
-    user = Reader()
+    user = Collected()
     before, log.user = log.user, user
     while user.through < log.positions.next:
         at = user.through
@@ -363,34 +344,17 @@ def read_all(read_now: Callable[[Log, int, int, int], None], log: Log) -> dict[i
     return user.records
 
 
-class Lives:
+class Lives(Search):
     """Runs lives until a number of states was looked at."""
 
+    noun = "life"
+
     def __init__(self, budget: int, build: Build | None = None, seed: int = 0) -> None:
-        self.budget = budget
+        super().__init__(budget, seed)
         self.build = build or Build()
-        self.seed = seed
-        self.states = 0
-        self.failures = 0
-        self.met: Counter[str] = Counter()
-        """How many states had what, for the test that the lives are not harmless."""
 
-    def run(self) -> None:
-        """Raises: Violation, with the seed of the life in its text"""
-        while self.states < self.budget:
-            self.seed += 1
-            try:
-                self.chain(random.Random(self.seed))
-            except Enough:
-                return
-            except Exception as error:
-                raise Violation(f"life {self.seed}, state {self.states}: {type(error).__name__}: {error}") from error
-
-    def chain(self, chance: random.Random) -> None:
-        disk = FaultyDisk()
-        disk.forgotten = self.build.forgotten
-        disk.do_make_directory("datadir.create", "/data")
-        disk.do_sync_directory("datadir.create.directory", "/")
+    def history(self, chance: random.Random) -> None:
+        disk = new_disk(self.build.forgotten)
         past = Past()
         for _ in range(chance.choice((2, 3, 4))):
             self.life(disk, past, chance)
@@ -476,6 +440,4 @@ class Lives:
         self.met["several segments"] += len(logs.segments) > 2
         self.met["a log in pieces and in the write-ahead log"] += any(log.pieces and log.stretches for log in logs.logs.values())
         self.met["records that move"] += any(piece.live < piece.count for log in logs.logs.values() for piece in log.pieces)
-        self.states += 1
-        if self.states >= self.budget:
-            raise Enough
+        self.count_state()

@@ -8,8 +8,10 @@ from broker.store.batch import BLOCK
 from broker.store.recovery import Report
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
-from tests.crash.store.histories import Build, HandRunner, Record, Violation, made_log, recover
+from tests.crash.store.histories import Build, Record, made_log, recover
+from tests.crash.store.search import Violation
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.hand_runner import HandRunner
 
 FILE_SIZE = START + 3 * BLOCK
 

@@ -11,7 +11,8 @@ import os
 import pytest
 
 from tests.crash.store import planted, rot
-from tests.crash.store.histories import Histories, Violation
+from tests.crash.store.histories import Histories
+from tests.crash.store.search import Violation
 
 STATES = int(os.environ.get("LEVERET_CRASH_STATES", "20000"))
 SEED = int(os.environ.get("LEVERET_CRASH_SEED", "0"))

@@ -11,8 +11,8 @@ import os
 import pytest
 
 from tests.crash.store import planted_moves
-from tests.crash.store.histories import Violation
 from tests.crash.store.lives import Lives
+from tests.crash.store.search import Violation
 
 STATES = int(os.environ.get("LEVERET_CRASH_STATES", "20000")) * 2 // 5
 SEED = int(os.environ.get("LEVERET_CRASH_SEED", "0"))

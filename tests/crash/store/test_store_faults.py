@@ -13,8 +13,8 @@ from functools import cache
 import pytest
 
 from broker.store.filesystem import SITES, DiskError
-from tests.crash.store.histories import Violation
 from tests.crash.store.lives import Build, Life, Past
+from tests.crash.store.search import Violation
 from tests.support.faulty_disk import Fault, FaultyDisk
 
 SEEDS = (2, 102)

@@ -10,9 +10,9 @@ from broker.store.runner import Job
 from broker.store.wal import DIRECT_PAUSE_MS_MAX, DIRECT_PAUSE_MS_MIN, DIRECT_SIZE_MAX, DIRECT_STALL_MS, WriteAheadLog
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
-from tests.crash.store.histories import HandRunner
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.hand_runner import HandRunner
 
 
 class Direct(HandRunner):

@@ -22,8 +22,8 @@ from broker.store.recovery import Recovery
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
-from tests.crash.store.histories import HandRunner
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.hand_runner import HandRunner
 
 GOLDEN = Path(__file__).resolve().parents[2] / "transcripts" / "disk"
 NEWEST = "format-1"

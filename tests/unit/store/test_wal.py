@@ -18,9 +18,9 @@ from broker.store.wal import BATCHES_BETWEEN_CHORES, WriteAheadLog
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
-from tests.crash.store.histories import HandRunner
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Fault, FaultyDisk
+from tests.support.hand_runner import HandRunner
 
 FILE_SIZE = START + 4 * BLOCK
 

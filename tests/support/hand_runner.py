@@ -1,0 +1,39 @@
+"""The disk work of a log in the test's hands: its jobs wait until the test runs them, in the test's thread."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from broker.store.runner import Job, Runner
+
+
+class HandRunner(Runner):
+    """Runs jobs when the test says so."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job] = deque()
+        self.direct = False
+        """Jobs may run at once, on the owner's thread."""
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def run_now(self, job: Job) -> bool:
+        if self.jobs or not self.direct:
+            return False
+        job.run()
+        job.finished()
+        return True
+
+    def step(self) -> None:
+        """Run the oldest job."""
+        job = self.jobs.popleft()
+        job.run()
+        job.finished()
+
+    def drain(self) -> None:
+        while self.jobs:
+            self.step()
+
+    def stop(self) -> None:
+        self.drain()
