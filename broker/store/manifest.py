@@ -157,6 +157,8 @@ class Manifest:
     """The manifest of a data directory. ``recover`` at the start, then ``append``, one call at a time."""
 
     def __init__(self, data_dir: DataDir, new_salt: Callable[[], int], size_min: int = SIZE_MIN) -> None:
+        self.exists = False
+        """Its name is on the disk. So it is before the first segment, and before the first file leaves the write-ahead log."""
         self.findings: list[str] = []
         """What recovery has found wrong, for people."""
         self.cut: list[str] = []
@@ -182,11 +184,6 @@ class Manifest:
         self._fresh_size = 0
         self._usable = False
         """Edits may be added to the file."""
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is one. There is before the first segment, and before the first file leaves the write-ahead log."""
-        return self._current != 0
 
     # The start
 
@@ -219,6 +216,7 @@ class Manifest:
             file.close()
             return False
         self._file, self._header, self._current = file, header, number
+        self.exists = True
         return True
 
     def _read(self, starting: bool) -> ManifestState:
@@ -370,7 +368,7 @@ class Manifest:
         if old is not None:
             old.close()
         self._filesystem.sync_directory("manifest.publish.directory", self._directory)
-        self._usable = True
+        self._usable = self.exists = True
         if old_number:
             with contextlib.suppress(DiskError):
                 self._filesystem.unlink("manifest.remove", self._path(old_number))

@@ -122,6 +122,21 @@ def test_an_edit_can_be_tried_again_after_any_error(site: str, number: int) -> N
         assert not again.findings
 
 
+def test_it_exists_when_its_name_is_on_the_disk() -> None:
+    """Whoever asks goes on to segments, and one without a manifest would be taken for a loss after a crash."""
+    disk = FaultyDisk()
+    manifest, _ = opened(disk)
+    assert not manifest.exists
+    disk.faults.append(Fault("error", "manifest.publish.directory", arg=errno.ENOSPC))
+    with pytest.raises(DiskError):
+        manifest.append(Edit())
+    assert not manifest.exists
+    manifest.append(Edit())
+    assert manifest.exists
+    for state in disk.crash_states(1, 20):
+        assert opened(state)[0].exists
+
+
 def test_edits_go_on_for_a_while_without_any_space() -> None:
     """The space is taken ahead; an edit for which there is none fails before anything is written, and may be tried again."""
     disk = FaultyDisk()

@@ -282,6 +282,26 @@ def test_an_error_while_moving_harms_nothing(site: str, number: int) -> None:
     assert len(running.killed().read(running.logs.open(log.number))) == 12
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_no_segment_comes_before_the_manifest(number: int) -> None:
+    """Not even after the first attempt to make one failed: a segment that no manifest names is taken for a loss after a crash."""
+    running = Running()
+    disk = running.disk
+    assert isinstance(disk, FaultyDisk)
+    log = running.declare()
+    disk.faults.append(Fault("error", "manifest.publish.directory", arg=number))
+    running.fill(log, 24)
+    states: list[FaultyDisk] = []
+    disk.observer = lambda where, site: states.extend(where.crash_states(len(states), 5)) if site.startswith("segment.publish") else None
+    running.rest()
+    disk.observer = None
+    assert states
+    for state in states:
+        found = Running(state)
+        assert not found.store.findings
+        assert len(found.read(found.logs.open(log.number))) == 24
+
+
 def test_a_file_that_cannot_be_read_is_tried_again_and_then_given_up() -> None:
     """One error loses nothing; a block that stays unreadable is told, and does not hold up the rest for ever."""
     running = Running()
