@@ -71,6 +71,10 @@ class Message:
         self.persistent: bool = persistent
 
 
+ON_DISK: Final = Message(b"", b"", 0, 0, 0, 0, False, -1, -1)
+"""Stands for a message that a consumer has, and whose content is on the disk only (queues/recall.py)."""
+
+
 def exchange_of(tail: bytes) -> bytes:
     """The exchange name in a message's ``tail``."""
     size = tail[1]

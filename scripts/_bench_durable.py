@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,6 +89,28 @@ def waiting(channel: pika.adapters.blocking_connection.BlockingChannel) -> int:
     return int(channel.queue_declare(QUEUE, passive=True).method.message_count)
 
 
+def await_waiting(channel: pika.adapters.blocking_connection.BlockingChannel, count: int) -> None:
+    """Return when so many messages wait. Raises: TimeoutError, after 120 s."""
+    deadline = time.monotonic() + 120
+    while (found := waiting(channel)) != count:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{found} messages wait instead of {count}")
+        time.sleep(0.01)
+
+
+@contextmanager
+def consuming(node: Node, options: str) -> Iterator[None]:
+    """A consumer of the queue, in a process of its own, until the end of the block."""
+    command = [sys.executable, "-P", "-m", "broker", "perf", "--host", node.host, "--port", str(node.port), "--durable"]
+    command += ["--producers", "0", "--warmup", "0", "--seconds", "120", *options.split()]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 class Table:
     """Rows as they are measured, and what missed its limit."""
 
@@ -141,18 +164,27 @@ def measure_backlog(table: Table, count: int) -> None:
         cost = (resident_mib(node.pid) - idle) * count / found
         table.row(f"backlog of {count:,} x 100 B", f"{BACKLOG_LIMIT_MIB} MiB above idle", f"{cost:.0f} MiB", cost <= BACKLOG_LIMIT_MIB)
         connection, channel = asked(node)
-        command = [sys.executable, "-P", "-m", "broker", "perf", "--host", node.host, "--port", str(node.port), "--durable"]
         started = time.monotonic()
-        drain = subprocess.Popen([*command, "--producers", "0", "--warmup", "0", "--seconds", "120"], stdout=subprocess.DEVNULL)
-        try:
-            while waiting(channel):
-                time.sleep(0.01)
+        with consuming(node, ""):
+            await_waiting(channel, 0)
             rate = found / (time.monotonic() - started)
-        finally:
-            drain.kill()
-            drain.wait()
         connection.close()
         table.row("draining it", f"{DRAIN_LIMIT:,}/s", f"{rate:,.0f}/s", rate >= DRAIN_LIMIT)
+
+
+def measure_unacked(table: Table, count: int) -> None:
+    """Memory of a consumer that has taken a backlog and acknowledged nothing; then it goes, and the backlog must be there again."""
+    with Node() as node:
+        idle = resident_mib(node.pid)
+        found = fill(node, 100, count)
+        connection, channel = asked(node)
+        with consuming(node, "--prefetch 0 --ack 1000000000"):
+            await_waiting(channel, 0)
+            cost = (resident_mib(node.pid) - idle) * count / found
+        await_waiting(channel, found)
+        connection.close()
+        name = f"the same with a consumer that acknowledges nothing (no prefetch limit), {count:,} x 100 B"
+        table.row(name, f"{BACKLOG_LIMIT_MIB} MiB above idle", f"{cost:.0f} MiB", cost <= BACKLOG_LIMIT_MIB)
 
 
 def until(answer: Callable[[], object]) -> object:
@@ -201,5 +233,6 @@ def main(rounds: int, seconds: float, count: int = 1_000_000) -> list[str]:
     table = Table()
     measure_loads(table, rounds, seconds)
     measure_backlog(table, count)
+    measure_unacked(table, count)
     measure_restart(table, count)
     return table.missed

@@ -527,7 +527,7 @@ class Channel(Flushable):
             if requeue:
                 owners[ready].requeue(ready, entries)
             else:
-                owners[ready].reject(entries)
+                owners[ready].reject(ready, entries)
         self._unblock()
 
     def commit_settlements(self) -> None:

@@ -67,7 +67,7 @@ class ReplyQueue(Queue):
     def requeue(self, ready: Ready, entries: list[Entry]) -> None:
         pass
 
-    def reject(self, entries: list[Entry]) -> None:
+    def reject(self, ready: Ready, entries: list[Entry]) -> None:
         pass
 
     def purge(self) -> i64:

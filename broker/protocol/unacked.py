@@ -104,6 +104,8 @@ class Unacked:
         self.uncommitted: i64 = 0
         """Settled inside a transaction: no longer outstanding, but they fill a channel-wide window until the commit."""
         self._runs: list[Run] = []
+        self._forgotten: i64 = 0
+        """Below this tag, nothing that can be read back is kept in memory."""
 
     def skip(self, count: i64) -> i64:
         """Tags for deliveries that are never acknowledged; returns the first."""
@@ -121,6 +123,12 @@ class Unacked:
         stride: i64,
     ) -> i64:
         """Record deliveries; returns the tag of the first."""
+        pager = ready.pager
+        if pager is not None and self._runs:
+            item = items[0]
+            message = item.message if isinstance(item, Entry) else item
+            if message is not None and pager.outgrown(queue.unacked, message):
+                self._forget()
         tag = self.next_tag
         count: i64 = len(items)
         self.next_tag += count
@@ -144,6 +152,25 @@ class Unacked:
                 return tag
         runs.append(Run(consumer, queue, ready, tag, first_position, stride, items))
         return tag
+
+    def _forget(self) -> None:
+        """Take the content of what was delivered earlier out of the memory, where it can be read back (queues/recall.py)."""
+        runs = self._runs
+        at: i64 = bisect_right(runs, self._forgotten, key=_first_tag) - 1
+        if at < 0:
+            at = 0
+        while at < len(runs):
+            run = runs[at]
+            pager = run.ready.pager
+            if pager is not None:
+                start = self._forgotten - run.first_tag
+                size: i64 = len(run.items)
+                stopped = pager.forget(run.items, start if start > run.offset else run.offset, run.first_position, run.stride)
+                if stopped < size:
+                    self._forgotten = run.first_tag + stopped
+                    return
+            at += 1
+        self._forgotten = self.next_tag
 
     def _find(self, tag: i64) -> i64:
         """Index of the run that holds ``tag``.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from broker.clock import NEVER, Clock, Timed, Timer
-from broker.message import ACCEPTED, LOGGED, REJECTED, Confirm, Message
+from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
 from broker.native import i64
 from broker.queues.consumers import Consumer, Group
 from broker.queues.entry import Entry
@@ -183,8 +183,8 @@ class ClassicQueue(Queue):
         return True
 
     def _bury(self, level: Ready, reason: str) -> None:
-        entry = level.pop()
-        self._host.dead_letter(self, entry.message, reason)
+        entry = level.pop(self.options.dead_letter_exchange is not None)
+        self._dead_letter(entry, reason)
         level.settle(entry.position, 1, 1)
 
     # ---- out ----------------------------------------------------------------------------------------------------------
@@ -354,8 +354,10 @@ class ClassicQueue(Queue):
         at: i64 = len(self._levels) - 1
         while at >= 0:
             level = self._levels[at]
-            if level.count() > 0:
-                return level.pop()
+            while level.count() > 0:
+                entry = level.pop()
+                if entry.message is not ON_DISK:
+                    return entry
             at -= 1
         return None
 
@@ -392,13 +394,28 @@ class ClassicQueue(Queue):
             self._drop_excess()
         self.mark()
 
-    def reject(self, entries: list[Entry]) -> None:
+    def reject(self, ready: Ready, entries: list[Entry]) -> None:
         self.unacked -= len(entries)
         if self.deleted:
             return
+        if self.options.dead_letter_exchange is not None:
+            self._dead_letter_rejected(ready, entries)
         for entry in entries:
-            self._host.dead_letter(self, entry.message, "rejected")
-            self.level_of(entry).settle(entry.position, 1, 1)
+            ready.settle(entry.position, 1, 1)
+
+    def _dead_letter_rejected(self, ready: Ready, entries: list[Entry]) -> None:
+        at: i64 = 0
+        while at < len(entries):
+            part = entries[at : at + _BATCH_MAX]  # what has to be read for it is let go before the next
+            ready.recall_now(part)
+            for entry in part:
+                self._dead_letter(entry, "rejected")
+                entry.message = ON_DISK
+            at += _BATCH_MAX
+
+    def _dead_letter(self, entry: Entry, reason: str) -> None:
+        if entry.message is not ON_DISK:  # otherwise its content is lost, and the log has told so
+            self._host.dead_letter(self, entry.message, reason)
 
     def purge(self) -> i64:
         if self._marked:

@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
-from broker.message import Message
+from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.ready import Chunk, Ready, memory_size
+from broker.queues.recall import Recall
 from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
@@ -68,6 +69,7 @@ class Pager(LogUser):
         self._tail = b""
         self._redelivered_through: i64 = -1
         self._waits_for_mark = False
+        self._recall: Recall | None = None
         if log is not None:
             log.user = self
 
@@ -290,6 +292,47 @@ class Pager(LogUser):
         self._paged_body_bytes -= guess
         self.ready.body_bytes += body_bytes - guess
 
+    # ---- with consumers -----------------------------------------------------------------------------------------------
+
+    def outgrown(self, count: i64, sample: Message) -> bool:
+        """Whether ``count`` messages like this one, which consumers have, are too much for the memory."""
+        return self.log is not None and count * memory_size(sample) > self.memory_max
+
+    def forget(self, items: list[Message | Entry | None], start: i64, first_position: i64, stride: i64) -> i64:
+        """Keep no content of these delivered messages, from index ``start`` on, that can be read back; the index where that ends for now.
+
+        It ends where the write of a message is on its way.
+        """
+        size: i64 = len(items)
+        log = self.log
+        if log is None:
+            return size
+        positions = log.positions
+        durable = log.durable_next
+        index = start
+        while index < size:
+            position = first_position + index * stride
+            if positions.is_live(position):
+                if position >= durable:
+                    return index
+                item = items[index]
+                if isinstance(item, Entry):
+                    item.message = ON_DISK
+                elif item is not None:
+                    items[index] = ON_DISK
+            index += 1
+        return size
+
+    def recall(self) -> Recall:
+        """Who reads back what ``forget`` has taken out."""
+        recall = self._recall
+        if recall is None:
+            log = self.log
+            assert log is not None
+            recall = Recall(self.ready, self.queue, self._logs, log)
+            self._recall = recall
+        return recall
+
     # ---- settled ------------------------------------------------------------------------------------------------------
 
     def settle(self, first: i64, count: i64, stride: i64) -> None:
@@ -306,6 +349,9 @@ class Pager(LogUser):
 
     def clear(self) -> None:
         """Everything in the line was dropped and settled."""
+        recall = self._recall
+        if recall is not None:
+            recall.clear()
         self.fresh = []
         self._chunk = None
         self._chunk_bytes = 0

@@ -96,7 +96,7 @@ class Queue(Destination, Dispatchable):
         """Delivered messages come back to the places they had."""
         raise NotImplementedError
 
-    def reject(self, entries: list[Entry]) -> None:
+    def reject(self, ready: Ready, entries: list[Entry]) -> None:
         """Delivered messages were refused without requeue: they are dead-lettered (reason ``rejected``) or dropped."""
         raise NotImplementedError
 

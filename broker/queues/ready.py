@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from broker.message import Message
+from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
 
 if TYPE_CHECKING:
     from broker.queues.paging import Pager
+    from broker.queues.recall import Recall
 
 MESSAGE_BYTES: Final[i64] = 160
 """About what a waiting message costs in memory beside its content."""
@@ -82,8 +83,12 @@ class Ready:
 
     def available(self) -> i64:
         """How many messages may be delivered now; 0 also while their content, or the mark that they were, is on its way."""
-        if self._returned:
-            return len(self._returned)
+        returned = self._returned
+        if returned:
+            if returned[-1].message is ON_DISK:
+                self._recall().begin(returned)
+                return 0
+            return len(returned)
         count: i64 = len(self._items) - self._head
         pager = self.pager
         if pager is None:
@@ -253,11 +258,20 @@ class Ready:
             head = 0
         self._head = head
 
-    def pop(self) -> Entry:
-        """Remove and return the next message, as an entry. There must be one in memory."""
+    def pop(self, read: bool = True) -> Entry:
+        """Remove and return the next message, as an entry. There must be one in memory, or one that was there before.
+
+        Of the latter the content is read at once, unless ``read`` is false; when it is lost, the entry comes back without it.
+        """
         if self._returned:
             entry = self._returned.pop()
-            self.body_bytes -= entry.message.body_size
+            if entry.message is ON_DISK:
+                recall = self._recall()
+                recall.leave(entry)
+                if read:
+                    recall.now([entry])
+            else:
+                self.body_bytes -= entry.message.body_size
             return entry
         pager = self.pager
         if pager is not None and self._head == len(self._items):
@@ -289,6 +303,11 @@ class Ready:
                 return item.deadline_ms
         return 0
 
+    def _recall(self) -> Recall:
+        pager = self.pager
+        assert pager is not None
+        return pager.recall()
+
     # ---- back ---------------------------------------------------------------------------------------------------------
 
     def put_back(self, entries: list[Entry]) -> None:
@@ -303,6 +322,17 @@ class Ready:
             return
         returned.extend(entries)
         returned.sort(key=_behind)  # timsort: what is already in order costs one comparison each
+
+    def recall_now(self, entries: list[Entry]) -> None:
+        """Have the content of messages that were taken in memory again. An entry that is still without it afterwards has lost it."""
+        for entry in entries:
+            if entry.message is ON_DISK:
+                self._recall().now(entries)
+                return
+
+    def lose(self, entry: Entry) -> None:
+        """The content of a message that came back cannot be read."""
+        self._returned.remove(entry)
 
     def settle(self, first: i64, count: i64, stride: i64) -> None:
         """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, will not come back."""

@@ -9,7 +9,7 @@ from librt.strings import read_i64_be
 from broker.clock import Clock, Timed, Timer
 from broker.native import i64
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchWriter, Collector, Listener, Place, place_at, record_end
-from broker.store.log import Log
+from broker.store.log import Log, LogUser
 from broker.store.piece import Segment
 from broker.store.read_back import LogReader, Read, index_place
 from broker.store.records import BODY_AT, JOURNAL, REFERENCE
@@ -160,22 +160,25 @@ class Logs(Collector, Timed):
 
     # ---- read back ----------------------------------------------------------------------------------------------------
 
-    def read(self, log: Log, start: i64, end: i64, budget: i64) -> None:
-        """Tell the log's user its live records from position ``start`` on and below ``end``, soon: as many as ``budget`` bytes hold."""
+    def read(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None = None) -> None:
+        """Tell a log's live records from position ``start`` on and below ``end``, soon: as many as ``budget`` bytes hold.
+
+        The log's own user hears of them, or ``user``.
+        """
         reader = self.reader
         assert reader is not None
-        reader.fetch(self._chosen(log, start, end, budget))
+        reader.fetch(self._chosen(log, start, end, budget, user))
 
-    def read_now(self, log: Log, start: i64, end: i64, budget: i64) -> None:
+    def read_now(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None = None) -> None:
         """The same before returning."""
         reader = self.reader
         assert reader is not None
-        read = self._chosen(log, start, end, budget)
+        read = self._chosen(log, start, end, budget, user)
         reader.fetch_now(read)
         self.fetched(read)
 
-    def _chosen(self, log: Log, start: i64, end: i64, budget: i64) -> Read:
-        read = Read(log, start, end, budget)
+    def _chosen(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None) -> Read:
+        read = Read(log, start, end, budget, user)
         pieces = log.pieces
         if pieces and start <= pieces[-1].last:
             piece = pieces[log.find_piece(start)]
@@ -190,7 +193,7 @@ class Logs(Collector, Timed):
     def fetched(self, read: Read) -> None:
         """A read is over."""
         log = read.log
-        user = log.user
+        user = log.user if read.user is None else read.user
         if log.dropped or user is None:
             return
         positions = log.positions

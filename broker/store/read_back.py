@@ -8,7 +8,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.native import i64
 from broker.store.batch import Place, place_at
-from broker.store.log import Log
+from broker.store.log import Log, LogUser
 from broker.store.piece import Piece, Stretch, reaching
 
 
@@ -21,8 +21,10 @@ def index_place(piece: Piece) -> Place:
 class Read:
     """Records of one log on their way back from the disk."""
 
-    def __init__(self, log: Log, start: i64, end: i64, budget: i64) -> None:
+    def __init__(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None) -> None:
         self.log = log
+        self.user = user
+        """Who is told; None for the log's own user."""
         self.start: i64 = start
         """The first position that is wanted."""
         self.end: i64 = end

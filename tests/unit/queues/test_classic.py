@@ -182,11 +182,11 @@ def test_a_consumer_gets_returned_messages_one_by_one() -> None:
 
 
 def test_rejected_messages_are_dead_lettered() -> None:
-    setting = Setting()
+    setting = Setting(x_dead_letter_exchange="")
     setting.publish(2)
     entries = [entry for entry in (setting.queue.get(), setting.queue.get()) if entry is not None]
     setting.queue.unacked += 2
-    setting.queue.reject(entries)
+    setting.queue.reject(setting.queue.level_of(entries[0]), entries)
     assert setting.host.dead == [("0", "rejected"), ("1", "rejected")]
     assert setting.queue.unacked == 0
 
@@ -265,7 +265,7 @@ def test_what_comes_back_to_a_closed_queue_is_dropped() -> None:
     setting.queue.unacked += 1
     setting.queue.close()
     setting.queue.requeue(setting.queue.level_of(entry), [entry])
-    setting.queue.reject([])
+    setting.queue.reject(setting.queue.level_of(entry), [])
     assert (setting.queue.unacked, setting.queue.ready_count(), setting.host.dead) == (0, 0, [])
 
 

@@ -10,87 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.queues.paging import READ_BYTES, Pager
-from broker.queues.ready import Ready
-from tests.support.durable import DurableBroker
-from tests.support.memory import Client
+from broker.queues.paging import READ_BYTES
+from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, is_empty, number, pager_of
 from tests.support.wire import publish
 
-MEMORY_MAX = 64 << 10
-BODY = 4000
-
-
-class Setting:
-    """A broker with a queue whose lines page beyond MEMORY_MAX, and a client."""
-
-    def __init__(self, durable: bool = True, **arguments: object) -> None:
-        self.broker = DurableBroker()
-        self.durable = durable
-        self.arguments = {name.replace("_", "-"): value for name, value in arguments.items()}
-        self.serial = 0
-        self.begin()
-
-    def begin(self) -> None:
-        self.client: Client = self.broker.open()
-        self.client.ask("queue.declare", queue="q", durable=self.durable, arguments=self.arguments)
-        for line in self.lines:
-            pager_of(line).memory_max = MEMORY_MAX
-
-    @property
-    def lines(self) -> list[Ready]:
-        return list(self.broker.queue("q")._levels)
-
-    @property
-    def line(self) -> Ready:
-        (line,) = self.lines
-        return line
-
-    @property
-    def pager(self) -> Pager:
-        return pager_of(self.line)
-
-    def publish(self, count: int, size: int = BODY, *, each_turn: int = 7, persistent: bool = True, **properties: object) -> None:
-        """Messages whose bodies begin with their number, several in a turn."""
-        wanted = {"delivery_mode": 2 if persistent else 1} | properties
-        for start in range(0, count, each_turn):
-            bodies = [b"%d " % (self.serial + index) for index in range(min(each_turn, count - start))]
-            self.serial += len(bodies)
-            self.client.send(*(publish(1, "", "q", body.ljust(size, b"."), properties=wanted) for body in bodies))
-
-    def drain(self) -> list[int]:
-        return [number(body) for body in self.broker.open().drain("q")]
-
-    def live(self) -> int:
-        """Records of the queue that the log still keeps."""
-        self.broker.settled()
-        return sum(int(pager.log.positions.live()) for pager in map(pager_of, self.lines) if pager.log is not None)
-
-    def restart(self) -> None:
-        self.broker = self.broker.settled().killed()
-        self.begin()
-
-
-def pager_of(line: Ready) -> Pager:
-    pager = line.pager
-    assert pager is not None
-    return pager
-
-
-def number(body: bytes) -> int:
-    return int(body.partition(b" ")[0])
-
-
-def is_empty(setting: Setting) -> bool:
-    """Nothing is left, in memory or on disk."""
-    assert setting.live() == 0
-    for line in setting.lines:
-        assert (line.count(), line.in_memory(), line.memory_bytes, line.body_bytes) == (0, 0, 0, 0)
-    return True
-
-
-KINDS = pytest.mark.parametrize(
-    ("durable", "persistent"), [(True, True), (True, False), (False, True)], ids=["persistent", "transient message", "transient queue"]
-)
 BACKLOG = 1200
 """Messages: five megabytes, several reads."""
 
