@@ -15,7 +15,6 @@ from pamqp.base import Frame
 from broker.errors import NAMES
 from broker.protocol.connection import Connection
 from broker.protocol.outbox import Outbox, Sink
-from broker.protocol.session import Session
 from broker.wire import properties, spec
 from broker.wire.frames import FrameReader
 from broker.wire.methods import decode, method_frame
@@ -63,18 +62,7 @@ class Loopback(Sink):
 
     def __init__(self, server: Server, vhost: VHost, user: str) -> None:
         self._outbox = Outbox(self)
-        session = Session(
-            "management",
-            user,
-            vhost,
-            self._outbox,
-            server.turn,
-            server.clock,
-            server.counters,
-            server.limits,
-            server.alarms,
-            server.logs,
-        )
+        session = server.new_session("management", user, vhost, self._outbox)
         self._connection = Connection(server, session, FrameReader(0), 0, 0, EMPTY)
         session.attach(self._connection)
         self._reader = FrameReader(0)

@@ -26,7 +26,6 @@ from broker.native import i64
 from broker.protocol.connection import Connection, close_frame, unexpected_frame
 from broker.protocol.outbox import Outbox
 from broker.protocol.server import Server
-from broker.protocol.session import Session
 from broker.wire import spec
 from broker.wire.frames import FrameReader
 from broker.wire.methods import Method, decode, method_frame
@@ -265,18 +264,7 @@ class Handshake(Timed):
             raise ConnectionException(NOT_ALLOWED, f"vhost {fields.virtual_host} not found", 10, 40)
         self._disarm()
         self._state = _DONE
-        session = Session(
-            self.peer.name,
-            user.name,
-            vhost,
-            self._outbox,
-            server.turn,
-            server.clock,
-            server.counters,
-            server.limits,
-            server.alarms,
-            server.logs,
-        )
+        session = server.new_session(self.peer.name, user.name, vhost, self._outbox)
         session.payload_max = self._frame_max - 8 if self._frame_max else 0
         session.cancel_notify = self._capabilities.get("consumer_cancel_notify") is True
         self._reader.payload_max = self._frame_max  # RabbitMQ tolerates clients that forget a frame's own 8 octets

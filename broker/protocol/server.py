@@ -10,7 +10,7 @@ from broker.auth.users import Users
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.metadata.journal import Journal
-from broker.protocol.session import Limits
+from broker.protocol.session import Limits, Session
 from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.vhost import VHost
@@ -18,6 +18,7 @@ from broker.wire import table
 
 if TYPE_CHECKING:
     from broker.protocol.connection import Connection
+    from broker.protocol.outbox import Outbox
 
 CAPABILITIES: Final = (
     "publisher_confirms",
@@ -97,6 +98,10 @@ class Server:
         """A connection that was told to close is gone."""
         if self.closing.pop(number, None) is not None and not self.closing and self.when_closed is not None:
             self.when_closed()
+
+    def new_session(self, name: str, user: str, vhost: VHost, outbox: Outbox) -> Session:
+        """What the channels of a new connection will see of it and of this node."""
+        return Session(name, user, vhost, outbox, self.turn, self.clock, self.counters, self.limits, self.alarms, self.logs)
 
     def add_vhost(self, name: str) -> VHost:
         """Create a virtual host."""
