@@ -87,8 +87,11 @@ class Failing:
 @pytest.mark.parametrize("number", [1, 2, 7, random.Random(0).randrange(10, 40)])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_the_first_error_ends_the_node_and_nothing_confirmed_is_lost(shim: Path, tmp_path: Path, call: str, number: int, code: int) -> None:
-    """Exit status 1, a message that names the file and the error, no promise after it; the next start has everything promised."""
-    failing = Failing(tmp_path, shim, f"{call}:{number}:{code}", number)
+    """Exit status 1, a message that names the file and the error, no promise after it; the next start has everything promised.
+
+    Files of the log only: when there is no space for a spare one, publishers are blocked and the node goes on.
+    """
+    failing = Failing(tmp_path, shim, f"{call}:{number}:{code}", number, path=".wal")
     node = failing.history.node
     try:
         crowd = failing.load(20)

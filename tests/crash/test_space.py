@@ -6,6 +6,7 @@ docs/durability.md, "How much disk a backlog costs".
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,12 @@ def opened(node: CrashNode) -> Iterator[BlockingChannel]:
 
 def used(node: CrashNode) -> int:
     """Bytes on the disk."""
-    return sum(path.stat().st_blocks * 512 for path in node.data_dir.rglob("*") if path.is_file())
+    total = 0
+    for path in node.data_dir.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the node removes files meanwhile
+            status = path.stat()
+            total += status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else 0
+    return total
 
 
 def fill(node: CrashNode, queues: list[str], count: int, size: int) -> None:
