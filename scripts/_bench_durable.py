@@ -67,10 +67,14 @@ def bare_sync_us(folder: Path, count: int = 1000) -> float:
         path.unlink()
 
 
+def perf_command(node: Node) -> list[str]:
+    """The load generator against this node's durable queue."""
+    return [sys.executable, "-P", "-m", "broker", "perf", "--host", node.host, "--port", str(node.port), "--durable"]
+
+
 def perf(node: Node, options: str, seconds: float) -> dict[str, float]:
     """The load generator's report. Raises: RuntimeError if it failed or found a message lost, doubled or reordered."""
-    command = [sys.executable, "-P", "-m", "broker", "perf", "--verify", "--host", node.host, "--port", str(node.port)]
-    command += ["--seconds", str(seconds), "--pid", str(node.pid), "--persistent", "--durable", *options.split()]
+    command = [*perf_command(node), "--verify", "--seconds", str(seconds), "--pid", str(node.pid), "--persistent", *options.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr or done.stdout)
@@ -101,8 +105,7 @@ def await_waiting(channel: pika.adapters.blocking_connection.BlockingChannel, co
 @contextmanager
 def consuming(node: Node, options: str) -> Iterator[None]:
     """A consumer of the queue, in a process of its own, until the end of the block."""
-    command = [sys.executable, "-P", "-m", "broker", "perf", "--host", node.host, "--port", str(node.port), "--durable"]
-    command += ["--producers", "0", "--warmup", "0", "--seconds", "120", *options.split()]
+    command = [*perf_command(node), "--producers", "0", "--warmup", "0", "--seconds", "120", *options.split()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         yield

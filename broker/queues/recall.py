@@ -49,7 +49,7 @@ class _Wanted(LogUser):
 
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
         entry = self.entries.pop(int(position), None)
-        if entry is not None and entry.message is ON_DISK:
+        if entry is not None:
             message = read_message(data, start, end, self._tail)
             self._tail = message.tail
             self.body_bytes += message.body_size
@@ -114,7 +114,6 @@ class Recall:
         wanted = self._reading
         if wanted is not None:
             wanted.entries = {}
-            wanted.body_bytes = 0
 
     def now(self, entries: list[Entry]) -> None:
         """Read these before returning. One that is still ``ON_DISK`` afterwards is lost."""

@@ -74,6 +74,11 @@ def number(body: bytes) -> int:
     return int(body.partition(b" ")[0])
 
 
+def dead(setting: Setting) -> list[int]:
+    """What has come to the queue "dead" since the last look."""
+    return [number(body) for body in setting.broker.open().drain("dead")]
+
+
 def is_empty(setting: Setting) -> bool:
     """Nothing is left, in memory or on disk."""
     assert setting.live() == 0

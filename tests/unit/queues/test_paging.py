@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from broker.queues.paging import READ_BYTES
-from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, is_empty, number, pager_of
+from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number, pager_of
 from tests.support.wire import publish
 
 BACKLOG = 1200
@@ -175,10 +175,6 @@ def test_a_deleted_queue_leaves_nothing_behind(durable: bool) -> None:
     assert numbers.isdisjoint(map(int, setting.broker.store.logs.logs))
     setting.begin()
     assert setting.drain() == []
-
-
-def dead(setting: Setting) -> list[int]:
-    return [number(body) for body in setting.broker.open().drain("dead")]
 
 
 @pytest.mark.parametrize("dead_letters", [False, True])

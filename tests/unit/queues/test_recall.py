@@ -13,7 +13,7 @@ from broker.queues.entry import Entry
 from broker.store.filesystem import File
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory import Client
-from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, is_empty, number
+from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number
 from tests.support.wire import Said
 
 COUNT = 300
@@ -160,8 +160,7 @@ def test_rejected_messages_are_read_to_be_dead_lettered(multiple: bool) -> None:
     else:
         for tag in range(1, COUNT + 3):
             reader.tell("basic.reject", delivery_tag=tag, requeue=False)
-    dead = [number(body) for body in setting.broker.open().drain("dead")]
-    assert dead == list(range(COUNT + 2))
+    assert dead(setting) == list(range(COUNT + 2))
     assert is_empty(setting)
 
 
@@ -196,7 +195,7 @@ def test_what_expires_after_it_came_back_is_dead_lettered() -> None:
     take_all(setting).drop()
     assert setting.broker.depth("q") == (COUNT + 2, 0)
     setting.broker.advance(10_100)
-    assert [number(body) for body in setting.broker.open().drain("dead")] == list(range(COUNT + 2))
+    assert dead(setting) == list(range(COUNT + 2))
     assert is_empty(setting)
 
 
@@ -210,20 +209,25 @@ def test_what_came_back_is_dropped_when_the_queue_is_too_long(opened: list[str],
     opened.clear()
     setting.publish(50)
     assert ("log.open" in opened) == dead_letters
-    dead = [number(body) for body in setting.broker.open().drain("dead")]
-    assert dead == (list(range(50)) if dead_letters else [])
+    assert dead(setting) == (list(range(50)) if dead_letters else [])
     assert setting.drain() == list(range(50, COUNT + 52))
     assert is_empty(setting)
 
 
-def test_purge_while_it_is_read() -> None:
-    setting = Setting()
-    setting.publish(COUNT)
+def wait_for_a_read(setting: Setting) -> Client:
+    """Everything came back, and the disk does not answer: a client whose basic.get waits for the first of it."""
     reader = take_all(setting)
     setting.broker.disk_is_stalled = True
     reader.drop()
     waiter = setting.broker.open()
     waiter.tell("basic.get", queue="q", no_ack=True)
+    return waiter
+
+
+def test_purge_while_it_is_read() -> None:
+    setting = Setting()
+    setting.publish(COUNT)
+    wait_for_a_read(setting)
     assert setting.line.available() == 0
     purger = setting.broker.open()
     assert setting.line.count() == COUNT + 2
@@ -237,11 +241,7 @@ def test_purge_while_it_is_read() -> None:
 def test_what_is_dropped_while_it_is_read_is_not_counted() -> None:
     setting = Setting(x_max_length=COUNT + 2)
     setting.publish(COUNT)
-    reader = take_all(setting)
-    setting.broker.disk_is_stalled = True
-    reader.drop()
-    waiter = setting.broker.open()
-    waiter.tell("basic.get", queue="q", no_ack=True)
+    waiter = wait_for_a_read(setting)
     setting.publish(20)
     setting.broker.disk_is_stalled = False
     setting.broker.settled()
@@ -319,7 +319,7 @@ def test_what_cannot_be_read_is_lost_and_told(wanted: str) -> None:
     disk.damage(f"/data/wal/{place.generation:016x}.wal", place.offset + 300, b"damage")
     if wanted == "dead letter":
         reader.tell("basic.nack", delivery_tag=0, multiple=True, requeue=False)
-        found = [number(body) for body in setting.broker.open().drain("dead")]
+        found = dead(setting)
     elif wanted == "get at once":
         setting.broker.disk_is_stalled = True  # nothing is read ahead
         reader.drop()
