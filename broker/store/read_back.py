@@ -45,12 +45,15 @@ class Read:
         while index < len(stretches):
             stretch = stretches[index]
             place = stretch.place
-            if stretch.first >= self.end or place.generation < 0 or size >= self.budget:
+            if stretch.first >= self.end or place.generation < 0:
                 return
-            self.stretches.append(stretch)
             if place not in self.payloads:
+                if size >= self.budget:
+                    return
                 self.payloads[place] = None
                 size += place.size
+            # What lies in a batch that is read anyway costs nothing more.
+            self.stretches.append(stretch)
             index += 1
 
     def choose(self) -> None:
