@@ -105,7 +105,7 @@ class Channel(Flushable):
         self._held_for: i64 = 0
         self._held_answer = b""
         self._promise = _Promise(self)
-        self._promised_batch: i64 = 0
+        self._promised_group: i64 = 0
         self._dirty = False
         self._route: Route | None = None
         self._route_arguments = b""
@@ -345,11 +345,11 @@ class Channel(Flushable):
             if logged and not refused:
                 logs = session.logs
                 assert logs is not None
-                batch = logs.batch.place.ordinal
-                if batch != self._promised_batch:
-                    self._promised_batch = batch
+                group = logs.batch.group
+                if group != self._promised_group:
+                    self._promised_group = group
                     logs.batch.listen(self._promise)
-                confirms.logged(sequence, batch, deferred)
+                confirms.logged(sequence, group, deferred)
                 return
             if deferred:
                 confirms.defer(sequence, int(deferred))
@@ -449,7 +449,7 @@ class Channel(Flushable):
         confirms = self.confirms
         logs = session.logs
         if confirms is not None and logs is not None:
-            confirms.durable(logs.batch.durable_batch, session.outbox, self.number)
+            confirms.durable(logs.batch.durable_group, session.outbox, self.number)
             self.mark_dirty()
         if self._held_for and self._held_for <= through:
             self._held_for = 0

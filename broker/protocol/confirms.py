@@ -1,8 +1,8 @@
 """Publish sequence numbers of one channel, and their basic.ack / basic.nack, coalesced (RabbitMQ docs, Publisher Confirms).
 
 What every queue decided at once is one run per turn: a single frame with multiple=true. What waits for the disk is a run as well: all of
-it waits for the same batch, and what is decided meanwhile waits behind it, so that order and runs are kept. Numbers that wait for other
-nodes are kept apart; a frame with multiple=true never covers one of them.
+it waits for the same commit group, and what is decided meanwhile waits behind it, so that order and runs are kept. Numbers that wait for
+other nodes are kept apart; a frame with multiple=true never covers one of them.
 """
 
 from typing import final
@@ -15,14 +15,14 @@ from broker.wire.writer import write_ack, write_nack
 
 @final
 class _Run:
-    """Consecutive messages with the same outcome that wait for the same batch."""
+    """Consecutive messages with the same outcome that wait for the same commit group."""
 
-    def __init__(self, first: i64, last: i64, nack: bool, batch: i64) -> None:
+    def __init__(self, first: i64, last: i64, nack: bool, group: i64) -> None:
         self.first: i64 = first
         self.last: i64 = last
         self.nack = nack
-        self.batch: i64 = batch
-        """The batch that must be on the disk, by its ordinal."""
+        self.group: i64 = group
+        """The commit group of the log that must be on the disk, by its ordinal."""
 
 
 @final
@@ -58,42 +58,42 @@ class Confirms(Confirm):
             self._late.append((sequence, nack))
             return
         if self._logged:
-            self._extend_logged(sequence, nack, self._logged[-1].batch)
+            self._extend_logged(sequence, nack, self._logged[-1].group)
             return
         self._extend_run(sequence, sequence, nack, outbox, channel)
 
-    def logged(self, sequence: i64, batch: i64, queues: i64) -> None:
-        """Message ``sequence`` is promised when that batch of the log is on the disk and ``queues`` more have answered."""
+    def logged(self, sequence: i64, group: i64, queues: i64) -> None:
+        """Message ``sequence`` is promised when that commit group of the log is on the disk and ``queues`` more have answered."""
         if queues == 0 and not self._waiting and not self._late:
-            self._extend_logged(sequence, False, batch)
+            self._extend_logged(sequence, False, group)
             return
         self._waiting[sequence] = int(queues) + 1
-        self._logged_apart.append((batch, sequence))
+        self._logged_apart.append((group, sequence))
 
-    def _extend_logged(self, sequence: i64, nack: bool, batch: i64) -> None:
+    def _extend_logged(self, sequence: i64, nack: bool, group: i64) -> None:
         logged = self._logged
         if logged:
             last = logged[-1]
-            if last.nack == nack and last.batch == batch and last.last + 1 == sequence:
+            if last.nack == nack and last.group == group and last.last + 1 == sequence:
                 last.last = sequence
                 return
-        logged.append(_Run(sequence, sequence, nack, batch))
+        logged.append(_Run(sequence, sequence, nack, group))
 
-    def durable(self, batch: i64, outbox: Outbox, channel: i64) -> None:
-        """That batch of the log, and all before it, are on the disk."""
+    def durable(self, group: i64, outbox: Outbox, channel: i64) -> None:
+        """That commit group of the log, and all before it, are on the disk."""
         logged = self._logged
         count: i64 = 0
         for run in logged:
-            if run.batch > batch:
+            if run.group > group:
                 break
             self._extend_run(run.first, run.last, run.nack, outbox, channel)
             count += 1
         del logged[:count]
         if self._logged_apart:
             apart = self._logged_apart
-            self._logged_apart = [each for each in apart if each[0] > batch]
+            self._logged_apart = [each for each in apart if each[0] > group]
             for waited_for, sequence in apart:
-                if waited_for <= batch:
+                if waited_for <= group:
                     self.accepted(sequence)
 
     def _extend_run(self, first: i64, last: i64, nack: bool, outbox: Outbox, channel: i64) -> None:

@@ -1,17 +1,18 @@
 """The byte layout of the log: a batch of records under one checksum. Encodes and decodes; knows no files.
 
-A batch is what one turn, or the turns during one sync, have appended. It is whole or it is not there: what belongs together (the
-publishes of a tx.commit) is appended without returning to the event loop. All numbers are big-endian and not negative.
+What one turn, or the turns during one sync, have appended is one commit group: batches of about a MiB that are covered by the same
+sync. A group is whole or it is not there, so what belongs together (the publishes of a tx.commit) is appended to one group; a batch is
+what has to be read to get at one of its records. All numbers are big-endian and not negative.
 
     batch     0   magic            4   b"LEVB"
               4   format version   2   1
-              6   reserved         2   0
+              6   flags            2   1: the group goes on in the next batch
               8   generation       8   of the file: a file that is used again gets a greater one
              16   salt             8   of the file, random: nobody can put a batch into the body of a message
              24   first sequence   8   number of its first record; the others follow
              32   payload size     8   bytes of all records
              40   record count     4   0 in the batch that ends a clean shutdown
-             44   reserved         4   0
+             44   group offset     4   records of the group before this batch
              48   checksum         8   XXH3-64 of bytes 0-47 and the payload
              56   payload              the records, without gaps
                   padding              zeros up to a multiple of 4096
@@ -33,10 +34,16 @@ import xxhash
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be, write_i64_be
 from mypy_extensions import mypyc_attr
 
-from broker.native import i32, i64
+from broker.native import i16, i32, i64
 from broker.turn import Syncable, Turn
 
 FORMAT: Final[i64] = 1
+MORE: Final[i64] = 1
+"""Flag: the commit group goes on in the next batch."""
+BATCH_SIZE: Final[i64] = 1 << 20
+"""A batch of a group is closed when its records have so many bytes: what is read at a time, and what a checksum covers."""
+UNDIVIDED: Final[i64] = 1 << 62
+"""For a writer whose groups are one batch each, whatever their size."""
 BLOCK: Final[i64] = 4096
 HEADER_SIZE: Final[i64] = 56
 SALT_AT: Final[i64] = 16
@@ -85,9 +92,7 @@ class BatchHost:
 class Place:
     """Where a batch is. Those who remember records of it share one."""
 
-    def __init__(self, ordinal: i64) -> None:
-        self.ordinal: i64 = ordinal
-        """Batches are counted from 1 for as long as the log is open."""
+    def __init__(self) -> None:
         self.generation: i64 = -1
         """Of its file; -1 while it is not on the disk."""
         self.offset: i64 = 0
@@ -98,7 +103,7 @@ class Place:
 
 def place_at(generation: i64, offset: i64 = 0, size: i64 = 0) -> Place:
     """Where a batch is, or will be, that is none of an open log: in a segment, in its index, or found by recovery."""
-    place = Place(0)
+    place = Place()
     place.generation = generation
     place.offset = offset
     place.size = size
@@ -115,15 +120,17 @@ class Batch:
         first_sequence: i64,
         record_count: i64,
         payload_size: i64,
-        listeners: list[Listener],
         place: Place | None = None,
+        group_offset: i64 = 0,
     ) -> None:
         self.pieces = pieces
         self.first_sequence: i64 = first_sequence
         self.record_count: i64 = record_count
         self.payload_size: i64 = payload_size
-        self.listeners = listeners
-        self.place = Place(0) if place is None else place
+        self.place = Place() if place is None else place
+        self.group_offset: i64 = group_offset
+        """How many records of its commit group stand before it."""
+        self.flags: i64 = 0
 
     def through(self) -> i64:
         """The number of its last record."""
@@ -138,12 +145,12 @@ class Batch:
         writer = BytesWriter()
         writer.write(_MAGIC)
         write_i16_be(writer, 1)
-        write_i16_be(writer, 0)
+        write_i16_be(writer, i16(self.flags))
         write_i64_be(writer, generation)
         write_i64_be(writer, salt)
         write_i64_be(writer, self.first_sequence)
         write_i64_be(writer, self.payload_size)
-        write_i64_be(writer, self.record_count << 32)
+        write_i64_be(writer, self.record_count << 32 | self.group_offset)
         digest = xxhash.xxh3_64(writer.getvalue())
         for piece in self.pieces:
             digest.update(piece)
@@ -152,32 +159,68 @@ class Batch:
 
 
 @final
-class BatchWriter(Syncable):
-    """The open batch of a log: takes records, numbers them, and starts anew when it is taken. One for the life of the log."""
+class CommitGroup:
+    """Batches that go to the disk together, one behind the other, under one sync."""
 
-    def __init__(self, next_sequence: i64, host: BatchHost | None = None) -> None:
+    def __init__(self, batches: list[Batch], listeners: list[Listener], ordinal: i64) -> None:
+        self.batches = batches
+        """At least one; the last one may be empty."""
+        self.listeners = listeners
+        self.ordinal: i64 = ordinal
+        """Groups are counted from 1 for as long as the log is open."""
+
+    def first_sequence(self) -> i64:
+        """The number of its first record."""
+        return self.batches[0].first_sequence
+
+    def through(self) -> i64:
+        """The number of its last record."""
+        return self.batches[-1].through()
+
+    def size(self) -> i64:
+        """Its bytes on the disk."""
+        size: i64 = 0
+        for batch in self.batches:
+            size += batch.size()
+        return size
+
+
+@final
+class BatchWriter(Syncable):
+    """The open commit group of a log: takes records, numbers them, and starts anew when it is taken. One for the life of the log."""
+
+    def __init__(self, next_sequence: i64, host: BatchHost | None = None, batch_size: i64 = BATCH_SIZE) -> None:
         self.next_sequence: i64 = next_sequence
         """The number of the next record."""
         self.record_count: i64 = 0
+        """Records in the open group."""
         self.durable_through: i64 = next_sequence - 1
         """Every record up to this number is on the disk."""
         self.turn: Turn | None = None
         """Calls ``sync`` at the end of each turn in which something was appended, if set."""
         self.collector: Collector | None = None
-        """Asked before each batch is taken, if set."""
-        self.place = Place(1)
-        """Where the open batch will be."""
+        """Asked before each group is taken, if set."""
+        self.place = Place()
+        """Where the open batch, the last one of the open group, will be."""
+        self.group: i64 = 1
+        """Ordinal of the open group."""
+        self.durable_group: i64 = 0
+        """Ordinal of the last group that is on the disk."""
         self.has_journal = False
-        """The open batch holds records of log 0, added by ``append``."""
+        """The open group holds records of log 0, added by ``append``."""
         self.writer = BytesWriter()
         """For the body of the record that was begun."""
         self._host = host
+        self._batch_size: i64 = batch_size
+        self._chunk: i64 = batch_size if batch_size < _CHUNK else _CHUNK
         self._pieces: list[bytes] = []
         self._pieces_size: i64 = 0
+        self._closed: list[Batch] = []
+        self._closed_count: i64 = 0
+        self._closed_size: i64 = 0
         self._listeners: list[Listener] = []
-        self._outstanding: Batch | None = None
-        self.durable_batch: i64 = 0
-        """Ordinal of the last batch that is on the disk."""
+        self._outstanding: CommitGroup | None = None
+        self._outstanding_size: i64 = 0
 
     def begin(self, log_id: i64, kind: i64, size: i64) -> i64:
         """The number of a new record. The caller writes its body, ``size`` bytes, to ``writer`` and with ``write``, then calls ``end``.
@@ -211,8 +254,10 @@ class BatchWriter(Syncable):
 
     def end(self) -> None:
         """The record that was begun is complete."""
-        if len(self.writer) >= _CHUNK:
+        if len(self.writer) >= self._chunk:
             self._cut()
+        if self._pieces_size >= self._batch_size:
+            self._close_batch()
 
     def append(self, log_id: i64, kind: i64, head: bytes, body: bytes = b"") -> i64:
         """The number of the new record, whose body is ``head`` and ``body``, one behind the other.
@@ -235,6 +280,18 @@ class BatchWriter(Syncable):
             self._pieces_size += size
             writer.truncate(0)
 
+    def _close_batch(self) -> None:
+        """What comes belongs to another batch of the group."""
+        self._cut()
+        count = self.record_count - self._closed_count
+        first = self.next_sequence - count
+        self._closed.append(Batch(self._pieces, first, count, self._pieces_size, self.place, self._closed_count))
+        self._closed_count += count
+        self._closed_size += self._pieces_size
+        self._pieces = []
+        self._pieces_size = 0
+        self.place = Place()
+
     def listen(self, listener: Listener) -> None:
         """Call ``listener.durable`` when what was appended so far is on the disk; not at once, so ``is_durable`` is asked before."""
         outstanding = self._outstanding
@@ -248,12 +305,13 @@ class BatchWriter(Syncable):
         return self.durable_through >= self.next_sequence - 1
 
     def committed(self) -> None:
-        """The batch that was taken last is on the disk."""
+        """The group that was taken last is on the disk."""
         outstanding = self._outstanding
         if outstanding is not None:
             self._outstanding = None
+            self._outstanding_size = 0
             self.durable_through = outstanding.through()
-            self.durable_batch = outstanding.place.ordinal
+            self.durable_group = outstanding.ordinal
 
     def sync(self) -> None:
         # Here and not in the log, which is interpreted: such a class cannot be a compiled trait.
@@ -262,25 +320,50 @@ class BatchWriter(Syncable):
             host.sync()
 
     def size(self) -> i64:
-        """Bytes of the records that wait."""
+        """Bytes of the records in the open batch."""
         return self._pieces_size + len(self.writer)
 
-    def take(self) -> Batch:
+    def group_size(self) -> i64:
+        """Bytes of the records in the open group."""
+        return self._closed_size + self._pieces_size + len(self.writer)
+
+    def group_place(self) -> Place:
+        """Where the first batch of the open group will be; all of them are in one file."""
+        return self._closed[0].place if self._closed else self.place
+
+    def unwritten(self) -> i64:
+        """Bytes of the records that are not on the disk yet."""
+        return self._outstanding_size + self.group_size()
+
+    def take(self) -> CommitGroup:
         """What was appended since the last call, which may be nothing."""
         collector = self.collector
         if collector is not None:
             collector.collect()
-        self._cut()
-        count = self.record_count
-        place = self.place
-        batch = Batch(self._pieces, self.next_sequence - count, count, self._pieces_size, self._listeners, place)
-        self.place = Place(place.ordinal + 1)
-        self._pieces = []
-        self._pieces_size = 0
+        size = self.group_size()
+        if size > self._closed_size or not self._closed:
+            self._close_batch()
+        batches = self._closed
+        last: i64 = len(batches) - 1
+        at: i64 = 0
+        while at < last:
+            batches[at].flags = MORE
+            at += 1
+        group = CommitGroup(batches, self._listeners, self.group)
+        self.group += 1
+        self._closed = []
+        self._closed_count = 0
+        self._closed_size = 0
         self._listeners = []
         self.record_count = 0
         self.has_journal = False
-        self._outstanding = batch
+        self._outstanding = group
+        self._outstanding_size = size
+        return group
+
+    def take_batch(self) -> Batch:
+        """The same for a writer whose groups are never larger than a batch: files that are no write-ahead log."""
+        (batch,) = self.take().batches
         return batch
 
 
@@ -288,12 +371,28 @@ class BatchWriter(Syncable):
 class BatchHeader:
     """The head of a batch as read, plausible but not verified."""
 
-    def __init__(self, generation: i64, salt: i64, first_sequence: i64, payload_size: i64, record_count: i64) -> None:
+    def __init__(
+        self,
+        generation: i64,
+        salt: i64,
+        first_sequence: i64,
+        payload_size: i64,
+        record_count: i64,
+        group_offset: i64 = 0,
+        more: bool = False,
+    ) -> None:
         self.generation: i64 = generation
         self.salt: i64 = salt
         self.first_sequence: i64 = first_sequence
         self.payload_size: i64 = payload_size
         self.record_count: i64 = record_count
+        self.group_offset: i64 = group_offset
+        self.more = more
+        """Its commit group goes on in the next batch."""
+
+    def group_first(self) -> i64:
+        """The number of the first record of its commit group."""
+        return self.first_sequence - self.group_offset
 
     def size(self) -> i64:
         """The batch's bytes on the disk."""
@@ -309,17 +408,21 @@ def read_header(data: bytes) -> BatchHeader | None:
     """The header at the start of ``data``; None if it cannot be one. Nothing in it may be believed before ``is_whole``."""
     if len(data) < HEADER_SIZE or (i64(read_i32_be(data, 0)) & 0xFFFFFFFF) != _MAGIC_NUMBER:
         return None
-    if read_i16_be(data, 4) != FORMAT or read_i16_be(data, 6) != 0:
+    flags = i64(read_i16_be(data, 6))
+    if read_i16_be(data, 4) != FORMAT or flags & ~MORE:
         return None
     payload_size = read_i64_be(data, 32)
     packed = read_i64_be(data, 40)
     first_sequence = read_i64_be(data, 24)
-    if not 0 <= payload_size <= _SEQUENCE_MAX or not 0 <= first_sequence <= _SEQUENCE_MAX or packed < 0 or packed & 0xFFFFFFFF:
+    if not 0 <= payload_size <= _SEQUENCE_MAX or not 0 <= first_sequence <= _SEQUENCE_MAX or packed < 0:
         return None
     record_count = packed >> 32
-    if record_count > _RECORD_COUNT_MAX or record_count * RECORD_HEADER_SIZE > payload_size:
+    group_offset = packed & 0xFFFFFFFF
+    if record_count > _RECORD_COUNT_MAX or record_count * RECORD_HEADER_SIZE > payload_size or group_offset > first_sequence:
         return None
-    return BatchHeader(read_i64_be(data, 8), read_i64_be(data, 16), first_sequence, payload_size, record_count)
+    return BatchHeader(
+        read_i64_be(data, 8), read_i64_be(data, 16), first_sequence, payload_size, record_count, group_offset, flags & MORE != 0
+    )
 
 
 def is_whole(header: BatchHeader, data: bytes) -> bool:

@@ -18,8 +18,8 @@ from typing import Final
 
 from broker.store.filesystem import DiskError, File, FileSystem
 
-FORMAT: Final = 1
-"""The version this release writes; it reads all from 1 on."""
+FORMAT: Final = 2
+"""The version this release writes; it reads all from 1 on. Format 2: commit groups of several batches (batch.py)."""
 
 _LOCK: Final = "LOCK"
 _FORMAT: Final = "FORMAT"
@@ -30,7 +30,13 @@ _MANIFEST: Final = "manifest"
 _QUARANTINE: Final = "quarantine"
 
 Migration = Callable[[FileSystem, str], None]
-MIGRATIONS: Final[dict[int, Migration]] = {}
+
+
+def _nothing(filesystem: FileSystem, path: str) -> None:
+    """What stands in the directory is the same in both formats; only what comes is new."""
+
+
+MIGRATIONS: Final[dict[int, Migration]] = {1: _nothing}
 """By version: what makes the next one of a directory of that version. It may be interrupted anywhere and is then called again."""
 
 

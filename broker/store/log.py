@@ -80,7 +80,7 @@ class Log:
         self._logs = logs
         self._mark_from: i64 = 0
         self._pending: list[int] = []  # first position, and how many more, in one number each
-        self._batch: i64 = 0  # ordinal of the last batch it wrote to
+        self._group: i64 = 0  # ordinal of the last commit group it wrote to
         self._taken_next: i64 = 0
         self._taken_mark: i64 = -1
 
@@ -96,9 +96,9 @@ class Log:
         batch = logs.batch
         place = batch.place
         start = batch.size()
-        self._touch(place)
+        self._touch()
         last = self._extend(position, place, start)
-        if token is logs.last_token and kind == logs.last_kind:
+        if token is logs.last_token and kind == logs.last_kind and place is logs.last_place:
             batch.begin(self.number, REFERENCE, 16)
             write_i64_be(batch.writer, position)
             write_i64_be(batch.writer, logs.last_start)
@@ -107,16 +107,18 @@ class Log:
             return False
         logs.last_token = token
         logs.last_kind = kind
+        logs.last_place = place
         logs.last_start = start
         last.end = start + BODY_AT + size
         batch.begin(self.number, kind, 8 + size)
         write_i64_be(batch.writer, position)
         return True
 
-    def _touch(self, place: Place) -> None:
-        if self._batch != place.ordinal:
-            self._batch = place.ordinal
-            self._logs.touched.append(self)
+    def _touch(self) -> None:
+        logs = self._logs
+        if self._group != logs.batch.group:
+            self._group = logs.batch.group
+            logs.touched.append(self)
 
     def _extend(self, position: i64, place: Place, start: i64) -> Stretch:
         """The stretch of the record that begins there: the last one, if it goes on where that ends, or a new one."""
@@ -163,7 +165,7 @@ class Log:
             return  # one at a time: what was written behind an older mark counts on that one
         self.mark = position + MARK_AHEAD
         self._mark_from = self.positions.next
-        self._touch(self._logs.batch.place)
+        self._touch()
         self._tell(MARK, self.mark)
 
     # ---- settled ------------------------------------------------------------------------------------------------------
@@ -226,7 +228,7 @@ class Log:
         self._bury(start, end, writer)
         if len(writer) == 0:
             return  # nothing of it was ever written
-        self._touch(self._logs.batch.place)
+        self._touch()
         self._logs.batch.append(self.number, SETTLED, writer.getvalue())
         self._trim()
 
@@ -355,12 +357,12 @@ class Log:
     # ---- told by Logs -------------------------------------------------------------------------------------------------
 
     def taken(self) -> None:
-        """The open batch leaves."""
+        """The open commit group leaves."""
         self._taken_next = self.positions.next
         self._taken_mark = self.mark
 
     def committed(self) -> None:
-        """The batch that left is on the disk."""
+        """The commit group that left is on the disk."""
         self.durable_next = self._taken_next
         self.mark_durable = self._taken_mark
         user = self.user
@@ -453,7 +455,7 @@ class Log:
 
     def write_settled(self, first: i64, last: i64) -> None:
         """Tell the disk what recovery has settled."""
-        self._touch(self._logs.batch.place)
+        self._touch()
         self._tell(SETTLED, first, last)
 
     def write_exact_mark(self, position: i64) -> None:

@@ -20,7 +20,7 @@ SETTLE_DELAY_MS: Final[i64] = 8
 
 @final
 class _Commits(Listener):
-    """Tells the logs of a batch that it is on the disk."""
+    """Tells the logs of a commit group that it is on the disk."""
 
     def __init__(self, logs: Logs) -> None:
         self._logs = logs
@@ -39,12 +39,13 @@ class Logs(Collector, Timed):
         self.logs: dict[int, Log] = {}
         self.next_number: i64 = 1
         self.touched: list[Log] = []
-        """Logs with records in the open batch."""
+        """Logs with records in the open commit group."""
         self.by_file: dict[int, dict[Log, None]] = {}
         """Generation of a file of the write-ahead log -> the logs that have records in it."""
         self.last_token: object = None
-        """Of the record that was appended last to the open batch, see ``Log.append``."""
+        """Of the record that was appended last, see ``Log.append``."""
         self.last_kind: i64 = 0
+        self.last_place: Place = self.batch.place
         self.last_start: i64 = 0
         self.reader: LogReader | None = None
         self.lost: list[tuple[Log, int, int, Place]] = []
@@ -142,12 +143,12 @@ class Logs(Collector, Timed):
             for log in touched:
                 log.taken()
             self._taken = touched
-            self._taken_place = self.batch.place
+            self._taken_place = self.batch.group_place()
             self._taken_journal = self.batch.has_journal
             self.batch.listen(self._commits)
 
     def committed(self) -> None:
-        """The batch that left last is on the disk."""
+        """The commit group that left last is on the disk."""
         taken = self._taken
         self._taken = []
         generation = int(self._taken_place.generation)

@@ -30,7 +30,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from broker.store.batch import Batch, BatchWriter, records
+from broker.store.batch import UNDIVIDED, Batch, BatchWriter, records
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, File
 from broker.store.moving import Output
@@ -314,10 +314,10 @@ class Manifest:
         file, header = self._file, self._header
         assert file is not None
         assert header is not None
-        writer = BatchWriter(self._next_sequence)
+        writer = BatchWriter(self._next_sequence, None, UNDIVIDED)
         for number, kind, body in edit_records(edit):
             writer.append(number, kind, body)
-        batch = writer.take()
+        batch = writer.take_batch()
         self._reserve(file, self._position + batch.size(), 0)
         self._usable = False
         file.write("manifest.write", self._position, batch.seal(header.generation, header.salt))
@@ -379,13 +379,13 @@ class Manifest:
         file.allocate("manifest.allocate", allocated)
         file.write("manifest.write", 0, [header.encode()])
         position = START
-        writer = BatchWriter(1)
+        writer = BatchWriter(1, None, UNDIVIDED)
         for number, kind, body in state.records():
             writer.append(number, kind, body)
             if writer.size() >= _BATCH_SIZE:
-                position = _put(file, header, writer.take(), position)
+                position = _put(file, header, writer.take_batch(), position)
         if writer.record_count:
-            position = _put(file, header, writer.take(), position)
+            position = _put(file, header, writer.take_batch(), position)
         file.sync("manifest.sync")
         return max(allocated, position), position, int(writer.next_sequence)
 

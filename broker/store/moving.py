@@ -158,7 +158,7 @@ class Output:
         size: i64 = len(data)
         place = self.place
         place.size = whole_size(size)
-        self.full.append(Batch([data], self.count - count + 1, count, size, [], place))
+        self.full.append(Batch([data], self.count - count + 1, count, size, place))
         self.size += place.size
         self.place = place_at(self.number, self.size)
 

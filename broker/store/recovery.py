@@ -1,14 +1,15 @@
 """Boot: reads the write-ahead log, says what was lost and why, and prepares it for going on. The node always starts.
 
     recovery = Recovery(data_dir)
-    for generation, found in recovery.batches(): ...                # every batch in order, each once
+    for generation, found in recovery.batches(): ...                # every batch of a whole commit group in order, each once
     end = recovery.finish()                                         # copies to the quarantine, cuts the torn tail
     writer = WalWriter(..., end); writer.start(end)                 # only now may what was read be promised
 
 Three things can stand where a batch should (wal_file.py says how they are told apart):
 - Zeros, or an earlier use of the file: the end.
-- A batch begun and not whole, and no number is missing behind it: a write that no sync has covered. It is cut. Its bytes are kept, because
-  the very last batch may also be a promised one that the disk has damaged, which looks the same.
+- A batch begun and not whole, and nothing follows it but batches of its own commit group: a write that no sync has covered. The group is
+  cut, as one that has no end. Its bytes are kept, because the very last group may also be a promised one that the disk has damaged, which
+  looks the same.
 - Anything, and a number is missing behind it: damage. The range is copied, reported, and left as it is; the log goes on with the next
   whole batch.
 """
@@ -16,7 +17,7 @@ Three things can stand where a batch should (wal_file.py says how they are told 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from broker.store.batch import BLOCK, HEADER_SIZE, RECORD_HEADER_SIZE, Batch, records
+from broker.store.batch import BLOCK, HEADER_SIZE, MORE, RECORD_HEADER_SIZE, Batch, BatchHeader, CommitGroup, records
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, File
 from broker.store.quarantine import keep_copy
@@ -83,6 +84,18 @@ def _records_max(size: int) -> int:
     return max(size, FILE_SIZE) // RECORD_HEADER_SIZE
 
 
+def _again(batches: list[Found]) -> CommitGroup | None:
+    """A group that was found, to be written again; None if there is none or it holds nothing."""
+    made: list[Batch] = []
+    for found in batches:
+        header = found.header
+        payload = found.data[HEADER_SIZE : HEADER_SIZE + header.payload_size]
+        batch = Batch([payload], header.first_sequence, header.record_count, header.payload_size, None, header.group_offset)
+        batch.flags = MORE if header.more else 0
+        made.append(batch)
+    return CommitGroup(made, [], 0) if made and made[0].record_count else None
+
+
 class Recovery:
     """One pass over the log: ``batches`` (or ``records``) to its end, then ``finish``, then ``report``.
 
@@ -100,8 +113,18 @@ class Recovery:
         """The number the next record must have; 0 as long as no file has told one."""
         self._batch_count = 0
         self._record_count = 0
-        self._last: Found | None = None
+        self._last: list[Found] = []
+        """The last commit group that was whole, or the copy of it that was found last."""
         self._last_generation = 0
+        self._copy: list[Found] = []
+        """What was found of such a copy."""
+        self._open: list[Found] = []
+        """What was found of a commit group that has no end yet, or lacks batches."""
+        self._open_generation = 0
+        self._open_whole = True
+        """Nothing of its file is damaged before it."""
+        self._lacks_batches = False
+        """The open group is not whole: it was promised if something follows it, and was never finished otherwise."""
         self._ranges: list[Finding] = []
         """Of which it is not known yet whether a number is missing behind them."""
         self._cut: list[Finding] = []
@@ -135,6 +158,8 @@ class Recovery:
                 yield from self._read_file(file, generation)
             finally:
                 file.close()
+        if self._open:
+            self._cut_open_group()
         if self._unreadable:
             # Nothing of the last file can be read. Its numbers may have been promised: they are not given away again.
             self._ranges = [found._replace(is_guess=True) for found in self._ranges]
@@ -149,9 +174,12 @@ class Recovery:
         self._torn = False
         self._unreadable = header is None
         if header is None:
+            yield from self._close_group(True)
             self._files.append(LogFile(generation, self._expected, size))
             self._ranges.append(Finding(generation, 0, size))
             return
+        # Files are begun behind a sync: a group that is not whole was promised, unless an earlier start has cut it.
+        yield from self._close_group(bool(self._open) and header.first_sequence > self._open[0].header.group_first())
         self._files.append(LogFile(generation, header.first_sequence, size))
         self._meet(generation, 0, header.first_sequence)
         scan = Scan(file, header)
@@ -161,27 +189,99 @@ class Recovery:
                 self._ranges.append(Finding(generation, found.offset, found.size))
                 self._torn = True
                 continue
+            yield from self._take(generation, found, whole)
             whole = whole and not self._torn
             self._torn = False
-            if self._accept(generation, found):
-                yield generation, found
         self._position = scan.end
+        if self._open:
+            whole = self._open_whole  # what of it is damaged will be cut
         if whole and scan.unreadable_blocks == 0:
             self._continues = header
 
-    def _accept(self, generation: int, found: Found) -> bool:
-        """Whether the batch brings new records."""
-        first, count = found.header.first_sequence, found.header.record_count
-        self._meet(generation, found.offset, first)
-        if first + count == self._expected or first == self._expected:
-            self._last, self._last_generation = found, generation
-        if first != self._expected:
-            # Written twice by ``WalWriter.start``. Nothing writes batches that overlap in part, so there are none under a right checksum.
-            return False
-        self._expected = first + count
-        self._batch_count += 1
-        self._record_count += count
-        return count > 0
+    # Commit groups
+
+    def _take(self, generation: int, found: Found, whole: bool) -> Iterator[tuple[int, Found]]:
+        """A batch; nothing of its file was damaged before the last bad range if ``whole``."""
+        header = found.header
+        first = header.group_first()
+        if self._open and not self._belongs_to_open_group(header):
+            if first < self._open[0].header.group_first():
+                return  # says nothing about what comes behind it
+            yield from self._close_group(first > self._open[0].header.group_first())
+        if not self._open:
+            if first < self._expected:
+                self._take_copy(generation, found)
+                return
+            if header.group_offset == 0 or first > self._expected:
+                self._meet(generation, found.offset, first)
+            self._open_generation, self._open_whole = generation, whole
+        following = self._following()
+        if header.first_sequence < following:
+            return  # nothing writes batches that overlap in part, so there are none under a right checksum
+        self._lacks_batches = self._lacks_batches or header.first_sequence > following
+        self._open.append(found)
+        if not header.more and not self._lacks_batches:
+            yield from self._accept_open_group()
+
+    def _belongs_to_open_group(self, header: BatchHeader) -> bool:
+        return header.group_offset > 0 and header.group_first() == self._open[0].header.group_first()
+
+    def _following(self) -> int:
+        """The number of the record behind those of the open group."""
+        if not self._open:
+            return self._expected
+        header = self._open[-1].header
+        return int(header.first_sequence + header.record_count)
+
+    def _accept_open_group(self) -> Iterator[tuple[int, Found]]:
+        """The open group counts. What it lacks is damage."""
+        accepted, self._open = self._open, []
+        self._lacks_batches = False
+        self._last, self._last_generation = accepted, self._open_generation
+        self._copy = []
+        for found in accepted:
+            first, count = found.header.first_sequence, found.header.record_count
+            if first > self._expected:
+                self._find_damage(self._open_generation, found.offset, first)
+            self._expected = first + count
+            self._batch_count += 1
+            self._record_count += count
+            if count > 0:
+                yield self._open_generation, found
+
+    def _close_group(self, promised: bool) -> Iterator[tuple[int, Found]]:
+        """Nothing more will be found of the open group, if there is one."""
+        if promised and self._open:
+            yield from self._accept_open_group()
+        self._open = []
+        self._lacks_batches = False
+
+    def _take_copy(self, generation: int, found: Found) -> None:
+        """A batch of a group that was found before: ``WalWriter.start`` has written the last one again."""
+        first = found.header.first_sequence
+        if not self._last or first == self._last[0].header.first_sequence:
+            self._copy = []
+        if not self._last or first != self._last[len(self._copy)].header.first_sequence:
+            self._copy = []
+            return
+        self._copy.append(found)
+        if len(self._copy) == len(self._last):
+            self._settle()
+            self._last, self._last_generation = self._copy, generation
+            self._copy = []
+
+    def _cut_open_group(self) -> None:
+        """The log ends in a group that is not whole: it was never promised."""
+        last = self._open[-1]
+        end = last.offset + last.header.size()
+        offsets = [found.offset for found in self._ranges if found.generation == self._open_generation]
+        self._position = min([self._open[0].offset, *offsets])
+        end = max([end, *(found.offset + found.size for found in self._ranges if found.generation == self._open_generation)])
+        self._ranges = [found for found in self._ranges if found.generation != self._open_generation]
+        self._ranges.append(Finding(self._open_generation, self._position, end - self._position))
+        self._torn = True
+
+    # Numbers
 
     def _meet(self, generation: int, offset: int, first_sequence: int) -> None:
         """Something whole that begins with this number: what came before can be judged."""
@@ -191,10 +291,14 @@ class Recovery:
         if self._expected == 0 and not self._ranges:
             self._expected = first_sequence  # the oldest file
             return
+        self._find_damage(generation, offset, first_sequence)
+        self._settle()
+
+    def _find_damage(self, generation: int, offset: int, following: int) -> None:
+        """The records up to the one before ``following``, which stands there, are missing."""
         if not self._ranges:
             self._ranges.append(Finding(generation, offset, 0))
-        self._miss(first_sequence)
-        self._settle()
+        self._miss(following)
 
     def _miss(self, following: int) -> None:
         """The records from the expected one up to the one before ``following`` are missing, and so the first open range is damage."""
@@ -222,31 +326,27 @@ class Recovery:
         if self._torn and self._continues is not None:
             file = self._filesystem.open("wal.open", self._path(self._continues.generation))
             try:
-                # What follows the head can never be read as a batch: it does not contain the file's salt.
-                file.write("wal.cut", self._position, [bytes(BLOCK)])
+                # What follows the heads can never be read as a batch: it does not contain the file's salt.
+                for offset in {self._position, *(found.offset for found in self._open)}:
+                    file.write("wal.cut", offset, [bytes(BLOCK)])
                 file.sync("wal.cut.sync")
             finally:
                 file.close()
-        last = self._last
+        group = _again(self._last)
         self.report = Report(
             len(self._files),
             self._batch_count,
             self._record_count,
             self._expected,
-            last is not None and last.header.record_count == 0 and not self._torn,
+            bool(self._last) and group is None and not self._torn,
             tuple(self._cut),
             tuple(self._damaged),
         )
-        batch = None
-        batch_at = 0
-        if last is not None and last.header.record_count:
-            header = last.header
-            if self._continues is not None and self._last_generation == self._continues.generation:
-                batch_at = last.offset
-            payload = last.data[HEADER_SIZE : HEADER_SIZE + header.payload_size]
-            batch = Batch([payload], header.first_sequence, header.record_count, header.payload_size, [])
+        group_at = 0
+        if group is not None and self._continues is not None and self._last_generation == self._continues.generation:
+            group_at = self._last[0].offset
         generation = self._files[-1].generation if self._files else 0
-        return LogEnd(self._files, generation + 1, self._expected, self._continues, self._position, batch, batch_at, self._spares)
+        return LogEnd(self._files, generation + 1, self._expected, self._continues, self._position, group, group_at, self._spares)
 
     def _keep(self, found: Finding) -> Finding:
         """The finding with the place of its copy. Only for people: it never keeps the node from starting."""

@@ -27,7 +27,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from broker.store.batch import BLOCK, HEADER_SIZE, Batch, BatchWriter, Place, is_whole, place_at, read_header, records
+from broker.store.batch import BLOCK, HEADER_SIZE, UNDIVIDED, Batch, BatchWriter, Place, is_whole, place_at, read_header, records
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.moving import Output, Part
 from broker.store.piece import Stretch
@@ -100,7 +100,7 @@ class SegmentFile:
         """
         output = self.output
         at = output.size
-        writer = BatchWriter(output.count + 1)
+        writer = BatchWriter(output.count + 1, None, UNDIVIDED)
         waiting: list[Part] = []
         for part in output.parts:
             writer.append(part.log.number, INDEX, encode_stretches(part.stretches))
@@ -111,7 +111,7 @@ class SegmentFile:
         if waiting:
             at = self._put_index(writer, waiting, at)
         writer.append(0, TRAILER, _TRAILER.pack(output.size, at))
-        self._file.write("segment.write", at, writer.take().seal(output.number, self._salt))
+        self._file.write("segment.write", at, writer.take_batch().seal(output.number, self._salt))
         self._file.sync("segment.sync")
         self._file.close()
         self._filesystem.rename("segment.publish", self._path, self._name)
@@ -119,7 +119,7 @@ class SegmentFile:
         return at + BLOCK
 
     def _put_index(self, writer: BatchWriter, parts: list[Part], at: int) -> int:
-        batch = writer.take()
+        batch = writer.take_batch()
         self._file.write("segment.write", at, batch.seal(self.output.number, self._salt))
         for part in parts:
             part.index_offset = at

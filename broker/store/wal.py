@@ -1,15 +1,15 @@
 """The node's one write-ahead log, as seen by the thread that owns it: group commit.
 
     append ... append      into the open batch (``batch``), which is memory
-    sync                   at the end of the turn: the batch goes to the writer if that is free; otherwise it stays open and grows
+    sync                   at the end of the turn: the commit group goes to the writer if that is free; otherwise it stays open and grows
     (write, fdatasync)     wal_writer.py, on the writer's thread (runner.py)
-    listeners              those of the batch, in the order they were registered; then the next batch goes
+    listeners              those of the group, in the order they were registered; then the next group goes
 
-One batch is outstanding at a time, so only the last one in the log can be torn. A batch is taken in ``sync`` or when the one before it is
-done: what is appended without returning to the event loop is in one batch, and recovered whole or not at all.
+One group is outstanding at a time, so only the last one in the log can be torn. A group is taken in ``sync`` or when the one before it is
+done: what is appended without returning to the event loop is in one group, and recovered whole or not at all.
 
 The first error is the end: no listener is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of
-the outstanding batch is for recovery to see.
+the outstanding group is for recovery to see.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from broker.store.batch import Batch, BatchHost, BatchWriter, Listener
+from broker.store.batch import BatchHost, BatchWriter, CommitGroup, Listener
 from broker.store.datadir import DataDir
 from broker.store.recovery import Recovery
 from broker.store.runner import Job, Runner
 from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter
 
 DIRECT_SIZE_MAX: Final = 16384
-"""A batch of this size at most, in a turn with no more input than this, is written on the owner's thread, if the disk is quick: two changes
+"""A group of this size at most, in a turn with no more input than this, is written on the owner's thread, if the disk is quick: two changes
 of threads cost as much as the sync itself (measured: 300 us instead of 220 us for one message at a time). Under load the thread writes."""
 DIRECT_MS_MAX: Final = 0.5
 """A disk that took longer in the mean of the last dozen or so, ..."""
@@ -35,8 +35,8 @@ DIRECT_PAUSE_MS_MIN: Final = 50
 DIRECT_PAUSE_MS_MAX: Final = 10_000
 """... up to this. A disk that is always slow costs the owner's thread a few syncs in ten seconds."""
 _DIRECT_MEAN_OF: Final = 16
-BATCHES_BETWEEN_CHORES: Final = 16
-"""A log that is never idle still gives its retired files back, one after so many batches."""
+GROUPS_BETWEEN_CHORES: Final = 16
+"""A log that is never idle still gives its retired files back, one after so many commit groups."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -44,7 +44,7 @@ class WriteAheadLog(BatchHost):
     """The log of a node. ``on_failure`` is told the first error, on the owner's thread; the node ends then."""
 
     def __init__(self, writer: WalWriter, runner: Runner, next_sequence: int, on_failure: Callable[[Exception], None]) -> None:
-        self.batch: Final = BatchWriter(next_sequence, self)
+        self.batch: Final = BatchWriter(next_sequence, self, writer.options.batch_size)
         """Where records go; hot code appends to it directly. With a ``turn`` it calls ``sync`` by itself."""
         self.failure: Exception | None = None
         self.files: list[LogFile] = list(writer.files)
@@ -56,20 +56,20 @@ class WriteAheadLog(BatchHost):
         self.on_short_of_space: Callable[[], object] | None = None
         """Told when ``short_of_space`` has changed."""
         self.on_direct: Callable[[], object] | None = None
-        """Told after each batch that the owner's thread has written itself."""
+        """Told after each group that the owner's thread has written itself."""
         self._writer = writer
         self._runner = runner
         self._on_failure = on_failure
         self._retired: set[int] = set()
         self._busy = False
         self._wanted = False
-        """``sync`` was called while a batch was outstanding."""
+        """``sync`` was called while a group was outstanding."""
         self._chores_left = True
         self._direct_from_ms = 0
         self._direct_pause_ms = DIRECT_PAUSE_MS_MIN
         self._direct_mean_ms = 0.0
         self._closing = False
-        self._batches_since_chore = 0
+        self._groups_since_chore = 0
 
     @classmethod
     def open(
@@ -170,27 +170,27 @@ class WriteAheadLog(BatchHost):
         if self.failure is not None:
             self.batch.take()  # nobody will ever be told
             return
-        chore_is_due = self._batches_since_chore >= BATCHES_BETWEEN_CHORES
+        chore_is_due = self._groups_since_chore >= GROUPS_BETWEEN_CHORES
         if self._wanted and not (chore_is_due and self._has_chores()):
             self._wanted = False
             if self.batch.record_count:
-                self._batches_since_chore += 1
+                self._groups_since_chore += 1
                 self._submit(self.batch.take())
                 return
         if self._has_chores():
-            self._batches_since_chore = 0
+            self._groups_since_chore = 0
             self._busy = True
             self._runner.submit(_Chore(self, self._writer, self._oldest_is_retired()))
 
-    def _submit(self, batch: Batch) -> None:
+    def _submit(self, group: CommitGroup) -> None:
         self._busy = True
-        job = _Commit(self, self._writer, batch)
-        if not self._run_directly(job, batch):
+        job = _Commit(self, self._writer, group)
+        if not self._run_directly(job, group):
             self._runner.submit(job)
 
-    def _run_directly(self, job: Job, batch: Batch) -> bool:
+    def _run_directly(self, job: Job, group: CommitGroup) -> bool:
         turn = self.batch.turn
-        if turn is None or batch.size() > DIRECT_SIZE_MAX or turn.input_bytes > DIRECT_SIZE_MAX:
+        if turn is None or group.size() > DIRECT_SIZE_MAX or turn.input_bytes > DIRECT_SIZE_MAX:
             return False
         started_ms = turn.clock.monotonic_ms()
         if started_ms < self._direct_from_ms or not self._runner.run_now(job):
@@ -217,8 +217,8 @@ class WriteAheadLog(BatchHost):
     def _oldest_is_retired(self) -> bool:
         return self.files[0].generation in self._retired
 
-    def committed(self, batch: Batch) -> None:
-        """The batch is on the disk. Called by its job."""
+    def committed(self, group: CommitGroup) -> None:
+        """The group is on the disk. Called by its job."""
         if self.files[-1].generation != self._writer.files[-1].generation:
             self.files = list(self._writer.files)
             self._chores_left = True
@@ -226,7 +226,7 @@ class WriteAheadLog(BatchHost):
                 self.on_new_file()
         self.batch.committed()
         try:
-            for listener in batch.listeners:
+            for listener in group.listeners:
                 listener.durable(self.durable_through)
         except Exception as error:  # a mistake of ours: the node must end with it, not wait for ever
             self.fail(error)
@@ -254,23 +254,23 @@ class WriteAheadLog(BatchHost):
 
 
 class _Commit(Job):
-    """A batch on its way."""
+    """A commit group on its way."""
 
-    def __init__(self, log: WriteAheadLog, writer: WalWriter, batch: Batch) -> None:
+    def __init__(self, log: WriteAheadLog, writer: WalWriter, group: CommitGroup) -> None:
         self._log = log
         self._writer = writer
-        self._batch = batch
+        self._group = group
         self._error: Exception | None = None
 
     def run(self) -> None:
         try:
-            self._writer.write(self._batch)
+            self._writer.write(self._group)
         except Exception as error:  # whatever it is, the owner must hear of it, or it would wait for ever
             self._error = error
 
     def finished(self) -> None:
         if self._error is None:
-            self._log.committed(self._batch)
+            self._log.committed(self._group)
         else:
             self._log.fail(self._error)
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
-from broker.store.batch import BLOCK, Batch
+from broker.store.batch import BATCH_SIZE, BLOCK, CommitGroup
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.wal_file import SPARE_SUFFIX, START, FileHeader, file_name
 
@@ -27,7 +27,7 @@ class WalOptions(NamedTuple):
     """How the log uses the disk."""
 
     file_size: int = FILE_SIZE
-    """Bytes of one file. A batch that does not fit into one gets a file of its own size: no batch is ever split."""
+    """Bytes of one file. A commit group that does not fit into one gets a file of its own size: no group is ever split."""
     spare_count: int = 1
     """Files made ready in advance; one more is kept when files leave the log, so that none has to be made while it only turns round.
 
@@ -35,6 +35,8 @@ class WalOptions(NamedTuple):
     """
     new_salt: Callable[[], int] = lambda: secrets.randbits(63)
     """A number that no client can guess."""
+    batch_size: int = BATCH_SIZE
+    """A batch is closed when its records have so many bytes."""
 
 
 class LogFile(NamedTuple):
@@ -57,9 +59,9 @@ class LogEnd(NamedTuple):
     """The header of the last file, if batches may be added to it."""
     position: int
     """Where in that file."""
-    last_batch: Batch | None
+    last_group: CommitGroup | None
     """The last one found, which perhaps no sync has covered; None if there is none or it holds nothing."""
-    last_batch_at: int
+    last_group_at: int
     """Where it stands in the file that ``continues``; 0 if it is in another one."""
     spares: list[str]
     """Names of spare files."""
@@ -99,8 +101,8 @@ class WalWriter:
     def start(self, end: LogEnd) -> None:
         """Make everything that recovery has found durable; afterwards it may be promised.
 
-        The last batch is written again: when its sync failed, the system may show it as written though the disk does not have it, and
-        another sync of the same pages would succeed without doing anything.
+        The last commit group is written again: when its sync failed, the system may show it as written though the disk does not have it,
+        and another sync of the same pages would succeed without doing anything.
 
         Raises: DiskError
         """
@@ -108,44 +110,49 @@ class WalWriter:
             self._adopt_spare(name)
         if self._header is not None:
             self._file = self.filesystem.open("wal.open", self._path(file_name(self._header.generation)))
-        batch = end.last_batch
-        if batch is None:
+        group = end.last_group
+        if group is None:
             if self._file is None:
                 self._next_file(end.next_sequence, 0)
             return
-        if not self._has_room(batch):
-            # Numbers that are missing behind the last batch must go on missing: the new file says so.
-            numbers_are_missing = batch.through() + 1 != end.next_sequence
+        if not self._has_room(group):
+            # Numbers that are missing behind the last group must go on missing: the new file says so.
+            numbers_are_missing = group.through() + 1 != end.next_sequence
             try:
-                self._next_file(end.next_sequence if numbers_are_missing else batch.first_sequence, batch.size())
+                self._next_file(end.next_sequence if numbers_are_missing else group.first_sequence(), group.size())
             except DiskError as error:
-                if not error.is_full or error.site not in ("wal.create", "wal.allocate") or not end.last_batch_at:
+                if not error.is_full or error.site not in ("wal.create", "wal.allocate") or not end.last_group_at:
                     raise
                 # The same bytes over themselves: they reach the disk and need no space. Second best, since the place may be a bad one.
-                self.position = end.last_batch_at
-        self._put(batch, "wal.rewrite", "wal.rewrite.sync")
+                self.position = end.last_group_at
+        self._put(group, "wal.rewrite", "wal.rewrite.sync")
 
-    def write(self, batch: Batch) -> None:
-        """Write a batch and sync it; in a new file if it does not fit into this one.
+    def write(self, group: CommitGroup) -> None:
+        """Write the batches of a group and sync them; in a new file if they do not all fit into this one.
 
-        Raises: DiskError: nothing is known about this batch, and no other may be written
+        Raises: DiskError: nothing is known about this group, and no other may be written
         """
-        if not self._has_room(batch):
-            self._next_file(batch.first_sequence, batch.size())
-        self._put(batch, "wal.write", "wal.sync")
+        if not self._has_room(group):
+            self._next_file(group.first_sequence(), group.size())
+        self._put(group, "wal.write", "wal.sync")
 
-    def _has_room(self, batch: Batch) -> bool:
-        return self._file is not None and self.position + batch.size() <= self.files[-1].size
+    def _has_room(self, group: CommitGroup) -> bool:
+        return self._file is not None and self.position + group.size() <= self.files[-1].size
 
-    def _put(self, batch: Batch, write_site: str, sync_site: str) -> None:
+    def _put(self, group: CommitGroup, write_site: str, sync_site: str) -> None:
         file, header = self._file, self._header
         assert file is not None
         assert header is not None
-        file.write(write_site, self.position, batch.seal(header.generation, header.salt))
+        position = self.position
+        for batch in group.batches:  # a write for each: what is sealed for it is let go before the next
+            file.write(write_site, position, batch.seal(header.generation, header.salt))
+            position += batch.size()
         file.sync(sync_site)
-        place = batch.place
-        place.generation, place.offset, place.size = header.generation, self.position, batch.size()
-        self.position += batch.size()
+        for batch in group.batches:
+            place = batch.place
+            place.offset, place.size = self.position, batch.size()
+            place.generation = header.generation  # last: the owner's thread takes it for the sign that the batch can be read
+            self.position += batch.size()
 
     def close(self) -> None:
         """Close all files. What was not synced may be lost."""
@@ -157,8 +164,8 @@ class WalWriter:
 
     # Files that join the log
 
-    def _next_file(self, first_sequence: int, batch_size: int) -> None:
-        needed = START + batch_size
+    def _next_file(self, first_sequence: int, group_size: int) -> None:
+        needed = START + group_size
         size = max(needed, self.options.file_size)
         spare = self._spares.pop(0) if self._spares and size == self.options.file_size else self._new_spare(size)
         header = FileHeader(self._next_generation, self.options.new_salt(), first_sequence)

@@ -212,7 +212,7 @@ def second_queue_not_written() -> None:
 
     def make(append: Any) -> Any:
         def patched(self: Log, position: int, kind: int, size: int, token: object) -> bool:
-            if token is self._logs.last_token and kind == self._logs.last_kind:
+            if token is self._logs.last_token and kind == self._logs.last_kind and self._logs.batch.place is self._logs.last_place:
                 self.positions.append(position)
                 return False
             return bool(append(self, position, kind, size, token))

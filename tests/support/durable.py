@@ -76,7 +76,7 @@ class DurableBroker(Broker):
 
     def unwritten_bytes(self) -> int:
         """What the batches hold that wait for the disk, without headers and padding."""
-        return sum(int(job._batch.payload_size) for job in self._runners[0].jobs if isinstance(job, wal._Commit))
+        return sum(int(batch.payload_size) for job in self._runners[0].jobs if isinstance(job, wal._Commit) for batch in job._group.batches)
 
     def write_without_telling(self) -> None:
         """The disk does its work, but the node ends before it hears of it."""

@@ -153,7 +153,7 @@ class Life:
             self.clock,
             lambda call: None,
             self.failures.append,
-            WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63)),
+            WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63), 2500),
             mover_options(chance),
             Threads(*self.runners),
             build.mover,

@@ -5,13 +5,13 @@ Each is a `Build`: a subclass of a part, or a sync that is forgotten. Functions 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import xxhash
 
 from broker.store import filesystem, wal_file
-from broker.store.batch import BLOCK, HEADER_SIZE, Batch, BatchHeader, read_header
+from broker.store.batch import BLOCK, HEADER_SIZE, Batch, BatchHeader, CommitGroup, read_header
 from broker.store.filesystem import DiskError, File
 from broker.store.recovery import Recovery
 from broker.store.wal import WriteAheadLog
@@ -23,10 +23,10 @@ Patch = tuple[object, str, object]
 
 
 class PromisesEarly(WriteAheadLog):
-    def _submit(self, batch: Batch) -> None:
-        for listener in batch.listeners:
-            listener.durable(batch.through())
-        super()._submit(Batch(batch.pieces, batch.first_sequence, batch.record_count, batch.payload_size, []))
+    def _submit(self, group: CommitGroup) -> None:
+        for listener in group.listeners:
+            listener.durable(group.through())
+        super()._submit(CommitGroup(group.batches, [], group.ordinal))
 
 
 class GoesOnAfterErrors(WriteAheadLog):
@@ -49,23 +49,24 @@ class PromisesWhatItReads(WalWriter):
     """A sync of the same file says nothing: after an error its pages count as clean."""
 
     def start(self, end: LogEnd) -> None:
-        super().start(end._replace(last_batch=None))
+        super().start(end._replace(last_group=None))
         if self._file is not None:
             self._file.sync("wal.rewrite.sync")
 
 
 class SyncsAgain(WalWriter):
-    def _put(self, batch: Batch, write_site: str, sync_site: str) -> None:
+    def _put(self, group: CommitGroup, write_site: str, sync_site: str) -> None:
         try:
-            super()._put(batch, write_site, sync_site)
+            super()._put(group, write_site, sync_site)
         except DiskError:
             assert self._file is not None
             self._file.sync(sync_site)
-            self.position += batch.size()
+            self.position += group.size()
 
 
-def halves(batch: Batch) -> list[Batch]:
-    """The batch as two, each with half of the records; as it is if there is only one."""
+def halves(group: CommitGroup) -> list[CommitGroup]:
+    """The group as two, each with half of the records; as it is if there is only one."""
+    (batch,) = group.batches
     data = b"".join(batch.pieces)
     ends = []
     at = 0
@@ -73,23 +74,33 @@ def halves(batch: Batch) -> list[Batch]:
         at += 13 + int.from_bytes(data[at + 8 : at + 12], "big")
         ends.append(at)
     if len(ends) < 2:
-        return [batch]
+        return [group]
     count = len(ends) // 2
     cut = ends[count - 1]
-    first = Batch([data[:cut]], batch.first_sequence, count, cut, [])
-    return [first, Batch([data[cut:]], batch.first_sequence + count, len(ends) - count, len(data) - cut, [])]
+    first = Batch([data[:cut]], batch.first_sequence, count, cut)
+    second = Batch([data[cut:]], batch.first_sequence + count, len(ends) - count, len(data) - cut)
+    return [CommitGroup([first], [], 0), CommitGroup([second], [], 0)]
+
+
+def parts(group: CommitGroup) -> list[CommitGroup]:
+    """Each batch as a group of its own."""
+    if len(group.batches) == 1:
+        return halves(group)
+    for batch in group.batches:
+        batch.flags, batch.group_offset = 0, 0
+    return [CommitGroup([batch], [], 0) for batch in group.batches]
 
 
 class Splits(WalWriter):
-    def write(self, batch: Batch) -> None:
-        for half in halves(batch):
-            super().write(half)
+    def write(self, group: CommitGroup) -> None:
+        for part in parts(group):
+            super().write(part)
 
 
 class SwapsBatches(WalWriter):
-    def write(self, batch: Batch) -> None:
-        for half in reversed(halves(batch)):
-            super().write(half)
+    def write(self, group: CommitGroup) -> None:
+        for part in reversed(parts(group)):
+            super().write(part)
 
 
 class RetiresTheNewest(WalWriter):
@@ -109,8 +120,9 @@ def checks_the_payload_only(header: BatchHeader, data: bytes) -> bool:
 
 
 class SealsThePayloadOnly(WalWriter):
-    def _put(self, batch: Batch, write_site: str, sync_site: str) -> None:
-        super()._put(_Unsealed(batch), write_site, sync_site)  # type: ignore[arg-type]
+    def _put(self, group: CommitGroup, write_site: str, sync_site: str) -> None:
+        unsealed: list[Batch] = [_Unsealed(batch) for batch in group.batches]  # type: ignore[misc]
+        super()._put(CommitGroup(unsealed, [], 0), write_site, sync_site)
 
 
 class _Unsealed:
@@ -118,6 +130,7 @@ class _Unsealed:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
+        self.place = batch.place
 
     def size(self) -> int:
         return self.batch.size()
@@ -133,9 +146,28 @@ def takes_any_generation(self: Scan, block: bytes) -> BatchHeader | None:
 
 
 class TakesAnyNumber(Recovery):
-    def _accept(self, generation: int, found: Found) -> bool:
-        self._expected = found.header.first_sequence
-        return super()._accept(generation, found)
+    def _take(self, generation: int, found: Found, whole: bool) -> Iterator[tuple[int, Found]]:
+        if not self._open:
+            self._expected = found.header.group_first()
+        return super()._take(generation, found, whole)
+
+
+class TakesGroupsWithoutEnd(Recovery):
+    without_end: Sequence[tuple[int, Found]] = ()
+
+    def batches(self) -> Iterator[tuple[int, Found]]:
+        yield from super().batches()
+        yield from self.without_end
+
+    def _cut_open_group(self) -> None:
+        self.without_end = list(self._accept_open_group())
+
+
+class TakesGroupsWithHoles(Recovery):
+    def _take(self, generation: int, found: Found, whole: bool) -> Iterator[tuple[int, Found]]:
+        yield from super()._take(generation, found, whole)
+        if self._open and not found.header.more:
+            yield from self._accept_open_group()
 
 
 def writes_once(self: File, site: str, offset: int, pieces: Sequence[bytes]) -> None:
@@ -178,7 +210,9 @@ FOUND_BY_CRASHES: dict[str, Bug] = {
     "sync tried again after an error": Bug(build(writer=SyncsAgain)),
     "goes on after an error": Bug(build(log=GoesOnAfterErrors)),
     "batches swapped": Bug(build(writer=SwapsBatches)),
-    "a batch split in two": Bug(build(writer=Splits)),
+    "a commit group split": Bug(build(writer=Splits)),
+    "a commit group without its end counts": Bug(build(recovery=TakesGroupsWithoutEnd)),
+    "a commit group with a hole counts": Bug(build(recovery=TakesGroupsWithHoles)),
     "files leave the log in any order": Bug(build(writer=RetiresTheNewest)),
     "short write not continued": Bug(build(), ((File, "write", writes_once),)),
 }

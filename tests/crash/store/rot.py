@@ -14,6 +14,8 @@ from tests.support.faulty_disk import FaultyDisk
 from tests.support.hand_runner import HandRunner
 
 FILE_SIZE = START + 3 * BLOCK
+BATCH_SIZE = 4000
+"""Some of the commit groups have two batches."""
 
 
 def ignore(error: Exception) -> None:
@@ -27,7 +29,7 @@ def log_at_rest(build: Build) -> tuple[FaultyDisk, list[Record]]:
     chance = random.Random(7)
     runner = HandRunner()
     _, data_dir, recovery = recover(build, disk)
-    log = made_log(build).open(data_dir, recovery, runner, ignore, WalOptions(FILE_SIZE, 2, lambda: chance.getrandbits(63)))
+    log = made_log(build).open(data_dir, recovery, runner, ignore, WalOptions(FILE_SIZE, 2, lambda: chance.getrandbits(63), BATCH_SIZE))
     written: list[Record] = []
     for size in (300, 5000, 200, 700, 3000, 20, 6000, 900, 100, 100, 6000, 800):
         for number in range(2):

@@ -86,7 +86,7 @@ class Life:
         assert end.continues is not None
         writer = BatchWriter(end.next_sequence)
         writer.append(1, 1, b"x" * 6000)
-        begun = b"".join(writer.take().seal(end.continues.generation, end.continues.salt))[:BLOCK]
+        begun = b"".join(writer.take_batch().seal(end.continues.generation, end.continues.salt))[:BLOCK]
         faults, disk.faults, disk.sites, sites = disk.faults, [], [], disk.sites
         path = f"/data/wal/{file_name(end.continues.generation)}"
         assert end.position + 2 * BLOCK <= len(disk.content(path)), "the life ends where a file ends: take another seed"

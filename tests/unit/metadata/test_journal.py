@@ -27,7 +27,7 @@ class Setting:
 
     def changes(self) -> list[tuple[int, bytes]]:
         """Kind and body of all records so far, as recovery tells them."""
-        data = b"".join(self.batch.take().pieces)
+        data = b"".join(self.batch.take_batch().pieces)
         found = []
         at = 0
         while at < len(data):

@@ -46,7 +46,7 @@ def stored(*messages: Message, wall_ms: int = 1_700_000_000_000) -> tuple[bytes,
         at += int(RECORD_HEADER_SIZE)
         places.append((at, at + size))
         at += size
-    data = b"".join(batch.take().pieces)
+    data = b"".join(batch.take_batch().pieces)
     assert len(data) == at, "as long as it was said to be"
     return data, places
 

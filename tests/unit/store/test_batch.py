@@ -12,6 +12,7 @@ from broker.store.batch import (
     BLOCK,
     HEADER_SIZE,
     PIECE_SIZE_MIN,
+    UNDIVIDED,
     BatchHost,
     BatchWriter,
     Listener,
@@ -27,10 +28,10 @@ Record = tuple[int, int, bytes]
 
 
 def sealed(appended: list[Record], first: int = 1, generation: int = 5, salt: int = 6) -> bytes:
-    writer = BatchWriter(first)
+    writer = BatchWriter(first, None, UNDIVIDED)
     for log_id, kind, body in appended:
         writer.append(log_id, kind, body)
-    return b"".join(writer.take().seal(generation, salt))
+    return b"".join(writer.take_batch().seal(generation, salt))
 
 
 def reference(appended: list[Record], first: int, generation: int, salt: int) -> bytes:
@@ -76,7 +77,7 @@ def test_head_and_body_are_one_body_wherever_they_are_cut() -> None:
         writer.append(1, 2, b"before")
         writer.append(3, 4, body[:cut], body[cut:])
         writer.append(5, 6, b"", b"behind")
-        data = b"".join(writer.take().seal(5, 6))
+        data = b"".join(writer.take_batch().seal(5, 6))
         assert decoded(data) == [(1, 1, 2, b"before"), (2, 3, 4, body), (3, 5, 6, b"behind")]
 
 
@@ -84,7 +85,7 @@ def test_large_bodies_are_not_copied() -> None:
     body = bytes(PIECE_SIZE_MIN)
     writer = BatchWriter(1)
     writer.append(1, 1, b"head", body)
-    assert any(piece is body for piece in writer.take().pieces)
+    assert any(piece is body for piece in writer.take_batch().pieces)
 
 
 class Host(BatchHost):
@@ -99,12 +100,43 @@ def test_records_are_numbered_from_batch_to_batch() -> None:
     writer = BatchWriter(100)
     assert [writer.append(1, 1, b"a") for _ in range(3)] == [100, 101, 102]
     assert (writer.record_count, writer.size()) == (3, 42)
-    batch = writer.take()
+    batch = writer.take_batch()
     assert (batch.first_sequence, batch.record_count, batch.through(), batch.payload_size) == (100, 3, 102, 42)
     assert writer.size() == 0
     assert writer.append(1, 1, b"a") == 103
-    empty = BatchWriter(7).take()
+    empty = BatchWriter(7).take_batch()
     assert (empty.first_sequence, empty.record_count, empty.size(), empty.through()) == (7, 0, BLOCK, 6)
+
+
+def test_a_large_group_is_several_batches_and_says_so() -> None:
+    """broker/store/batch.py: what has to be read to get at one record stays small, whatever a group holds."""
+    writer = BatchWriter(10, None, 1000)
+    places = []
+    for size in (400, 400, 400, 3000, 10, 10):
+        places.append(writer.place)
+        writer.append(1, 1, b"", bytes(size))
+    assert (writer.record_count, writer.size(), writer.group_size()) == (6, 46, 4298)
+    assert writer.group_place() is places[0]
+    group = writer.take()
+    assert [batch.record_count for batch in group.batches] == [3, 1, 2]
+    assert [batch.place for batch in group.batches] == [places[0], places[3], places[4]]
+    heads = [read_header(b"".join(batch.seal(1, 2))) for batch in group.batches]
+    told = [(head.first_sequence, head.group_offset, head.group_first(), head.more) for head in heads if head is not None]
+    assert told == [(10, 0, 10, True), (13, 3, 10, True), (14, 4, 10, False)]
+    assert (group.first_sequence(), group.through(), group.size()) == (10, 15, 3 * BLOCK)
+    assert (writer.group_size(), writer.unwritten()) == (0, 4298)
+    writer.append(1, 1, b"next")
+    assert writer.unwritten() == 4298 + 17
+    writer.committed()
+    assert (writer.durable_through, writer.durable_group, writer.unwritten()) == (15, 1, 17)
+    (following,) = writer.take().batches
+    assert (following.first_sequence, following.group_offset, following.flags) == (16, 0, 0)
+
+
+def test_a_group_that_ends_with_a_full_batch_has_no_empty_one_behind_it() -> None:
+    writer = BatchWriter(1, None, 1000)
+    writer.append(1, 1, bytes(2000))
+    assert [batch.record_count for batch in writer.take().batches] == [1]
 
 
 def test_the_turn_syncs_once_for_each_batch_that_was_begun() -> None:

@@ -29,7 +29,7 @@ def test_it_is_made_on_a_real_disk_too(tmp_path: Path) -> None:
     made = DataDir.open(RealFileSystem(), f"{tmp_path}/data/")
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["FORMAT", "LOCK", "manifest", "quarantine", "segments", "wal"]
     text = (tmp_path / "data" / "FORMAT").read_text()
-    assert text == "leveret data format 1 92c7e88a\n" * 3
+    assert text == "leveret data format 2 0bceb930\n" * 3
     made.close()
     DataDir.open(RealFileSystem(), f"{tmp_path}/data").close()
 
@@ -67,7 +67,7 @@ def test_a_newer_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datadir, "FORMAT", 7)
     make(disk)
     monkeypatch.undo()
-    with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 1\)"):
+    with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 2\)"):
         make(disk.restarted())
 
 
@@ -82,6 +82,7 @@ def test_a_log_without_a_format_is_refused() -> None:
 def test_migrations_run_in_order_and_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each may be interrupted anywhere; the version changes as a whole, after it."""
     disk = FaultyDisk()
+    monkeypatch.setattr(datadir, "FORMAT", 1)
     make(disk)
     ran: list[int] = []
 

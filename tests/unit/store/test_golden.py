@@ -2,7 +2,7 @@
 
     python -m tests.unit.store.test_golden --rewrite
 
-writes tests/transcripts/disk/format-1 anew. A difference means that older data directories are read differently
+writes tests/transcripts/disk/format-2 anew. A difference means that older data directories are read differently
 or newer ones cannot be read by older releases: then it is a new format, with a migration in store/datadir.py and a folder of its own.
 """
 
@@ -26,7 +26,7 @@ from tests.support.faulty_disk import FaultyDisk
 from tests.support.hand_runner import HandRunner
 
 GOLDEN = Path(__file__).resolve().parents[2] / "transcripts" / "disk"
-NEWEST = "format-1"
+NEWEST = "format-2"
 
 
 def fail(error: Exception) -> None:
@@ -34,7 +34,7 @@ def fail(error: Exception) -> None:
 
 
 def write_log() -> FaultyDisk:
-    """Two sessions: small and large records, a file used before, one at rest, a restart, a clean end."""
+    """Two sessions: small and large records, groups of several batches, a file used before, one at rest, a restart, a clean end."""
     disk = FaultyDisk()
     salts = iter(range(0x5EED_0000_0000_0001, 0x5EED_0000_0000_0009))
     for session in range(2):
@@ -42,7 +42,7 @@ def write_log() -> FaultyDisk:
         recovery = Recovery(data_dir)
         list(recovery.records())
         runner = HandRunner()
-        options = WalOptions(START + 4 * BLOCK, 0, lambda: next(salts))
+        options = WalOptions(START + 4 * BLOCK, 0, lambda: next(salts), 1500)
         log = WriteAheadLog.open(data_dir, recovery, runner, fail, options)
         for turn in range(6 - 2 * session):
             for number in range(turn):

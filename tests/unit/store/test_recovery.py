@@ -20,6 +20,7 @@ from broker.store.wal_writer import LogEnd, WalOptions
 from tests.support.faulty_disk import Fault, FaultyDisk
 
 FILE_SIZE = START + 4 * BLOCK
+BATCH_SIZE = 20_000
 SALT = 0x1234_5678_9ABC_DEF0
 FIRST = "/data/wal/0000000000000001.wal"
 SECOND = "/data/wal/0000000000000002.wal"
@@ -42,7 +43,7 @@ def opened(disk: FaultyDisk) -> tuple[list[bytes], WriteAheadLog, Report]:
     data_dir = DataDir.open(disk, "/data")
     recovery = Recovery(data_dir)
     bodies = [record[3] for record in recovery.records()]
-    log = WriteAheadLog.open(data_dir, recovery, AtOnce(), fail, WalOptions(FILE_SIZE, 0, lambda: SALT))
+    log = WriteAheadLog.open(data_dir, recovery, AtOnce(), fail, WalOptions(FILE_SIZE, 0, lambda: SALT, BATCH_SIZE))
     return bodies, log, recovery.report
 
 
@@ -74,10 +75,10 @@ def test_a_new_log_is_empty() -> None:
 def test_the_end_of_the_log_is_told() -> None:
     bodies, end, report = read(disk_with(10, 5000, 20))
     assert bodies == [b"a" * 10, b"b" * 5000, b"c" * 20]
-    assert (end.next_generation, end.next_sequence, end.position, end.last_batch_at) == (2, 4, START + 4 * BLOCK, START + 3 * BLOCK)
+    assert (end.next_generation, end.next_sequence, end.position, end.last_group_at) == (2, 4, START + 4 * BLOCK, START + 3 * BLOCK)
     assert end.continues == FileHeader(1, SALT, 1)
-    assert end.last_batch is not None
-    assert (end.last_batch.first_sequence, end.last_batch.record_count) == (3, 1)
+    assert end.last_group is not None
+    assert (end.last_group.first_sequence(), end.last_group.through()) == (3, 3)
     assert report == Report(1, 3, 3, 4, False, (), ())
 
 
@@ -220,7 +221,7 @@ def test_a_batch_inside_a_message_is_never_taken_for_one() -> None:
     _, log, _ = opened(disk)
     writer = BatchWriter(2)
     writer.append(9, 9, b"planted")
-    planted = b"".join(writer.take().seal(1, SALT ^ 1))
+    planted = b"".join(writer.take_batch().seal(1, SALT ^ 1))
     head_size = BLOCK - 56 - 13
     log.append(1, 1, bytes(head_size), planted)
     log.sync()
@@ -310,3 +311,138 @@ def test_a_header_of_another_file_vouches_for_nothing(change: Callable[[FileHead
     disk.damage(FIRST, 0, change(FileHeader(1, SALT, 1)).encode())
     bodies, _, report = read(disk)
     assert bodies == [] or report.damaged
+
+
+# Commit groups of several batches
+
+GROUP_FILE = START + 16 * BLOCK
+
+
+def opened_small(disk: FaultyDisk) -> tuple[list[bytes], WriteAheadLog, Report]:
+    """A log whose batches hold one record each."""
+    data_dir = DataDir.open(disk, "/data")
+    recovery = Recovery(data_dir)
+    bodies = [record[3] for record in recovery.records()]
+    log = WriteAheadLog.open(data_dir, recovery, AtOnce(), fail, WalOptions(GROUP_FILE, 0, lambda: SALT, 10))
+    return bodies, log, recovery.report
+
+
+def write_group(log: WriteAheadLog, letters: bytes) -> None:
+    for letter in letters:
+        log.append(1, 1, bytes([letter]) * 20)
+    log.sync()
+
+
+def disk_with_groups(*groups: bytes) -> FaultyDisk:
+    """A batch of one block for every letter, a commit group for each string."""
+    disk = FaultyDisk()
+    _, log, _ = opened_small(disk)
+    for letters in groups:
+        write_group(log, letters)
+    return disk.restarted()
+
+
+def letters_of(bodies: list[bytes]) -> bytes:
+    assert all(body == body[:1] * 20 for body in bodies)
+    return b"".join(body[:1] for body in bodies)
+
+
+def zero_block(disk: FaultyDisk, number: int) -> None:
+    disk.damage(FIRST, START + number * BLOCK, bytes(BLOCK))
+
+
+def test_a_group_is_recovered_whole() -> None:
+    disk = disk_with_groups(b"ab", b"cde")
+    bodies, end, report = read(disk)
+    assert letters_of(bodies) == b"abcde"
+    assert (report.batch_count, end.next_sequence, end.position, end.last_group_at) == (5, 6, START + 5 * BLOCK, START + 2 * BLOCK)
+    assert end.last_group is not None
+    assert (end.last_group.first_sequence(), end.last_group.through(), len(end.last_group.batches)) == (3, 5, 3)
+
+
+def test_the_last_group_is_written_again_whole() -> None:
+    disk = disk_with_groups(b"ab", b"cde")
+    opened_small(disk)
+    assert disk.content(FIRST).count(b"LEVB") == 8
+    bodies, end, _ = read(disk.restarted())
+    assert letters_of(bodies) == b"abcde"
+    assert end.last_group_at == START + 5 * BLOCK, "the copy is what would be written over itself"
+    again = disk.restarted()
+    opened_small(again)
+    assert letters_of(read(again.restarted())[0]) == b"abcde"
+
+
+@pytest.mark.parametrize("blocks", [(4,), (3,), (2,), (2, 3), (3, 4), (2, 4)], ids=str)
+def test_of_the_last_group_nothing_counts_when_a_batch_is_missing(blocks: tuple[int, ...]) -> None:
+    """No sync has covered it: the disk may have written its parts in any order."""
+    disk = disk_with_groups(b"ab", b"cde")
+    for number in blocks:
+        zero_block(disk, number)
+    bodies, end, report = read(disk)
+    assert letters_of(bodies) == b"ab"
+    assert report.damaged == ()
+    assert [(cut.offset, cut.lost_count) for cut in report.cut] == [(START + 2 * BLOCK, 0)]
+    assert (end.next_sequence, end.position) == (3, START + 2 * BLOCK)
+    bodies, _, report = opened_small(disk.restarted())
+    assert (letters_of(bodies), report.cut, report.damaged) == (b"ab", (), ())
+
+
+def test_nothing_of_a_group_that_was_cut_comes_back() -> None:
+    """A batch of it would fit behind the first batch of the group that is written in its place."""
+    disk = disk_with_groups(b"ab", b"cd")
+    zero_block(disk, 2)
+    bodies, log, _ = opened_small(disk)  # cuts "cd", and writes "ab" again in its place
+    assert letters_of(bodies) == b"ab"
+    write_group(log, b"ef")
+    assert letters_of(read(disk.restarted())[0]) == b"abef"
+    fresh = disk_with_groups(b"ab", b"cd")
+    zero_block(fresh, 2)
+    read(fresh)
+    assert fresh.content(FIRST)[START + 2 * BLOCK :].count(b"LEVB") == 0
+
+
+@pytest.mark.parametrize("block", [2, 3, 4])
+def test_a_batch_missing_in_a_group_with_another_one_behind_it_is_damage(block: int) -> None:
+    """The other one was written after the sync of this one: it was promised. What is left of it counts."""
+    disk = disk_with_groups(b"ab", b"cde", b"f")
+    zero_block(disk, block)
+    bodies, end, report = read(disk)
+    assert letters_of(bodies) == b"abcdef".replace(b"cde"[block - 2 : block - 1], b"")
+    assert [(lost.first_lost, lost.lost_count) for lost in report.damaged] == [(block + 1, 1)]
+    assert end.next_sequence == 7
+
+
+def test_a_hole_over_the_end_of_one_group_and_the_beginning_of_the_last_is_damage() -> None:
+    disk = disk_with_groups(b"ab", b"cde")
+    zero_block(disk, 1)
+    zero_block(disk, 2)
+    bodies, _, report = read(disk)
+    assert letters_of(bodies) == b"a"
+    assert [(lost.offset, lost.first_lost, lost.lost_count) for lost in report.damaged] == [(START + BLOCK, 2, 1)]
+    assert [cut.offset for cut in report.cut] == [START + 3 * BLOCK]
+
+
+def test_a_group_that_does_not_fit_goes_to_the_next_file_as_a_whole() -> None:
+    disk = FaultyDisk()
+    _, log, _ = opened_small(disk)
+    write_group(log, b"x" * 14)
+    write_group(log, b"cde")
+    assert disk.content(FIRST).count(b"LEVB") == 14
+    assert disk.content(SECOND).count(b"LEVB") == 3
+    torn = disk.restarted()
+    torn.damage(SECOND, START + BLOCK, bytes(BLOCK))
+    assert letters_of(read(torn)[0]) == b"x" * 14
+
+
+def test_a_group_cut_in_one_file_and_gone_on_in_another_is_not_damage() -> None:
+    """On a file with damage before the torn group, the log goes on in a new one."""
+    disk = disk_with_groups(b"ab", b"c", b"def")
+    zero_block(disk, 2)
+    zero_block(disk, 4)
+    bodies, log, report = opened_small(disk)
+    assert letters_of(bodies) == b"ab"
+    assert [(lost.first_lost, lost.lost_count) for lost in report.damaged] == [(3, 1)]
+    write_group(log, b"gh")
+    bodies, _, report = read(disk.restarted())
+    assert letters_of(bodies) == b"abgh"
+    assert [(lost.first_lost, lost.lost_count) for lost in report.damaged] == [(3, 1)]

@@ -14,7 +14,7 @@ from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, RealFileSystem
 from broker.store.recovery import Recovery
 from broker.store.runner import Runner, WriterThread
-from broker.store.wal import BATCHES_BETWEEN_CHORES, WriteAheadLog
+from broker.store.wal import GROUPS_BETWEEN_CHORES, WriteAheadLog
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -276,7 +276,7 @@ def test_a_log_that_is_never_idle_still_gives_files_back() -> None:
     node.append("next")
     node.log.sync()
     node.log.retire(1)
-    for number in range(BATCHES_BETWEEN_CHORES + 2):
+    for number in range(GROUPS_BETWEEN_CHORES + 2):
         node.append(str(number))
         node.log.sync()
         node.runner.step()
