@@ -325,6 +325,14 @@ class Config:
             metavar="SIZE|infinity",
         ),
     )
+    vm_memory_high_watermark_paging_ratio: float = option(
+        0.5,
+        Option(
+            "what messages that wait in queues may take in memory, as a share of the limit of the memory alarm; the rest is on disk only",
+            share(1),
+            metavar="SHARE",
+        ),
+    )
     total_memory_available_override_value: int = option(
         0,
         Option(

@@ -30,7 +30,7 @@ from broker.store.store import Store
 from broker.storelog import StoreLog, tell_findings
 from broker.turn import Turn
 from broker.version import VERSION
-from broker.watermarks import Probe, Watcher, total_memory, watermarks
+from broker.watermarks import Probe, Watcher, queue_memory, total_memory, watermarks
 
 if TYPE_CHECKING:
     from broker.config import Config
@@ -69,6 +69,7 @@ def make_server(config: Config, turn: Turn, clock: Clock, counters: Counters, st
     )
     server = Server(identity, users, limits, config.max_connections, turn, clock, counters)
     server.channels_max = config.channel_max_per_node
+    server.queue_memory.limit = queue_memory(config, total_memory())
     if store is not None:
         restore(server, store, config.default_vhost)
     else:

@@ -30,6 +30,7 @@ from broker.metadata.journal import Journal
 from broker.native import i64
 from broker.queues.classic import ClassicQueue
 from broker.queues.dead_letter import bury, headers_of, is_cycle
+from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions, check_argument, check_arguments, refuse_foreign, validate
 from broker.queues.queue import Queue, QueueHost
 from broker.routing.direct import DefaultExchange
@@ -85,6 +86,7 @@ class VHost(QueueHost):
         counters: Counters,
         logs: Logs | None = None,
         journal: Journal | None = None,
+        memory: QueueMemory | None = None,
     ) -> None:
         self.name = name
         self.generation = 0
@@ -98,6 +100,7 @@ class VHost(QueueHost):
         self._clock = clock
         self._logs = logs
         self._journal = journal
+        self._memory = QueueMemory() if memory is None else memory
         self._routes: dict[bytes, Route] = {}
         self._sources: dict[Destination, dict[Exchange, int]] = {}
         self._router = Router(self.exchanges)
@@ -416,7 +419,7 @@ class VHost(QueueHost):
         log_number: i64,
     ) -> ClassicQueue:
         fresh = ClassicQueue(
-            name, durable, auto_delete, owner, arguments, options, self, self._turn, self._clock, self._logs, log_number
+            name, durable, auto_delete, owner, arguments, options, self, self._turn, self._clock, self._logs, log_number, self._memory
         )
         self.queues[name] = fresh
         self._changed()

@@ -147,6 +147,11 @@ def watermarks(config: Config, total: int) -> Watermarks:
     return Watermarks(memory, int(total * config.disk_free_limit_relative) or config.disk_free_limit_absolute)
 
 
+def queue_memory(config: Config, total: int) -> int:
+    """Bytes that messages waiting in queues may take (RabbitMQ's ``vm_memory_high_watermark_paging_ratio``)."""
+    return int(watermarks(config, total).memory * config.vm_memory_high_watermark_paging_ratio)
+
+
 # ---- the watch
 
 

@@ -11,6 +11,7 @@ from broker.clock import Clock
 from broker.counters import Counters
 from broker.metadata.journal import Journal
 from broker.protocol.session import Limits, Session
+from broker.queues.memory import QueueMemory
 from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.vhost import VHost
@@ -93,6 +94,8 @@ class Server:
         self.logs: Logs | None = None
         """Where durable messages go; None on a node that keeps nothing."""
         self.journal: Journal | None = None
+        self.queue_memory = QueueMemory()
+        """What messages that wait in queues may take in memory."""
 
     def closed(self, number: int) -> None:
         """A connection that was told to close is gone."""
@@ -105,6 +108,6 @@ class Server:
 
     def add_vhost(self, name: str) -> VHost:
         """Create a virtual host."""
-        vhost = VHost(name, self.turn, self.clock, self.counters, self.logs, self.journal)
+        vhost = VHost(name, self.turn, self.clock, self.counters, self.logs, self.journal, self.queue_memory)
         self.vhosts[name] = vhost
         return vhost

@@ -16,6 +16,7 @@ from broker.queues.consumers import Consumer, Group
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.limits import full, over_limit
+from broker.queues.memory import QueueMemory
 from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
 from broker.queues.paging import Pager
 from broker.queues.queue import Queue, QueueHost
@@ -63,6 +64,7 @@ class ClassicQueue(Queue):
         clock: Clock,
         logs: Logs | None,
         log_number: i64,
+        memory: QueueMemory,
     ) -> None:
         super().__init__(name, durable, auto_delete, owner, arguments, options)
         self.log_number: i64 = log_number
@@ -84,7 +86,7 @@ class ClassicQueue(Queue):
         if logs is not None:
             for level in self._levels:
                 log = logs.open(log_number + len(self._pagers)) if log_number else None
-                pager = Pager(level, self, logs, clock, log)
+                pager = Pager(level, self, logs, clock, log, memory)
                 level.pager = pager
                 self._pagers.append(pager)
         if options.expires_ms > 0:

@@ -1,11 +1,12 @@
 """The part of a line that is on disk: what must survive the node, and what is too much for the memory.
 
-A persistent message in a durable queue is appended to the line's log when it comes. Beyond ``memory_max`` the line pages: whatever comes
-is appended to the log, kept until it is on the disk (``fresh``) and then forgotten; its position is all that is known of it. So nothing
-is ever paged out that was in memory, and the memory a backlog needs does not grow with it. Consumers find the head of the line in memory;
-before it runs out, the next part is read back.
+A persistent message in a durable queue is appended to the line's log when it comes. A line that has more in memory than it may (memory.py)
+pages: whatever comes is appended to the log as well. Once it is on the disk it may leave the memory; its position is all that is known of
+it then. So nothing has to be written because memory is short, and the memory a backlog needs does not grow with it. Consumers find the head
+of the line in memory; before it runs out, the next part is read back. The tail stays in memory as far as it may, so that a line whose
+consumers come near the end does not read what was written a moment ago.
 
-    chunks in memory | page_from ... page_to: on disk only | fresh: not on the disk yet
+    chunks in memory | page_from ... page_to: on disk only | tail: in memory, and on the disk or on the way there
 """
 
 from __future__ import annotations
@@ -17,22 +18,28 @@ from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
-from broker.queues.ready import Chunk, Ready, memory_size
+from broker.queues.memory import QueueMemory
+from broker.queues.ready import MESSAGE_BYTES, Chunk, Ready, memory_size
 from broker.queues.recall import Recall
 from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
+from broker.store.read_back import COUNT_MAX
 from broker.store.records import MESSAGE, TRANSIENT
 
 if TYPE_CHECKING:
     from broker.queues.queue import Queue
 
 MEMORY_MAX: Final[i64] = 8 << 20
-"""Of a durable line; what it costs anyway is its write to the log, so paging begins early."""
+"""Of a durable line, whatever is free; what it costs anyway is its write to the log, so paging begins early."""
 MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 """Of a line that would not touch the disk otherwise."""
-READ_BYTES: Final[i64] = 1 << 20
-"""Read back at a time."""
+READ_BYTES: Final[i64] = 512 << 10
+"""Read back at a time, at the most."""
+_CHUNK_COUNT: Final[i64] = 1024
+"""Messages in a chunk of the tail: they leave the memory together."""
+_REPORT_BYTES: Final[i64] = 4096
+"""A line tells what it has when that has changed by so much, and an eighth."""
 _UNLIMITED: Final[i64] = 1 << 60
 
 
@@ -40,31 +47,38 @@ _UNLIMITED: Final[i64] = 1 << 60
 class Pager(LogUser):
     """The disk side of one line."""
 
-    def __init__(self, ready: Ready, queue: Queue, logs: Logs, clock: Clock, log: Log | None) -> None:
+    def __init__(self, ready: Ready, queue: Queue, logs: Logs, clock: Clock, log: Log | None, memory: QueueMemory) -> None:
         self.ready = ready
         self.queue = queue
         self.log = log
         """None until a line that need not survive the node has too much in memory."""
         self.durable_queue = log is not None
         self.memory_max: i64 = MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT
+        """The line has no more than this in memory, whatever is free."""
+        self.check_above: i64 = _REPORT_BYTES
+        """With more than this in its chunks, ``check`` is due."""
+        self.check_below: i64 = 0
+        """With less than this in its chunks, ``report`` is due."""
         self.active = False
-        """The end of the line is not in the chunks: what comes is fresh."""
+        """The end of the line is not in the chunks: what comes is added to the tail."""
         self.expiring = False
         """What is not in the chunks may have deadlines."""
         self.watched = False
         """The queue has consumers: what comes is delivered soon."""
-        self.fresh: list[Message | Entry] = []
+        self.tail: list[Chunk] = []
+        self._memory = memory
+        self._reported: i64 = 0
         self._logs = logs
         self._clock = clock
-        self._fresh_bytes: i64 = 0
+        self._tail_count: i64 = 0
+        self._tail_bytes: i64 = 0
         self._page_from: i64 = 0
         self._page_to: i64 = 0
-        """Where the fresh ones begin."""
+        """Where the tail begins."""
         self._paged: i64 = 0
         self._paged_body_bytes: i64 = 0
         self._reading = False
         self._chunk: Chunk | None = None
-        self._chunk_bytes: i64 = 0
         self._loaded_body_bytes: i64 = 0
         self._tail = b""
         self._redelivered_through: i64 = -1
@@ -97,7 +111,7 @@ class Pager(LogUser):
 
     def count(self) -> i64:
         """Messages of the line that are not in its chunks."""
-        return self._paged + len(self.fresh)
+        return self._paged + self._tail_count
 
     # ---- in -----------------------------------------------------------------------------------------------------------
 
@@ -128,64 +142,100 @@ class Pager(LogUser):
         self.active = True
         self._nothing_paged()
 
+    # ---- how much -----------------------------------------------------------------------------------------------------
+
+    def report(self) -> i64:
+        """Tell what the line has in memory; how much that is."""
+        size = self.ready.memory_bytes + self._tail_bytes
+        self._memory.used += size - self._reported
+        self._reported = size
+        margin = _REPORT_BYTES + size // 8
+        self.check_above = self.ready.memory_bytes + margin
+        self.check_below = self.ready.memory_bytes - margin
+        return size
+
+    def allowed(self) -> i64:
+        """What the line may have in memory now."""
+        return self._memory.allowance(self.memory_max)
+
+    def check(self) -> None:
+        """The line has more in memory than when it was asked last: perhaps too much."""
+        size = self.report()
+        allowed = self.allowed()
+        if size > allowed:
+            self.begin()
+        elif allowed < self.check_above:
+            self.check_above = allowed
+
     def _nothing_paged(self) -> None:
         """What pages from now on stands behind everything that is in the line."""
         self._paged = 0
         self._paged_body_bytes = 0
         self._page_from = self._page_to = self.ready.next
-        self._fresh_bytes = 0
+        self._tail_count = 0
+        self._tail_bytes = 0
 
     def keep(self, item: Message | Entry, message: Message) -> None:
-        """What ``store`` has just appended, until it is on the disk."""
-        self.fresh.append(item)
-        self._fresh_bytes += memory_size(message)
+        """What ``store`` has just appended: until it is on the disk, and longer if there is room."""
+        tail = self.tail
+        if not tail or len(tail[-1].items) >= _CHUNK_COUNT:
+            tail.append(Chunk(self.ready.next))
+        chunk = tail[-1]
+        chunk.items.append(item)
+        if isinstance(item, Entry):
+            chunk.entries += 1
+        size = memory_size(message)
+        chunk.memory_bytes += size
+        chunk.body_bytes += message.body_size
+        self._tail_count += 1
+        self._tail_bytes += size
 
     def durable(self) -> None:
         if self._waits_for_mark:
             self._waits_for_mark = False
             self.queue.mark()
+        if self.active:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Let the oldest of the tail leave the memory, as much as there is too much of."""
         log = self.log
-        if not self.fresh or log is None:
+        if log is None:
             return
-        count = log.durable_next - self._page_to
-        if count <= 0:
-            return
-        if self._paged == 0 and not self._reading and self.ready.memory_bytes + self._fresh_bytes < self.memory_max // 2:
-            self._take_fresh()
+        size = self.report()
+        allowed = self.allowed()
+        if self._paged == 0 and not self._reading and size < allowed // 2:
+            self._take_tail()
             self.queue.mark()
             return
-        self._forget(count)
+        tail = self.tail
+        count: i64 = 0
+        while size > allowed and count < len(tail):
+            chunk = tail[count]
+            end = chunk.first + len(chunk.items)
+            if end > log.durable_next:
+                break
+            count += 1
+            size -= chunk.memory_bytes
+            self._tail_bytes -= chunk.memory_bytes
+            self._tail_count -= len(chunk.items)
+            self._paged += len(chunk.items)
+            self._paged_body_bytes += chunk.body_bytes
+            self._page_to = end
+        if count > 0:
+            del tail[:count]
+            self.report()
 
-    def _forget(self, count: i64) -> None:
-        """The oldest ``count`` of the fresh ones are on the disk, and from now on only there."""
-        fresh = self.fresh
-        size: i64 = len(fresh)
-        if count > size:
-            count = size
-        index: i64 = 0
-        while index < count:
-            item = fresh[index]
-            message = item if isinstance(item, Message) else item.message
-            self._fresh_bytes -= memory_size(message)
-            self._paged_body_bytes += message.body_size
-            index += 1
-        self.fresh = fresh[count:] if count < size else []
-        self._page_to += count
-        self._paged += count
-
-    def _take_fresh(self) -> None:
+    def _take_tail(self) -> None:
         """Everything before it is in the chunks: the line goes on in memory."""
-        if self.fresh:
-            chunk = Chunk(self._page_to)
-            for item in self.fresh:
-                chunk.items.append(item)
-                if isinstance(item, Entry):
-                    chunk.entries += 1
-            self.fresh = []
-            self.ready.add_chunk(chunk, self._fresh_bytes)
-            self._fresh_bytes = 0
+        for chunk in self.tail:
+            self.ready.add_chunk(chunk)
+        self.tail = []
+        self._tail_count = 0
+        self._tail_bytes = 0
         self.active = False
         self.expiring = False
+        self.report()
 
     # ---- out ----------------------------------------------------------------------------------------------------------
 
@@ -202,17 +252,22 @@ class Pager(LogUser):
     def refill(self) -> None:
         """Nothing of the line is in memory: bring on what follows."""
         if self._paged == 0:
-            self._take_fresh()
+            self._take_tail()
         else:
             self.read_ahead()
 
     def read_ahead(self) -> None:
         """Begin to read what follows the chunks, unless enough of it is there."""
         log = self.log
-        if self._reading or self._paged == 0 or log is None or self.ready.memory_bytes > self.memory_max // 2:
+        if self._reading or self._paged == 0 or log is None:
+            return
+        allowed = self.allowed()
+        if self.ready.memory_bytes > allowed // 2:
             return
         self._reading = True
-        self._logs.read(log, self._page_from, self._page_to, READ_BYTES)
+        size = allowed // 2 if allowed // 2 < READ_BYTES else READ_BYTES
+        count = size // (MESSAGE_BYTES + self._paged_body_bytes // self._paged) + 1
+        self._logs.read(log, self._page_from, self._page_to, size, None, count if count < COUNT_MAX else COUNT_MAX)
 
     def load_now(self) -> None:
         """Have the next message in memory before returning: for the rare cases that cannot wait, such as dead-lettering what is dropped."""
@@ -220,7 +275,7 @@ class Pager(LogUser):
         while log is not None and self._paged > 0 and self.ready.in_memory() == 0:
             self._logs.read_now(log, self._page_from, self._page_to, READ_BYTES // 16)
         if self.active and self._paged == 0:
-            self._take_fresh()
+            self._take_tail()
 
     def skip(self) -> bool:
         """Drop the next message without reading it; False if it is not on disk only."""
@@ -244,7 +299,7 @@ class Pager(LogUser):
             self._end_chunk()
             chunk = Chunk(position)
             self._chunk = chunk
-        self._chunk_bytes += memory_size(message)
+        chunk.memory_bytes += memory_size(message)
         self._loaded_body_bytes += message.body_size
         redelivered = position <= self._redelivered_through
         ttl = ttl_ms(self.queue.options, message)
@@ -265,8 +320,7 @@ class Pager(LogUser):
         chunk = self._chunk
         if chunk is not None:
             self._chunk = None
-            self.ready.add_chunk(chunk, self._chunk_bytes)
-            self._chunk_bytes = 0
+            self.ready.add_chunk(chunk)
 
     def loaded(self, through: i64) -> None:
         self._end_chunk()
@@ -280,8 +334,9 @@ class Pager(LogUser):
         self._correct_size(left, self._loaded_body_bytes)
         self._loaded_body_bytes = 0
         self._paged = left
-        if self.active and self._paged == 0:
-            self._take_fresh()
+        if self.active and self._paged == 0 and self.report() < self.allowed():
+            self._take_tail()
+        self.report()
         self.queue.mark()
 
     def _correct_size(self, left: i64, body_bytes: i64) -> None:
@@ -296,7 +351,7 @@ class Pager(LogUser):
 
     def outgrown(self, count: i64, sample: Message) -> bool:
         """Whether ``count`` messages like this one, which consumers have, are too much for the memory."""
-        return self.log is not None and count * memory_size(sample) > self.memory_max
+        return self.log is not None and count * memory_size(sample) > self.allowed()
 
     def forget(self, items: list[Message | Entry | None], start: i64, first_position: i64, stride: i64) -> i64:
         """Keep no content of these delivered messages, from index ``start`` on, that can be read back; the index where that ends for now.
@@ -352,9 +407,8 @@ class Pager(LogUser):
         recall = self._recall
         if recall is not None:
             recall.clear()
-        self.fresh = []
+        self.tail = []
         self._chunk = None
-        self._chunk_bytes = 0
         self._loaded_body_bytes = 0
         self._nothing_paged()
         self.active = False
@@ -367,3 +421,5 @@ class Pager(LogUser):
             self._logs.drop(log)
             self.log = None
         self.clear()
+        self._memory.used -= self._reported
+        self._reported = 0

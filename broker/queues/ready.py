@@ -1,6 +1,6 @@
 """What waits in a queue, in order. A requeued message goes back to its place.
 
-    returned | current chunk | chunks read ahead | on disk only | fresh
+    returned | current chunk | chunks read ahead | on disk only | tail
     sorted     from the head                       (paging.py)    (paging.py)
 
 The line is a list of messages with a moving head; the position of a message is the head's position plus its index, so nothing
@@ -46,6 +46,10 @@ class Chunk:
         self.items: list[Message | Entry | None] = []
         self.entries: i64 = 0
         """How many of the items are an ``Entry``."""
+        self.memory_bytes: i64 = 0
+        """About what they cost in memory. Of chunks in the tail and of those that come from the disk."""
+        self.body_bytes: i64 = 0
+        """Sum of the bodies' sizes, of the same."""
 
 
 @final
@@ -78,7 +82,7 @@ class Ready:
         return count
 
     def in_memory(self) -> i64:
-        """Messages waiting whose content is at hand, without those in ``Pager.fresh``."""
+        """Messages waiting whose content is at hand, without those in the tail."""
         return len(self._items) - self._head + len(self._returned) + self._chunks_count
 
     def available(self) -> i64:
@@ -164,8 +168,8 @@ class Ready:
         self._add(item, entries)
         self.memory_bytes += memory_size(message)
         self.next += 1
-        if pager is not None and self.memory_bytes > pager.memory_max:
-            pager.begin()
+        if pager is not None and self.memory_bytes > pager.check_above:
+            pager.check()
         return stored
 
     def _add(self, item: Message | Entry, entries: i64) -> None:
@@ -188,11 +192,11 @@ class Ready:
         last.entries += entries
         self._chunks_count += 1
 
-    def add_chunk(self, chunk: Chunk, memory_bytes: i64) -> None:
-        """Messages from the disk, behind all others that are in memory; their bodies are counted already."""
+    def add_chunk(self, chunk: Chunk) -> None:
+        """Messages from the disk or from the tail, behind all others that are in memory; their bodies are counted already."""
         self._chunks.append(chunk)
         self._chunks_count += len(chunk.items)
-        self.memory_bytes += memory_bytes
+        self.memory_bytes += chunk.memory_bytes
 
     def start_at(self, position: i64) -> None:
         """The line is empty and goes on at this position."""
@@ -237,6 +241,9 @@ class Ready:
                 memory += len(item.content)
         self.body_bytes -= total
         self.memory_bytes -= memory
+        pager = self.pager
+        if pager is not None and self.memory_bytes < pager.check_below:
+            pager.report()
         return taken
 
     def _advance(self, count: i64) -> None:
@@ -287,6 +294,8 @@ class Ready:
             entry = Entry(item, position, 0)
         self.body_bytes -= entry.message.body_size
         self.memory_bytes -= memory_size(entry.message)
+        if pager is not None and self.memory_bytes < pager.check_below:
+            pager.report()
         return entry
 
     def head_deadline(self) -> i64:
@@ -359,4 +368,6 @@ class Ready:
         self._chunks_count = 0
         self.body_bytes = 0
         self.memory_bytes = 0
+        if pager is not None:
+            pager.report()
         return count

@@ -11,7 +11,7 @@ from broker.native import i64
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchWriter, Collector, Listener, Place, place_at, record_end
 from broker.store.log import Log, LogUser
 from broker.store.piece import Segment
-from broker.store.read_back import LogReader, Read, index_place
+from broker.store.read_back import COUNT_MAX, LogReader, Read, index_place
 from broker.store.records import BODY_AT, JOURNAL, REFERENCE
 
 SETTLE_DELAY_MS: Final[i64] = 8
@@ -161,25 +161,26 @@ class Logs(Collector, Timed):
 
     # ---- read back ----------------------------------------------------------------------------------------------------
 
-    def read(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None = None) -> None:
-        """Tell a log's live records from position ``start`` on and below ``end``, soon: as many as ``budget`` bytes hold.
-
-        The log's own user hears of them, or ``user``.
+    def read(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None = None, count: i64 = COUNT_MAX) -> None:
+        """Tell a log's live records from position ``start`` on and below ``end``, soon or at once: ``budget`` bytes of them and ``count``
+        positions, about. The log's own user hears of them, or ``user``.
         """
         reader = self.reader
         assert reader is not None
-        reader.fetch(self._chosen(log, start, end, budget, user))
+        read = self._chosen(log, start, end, budget, user, count)
+        if reader.fetch(read):
+            self.fetched(read)
 
     def read_now(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None = None) -> None:
         """The same before returning."""
         reader = self.reader
         assert reader is not None
-        read = self._chosen(log, start, end, budget, user)
+        read = self._chosen(log, start, end, budget, user, COUNT_MAX)
         reader.fetch_now(read)
         self.fetched(read)
 
-    def _chosen(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None) -> Read:
-        read = Read(log, start, end, budget, user)
+    def _chosen(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None, count: i64) -> Read:
+        read = Read(log, start, end, budget, user, count)
         pieces = log.pieces
         if pieces and start <= pieces[-1].last:
             piece = pieces[log.find_piece(start)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
@@ -10,6 +10,11 @@ from broker.native import i64
 from broker.store.batch import Place, place_at
 from broker.store.log import Log, LogUser
 from broker.store.piece import Piece, Stretch, reaching
+
+COUNT_MAX: Final[i64] = 4096
+"""Positions that one read tells at the most: a turn must not be long because of it."""
+BATCHES_SIZE_MAX: Final[i64] = 8 << 20
+"""A read that has chosen batches of so many bytes ends with them."""
 
 
 def index_place(piece: Piece) -> Place:
@@ -21,7 +26,7 @@ def index_place(piece: Piece) -> Place:
 class Read:
     """Records of one log on their way back from the disk."""
 
-    def __init__(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None) -> None:
+    def __init__(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None, count: i64 = COUNT_MAX) -> None:
         self.log = log
         self.user = user
         """Who is told; None for the log's own user."""
@@ -30,7 +35,9 @@ class Read:
         self.end: i64 = end
         """Behind the last one that is wanted."""
         self.budget: i64 = budget
-        """Bytes to read, about."""
+        """Bytes of records to tell, about."""
+        self.count: i64 = count
+        """Positions to tell at the most."""
         self.stretches: list[Stretch] = []
         self.payloads: dict[Place, bytes | None] = {}
         """The payloads of their batches; None for one that is damaged."""
@@ -42,18 +49,32 @@ class Read:
     def add(self, stretches: list[Stretch], index: i64) -> None:
         """Choose what to read, from the stretch of this index on."""
         size: i64 = 0
+        budget = self.budget
+        count = self.count
         while index < len(stretches):
             stretch = stretches[index]
             place = stretch.place
             if stretch.first >= self.end or place.generation < 0:
                 return
             if place not in self.payloads:
-                if size >= self.budget:
+                if size >= BATCHES_SIZE_MAX:
                     return
                 self.payloads[place] = None
                 size += place.size
-            # What lies in a batch that is read anyway costs nothing more.
             self.stretches.append(stretch)
+            first = stretch.first if stretch.first > self.start else self.start
+            taken = stretch.first + stretch.count - first
+            record_size = (stretch.end - stretch.start) // stretch.count
+            if taken > count:
+                taken = count
+            if taken * record_size > budget:
+                taken = budget // record_size + 1
+            count -= taken
+            budget -= taken * record_size
+            if count <= 0 or budget <= 0:
+                if first + taken < self.end:
+                    self.end = first + taken
+                return
             index += 1
 
     def choose(self) -> None:
@@ -80,8 +101,8 @@ class Read:
 class LogReader:
     """Fetches batches from files."""
 
-    def fetch(self, read: Read) -> None:
-        """Fill in ``payloads``, later; then call ``Logs.fetched``."""
+    def fetch(self, read: Read) -> bool:
+        """Fill in ``payloads``: True if that is done, otherwise ``Logs.fetched`` is called later."""
         raise NotImplementedError
 
     def fetch_now(self, read: Read) -> None:

@@ -64,6 +64,7 @@ class TestDefaults:
             "backlog": 4096,
             "vm_memory_high_watermark_relative": None,
             "vm_memory_high_watermark_absolute": 0,
+            "vm_memory_high_watermark_paging_ratio": 0.5,
             "total_memory_available_override_value": 0,
             "disk_free_limit_absolute": 50_000_000,
             "disk_free_limit_relative": 0.0,
@@ -119,6 +120,7 @@ class TestPrecedence:
             "host": "::1", "data_dir": "/d", "node_name": "a@b", "config": str(tmp_path / "x.conf"), "identity": "leveret",
             "loopback_users": "none", "log_level": "debug", "log_format": "json", "default_vhost": "v", "cluster_name": "c",
             "vm_memory_high_watermark_relative": "0.7", "disk_free_limit_relative": "1.5",
+            "vm_memory_high_watermark_paging_ratio": "0.25",
         }  # fmt: skip
         (tmp_path / "x.conf").write_text("")
         text = samples.get(name, "4097")
@@ -257,11 +259,11 @@ class TestDialect:
 
     def test_unknown_keys_are_warned_about_and_never_fatal(self, tmp_path: Path) -> None:
         made = from_file(
-            tmp_path, "vm_memory_high_watermark_paging_ratio = 0.5\nport = 7\nssl_options.verify = verify_peer\nlisteners.tcp = none"
+            tmp_path, "vm_memory_calculation_strategy = rss\nport = 7\nssl_options.verify = verify_peer\nlisteners.tcp = none"
         )
         assert made.port == 7
         assert [warning.removeprefix(f"{tmp_path}/") for warning in made.warnings] == [
-            "leveret.conf:1: vm_memory_high_watermark_paging_ratio: not known, ignored",
+            "leveret.conf:1: vm_memory_calculation_strategy: not known, ignored",
             "leveret.conf:3: ssl_options.verify: not known, ignored",
             "leveret.conf:4: listeners.tcp: not known, ignored",
         ]

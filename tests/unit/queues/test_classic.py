@@ -8,6 +8,7 @@ import pytest
 
 from broker.message import ACCEPTED, REJECTED
 from broker.queues.classic import ClassicQueue
+from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions
 from broker.queues.ready import Ready
 from broker.turn import Turn
@@ -23,7 +24,10 @@ class Setting:
         self.turn = Turn(self.clock)
         self.host = FakeHost()
         made = arguments(**given)
-        self.queue = ClassicQueue("q", False, auto_delete, None, made, QueueOptions(made), self.host, self.turn, self.clock, None, 0)
+        options = QueueOptions(made)
+        self.queue = ClassicQueue(
+            "q", False, auto_delete, None, made, options, self.host, self.turn, self.clock, None, 0, QueueMemory()
+        )
         self.serial = 0
 
     def publish(self, count: int = 1) -> list[int]:

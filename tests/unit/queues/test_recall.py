@@ -11,6 +11,7 @@ import pytest
 from broker.message import ON_DISK, Message
 from broker.queues.entry import Entry
 from broker.store.filesystem import File
+from broker.store.reading import IDLE_MS
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory import Client
 from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number
@@ -217,6 +218,7 @@ def test_what_came_back_is_dropped_when_the_queue_is_too_long(opened: list[str],
 def wait_for_a_read(setting: Setting) -> Client:
     """Everything came back, and the disk does not answer: a client whose basic.get waits for the first of it."""
     reader = take_all(setting)
+    setting.broker.advance(2 * IDLE_MS + 1)  # nothing that was read before is kept
     setting.broker.disk_is_stalled = True
     reader.drop()
     waiter = setting.broker.open()

@@ -1,4 +1,4 @@
-"""broker/store/read_back.py: which batches a read asks for."""
+"""broker/store/read_back.py: which records and batches a read asks for."""
 
 from __future__ import annotations
 
@@ -6,30 +6,59 @@ from broker.store.batch import place_at
 from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.piece import Stretch
-from broker.store.read_back import Read
+from broker.store.read_back import BATCHES_SIZE_MAX, Read
 from tests.support.fake_clock import FakeClock
 
+RECORD = 100
 
-def stretches(*batches: tuple[int, int]) -> list[Stretch]:
-    """Stretches of one position each: for every batch, how many it has and how many bytes it is."""
+
+def stretches(*batches: tuple[int, int, int]) -> list[Stretch]:
+    """For every batch: how many stretches it has, of how many records of 100 bytes each, and its own size."""
     made: list[Stretch] = []
-    for number, (count, size) in enumerate(batches):
-        place = place_at(1, 100 * number, size)
-        made += [Stretch(len(made) + index, place, 0) for index in range(count)]
+    position = 0
+    for number, (count, records, size) in enumerate(batches):
+        place = place_at(1, 4096 * number, size)
+        for _ in range(count):
+            stretch = Stretch(position, place, 0)
+            stretch.count = records
+            stretch.end = records * RECORD
+            made.append(stretch)
+            position += records
     return made
 
 
-def chosen(budget: int, *batches: tuple[int, int]) -> tuple[int, int]:
-    """How many stretches and how many batches a read of this budget takes."""
-    read = Read(Log(1, Logs(FakeClock())), 0, 1000, budget, None)
+def chosen(read: Read, *batches: tuple[int, int, int]) -> tuple[int, int, int]:
+    """How many stretches and batches a read takes, and up to which position."""
     read.add(stretches(*batches), 0)
-    return len(read.stretches), len(read.payloads)
+    return len(read.stretches), len(read.payloads), int(read.through())
 
 
-def test_a_batch_larger_than_the_budget_is_read_once_for_all_that_is_in_it() -> None:
-    """Otherwise every record of a large batch would cost a read of the whole batch."""
-    assert chosen(100, (50, 1000), (50, 1000)) == (50, 1)
+def a_read(budget: int = 1 << 20, count: int = 1000, start: int = 0, end: int = 1000) -> Read:
+    return Read(Log(1, Logs(FakeClock())), start, end, budget, None, count)
 
 
-def test_the_budget_bounds_how_many_batches_are_read() -> None:
-    assert chosen(100, (2, 40), (2, 40), (2, 40), (2, 40)) == (6, 3)
+def test_everything_in_a_batch_that_is_read_anyway_is_taken() -> None:
+    """Otherwise every run of records in a large batch would cost a read of the whole batch."""
+    large = 2 * BATCHES_SIZE_MAX
+    assert chosen(a_read(), (50, 1, large), (50, 1, large)) == (50, 1, 50)
+
+
+def test_the_size_of_the_batches_bounds_it() -> None:
+    size = BATCHES_SIZE_MAX // 2 - 1
+    assert chosen(a_read(), (2, 1, size), (2, 1, size), (2, 1, size), (2, 1, size)) == (6, 3, 6)
+
+
+def test_the_size_of_the_records_bounds_it() -> None:
+    assert chosen(a_read(budget=350), (5, 1, 9000)) == (4, 1, 4)
+    assert chosen(a_read(budget=350), (1, 90, 9000)) == (1, 1, 4)
+    assert chosen(a_read(budget=350, start=50), (1, 90, 9000)) == (1, 1, 54)
+
+
+def test_the_number_of_positions_bounds_it() -> None:
+    """A turn must not be long because of one read."""
+    assert chosen(a_read(count=7), (1, 5, 9000), (1, 5, 9000), (1, 5, 9000)) == (2, 2, 7)
+    assert chosen(a_read(count=10), (1, 5, 9000), (1, 5, 9000), (1, 5, 9000)) == (2, 2, 10)
+
+
+def test_it_ends_where_it_was_to_end() -> None:
+    assert chosen(a_read(end=7), (1, 5, 9000), (1, 5, 9000), (1, 5, 9000)) == (2, 2, 7)

@@ -1,0 +1,34 @@
+"""One budget of memory for the messages that wait in all queues of a node.
+
+A line of messages may take as much as is free: one line alone up to half of the budget, n equal ones an n-plus-first part each, and what is
+left is there for the next one (dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+switches", 1998). Beyond that it pages (paging.py). Nobody has to know how many lines there are, nor to take memory away from one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from broker.native import i64
+
+UNLIMITED: Final[i64] = 1 << 60
+ALLOWANCE_MIN: Final[i64] = 64 << 10
+"""A line may always have so much: what is about to be delivered."""
+
+
+@final
+class QueueMemory:
+    """The budget, and what is taken of it. Lines tell what they have from time to time, not for every message."""
+
+    def __init__(self, limit: i64 = UNLIMITED) -> None:
+        self.limit: i64 = limit
+        """Bytes."""
+        self.used: i64 = 0
+        """Bytes that lines have, as far as they have told."""
+
+    def allowance(self, most: i64) -> i64:
+        """How many bytes a line may have now; never more than ``most``."""
+        free = self.limit - self.used
+        if free < ALLOWANCE_MIN:
+            free = ALLOWANCE_MIN
+        return free if free < most else most

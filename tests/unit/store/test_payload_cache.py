@@ -1,0 +1,28 @@
+"""broker/store/payload_cache.py: what was read last is there, and no more than so much of it."""
+
+from __future__ import annotations
+
+from broker.store.batch import place_at
+from broker.store.payload_cache import PayloadCache, key_of
+
+
+def test_those_asked_for_last_are_kept() -> None:
+    cache = PayloadCache(100)
+    keys = [key_of(False, place_at(1, 4096 * index)) for index in range(4)]
+    for index in range(3):
+        cache.put(keys[index], bytes([index]) * 40)
+        assert cache.get(keys[0]) == bytes(40)
+    assert (cache.get(keys[1]), cache.get(keys[2])) == (None, b"\2" * 40)
+    assert cache.size == 80
+    cache.put(keys[0], b"other")
+    assert (cache.get(keys[0]), cache.size) == (b"other", 45)
+    cache.put(keys[3], bytes(101))
+    assert cache.size == 0, "what is larger than all of it is not kept"
+    cache.put(keys[1], b"a")
+    cache.clear()
+    assert (cache.get(keys[1]), cache.size) == (None, 0)
+
+
+def test_segments_and_files_of_the_log_have_numbers_of_their_own() -> None:
+    place = place_at(7, 4096)
+    assert key_of(True, place) != key_of(False, place)
