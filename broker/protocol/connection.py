@@ -28,6 +28,7 @@ from broker.protocol.dispatch import handle
 from broker.protocol.outbox import BACKLOG_MAX, Outbox
 from broker.protocol.server import Server
 from broker.protocol.session import Session
+from broker.store.logs import Logs
 from broker.turn import Deferred, Flushable
 from broker.wire import spec
 from broker.wire.erlang import frame
@@ -69,6 +70,17 @@ class _Resume(Deferred):
 
 
 @final
+class _Relief(Deferred):
+    """Reads on when the disk has caught up."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def resume(self) -> None:
+        self.connection.relieve()
+
+
+@final
 class Connection(Flushable, Timed):
     """One client's open connection. Created by the handshake, driven by the transport."""
 
@@ -103,6 +115,8 @@ class Connection(Flushable, Timed):
         self._held_bytes: i64 = 0
         self._held_back = False
         """Not read because channels wait and too many of their frames are kept."""
+        self.in_flow = False
+        """Not read because it publishes faster than the disk writes (RabbitMQ's state "flow")."""
         session.resumer = _Resume(self)
 
     def start(self) -> None:
@@ -122,14 +136,30 @@ class Connection(Flushable, Timed):
         self._received_ms = self.server.clock.refresh()
         if self.state == CLOSED:
             return
+        logs = self.session.logs
+        appended: i64 = 0 if logs is None else logs.batch.next_sequence
         try:
             self._reader.feed(data)
             self._take_frames(self._reader)
         except ConnectionException as error:
             self.fail(error)
+        if logs is not None and logs.batch.next_sequence != appended and logs.is_congested():
+            self._slow_down(logs)
         if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
             self._choked = True
             self._outbox.sink.pause_reading()
+
+    def _slow_down(self, logs: Logs) -> None:
+        """It has added to what waits for the disk: read no more while that is too much, before the memory grows with it."""
+        if not self.in_flow:
+            self.in_flow = True
+            logs.when_relieved(_Relief(self))
+            self._outbox.sink.pause_reading()
+
+    def relieve(self) -> None:
+        """The disk has caught up."""
+        self.in_flow = False
+        self._outbox.sink.resume_reading()
 
     def continue_reading(self) -> None:
         """Take the frames that the handshake's last read left behind."""
@@ -426,7 +456,7 @@ class Connection(Flushable, Timed):
         if self.state == CLOSED:
             return
         interval: i64 = self.heartbeat_s * 1000
-        if self.session.blocked or self._held_back:
+        if self.session.blocked or self._held_back or self.in_flow:
             self._received_ms = now_ms  # not read, so it cannot be heard: its silence does not count
         if now_ms - self._received_ms > interval * 2:
             self._outbox.sink.abort()

@@ -13,9 +13,15 @@ from broker.store.log import Log, LogUser
 from broker.store.piece import Segment
 from broker.store.read_back import COUNT_MAX, LogReader, Read, index_place
 from broker.store.records import BODY_AT, JOURNAL, REFERENCE
+from broker.turn import Deferred
 
 SETTLE_DELAY_MS: Final[i64] = 8
 """Settlements that no other record takes along go by themselves after this time: on the disk within 10 ms."""
+
+UNWRITTEN_MAX: Final[i64] = 16 << 20
+"""With more bytes than this on the way to the disk, whoever can should append no more."""
+_UNWRITTEN_LOW: Final[i64] = 12 << 20
+"""With less than this they may again: the disk then still has some of it to do."""
 
 
 @final
@@ -67,6 +73,7 @@ class Logs(Collector, Timed):
         self._commits = _Commits(self)
         self._waiting: list[Log] = []
         self._timer: Timer | None = None
+        self._unrelieved: list[Deferred] = []
         self._taken: list[Log] = []
         self._taken_place: Place = self.batch.place
         self._taken_journal = False
@@ -158,6 +165,21 @@ class Logs(Collector, Timed):
         for log in taken:
             known[log] = None
             log.committed()
+        if self._unrelieved and self.batch.unwritten() < _UNWRITTEN_LOW:
+            waiters = self._unrelieved
+            self._unrelieved = []
+            for waiter in waiters:
+                waiter.resume()
+
+    # ---- back-pressure ------------------------------------------------------------------------------------------------
+
+    def is_congested(self) -> bool:
+        """Whether the disk is so far behind that publishers should wait (``when_relieved``): what waits for it is in memory twice."""
+        return self.batch.unwritten() > UNWRITTEN_MAX
+
+    def when_relieved(self, waiter: Deferred) -> None:
+        """Call ``waiter.resume`` when the disk has caught up."""
+        self._unrelieved.append(waiter)
 
     # ---- read back ----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.store.logs import UNWRITTEN_MAX
 from tests.support.durable import DurableBroker
 from tests.support.memory import Client
 from tests.support.wire import Said, method, publish
@@ -512,3 +513,47 @@ def test_queue_mode_lazy_means_nothing_more(end: str) -> None:
     following = after(broker, end)
     following.open().ask("queue.declare", queue="q", durable=True, arguments={"x-queue-mode": "lazy"})
     assert waiting(following) == [(b"1", False)]
+
+
+# Publishers and the disk
+
+
+def test_publishers_wait_for_the_disk_and_nobody_else_does() -> None:
+    """RabbitMQ docs, Flow Control: a connection that publishes faster than its messages can be written is slowed down, not the others."""
+    broker = DurableBroker()
+    setup = broker.open()
+    setup.ask("queue.declare", queue="kept", durable=True)
+    setup.ask("queue.declare", queue="q")
+    publisher = broker.open()
+    broker.disk_is_stalled = True
+    body = bytes(1 << 20)
+    sent = 0
+    while not publisher.opened.in_flow:
+        assert sent < 40, "nothing slows it down"
+        publisher.publish("kept", body, properties={"delivery_mode": 2})
+        sent += 1
+    assert UNWRITTEN_MAX < broker.store.logs.batch.unwritten() < UNWRITTEN_MAX + (2 << 20)
+    assert not publisher.sink.reading
+    other = broker.open()
+    other.publish("q", b"transient")
+    assert other.get("q", no_ack=True) is not None
+    assert not other.opened.in_flow
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    assert not publisher.opened.in_flow
+    assert publisher.sink.reading
+    assert broker.depth("kept") == (sent, 0)
+
+
+def test_a_connection_that_is_gone_is_not_read_when_the_disk_has_caught_up() -> None:
+    broker = DurableBroker()
+    setup = broker.open()
+    setup.ask("queue.declare", queue="kept", durable=True)
+    publisher = broker.open()
+    broker.disk_is_stalled = True
+    while not publisher.opened.in_flow:
+        publisher.publish("kept", bytes(1 << 20), properties={"delivery_mode": 2})
+    publisher.drop()
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    assert broker.depth("kept")[0] > 10
