@@ -28,6 +28,7 @@ from broker.store.datadir import DataDirError
 from broker.store.filesystem import DiskError, RealFileSystem
 from broker.store.store import Store
 from broker.storelog import StoreLog, tell_findings
+from broker.trimming import Trimmer
 from broker.turn import Turn
 from broker.version import VERSION
 from broker.watermarks import Probe, Watcher, queue_memory, total_memory, watermarks
@@ -116,6 +117,8 @@ async def _serve(config: Config, started: float) -> int:
     tell_findings(store)
     store_log = StoreLog(store)
     store_log.start(loop.call_later)
+    trimmer = Trimmer(server.counters, server.queue_memory)
+    trimmer.start(loop.call_later)
 
     def on_signal() -> None:
         if stop.is_set():
@@ -156,6 +159,7 @@ async def _serve(config: Config, started: float) -> int:
     waker.stop()
     watcher.stop()
     store_log.stop()
+    trimmer.stop()
     if store.wal.failure is None:
         for vhost in server.vhosts.values():
             vhost.rest()
