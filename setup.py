@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent
 COMPILED = (
     "errors.py",
     "clock.py",
+    "faults.py",
     "counters.py",
     "turn.py",
     "wire",

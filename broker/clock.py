@@ -10,6 +10,7 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr, trait
 
+from broker.faults import FaultOwner, Faults
 from broker.native import i64
 
 NEVER: Final[i64] = 1 << 62
@@ -23,6 +24,10 @@ class Timed:
     def on_timer(self, now_ms: i64) -> None:
         """Called once, at or after the deadline, with the monotonic time in milliseconds."""
         raise NotImplementedError
+
+    def fault_owner(self) -> FaultOwner | None:
+        """Whose work it is, which ends when it fails by a mistake of ours."""
+        return None
 
 
 @final
@@ -56,6 +61,8 @@ class Clock:
     """The node's time. ``now_ms`` is monotonic and cached once per read or turn by ``refresh``."""
 
     def __init__(self) -> None:
+        self.faults = Faults()
+        """Where mistakes of ours are told: of the timers, and of everything that is handed this clock."""
         self._heap: list[tuple[int, int, Timer]] = []
         self._serial = 0
         self.waker: Waker | None = None
@@ -105,7 +112,7 @@ class Clock:
         return heap[0][0] if heap else NEVER
 
     def run_due(self) -> None:
-        """Wake everything whose deadline has passed."""
+        """Wake everything whose deadline has passed; what raises is told, and the others are woken all the same."""
         now = self.refresh()
         heap = self._heap
         while heap and heap[0][0] <= now:
@@ -113,4 +120,7 @@ class Clock:
             target = timer.target
             if target is not None:
                 timer.target = None
-                target.on_timer(now)
+                try:
+                    target.on_timer(now)
+                except Exception as error:
+                    self.faults.caught("timer", target.fault_owner(), error)

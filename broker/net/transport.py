@@ -12,7 +12,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
-from broker.errors import INTERNAL_ERROR, ConnectionException
+from broker.faults import FaultOwner
 from broker.logsetup import get_logger
 from broker.protocol.handshake import Handshake, Peer
 from broker.protocol.outbox import Outbox, Sink
@@ -94,6 +94,9 @@ class _Held(Deferred):
         """The next turn has come."""
         self.protocol.resume_reading()
 
+    def fault_owner(self) -> FaultOwner | None:
+        return self.protocol.fault_owner()
+
 
 def _name_of(address: object) -> tuple[str, int]:
     if isinstance(address, tuple) and len(address) >= 2:
@@ -149,9 +152,8 @@ class AmqpProtocol(asyncio.Protocol):
         if connection is not None:
             try:
                 connection.receive(data)
-            except Exception as error:  # a fault of ours must not leave this client hanging, nor touch another one
-                _log.error("Internal error", connection=connection.session.name, exc_info=error)
-                connection.fail(ConnectionException(INTERNAL_ERROR, "INTERNAL_ERROR"))
+            except Exception as error:
+                self._server.clock.faults.caught("read", connection, error)
             return
         handshake = self.handshake
         if handshake is None:
@@ -159,11 +161,8 @@ class AmqpProtocol(asyncio.Protocol):
         try:
             handshake.receive(data)
         except Exception as error:
-            _log.error("Internal error", connection=handshake.peer.name, exc_info=error)
             self.handshake = None
-            handshake.lost()
-            if self._transport is not None:
-                self._transport.abort()
+            self._server.clock.faults.caught("handshake", handshake, error)
             return
         if handshake.connection is not None:
             self.connection = handshake.connection
@@ -177,6 +176,10 @@ class AmqpProtocol(asyncio.Protocol):
         elif handshake.refusal:
             _log.warning("Connection refused", connection=handshake.peer.name, reason=handshake.refusal)
             self.handshake = None
+
+    def fault_owner(self) -> FaultOwner | None:
+        """What ends when work of this socket fails by a mistake of ours."""
+        return self.handshake if self.connection is None else self.connection
 
     def _pause(self) -> None:
         transport = self._transport
@@ -234,13 +237,19 @@ class AmqpProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
-        if self.connection is not None:
-            self.connection.writable(False)
+        self._writable(False)
 
     def resume_writing(self) -> None:
         """The socket's buffer drained."""
-        if self.connection is not None:
-            self.connection.writable(True)
+        self._writable(True)
+
+    def _writable(self, ready: bool) -> None:
+        connection = self.connection
+        if connection is not None:
+            try:
+                connection.writable(ready)
+            except Exception as error:
+                self._server.clock.faults.caught("room for writing", connection, error)
 
     def eof_received(self) -> bool:
         """The client will send no more: close."""
@@ -254,7 +263,7 @@ class AmqpProtocol(asyncio.Protocol):
         if self.connection is not None:
             connection = self.connection
             self.connection = None
-            connection.lost()
+            self._server.clock.faults.run("end of a connection", None, connection.lost)
             _log.info("Connection closed", connection=connection.session.name)
         if self.handshake is not None:
             self.handshake.lost()

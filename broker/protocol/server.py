@@ -89,7 +89,7 @@ class Server:
         """Called when the last of ``closing`` is gone."""
         self.next_connection = 1
         self.started_ms = clock.now_ms
-        self.alarms = Alarms()
+        self.alarms = Alarms(clock.faults)
         self.logs: Logs | None = None
         """Where durable messages go; None on a node that keeps nothing."""
         self.journal: Journal | None = None

@@ -132,6 +132,13 @@ class _Fetch(Job):
     def finished(self) -> None:
         self._fetcher.fetched(self)
 
+    def crashed(self, error: Exception) -> None:
+        """Tried again like one that the disk has refused; for want of memory, until there is some."""
+        if not isinstance(error, MemoryError):
+            self.failures += 1
+        self.error = DiskError(errno.EIO, repr(error), ", ".join(self.names), "log.read")
+        self._fetcher.fetched(self)
+
 
 class _Retries(Sleeper):
     """Reads that failed, until they are tried again."""

@@ -9,7 +9,8 @@ One batch is outstanding at a time, so only the last one in the log can be torn.
 done: what is appended without returning to the event loop is in one batch, and recovered whole or not at all.
 
 The first error is the end: no listener is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of
-the outstanding batch is for recovery to see.
+the outstanding batch is for recovery to see. A mistake of ours while a batch is taken is such an error, since nobody knows what is in it;
+one in a listener is not: it is told (faults.py), and the others are called.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from broker.faults import Faults
 from broker.store.batch import Batch, BatchHost, BatchWriter, Listener
 from broker.store.datadir import DataDir
 from broker.store.recovery import Recovery
@@ -57,6 +59,8 @@ class WriteAheadLog(BatchHost):
         """Told when ``short_of_space`` has changed."""
         self.on_direct: Callable[[], object] | None = None
         """Told after each batch that the owner's thread has written itself."""
+        self.faults = Faults()
+        """Where mistakes of listeners are told."""
         self._writer = writer
         self._runner = runner
         self._on_failure = on_failure
@@ -167,6 +171,13 @@ class WriteAheadLog(BatchHost):
         self._writer.close()
 
     def _next_job(self) -> None:
+        try:
+            self._begin_next_job()
+        except Exception as error:
+            self.faults.caught("taking a batch", None, error)
+            self.fail(error)
+
+    def _begin_next_job(self) -> None:
         if self.failure is not None:
             self.batch.take()  # nobody will ever be told
             return
@@ -198,7 +209,7 @@ class WriteAheadLog(BatchHost):
         ended_ms = turn.clock.monotonic_ms()
         self._judge_disk(ended_ms - started_ms, ended_ms)
         if self.on_direct is not None:
-            self.on_direct()
+            self.faults.run("after a batch", None, self.on_direct)
         return True
 
     def _judge_disk(self, took_ms: int, now_ms: int) -> None:
@@ -223,14 +234,13 @@ class WriteAheadLog(BatchHost):
             self.files = list(self._writer.files)
             self._chores_left = True
             if self.on_new_file is not None:
-                self.on_new_file()
+                self.faults.run("new log file", None, self.on_new_file)
         self.batch.committed()
-        try:
-            for listener in batch.listeners:
+        for listener in batch.listeners:
+            try:
                 listener.durable(self.durable_through)
-        except Exception as error:  # a mistake of ours: the node must end with it, not wait for ever
-            self.fail(error)
-            raise
+            except Exception as error:
+                self.faults.caught("promise", listener.fault_owner(), error)
         self._busy = False
         self._next_job()
 
@@ -244,7 +254,7 @@ class WriteAheadLog(BatchHost):
         self._busy = False
         self._next_job()
         if changed and self.on_short_of_space is not None:
-            self.on_short_of_space()
+            self.faults.run("space for the log", None, self.on_short_of_space)
 
     def fail(self, error: Exception) -> None:
         """The end of the log. Called by the job that failed."""
