@@ -29,6 +29,7 @@ COMPILED = (
     "errors.py",
     "clock.py",
     "faults.py",
+    "stopwatch.py",
     "counters.py",
     "turn.py",
     "wire",

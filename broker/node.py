@@ -22,6 +22,7 @@ from broker.metadata.journal import declared as declarations
 from broker.metrics.listener import listen as listen_metrics
 from broker.net.listener import listen
 from broker.net.loop import LoopWaker
+from broker.net.watchdog import Watchdog
 from broker.protocol.server import Identity, Server
 from broker.protocol.session import Limits
 from broker.store.datadir import DataDirError
@@ -115,6 +116,8 @@ async def _serve(config: Config, started: float) -> int:
     tell_findings(store)
     store_log = StoreLog(store)
     store_log.start(loop.call_later)
+    watchdog = Watchdog(clock.stopwatch)
+    watchdog.start(loop)
 
     def on_signal() -> None:
         if stop.is_set():
@@ -130,6 +133,7 @@ async def _serve(config: Config, started: float) -> int:
         management = await listen_management(server, config.host, config.management_port, listening)
     except OSError as error:
         _log.error("Cannot listen", error=str(error))
+        watchdog.stop()
         store.close()
         return 1
     # what start-up made lives as long as the process: the cyclic collector need not look at it again
@@ -153,6 +157,7 @@ async def _serve(config: Config, started: float) -> int:
     await management.wait_closed(_HTTP_DRAIN_S)
     await metrics.wait_closed(_HTTP_DRAIN_S)
     waker.stop()
+    watchdog.stop()
     watcher.stop()
     store_log.stop()
     if store.wal.failure is None:

@@ -139,7 +139,7 @@ class AmqpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         turn = self._server.turn
-        if self._blocked or self._pending or not turn.admit(len(data)):
+        if self._blocked or self._pending or not turn.admit(len(data), self.connection):
             self._pending.append(data)
             self._pause()
             return
@@ -218,7 +218,7 @@ class AmqpProtocol(asyncio.Protocol):
         pending = self._pending
         taken = 0
         for data in pending:
-            if self._is_blocked() or not turn.admit(len(data)):
+            if self._is_blocked() or not turn.admit(len(data), self.connection):
                 break
             taken += 1
             self._take(data)
