@@ -207,7 +207,8 @@ class Mover(Sleeper):
             self.look()
         except DiskError as given_up:
             self.trouble = given_up
-            self._attempts += 1
+            if not given_up.wants_descriptor:  # it says nothing about the file
+                self._attempts += 1
             self._try_later()
         except Exception as mistake:  # of ours: the node goes on, and the task is tried again like any other
             self._clock.faults.caught("moving", None, mistake)

@@ -66,9 +66,13 @@ class Fetcher(LogReader):
         self._logs.fetched(job.read)
 
     def fetch_now(self, read: Read) -> None:
+        error: DiskError | None = None
         for _ in range(ATTEMPTS_MAX):
-            if self.load(read) is None:
+            error = self.load(read)
+            if error is None:
                 return
+        if error is not None and error.wants_descriptor:
+            raise error  # it must not be taken for lost
 
     def load(self, read: Read) -> DiskError | None:
         """Fill in what is not there yet; the last error, if there was one."""

@@ -8,7 +8,8 @@
 One batch is outstanding at a time, so only the last one in the log can be torn. A batch is taken in ``sync`` or when the one before it is
 done: what is appended without returning to the event loop is in one batch, and recovered whole or not at all.
 
-The first error is the end: no listener is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of
+A batch for which no file can be begun because there is no descriptor waits until there is one; nothing of it was written. Any other error,
+the first one, is the end: no listener is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of
 the outstanding batch is for recovery to see. A mistake of ours while a batch is taken is such an error, since nobody knows what is in it;
 one in a listener is not: it is told (faults.py), and the others are called.
 """
@@ -21,6 +22,8 @@ from mypy_extensions import mypyc_attr
 from broker.faults import Faults
 from broker.store.batch import Batch, BatchHost, BatchWriter, Listener
 from broker.store.datadir import DataDir
+from broker.store.filesystem import DiskError
+from broker.store.moving import Alarm, Sleeper
 from broker.store.recovery import Recovery
 from broker.store.runner import Job, Runner
 from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter
@@ -37,6 +40,8 @@ DIRECT_PAUSE_MS_MIN: Final = 50
 DIRECT_PAUSE_MS_MAX: Final = 10_000
 """... up to this. A disk that is always slow costs the owner's thread a few syncs in ten seconds."""
 _DIRECT_MEAN_OF: Final = 16
+RETRY_MS: Final = 100
+"""How long a batch waits that could not be written for want of a descriptor."""
 BATCHES_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many batches."""
 
@@ -64,6 +69,8 @@ class WriteAheadLog(BatchHost):
         self._writer = writer
         self._runner = runner
         self._on_failure = on_failure
+        self._postponed: Batch | None = None
+        """What waits for a descriptor."""
         self._retired: set[int] = set()
         self._busy = False
         self._wanted = False
@@ -161,6 +168,7 @@ class WriteAheadLog(BatchHost):
         if self.batch.record_count:
             self._wanted = True
         self._closing = True
+        self.try_again()
         if self._wanted and not self._busy:
             self._next_job()
         self._runner.drain()
@@ -256,6 +264,26 @@ class WriteAheadLog(BatchHost):
         if changed and self.on_short_of_space is not None:
             self.faults.run("space for the log", None, self.on_short_of_space)
 
+    def postpone(self, batch: Batch, error: DiskError) -> None:
+        """There is no descriptor for a new file, and nothing of the batch is written: it waits, like all behind it. Called by its job."""
+        turn = self.batch.turn
+        if turn is None or self._closing:
+            self.fail(error)
+            return
+        self._postponed = batch
+        Alarm(turn.clock, _Again(self)).set(RETRY_MS)
+        if not self.short_of_space:
+            self.short_of_space = True
+            if self.on_short_of_space is not None:
+                self.faults.run("space for the log", None, self.on_short_of_space)
+
+    def try_again(self) -> None:
+        """Write the batch that was postponed, if one was."""
+        batch = self._postponed
+        if batch is not None:
+            self._postponed = None
+            self._runner.submit(_Commit(self, self._writer, batch))
+
     def fail(self, error: Exception) -> None:
         """The end of the log. Called by the job that failed."""
         self.failure = error
@@ -279,10 +307,23 @@ class _Commit(Job):
             self._error = error
 
     def finished(self) -> None:
-        if self._error is None:
+        error = self._error
+        if error is None:
             self._log.committed(self._batch)
+        elif isinstance(error, DiskError) and error.wants_descriptor and error.site == "wal.create":
+            self._log.postpone(self._batch, error)
         else:
-            self._log.fail(self._error)
+            self._log.fail(error)
+
+
+class _Again(Sleeper):
+    """Wakes a log whose batch was postponed."""
+
+    def __init__(self, log: WriteAheadLog) -> None:
+        self._log = log
+
+    def wake(self) -> None:
+        self._log.try_again()
 
 
 class _Chore(Job):
