@@ -75,7 +75,7 @@ def _known(figure: int, unknown: int) -> float | None:
 
 
 def _open_files(_: Server, __: Totals) -> float:
-    return len(os.listdir("/proc/self/fd"))
+    return len(os.listdir("/proc/self/fd")) - 1  # the one that lists them
 
 
 def _files_max(_: Server, __: Totals) -> float:
@@ -120,6 +120,8 @@ TABLE: Final = (
     ),
     Row("rabbitmq_process_open_fds", "gauge", {}, "Open file descriptors", _open_files),
     Row("rabbitmq_process_max_fds", "gauge", {}, "Open file descriptors limit", _files_max),
+    Row("rabbitmq_process_open_tcp_sockets", "gauge", {}, "Open TCP sockets", lambda s, t: s.sockets_open),
+    Row("rabbitmq_process_max_tcp_sockets", "gauge", {}, "Open TCP sockets limit", lambda s, t: _known(s.sockets_max, 0)),
     Row("rabbitmq_erlang_uptime_seconds", "gauge", {}, "Node uptime (named as RabbitMQ's dashboards join on it)", _uptime),
     Row(
         "rabbitmq_alarms_memory_used_watermark",

@@ -19,6 +19,7 @@ from broker.protocol.outbox import Outbox, Sink
 from broker.turn import Deferred
 
 if TYPE_CHECKING:
+    from broker.net.admission import Admission
     from broker.protocol.connection import Connection
     from broker.protocol.server import Server
 
@@ -107,10 +108,11 @@ def _name_of(address: object) -> tuple[str, int]:
 class AmqpProtocol(asyncio.Protocol):
     """asyncio's side of one client."""
 
-    __slots__ = ("_blocked", "_held", "_paused", "_pending", "_server", "_transport", "connection", "handshake", "outbox")
+    __slots__ = ("_admission", "_blocked", "_held", "_paused", "_pending", "_server", "_transport", "connection", "handshake", "outbox")
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, admission: Admission) -> None:
         self._server = server
+        self._admission = admission
         self._transport: asyncio.Transport | None = None
         self.outbox: Outbox | None = None
         self.handshake: Handshake | None = None
@@ -123,6 +125,10 @@ class AmqpProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
+        self._server.sockets_open += 1
+        if self._admission.refuses(cast("asyncio.Transport", transport)):
+            return
+        self._admission.join(self)
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
         opened = self._transport.get_extra_info("socket")
@@ -158,6 +164,7 @@ class AmqpProtocol(asyncio.Protocol):
         handshake = self.handshake
         if handshake is None:
             return
+        self._admission.hear(self)
         try:
             handshake.receive(data)
         except Exception as error:
@@ -167,6 +174,7 @@ class AmqpProtocol(asyncio.Protocol):
         if handshake.connection is not None:
             self.connection = handshake.connection
             self.handshake = None
+            self._admission.leave(self)
             _log.info(
                 "Connection opened",
                 connection=handshake.peer.name,
@@ -176,6 +184,11 @@ class AmqpProtocol(asyncio.Protocol):
         elif handshake.refusal:
             _log.warning("Connection refused", connection=handshake.peer.name, reason=handshake.refusal)
             self.handshake = None
+
+    def give_way(self) -> None:
+        """It has not logged in, and somebody else needs the room."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def fault_owner(self) -> FaultOwner | None:
         """What ends when work of this socket fails by a mistake of ours."""
@@ -257,6 +270,8 @@ class AmqpProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
+        self._server.sockets_open -= 1
+        self._admission.leave(self)
         self._transport = None
         self._pending.clear()
         self._server.clock.refresh()

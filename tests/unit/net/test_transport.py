@@ -9,6 +9,7 @@ import pytest
 
 from broker.alarms import MEMORY
 from broker.faults import FaultOwner
+from broker.net.admission import Admission
 from broker.net.transport import LARGE_READ, LINGER_S, WRITE_HIGH_WATER, WRITE_LOW_WATER, AmqpProtocol
 from broker.protocol.connection import Connection
 from broker.turn import INPUT_BYTES_MAX
@@ -23,7 +24,7 @@ class Socket:
     def __init__(self, broker: Broker, *, opened: bool = True, peer: tuple[str, int] | None = ("127.0.0.1", 50000)) -> None:
         self.broker = broker
         self.transport = FakeTransport(peer)
-        self.protocol = AmqpProtocol(broker.server)
+        self.protocol = AmqpProtocol(broker.server, Admission(1024, lambda seconds, call: None))
         self.protocol.connection_made(self.transport)
         if opened:
             self.say(opening(), method(1, "channel.open"), method(1, "queue.declare", queue="q"))
