@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parent
 COMPILED = (
     "errors.py",
     "clock.py",
+    "faults.py",
+    "stopwatch.py",
     "counters.py",
     "turn.py",
     "wire",

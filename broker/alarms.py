@@ -8,6 +8,8 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from broker.faults import FaultOwner, Faults
+
 MEMORY: Final = "memory"
 DISK: Final = "disk"
 
@@ -19,6 +21,10 @@ class Blockable:
     def unblock(self) -> None:
         """All alarms are cleared."""
         raise NotImplementedError
+
+    def fault_owner(self) -> FaultOwner | None:
+        """Whose work it is, which ends when it fails by a mistake of ours."""
+        return None
 
 
 @final
@@ -38,10 +44,11 @@ class Figures:
 class Alarms:
     """The alarms of one node and the connections they block."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
         self.figures = Figures()
         self.reason = ""
         """Why publishers are blocked, as connection.blocked words it; '' when they are not."""
+        self.faults = faults
         self._raised: set[str] = set()
         self._blocked: list[Blockable] = []
 
@@ -58,7 +65,7 @@ class Alarms:
         blocked = self._blocked
         self._blocked = []
         for connection in blocked:
-            connection.unblock()
+            self.faults.run("alarm cleared", connection.fault_owner(), connection.unblock)
 
     def is_raised(self, resource: str) -> bool:
         """Whether there is an alarm for this resource."""

@@ -10,7 +10,9 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr, trait
 
+from broker.faults import FaultOwner, Faults
 from broker.native import i64
+from broker.stopwatch import Stopwatch
 
 NEVER: Final[i64] = 1 << 62
 
@@ -23,6 +25,10 @@ class Timed:
     def on_timer(self, now_ms: i64) -> None:
         """Called once, at or after the deadline, with the monotonic time in milliseconds."""
         raise NotImplementedError
+
+    def fault_owner(self) -> FaultOwner | None:
+        """Whose work it is, which ends when it fails by a mistake of ours."""
+        return None
 
 
 @final
@@ -56,9 +62,14 @@ class Clock:
     """The node's time. ``now_ms`` is monotonic and cached once per read or turn by ``refresh``."""
 
     def __init__(self) -> None:
+        self.faults = Faults()
+        """Where mistakes of ours are told: of the timers, and of everything that is handed this clock."""
+        self.stopwatch = Stopwatch()
+        """How long turns and timers take."""
         self._heap: list[tuple[int, int, Timer]] = []
         self._serial = 0
         self.waker: Waker | None = None
+        self.now_us: i64 = 0
         self.now_ms: i64 = 0
         self.wall_ms: i64 = 0
         """Milliseconds since 1970 at that moment."""
@@ -81,8 +92,9 @@ class Clock:
         return int(self.system_wall_ms() // 1000)
 
     def refresh(self) -> i64:
-        """Update ``now_ms`` and ``wall_ms``; returns the first."""
-        self.now_ms = self.monotonic_ms()
+        """Update ``now_us``, ``now_ms`` and ``wall_ms``; returns the second."""
+        self.now_us = self.monotonic_us()
+        self.now_ms = self.now_us // 1000
         self.wall_ms = self.system_wall_ms()
         return self.now_ms
 
@@ -105,12 +117,21 @@ class Clock:
         return heap[0][0] if heap else NEVER
 
     def run_due(self) -> None:
-        """Wake everything whose deadline has passed."""
+        """Wake everything whose deadline has passed; what raises is told, and the others are woken all the same."""
         now = self.refresh()
         heap = self._heap
+        stopwatch = self.stopwatch
         while heap and heap[0][0] <= now:
             timer = heapq.heappop(heap)[2]
             target = timer.target
             if target is not None:
                 timer.target = None
-                target.on_timer(now)
+                started_us = self.monotonic_us()
+                stopwatch.start("timer", started_us)
+                try:
+                    target.on_timer(now)
+                except Exception as error:
+                    self.faults.caught("timer", target.fault_owner(), error)
+                ended_us = self.monotonic_us()
+                stopwatch.slice([target], 0, 1, ended_us)
+                stopwatch.end("A timer took too long", ended_us - started_us)

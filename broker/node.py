@@ -20,8 +20,10 @@ from broker.management.listener import listen as listen_management
 from broker.metadata.journal import Journal, replay
 from broker.metadata.journal import declared as declarations
 from broker.metrics.listener import listen as listen_metrics
+from broker.net.admission import Admission, raise_limit
 from broker.net.listener import listen
 from broker.net.loop import LoopWaker
+from broker.net.watchdog import Watchdog
 from broker.protocol.server import Identity, Server
 from broker.protocol.session import Limits
 from broker.store.datadir import DataDirError
@@ -109,6 +111,9 @@ async def _serve(config: Config, started: float) -> int:
         _log.critical("Cannot use the data directory", error=str(error))
         return 1
     server = make_server(config, turn, clock, Counters(), store)
+    admission = Admission(raise_limit(), loop.call_later)
+    loop.set_exception_handler(admission.on_loop_error)
+    server.sockets_max = admission.highest
     probe = Probe(filesystem, data_dir, store)
     watcher = Watcher(server.alarms, watermarks(config, total_memory()), probe, config.memory_monitor_interval)
     watcher.start(loop.call_later)
@@ -119,6 +124,8 @@ async def _serve(config: Config, started: float) -> int:
     store_log.start(loop.call_later)
     trimmer = Trimmer(server.counters, server.queue_memory)
     trimmer.start(loop.call_later)
+    watchdog = Watchdog(clock.stopwatch)
+    watchdog.start(loop)
 
     def on_signal() -> None:
         if stop.is_set():
@@ -128,12 +135,13 @@ async def _serve(config: Config, started: float) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        listener, amqp_port = await listen(server, config.host, config.port, config.backlog)
-        metrics = await listen_metrics(server, config.host, config.prometheus_port)
+        listener, amqp_port = await listen(server, admission, config.host, config.port, config.backlog)
+        metrics = await listen_metrics(server, admission, config.host, config.prometheus_port)
         listening = [Listening("amqp", config.host, amqp_port), Listening("http/prometheus", config.host, metrics.port)]
-        management = await listen_management(server, config.host, config.management_port, listening)
+        management = await listen_management(server, admission, config.host, config.management_port, listening)
     except OSError as error:
         _log.error("Cannot listen", error=str(error))
+        watchdog.stop()
         store.close()
         return 1
     # what start-up made lives as long as the process: the cyclic collector need not look at it again
@@ -146,6 +154,7 @@ async def _serve(config: Config, started: float) -> int:
         management_port=management.port,
         prometheus_port=metrics.port,
         seconds=round(time.monotonic() - started, 3),
+        descriptors=admission.limit,
         build=str(build.loaded()),
     )
     await stop.wait()
@@ -157,6 +166,7 @@ async def _serve(config: Config, started: float) -> int:
     await management.wait_closed(_HTTP_DRAIN_S)
     await metrics.wait_closed(_HTTP_DRAIN_S)
     waker.stop()
+    watchdog.stop()
     watcher.stop()
     store_log.stop()
     trimmer.stop()

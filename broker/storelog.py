@@ -31,7 +31,7 @@ class StoreLog(Periodic):
     """Looks every second whether there is something new to tell."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__()
+        super().__init__(store.wal.faults)
         self._store = store
         self._trouble = ""
 

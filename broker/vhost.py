@@ -175,7 +175,10 @@ class VHost(QueueHost):
                 deaths = self._deaths
                 self._deaths = []
                 for origin, dead, why in deaths:
-                    self._bury(origin, dead, why)
+                    try:
+                        self._bury(origin, dead, why)
+                    except Exception as error:  # the others that died meanwhile must not be lost with it
+                        self._clock.faults.caught("dead letter", None, error)
         finally:
             self._burying = False
 

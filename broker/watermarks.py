@@ -159,7 +159,7 @@ class Watcher(Periodic):
     """Looks at memory and disk again and again."""
 
     def __init__(self, alarms: Alarms, limits: Watermarks, probe: Probe, interval_ms: int) -> None:
-        super().__init__()
+        super().__init__(alarms.faults)
         self._alarms = alarms
         self._limits = limits
         self._probe = probe

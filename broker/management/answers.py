@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Final
 
@@ -42,16 +43,29 @@ def not_authorised(reason: str) -> Failure:
 
 
 def encode(value: object) -> bytes:
-    """JSON. Names that are not UTF-8 are shown with replacement characters: JSON has no form for them."""
+    """JSON. Texts that are not UTF-8, for which JSON has no form, are shown as RabbitMQ's management does it: their octets in base64."""
     try:
         return orjson.dumps(value)
     except TypeError:
         return orjson.dumps(_clean(value))
 
 
+def _printable(text: str) -> str:
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        pass
+    try:
+        octets = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # not from a client's octets: half of a surrogate pair
+        octets = text.encode("utf-8", "surrogatepass")
+    return f"Not UTF-8, base64 is: {base64.b64encode(octets).decode()}"
+
+
 def _clean(value: object) -> object:
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return _printable(value)
     if isinstance(value, Mapping):
         return {_clean(key): _clean(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -10,6 +10,7 @@ from broker.net.http import HttpListener
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from broker.net.admission import Admission
     from broker.protocol.server import Server
 
 
@@ -35,10 +36,10 @@ class _Application:
         return make_app(self._server, self._listening)
 
 
-async def listen(server: Server, host: str, port: int, others: Sequence[Listening]) -> HttpListener:
+async def listen(server: Server, admission: Admission, host: str, port: int, others: Sequence[Listening]) -> HttpListener:
     """Open the management port (0: a free one); `others` are the node's other ports. Raises OSError if it is taken."""
     listening = list(others)
-    listener = HttpListener(_Application(server, listening))
+    listener = HttpListener(_Application(server, listening), admission)
     await listener.open(host, port)
     listening.append(Listening("http", host, listener.port))
     return listener

@@ -117,10 +117,15 @@ class Loopback(Sink):
 
     def write(self, data: bytes) -> None:
         """The broker says something."""
-        reader = self._reader
-        reader.feed(data)
-        while reader.next():
-            self._take(int(reader.frame_type), reader.data, int(reader.start), int(reader.end))
+        try:
+            reader = self._reader
+            reader.feed(data)
+            while reader.next():
+                self._take(int(reader.frame_type), reader.data, int(reader.start), int(reader.end))
+        except Exception as error:  # it is this request's alone: whoever writes has others to serve
+            if self._heard is None or self._heard.done():
+                raise
+            self._heard.set_exception(error)
 
     def write_pieces(self, pieces: list[bytes]) -> None:
         """The broker says something, in pieces."""
@@ -129,7 +134,7 @@ class Loopback(Sink):
 
     def _take(self, kind: int, data: bytes, start: int, end: int) -> None:
         if kind == spec.FRAME_METHOD:
-            method = decode(data, start, end)
+            method = decode(data, start, end, any_octets=True)
             self._answers.append(Answer(method.index, method.fields))
             if method.index not in _WITH_CONTENT:
                 self._complete()

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from broker.alarms import DISK, MEMORY
+from broker.stopwatch import BOUNDS_US
 from broker.watermarks import UNKNOWN, resident_bytes
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _known(figure: int, unknown: int) -> float | None:
 
 
 def _open_files(_: Server, __: Totals) -> float:
-    return len(os.listdir("/proc/self/fd"))
+    return len(os.listdir("/proc/self/fd")) - 1  # the one that lists them
 
 
 def _files_max(_: Server, __: Totals) -> float:
@@ -119,6 +120,8 @@ TABLE: Final = (
     ),
     Row("rabbitmq_process_open_fds", "gauge", {}, "Open file descriptors", _open_files),
     Row("rabbitmq_process_max_fds", "gauge", {}, "Open file descriptors limit", _files_max),
+    Row("rabbitmq_process_open_tcp_sockets", "gauge", {}, "Open TCP sockets", lambda s, t: s.sockets_open),
+    Row("rabbitmq_process_max_tcp_sockets", "gauge", {}, "Open TCP sockets limit", lambda s, t: _known(s.sockets_max, 0)),
     Row("rabbitmq_erlang_uptime_seconds", "gauge", {}, "Node uptime (named as RabbitMQ's dashboards join on it)", _uptime),
     Row(
         "rabbitmq_alarms_memory_used_watermark",
@@ -312,9 +315,21 @@ class Page:
         node.add_metric([identity.node, identity.cluster_name, identity.cluster_name, "aggregated"], 1)
         yield node
 
+    def _turns(self) -> Metric:
+        stopwatch = self._server.clock.stopwatch
+        buckets: list[tuple[str, float]] = []
+        count = 0
+        for bound, turns in zip([*BOUNDS_US, None], stopwatch.buckets, strict=True):
+            count += turns
+            buckets.append(("+Inf" if bound is None else str(bound / 1_000_000), count))
+        metric = HistogramMetricFamily("leveret_turn_seconds", "How long one turn of the event loop took: reads, dispatch, sync, writes")
+        metric.add_metric([], buckets, stopwatch.sum_us / 1_000_000)
+        return metric
+
     def collect(self) -> Iterator[Metric]:
         """All metrics of the aggregated page."""
         yield from self._info()
+        yield self._turns()
         for row in TABLE:
             value = row.read(self._server, self._totals)
             if value is None:

@@ -9,6 +9,7 @@ from broker.net.http import HttpListener
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from broker.net.admission import Admission
     from broker.protocol.server import Server
 
 
@@ -24,8 +25,8 @@ class _Application:
         return make_app(self._server)
 
 
-async def listen(server: Server, host: str, port: int) -> HttpListener:
+async def listen(server: Server, admission: Admission, host: str, port: int) -> HttpListener:
     """Open the metrics port (0: a free one). Raises OSError if it is taken."""
-    listener = HttpListener(_Application(server))
+    listener = HttpListener(_Application(server), admission)
     await listener.open(host, port)
     return listener

@@ -17,10 +17,11 @@ from broker.logsetup import get_logger
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from broker.net.admission import Admission
     from broker.net.http_uvicorn import HttpServer
 
 CONNECTIONS_MAX: Final = 256
-"""Open connections of one port; more are closed as soon as they are accepted."""
+"""Open connections of one port, or a quarter of the descriptors; more are closed as soon as they are accepted."""
 
 _log = get_logger("http")
 
@@ -28,8 +29,10 @@ _log = get_logger("http")
 class HttpListener:
     """One HTTP port. `load` makes the application; it is called once, in another thread, so it must not touch the broker's state."""
 
-    def __init__(self, load: Callable[[], ASGIApp]) -> None:
+    def __init__(self, load: Callable[[], ASGIApp], admission: Admission) -> None:
         self._load = load
+        self._admission = admission
+        self._connections_max = min(CONNECTIONS_MAX, admission.newcomers_max)
         self._listener: asyncio.Server | None = None
         self._loading: asyncio.Task[None] | None = None
         self._server: HttpServer | None = None
@@ -51,13 +54,23 @@ class HttpListener:
         return len(self._early) + (self._server.connections if self._server is not None else 0)
 
     def _accept(self) -> asyncio.BaseProtocol:
-        if self.connections >= CONNECTIONS_MAX:
+        if self.connections >= self._connections_max:
             return _Refused()
-        if self._server is not None:
-            return self._server.protocol()
-        if self._loading is None:
+        if self._server is None and self._loading is None:
             self._loading = asyncio.get_running_loop().create_task(self._bring_up())
-        return _Early(self._early)
+        return _Early(self)
+
+    def welcome(self, client: _Early, transport: asyncio.Transport) -> None:
+        """A client has connected: it talks to the server, or waits until there is one."""
+        if self._admission.refuses(transport):
+            return
+        self._early.add(client)
+        if self._server is not None:
+            client.hand_over(self._server.protocol())
+
+    def gone(self, client: _Early) -> None:
+        """A client has not waited, or waits no more."""
+        self._early.discard(client)
 
     async def _bring_up(self) -> None:
         loop = asyncio.get_running_loop()
@@ -101,17 +114,17 @@ def _import_server(load: Callable[[], ASGIApp]) -> HttpServer:
 
 
 class _Early(asyncio.Protocol):
-    """A client that came before there was anybody to talk to: its first bytes wait here."""
+    """A client that is new. Where there is nobody to talk to yet, its first bytes wait here."""
 
-    def __init__(self, waiting: set[_Early]) -> None:
-        self._waiting = waiting
+    def __init__(self, listener: HttpListener) -> None:
+        self._listener = listener
         self._transport: asyncio.Transport | None = None
         self._received: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
         self._transport = cast("asyncio.Transport", transport)
-        self._waiting.add(self)
+        self._listener.welcome(self, self._transport)
 
     def data_received(self, data: bytes) -> None:
         """The first bytes: one read is kept, the rest stays in the socket."""
@@ -121,13 +134,13 @@ class _Early(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It did not wait."""
-        self._waiting.discard(self)
+        self._listener.gone(self)
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:
         """The real protocol takes the connection from here."""
         transport = self._transport
         assert transport is not None
-        self._waiting.discard(self)
+        self._listener.gone(self)
         if transport.is_closing():
             return
         transport.set_protocol(protocol)

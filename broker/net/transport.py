@@ -12,13 +12,14 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
-from broker.errors import INTERNAL_ERROR, ConnectionException
+from broker.faults import FaultOwner
 from broker.logsetup import get_logger
 from broker.protocol.handshake import Handshake, Peer
 from broker.protocol.outbox import Outbox, Sink
 from broker.turn import Deferred
 
 if TYPE_CHECKING:
+    from broker.net.admission import Admission
     from broker.protocol.connection import Connection
     from broker.protocol.server import Server
 
@@ -94,6 +95,9 @@ class _Held(Deferred):
         """The next turn has come."""
         self.protocol.resume_reading()
 
+    def fault_owner(self) -> FaultOwner | None:
+        return self.protocol.fault_owner()
+
 
 def _name_of(address: object) -> tuple[str, int]:
     if isinstance(address, tuple) and len(address) >= 2:
@@ -104,10 +108,11 @@ def _name_of(address: object) -> tuple[str, int]:
 class AmqpProtocol(asyncio.Protocol):
     """asyncio's side of one client."""
 
-    __slots__ = ("_blocked", "_held", "_paused", "_pending", "_server", "_transport", "connection", "handshake", "outbox")
+    __slots__ = ("_admission", "_blocked", "_held", "_paused", "_pending", "_server", "_transport", "connection", "handshake", "outbox")
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, admission: Admission) -> None:
         self._server = server
+        self._admission = admission
         self._transport: asyncio.Transport | None = None
         self.outbox: Outbox | None = None
         self.handshake: Handshake | None = None
@@ -120,6 +125,10 @@ class AmqpProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
+        self._server.sockets_open += 1
+        if self._admission.refuses(cast("asyncio.Transport", transport)):
+            return
+        self._admission.join(self)
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
         opened = self._transport.get_extra_info("socket")
@@ -136,7 +145,7 @@ class AmqpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         turn = self._server.turn
-        if self._blocked or self._pending or not turn.admit(len(data)):
+        if self._blocked or self._pending or not turn.admit(len(data), self.connection):
             self._pending.append(data)
             self._pause()
             return
@@ -149,25 +158,23 @@ class AmqpProtocol(asyncio.Protocol):
         if connection is not None:
             try:
                 connection.receive(data)
-            except Exception as error:  # a fault of ours must not leave this client hanging, nor touch another one
-                _log.error("Internal error", connection=connection.session.name, exc_info=error)
-                connection.fail(ConnectionException(INTERNAL_ERROR, "INTERNAL_ERROR"))
+            except Exception as error:
+                self._server.clock.faults.caught("read", connection, error)
             return
         handshake = self.handshake
         if handshake is None:
             return
+        self._admission.hear(self)
         try:
             handshake.receive(data)
         except Exception as error:
-            _log.error("Internal error", connection=handshake.peer.name, exc_info=error)
             self.handshake = None
-            handshake.lost()
-            if self._transport is not None:
-                self._transport.abort()
+            self._server.clock.faults.caught("handshake", handshake, error)
             return
         if handshake.connection is not None:
             self.connection = handshake.connection
             self.handshake = None
+            self._admission.leave(self)
             _log.info(
                 "Connection opened",
                 connection=handshake.peer.name,
@@ -177,6 +184,15 @@ class AmqpProtocol(asyncio.Protocol):
         elif handshake.refusal:
             _log.warning("Connection refused", connection=handshake.peer.name, reason=handshake.refusal)
             self.handshake = None
+
+    def give_way(self) -> None:
+        """It has not logged in, and somebody else needs the room."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def fault_owner(self) -> FaultOwner | None:
+        """What ends when work of this socket fails by a mistake of ours."""
+        return self.handshake if self.connection is None else self.connection
 
     def _pause(self) -> None:
         transport = self._transport
@@ -215,7 +231,7 @@ class AmqpProtocol(asyncio.Protocol):
         pending = self._pending
         taken = 0
         for data in pending:
-            if self._is_blocked() or not turn.admit(len(data)):
+            if self._is_blocked() or not turn.admit(len(data), self.connection):
                 break
             taken += 1
             self._take(data)
@@ -234,13 +250,19 @@ class AmqpProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
-        if self.connection is not None:
-            self.connection.writable(False)
+        self._writable(False)
 
     def resume_writing(self) -> None:
         """The socket's buffer drained."""
-        if self.connection is not None:
-            self.connection.writable(True)
+        self._writable(True)
+
+    def _writable(self, ready: bool) -> None:
+        connection = self.connection
+        if connection is not None:
+            try:
+                connection.writable(ready)
+            except Exception as error:
+                self._server.clock.faults.caught("room for writing", connection, error)
 
     def eof_received(self) -> bool:
         """The client will send no more: close."""
@@ -248,13 +270,15 @@ class AmqpProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
+        self._server.sockets_open -= 1
+        self._admission.leave(self)
         self._transport = None
         self._pending.clear()
         self._server.clock.refresh()
         if self.connection is not None:
             connection = self.connection
             self.connection = None
-            connection.lost()
+            self._server.clock.faults.run("end of a connection", None, connection.lost)
             _log.info("Connection closed", connection=connection.session.name)
         if self.handshake is not None:
             self.handshake.lost()

@@ -13,6 +13,7 @@ from broker.errors import (
     ConnectionException,
     queue_label,
 )
+from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import ChannelConsumer
@@ -150,6 +151,9 @@ class _Get(Deferred):
 
     def resume(self) -> None:
         _get(self.channel, self.queue, self.no_ack)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
 
 
 def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:

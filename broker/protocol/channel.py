@@ -20,6 +20,7 @@ from broker.errors import (
     ChannelException,
     ConnectionException,
 )
+from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
 from broker.protocol.confirms import Confirms
@@ -59,6 +60,9 @@ class _Waiter(Deferred):
         if not self.channel.closing:
             self.channel.session.release(self.channel)
 
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
+
 
 @final
 class _Promise(Listener):
@@ -69,6 +73,9 @@ class _Promise(Listener):
 
     def durable(self, through: i64) -> None:
         self.channel.durable(through)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
 
 
 @final
@@ -524,10 +531,13 @@ class Channel(Flushable):
             if consumer is not None:
                 consumer.settled(run.live)
         for ready, entries in lines.items():
-            if requeue:
-                owners[ready].requeue(ready, entries)
-            else:
-                owners[ready].reject(ready, entries)
+            try:
+                if requeue:
+                    owners[ready].requeue(ready, entries)
+                else:
+                    owners[ready].reject(ready, entries)
+            except Exception as error:  # what belongs to other queues must not stay behind
+                self.session.clock.faults.caught("requeue or reject", self.session.owner, error)
         self._unblock()
 
     def commit_settlements(self) -> None:
@@ -579,7 +589,10 @@ class Channel(Flushable):
         self.consumers = {}
         self.queue_of = {}
         for tag, consumer in consumers.items():
-            queues[tag].remove_consumer(consumer)
+            try:
+                queues[tag].remove_consumer(consumer)
+            except Exception as error:
+                self.session.clock.faults.caught("consumer of a channel that ends", None, error)
         self.requeue_all()
         reply = self.reply
         if reply is not None:

@@ -6,6 +6,7 @@ from typing import Final, final
 
 from librt.strings import write_i64_be
 
+from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
 from broker.protocol.channel import Channel
@@ -131,6 +132,9 @@ class ChannelConsumer(Consumer):
         self.unacked -= count
         if self.blocked:
             self.queue.unblock(self)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
 
     def cancelled(self) -> None:
         channel = self.channel

@@ -16,12 +16,14 @@ from broker.errors import (
     COMMAND_INVALID,
     CONNECTION_FORCED,
     FRAME_ERROR,
+    INTERNAL_ERROR,
     NOT_ALLOWED,
     UNEXPECTED_FRAME,
     ChannelException,
     ConnectionException,
     ProtocolException,
 )
+from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.dispatch import handle
@@ -57,6 +59,9 @@ class _Refill(Deferred):
         self.armed = False
         self.connection.refill()
 
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
+
 
 @final
 class _Resume(Deferred):
@@ -67,6 +72,9 @@ class _Resume(Deferred):
 
     def resume(self) -> None:
         self.connection.resume_channels()
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
 
 
 @final
@@ -79,9 +87,26 @@ class _Relief(Deferred):
     def resume(self) -> None:
         self.connection.relieve()
 
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
+
 
 @final
-class Connection(Flushable, Timed):
+class _End(Deferred):
+    """Ends a connection for a mistake of ours, at the beginning of the next turn: where it was found, its objects may be in use."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def resume(self) -> None:
+        self.connection.fail(ConnectionException(INTERNAL_ERROR, "INTERNAL_ERROR"))
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
+
+
+@final
+class Connection(FaultOwner, Flushable, Timed):
     """One client's open connection. Created by the handshake, driven by the transport."""
 
     def __init__(
@@ -117,6 +142,8 @@ class Connection(Flushable, Timed):
         """Not read because channels wait and too many of their frames are kept."""
         self.in_flow = False
         """Not read because it publishes faster than the disk writes (RabbitMQ's state "flow")."""
+        self._ending = False
+        """A mistake of ours was found in its work."""
         session.resumer = _Resume(self)
 
     def start(self) -> None:
@@ -131,10 +158,10 @@ class Connection(Flushable, Timed):
     # ---- bytes in -----------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """Take what the socket delivered. Never raises for anything a client can send."""
+        """Take what the socket delivered. Never raises for anything a client can send; a mistake of ours ends the connection."""
         self.bytes_received += len(data)
         self._received_ms = self.server.clock.refresh()
-        if self.state == CLOSED:
+        if self.state == CLOSED or (self._ending and self.state == RUNNING):
             return
         logs = self.session.logs
         appended: i64 = 0 if logs is None else logs.batch.next_sequence
@@ -348,7 +375,7 @@ class Connection(Flushable, Timed):
         self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
 
     def _end_channel(self, channel: Channel) -> None:
-        channel.flush()  # confirms that are due go out before the close
+        self.server.clock.faults.run("confirms of a channel that ends", None, channel.flush)  # those that are due go out before the close
         self._held_bytes -= channel.held_bytes
         channel.held_bytes = 0
         channel.closing = True
@@ -390,6 +417,21 @@ class Connection(Flushable, Timed):
         self.server.closing[self.number] = self
         self._arm(_CLOSE_TIMEOUT_MS)
 
+    def fault_owner(self) -> FaultOwner | None:
+        return self
+
+    def fault_label(self) -> str:
+        return self.session.name
+
+    def end_by_fault(self) -> None:
+        """Close with INTERNAL_ERROR (541); the socket alone if that fails, too."""
+        if self._ending:
+            self.abort()
+            return
+        self._ending = True
+        self._outbox.discard()  # it may end in half a frame
+        self.server.turn.defer(_End(self))
+
     def abort(self) -> None:
         """Close the socket without waiting for the client."""
         self._outbox.sink.abort()
@@ -401,14 +443,22 @@ class Connection(Flushable, Timed):
     def _release(self) -> None:
         """Give back everything the connection held: channels, then exclusive queues (before close-ok leaves)."""
         session = self.session
+        faults = self.server.clock.faults
         for channel in list(self.channels.values()):
             if not channel.closing:
-                self._end_channel(channel)
+                try:
+                    self._end_channel(channel)
+                except Exception as error:  # the other channels, and their messages, must not stay behind
+                    faults.caught("channel of a connection that ends", None, error)
             self._forget_channel(channel)
         self._last = None
-        for queue in session.exclusive_queues:
-            session.vhost.delete_queue(queue)
+        owned = session.exclusive_queues
         session.exclusive_queues = []
+        for queue in owned:
+            try:
+                session.vhost.delete_queue(queue)
+            except Exception as error:
+                faults.caught("exclusive queue of a connection that ends", None, error)
         self.server.alarms.forget(session)
         if self.server.connections.pop(self.number, None) is not None:
             self.server.counters.connections_closed += 1

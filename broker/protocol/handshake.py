@@ -22,6 +22,7 @@ from broker.errors import (
     NOT_ALLOWED,
     ConnectionException,
 )
+from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.connection import Connection, close_frame, unexpected_frame
 from broker.protocol.outbox import Outbox
@@ -62,7 +63,7 @@ class Refused(Exception):
 
 
 @final
-class Handshake(Timed):
+class Handshake(FaultOwner, Timed):
     """The conversation before connection.open-ok."""
 
     def __init__(self, server: Server, outbox: Outbox, peer: Peer) -> None:
@@ -131,6 +132,17 @@ class Handshake(Timed):
         self._timer = None
         if self._state != _DONE:
             self._refuse("handshake_timeout", b"")
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self
+
+    def fault_label(self) -> str:
+        return self.peer.name
+
+    def end_by_fault(self) -> None:
+        """Close the socket: nobody is there yet who could be told."""
+        self.lost()
+        self._outbox.sink.abort()
 
     def lost(self) -> None:
         """The socket is gone."""

@@ -88,9 +88,13 @@ class Server:
         """Connections that were told to close and whose socket is still open."""
         self.when_closed: Callable[[], None] | None = None
         """Called when the last of ``closing`` is gone."""
+        self.sockets_open = 0
+        """Of AMQP clients, whether they have logged in or not."""
+        self.sockets_max = 0
+        """So many there may be, at most; 0 where nobody counts descriptors."""
         self.next_connection = 1
         self.started_ms = clock.now_ms
-        self.alarms = Alarms()
+        self.alarms = Alarms(clock.faults)
         self.logs: Logs | None = None
         """Where durable messages go; None on a node that keeps nothing."""
         self.journal: Journal | None = None

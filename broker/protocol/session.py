@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 from broker.alarms import Alarms, Blockable
 from broker.clock import Clock
 from broker.counters import Counters
+from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.outbox import Outbox
 from broker.queues.consumers import Consumer
@@ -82,6 +83,8 @@ class Session(Blockable):
         self.exclusive_queues: list[Queue] = []
         self._prune_at = _PRUNE_AT
         self.flush_marked = False
+        self.owner: FaultOwner | None = None
+        """The connection: what ends when work of this session fails by a mistake of ours."""
         self._flushable: Flushable | None = None
         self.dirty: list[Flushable] = []
         """Channels with confirms to write at the next flush."""
@@ -96,6 +99,7 @@ class Session(Blockable):
     def attach(self, flushable: Flushable) -> None:
         """Name the connection: what is flushed when this session was touched."""
         self._flushable = flushable
+        self.owner = flushable.fault_owner()
 
     def touch(self) -> None:
         """The outbox has something to write: flush at the end of this turn."""
@@ -135,6 +139,9 @@ class Session(Blockable):
         if self.blocked_notify:
             self.send(method_frame(0, spec.CONNECTION_UNBLOCKED, []))
         self.outbox.sink.resume_reading()
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.owner
 
     def own(self, queue: Queue) -> None:
         """``queue`` is exclusive to this connection; it goes with it, if it was not deleted before."""

@@ -203,16 +203,21 @@ class ClassicQueue(Queue):
 
     def dispatch(self) -> None:
         self._marked = False
-        if not self.deleted:
-            self._dispatch()
-        self._resume_waiters()
+        try:
+            if not self.deleted:
+                self._dispatch()
+        finally:
+            self._resume_waiters()
 
     def _resume_waiters(self) -> None:
         if self._waiters:
             waiters = self._waiters
             self._waiters = []
             for waiter in waiters:
-                waiter.resume()
+                try:
+                    waiter.resume()
+                except Exception as error:
+                    self._clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
 
     def _dispatch(self) -> None:
         if self._expiring:
@@ -251,7 +256,11 @@ class ClassicQueue(Queue):
                 count = self._bounded(ready, consumer, count)
                 self.unacked += 0 if consumer.no_ack else count
                 position = ready.next_position()
-                consumer.deliver(self, ready, ready.take(count), position, 1)
+                items = ready.take(count)
+                try:
+                    consumer.deliver(self, ready, items, position, 1)
+                except Exception as error:
+                    self._undelivered(consumer, error)
                 if consumer.no_ack:
                     ready.settle(position, count, 1)
             elif plain >= size and not group.crowded:
@@ -276,13 +285,21 @@ class ClassicQueue(Queue):
             group.turn = 0
         if not consumer.no_ack:
             self.unacked += 1
+        position = ready.next_position()
+        entry: Entry | None = None
+        items: list[Message | Entry | None] = []
         if ready.plain():
-            position = ready.next_position()
-            consumer.deliver(self, ready, ready.take(1), position, 1)
+            items = ready.take(1)
         else:
             entry = ready.pop()
             position = entry.position
-            consumer.deliver_entry(self, ready, entry)
+        try:
+            if entry is None:
+                consumer.deliver(self, ready, items, position, 1)
+            else:
+                consumer.deliver_entry(self, ready, entry)
+        except Exception as error:
+            self._undelivered(consumer, error)
         if consumer.no_ack:
             ready.settle(position, 1, 1)
 
@@ -308,6 +325,7 @@ class ClassicQueue(Queue):
         position = ready.next_position()
         items = ready.take(rounds * size)
         start = group.turn
+        failed: list[tuple[Consumer, Exception]] = []
         index = 0
         while index < size:
             at = start + index
@@ -316,10 +334,20 @@ class ClassicQueue(Queue):
             consumer = active[at]
             if not consumer.no_ack:
                 self.unacked += rounds
-            consumer.deliver(self, ready, items[index::size], position + index, size)
+            try:
+                consumer.deliver(self, ready, items[index::size], position + index, size)
+            except Exception as error:
+                failed.append((consumer, error))
             if consumer.no_ack:
                 ready.settle(position + index, rounds, size)
             index += 1
+        for refused, mistake in failed:
+            self._undelivered(refused, mistake)
+
+    def _undelivered(self, consumer: Consumer, error: Exception) -> None:
+        """A delivery failed by a mistake of ours: its connection ends, and what it had goes back; until then it gets nothing more."""
+        self.consumers.suspend(consumer)
+        self._clock.faults.caught(f"delivery from queue '{self.name}'", consumer.fault_owner(), error)
 
     def can_get(self) -> bool:
         if not self._pagers:
@@ -521,9 +549,9 @@ class ClassicQueue(Queue):
                 timer.cancel()
         for consumer in list(self.consumers.all):
             self.consumers.remove(consumer)
-            consumer.cancelled()
+            self._clock.faults.run("cancel of a consumer", consumer.fault_owner(), consumer.cancelled)
         for pager in self._pagers:
-            pager.close()
+            self._clock.faults.run("log of a queue that is deleted", None, pager.close)
         for level in self._levels:
             level.pager = None
             level.clear()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, final
 
 from mypy_extensions import mypyc_attr
 
+from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
 from broker.queues.entry import Entry
@@ -63,6 +64,10 @@ class Consumer:
     def cancelled(self) -> None:
         """The queue is gone: tell the client (basic.cancel), forget the queue."""
         raise NotImplementedError
+
+    def fault_owner(self) -> FaultOwner | None:
+        """Whose connection a delivery is for, which ends when that fails by a mistake of ours."""
+        return None
 
 
 @final
@@ -165,6 +170,12 @@ class Consumers:
         self.groups = [group for group in self.groups if self._inhabited(group.priority)]
         if was_active and self.all:
             self._group_of(self.all[0].priority).join(self.all[0])
+
+    def suspend(self, consumer: Consumer) -> None:
+        """Take it out of the rotation, where it may or may not be."""
+        for group in self.groups:
+            if consumer in group.active:
+                group.block(consumer)
 
     def _inhabited(self, priority: int) -> bool:
         return any(consumer.priority == priority for consumer in self.all)

@@ -34,6 +34,7 @@ import xxhash
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be, write_i64_be
 from mypy_extensions import mypyc_attr
 
+from broker.faults import FaultOwner
 from broker.native import i16, i32, i64
 from broker.turn import Syncable, Turn
 
@@ -68,6 +69,10 @@ class Listener:
     def durable(self, through: i64) -> None:
         """Every record up to number ``through`` is on the disk. Called once per registration, on the owner's thread."""
         raise NotImplementedError
+
+    def fault_owner(self) -> FaultOwner | None:
+        """Whose work it is, which ends when it fails by a mistake of ours."""
+        return None
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -76,13 +76,17 @@ class DataDir:
                 filesystem.make_directory("datadir.create", directory)
             # Also when nothing was made: an earlier run may have made it and died before this line.
             filesystem.sync_directory("datadir.create.directory", path)
+            for directory in (made.wal, made.segments, made.manifest):
+                filesystem.keep_open("datadir.keep", directory)
         except BaseException:
+            filesystem.close()
             lock.close()
             raise
         return made
 
     def close(self) -> None:
         """Let another node have it."""
+        self.filesystem.close()
         self._lock.close()
 
     def _settle_format(self) -> None:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 SITES: Final[dict[str, str]] = {
     "datadir.create": "make a directory of the layout",
     "datadir.create.directory": "sync the directory above it",
+    "datadir.keep": "open a directory in which names will be made durable",
     "datadir.lock": "take the lock of the data directory",
     "datadir.lock.write": "leave the process id in it",
     "datadir.lock.read": "read whose it is",
@@ -109,8 +110,13 @@ class DiskError(OSError):
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no space left, which somebody can make, as against a broken disk."""
-        return self.errno in (errno.ENOSPC, errno.EDQUOT)
+        """Whether there is no space left, or no descriptor, which somebody can make, as against a broken disk: to be tried again."""
+        return self.errno in (errno.ENOSPC, errno.EDQUOT) or self.wants_descriptor
+
+    @property
+    def wants_descriptor(self) -> bool:
+        """Whether there was no descriptor for it: nothing was begun, so nothing is in doubt."""
+        return self.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def _checked(site: str, path: str, primitive: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -288,6 +294,19 @@ class FileSystem:
         """
         _checked(site, path, self.do_sync_directory, site, path)
 
+    def keep_open(self, site: str, path: str) -> None:
+        """Keep a descriptor of this directory, so that ``sync_directory`` needs none when there is none left.
+
+        Raises: DiskError
+        """
+        _checked(site, path, self.do_keep_open, site, path)
+
+    def do_keep_open(self, site: str, path: str) -> None:
+        """One open of a directory; nothing where none is needed."""
+
+    def close(self) -> None:
+        """Close what ``keep_open`` keeps."""
+
     def names(self, site: str, path: str) -> list[str]:
         """The names in a directory, sorted.
 
@@ -391,6 +410,17 @@ class RealFile(File):
 class RealFileSystem(FileSystem):
     """The operating system's."""
 
+    def __init__(self) -> None:
+        self._directories: dict[str, int] = {}
+
+    def do_keep_open(self, site: str, path: str) -> None:
+        if path not in self._directories:
+            self._directories[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def close(self) -> None:
+        while self._directories:
+            os.close(self._directories.popitem()[1])
+
     def do_open(self, site: str, path: str) -> File:
         return RealFile(path, os.open(path, os.O_RDWR))
 
@@ -419,6 +449,10 @@ class RealFileSystem(FileSystem):
         os.unlink(path)
 
     def do_sync_directory(self, site: str, path: str) -> None:
+        kept = self._directories.get(path)
+        if kept is not None:
+            os.fsync(kept)
+            return
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)

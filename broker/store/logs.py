@@ -135,7 +135,10 @@ class Logs(Collector, Timed):
             self._waiting = []
             for log in waiting:
                 if not log.dropped:
-                    log.collect()
+                    try:
+                        log.collect()
+                    except Exception as error:
+                        self._clock.faults.caught("settlements of a log", None, error)
 
     def collect(self) -> None:
         self.settle()
@@ -164,12 +167,15 @@ class Logs(Collector, Timed):
         known = self.by_file.setdefault(generation, {})
         for log in taken:
             known[log] = None
-            log.committed()
+            try:
+                log.committed()
+            except Exception as error:
+                self._clock.faults.caught("commit of a log", None, error)
         if self._unrelieved and self.batch.unwritten() < _UNWRITTEN_LOW:
             waiters = self._unrelieved
             self._unrelieved = []
             for waiter in waiters:
-                waiter.resume()
+                self._clock.faults.run("end of back-pressure", waiter.fault_owner(), waiter.resume)
 
     # ---- back-pressure ------------------------------------------------------------------------------------------------
 
@@ -220,6 +226,7 @@ class Logs(Collector, Timed):
         user = log.user if read.user is None else read.user
         if log.dropped or user is None:
             return
+        mistake: Exception | None = None
         positions = log.positions
         piece = read.piece
         if piece is not None:
@@ -236,12 +243,17 @@ class Logs(Collector, Timed):
                 end = record_end(data, at)
                 position = read_i64_be(data, at + RECORD_HEADER_SIZE)
                 if position >= read.start and position < read.end and positions.is_live(position):
-                    if data[at + 12] == REFERENCE:
-                        original = read_i64_be(data, at + BODY_AT)
-                        user.record(position, data, original + BODY_AT, record_end(data, original))
-                    else:
-                        user.record(position, data, at + BODY_AT, end)
+                    try:
+                        if data[at + 12] == REFERENCE:
+                            original = read_i64_be(data, at + BODY_AT)
+                            user.record(position, data, original + BODY_AT, record_end(data, original))
+                        else:
+                            user.record(position, data, at + BODY_AT, end)
+                    except Exception as error:  # it costs this record, until the next start; the others are told
+                        mistake = error
                 at = end
+        if mistake is not None:
+            self._clock.faults.caught(f"reading back log {log.number}", None, mistake)
         user.loaded(read.through())
 
     # ---- recovery -----------------------------------------------------------------------------------------------------

@@ -160,8 +160,13 @@ class Mover(Sleeper):
         """Begin what there is to do, unless something runs already."""
         if self._task is not None or not self._running:
             return
-        self._give_back()
-        task = self._choose()
+        try:
+            self._give_back()
+            task = self._choose()
+        except Exception as mistake:
+            self._clock.faults.caught("looking for what to move", None, mistake)
+            self._try_later()
+            return
         if task is not None:
             self._task = task
             self._advance(None, None)
@@ -188,7 +193,7 @@ class Mover(Sleeper):
         self._logs.empty = []
         return list(found.values())
 
-    def _advance(self, answer: object, error: DiskError | None) -> None:
+    def _advance(self, answer: object, error: Exception | None) -> None:
         """Run the task up to its next step."""
         task = self._task
         if task is None or not self._running:
@@ -201,12 +206,19 @@ class Mover(Sleeper):
             self.trouble = None
             self.look()
         except DiskError as given_up:
-            self._task = None
-            self._attempts += 1
             self.trouble = given_up
-            self._alarm.set(RETRY_MS)
+            if not given_up.wants_descriptor:  # it says nothing about the file
+                self._attempts += 1
+            self._try_later()
+        except Exception as mistake:  # of ours: the node goes on, and the task is tried again like any other
+            self._clock.faults.caught("moving", None, mistake)
+            self._try_later()
         else:
             self._start(step)
+
+    def _try_later(self) -> None:
+        self._task = None
+        self._alarm.set(RETRY_MS)
 
     def _start(self, step: Step) -> None:
         if step is None:
@@ -244,7 +256,7 @@ class Mover(Sleeper):
                 for each in bad:
                     _lose(logs, generation, each)
             added = yield from _sealed(sieve, files)
-        except DiskError:
+        except Exception:
             yield files.discard
             raise
         found: list[tuple[int, int, bytes]] = []
@@ -344,7 +356,7 @@ class Mover(Sleeper):
                 if bad:
                     self._lose_from(segment, sieve)
             added = yield from _sealed(sieve, files)
-        except DiskError:
+        except Exception:
             for segment in sources:
                 segment.leaving = False
                 if segment.live == 0:
@@ -412,6 +424,9 @@ class Mover(Sleeper):
             except DiskError as error:
                 self.trouble = error
                 yield RETRY_MS
+            except Exception as mistake:  # what became of the edit is not known: it is tried until it succeeds
+                self._clock.faults.caught("an edit of the manifest", None, mistake)
+                yield RETRY_MS
         self._covers = covers
 
     def _install(self, added: list[tuple[Output, int]]) -> Task:
@@ -477,31 +492,26 @@ def _nothing() -> None:
 class _Work(Job):
     """One step of a task on the thread of the mover."""
 
-    def __init__(self, advance: Callable[[object, DiskError | None], None], call: Callable[[], object]) -> None:
+    def __init__(self, advance: Callable[[object, Exception | None], None], call: Callable[[], object]) -> None:
         self._advance = advance
         self._call = call
         self._answer: object = None
-        self._error: DiskError | None = None
-        self._mistake: Exception | None = None
+        self._error: Exception | None = None
 
     def run(self) -> None:
         try:
             self._answer = self._call()
-        except DiskError as error:
+        except Exception as error:  # the disk's, or a mistake of ours: the owner must hear of it
             self._error = error
-        except Exception as mistake:  # of ours: the owner must hear of it
-            self._mistake = mistake
 
     def finished(self) -> None:
-        if self._mistake is not None:
-            raise self._mistake
         self._advance(self._answer, self._error)
 
 
 class _Durable(Listener):
     """Goes on when everything appended so far is on the disk."""
 
-    def __init__(self, advance: Callable[[object, DiskError | None], None]) -> None:
+    def __init__(self, advance: Callable[[object, Exception | None], None]) -> None:
         self._advance = advance
 
     def durable(self, through: int) -> None:

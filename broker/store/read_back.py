@@ -106,5 +106,8 @@ class LogReader:
         raise NotImplementedError
 
     def fetch_now(self, read: Read) -> None:
-        """Fill in ``payloads`` before returning."""
+        """Fill in ``payloads`` before returning.
+
+        Raises: DiskError if there is no descriptor for it
+        """
         raise NotImplementedError

@@ -90,9 +90,13 @@ class Fetcher(LogReader):
         self._logs.fetched(job.read)
 
     def fetch_now(self, read: Read) -> None:
+        error: DiskError | None = None
         for _ in range(ATTEMPTS_MAX):
-            if self.load(read) is None:
+            error = self.load(read)
+            if error is None:
                 return
+        if error is not None and error.wants_descriptor:
+            raise error  # it must not be taken for lost
 
     def load(self, read: Read) -> DiskError | None:
         """Fill in what is not there yet; the last error, if there was one."""
@@ -162,6 +166,13 @@ class _Fetch(Job):
             self.failures += 1
 
     def finished(self) -> None:
+        self._fetcher.fetched(self)
+
+    def crashed(self, error: Exception) -> None:
+        """Tried again like one that the disk has refused; for want of memory, until there is some."""
+        if not isinstance(error, MemoryError):
+            self.failures += 1
+        self.error = DiskError(errno.EIO, repr(error), ", ".join(self.names), "log.read")
         self._fetcher.fetched(self)
 
 

@@ -1,6 +1,7 @@
 """Who does the disk work of a log: a thread of its own, so that the event loop never waits for a disk.
 
-A log submits one job at a time. A job touches the disk in ``run``; ``finished`` comes back to the thread that owns the log.
+A log submits one job at a time. A job touches the disk in ``run``; ``finished`` comes back to the thread that owns the log. A mistake of
+ours in either is told on the owner's thread (faults.py), and the jobs behind it are run and told all the same.
 """
 
 import queue
@@ -8,6 +9,8 @@ import threading
 from collections.abc import Callable
 
 from mypy_extensions import mypyc_attr
+
+from broker.faults import Faults
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -21,6 +24,9 @@ class Job:
     def finished(self) -> None:
         """Told on the owner's thread, afterwards; may submit the next job."""
         raise NotImplementedError
+
+    def crashed(self, error: Exception) -> None:
+        """Told on the owner's thread instead of ``finished`` when ``run`` has raised by a mistake of ours, which is told already."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -44,14 +50,36 @@ class Runner:
         raise NotImplementedError
 
 
+def carry_out(job: Job) -> Exception | None:
+    """Run a job, on whatever thread; what it raised."""
+    try:
+        job.run()
+    except Exception as error:
+        return error
+    return None
+
+
+def tell(job: Job, error: Exception | None, faults: Faults) -> None:
+    """Tell a job that it was run. Owner's thread."""
+    try:
+        if error is not None:
+            faults.caught("disk work", None, error)
+            job.crashed(error)
+        else:
+            job.finished()
+    except Exception as mistake:
+        faults.caught("end of disk work", None, mistake)
+
+
 class WriterThread(Runner):
     """A thread for the jobs of one log. ``stop`` ends it; it does not keep a process alive that ends otherwise."""
 
-    def __init__(self, wake: Callable[[Callable[[], None]], object], name: str = "leveret-log") -> None:
+    def __init__(self, wake: Callable[[Callable[[], None]], object], name: str = "leveret-log", faults: Faults | None = None) -> None:
         """``wake`` lets the owner's thread call what it is given, soon: ``loop.call_soon_threadsafe``."""
         self._wake = wake
+        self._faults = faults or Faults()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._finished: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[tuple[Job, Exception | None]] = queue.SimpleQueue()
         self._left = 0
         self._worker = threading.Thread(target=self._work, name=name, daemon=True)
         self._worker.start()
@@ -63,22 +91,24 @@ class WriterThread(Runner):
     def run_now(self, job: Job) -> bool:
         if self._left:
             return False
-        job.run()
-        job.finished()
+        tell(job, carry_out(job), self._faults)
         return True
 
     def collect(self) -> None:
         """Tell the jobs that are done; never waits. Owner's thread."""
         while True:
             try:
-                job = self._finished.get_nowait()
+                job, error = self._finished.get_nowait()
             except queue.Empty:
                 return
-            self._tell(job)
+            self._left -= 1
+            tell(job, error, self._faults)
 
     def drain(self) -> None:
         while self._left:
-            self._tell(self._finished.get())
+            job, error = self._finished.get()
+            self._left -= 1
+            tell(job, error, self._faults)
 
     def stop(self) -> None:
         """Drain, then end the thread."""
@@ -86,15 +116,10 @@ class WriterThread(Runner):
         self._jobs.put(None)
         self._worker.join()
 
-    def _tell(self, job: Job) -> None:
-        self._left -= 1
-        job.finished()
-
     def _work(self) -> None:
         while True:
             job = self._jobs.get()
             if job is None:
                 return
-            job.run()
-            self._finished.put(job)
+            self._finished.put((job, carry_out(job)))
             self._wake(self.collect)

@@ -80,8 +80,9 @@ class Store:
                 logs.replay(found.header, found.data, generation, found.offset, changes)
             settle_transient(data_dir, logs)
             if threads is None:
-                threads = Threads(*(WriterThread(wake, name) for name in ("leveret-log", "leveret-read", "leveret-move")))
+                threads = Threads(*(WriterThread(wake, name, clock.faults) for name in ("leveret-log", "leveret-read", "leveret-move")))
             wal = WriteAheadLog.open(data_dir, recovery, threads.log, on_failure, options)
+            wal.faults = clock.faults
         except BaseException:
             data_dir.close()
             raise

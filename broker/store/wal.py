@@ -8,8 +8,10 @@
 One group is outstanding at a time, so only the last one in the log can be torn. A group is taken in ``sync`` or when the one before it is
 done: what is appended without returning to the event loop is in one group, and recovered whole or not at all.
 
-The first error is the end: no listener is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of
-the outstanding group is for recovery to see.
+A group for which no file can be begun because there is no descriptor waits until there is one; nothing of it was written. Any other error,
+the first one, is the end: no listener is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of
+the outstanding group is for recovery to see. A mistake of ours while a group is taken is such an error, since nobody knows what is in it;
+one in a listener is not: it is told (faults.py), and the others are called.
 """
 
 from collections.abc import Callable
@@ -17,8 +19,11 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from broker.faults import Faults
 from broker.store.batch import BatchHost, BatchWriter, CommitGroup, Listener
 from broker.store.datadir import DataDir
+from broker.store.filesystem import DiskError
+from broker.store.moving import Alarm, Sleeper
 from broker.store.recovery import Recovery
 from broker.store.runner import Job, Runner
 from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter
@@ -35,6 +40,8 @@ DIRECT_PAUSE_MS_MIN: Final = 50
 DIRECT_PAUSE_MS_MAX: Final = 10_000
 """... up to this. A disk that is always slow costs the owner's thread a few syncs in ten seconds."""
 _DIRECT_MEAN_OF: Final = 16
+RETRY_MS: Final = 100
+"""How long a group waits that could not be written for want of a descriptor."""
 GROUPS_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many commit groups."""
 
@@ -57,9 +64,13 @@ class WriteAheadLog(BatchHost):
         """Told when ``short_of_space`` has changed."""
         self.on_direct: Callable[[], object] | None = None
         """Told after each group that the owner's thread has written itself."""
+        self.faults = Faults()
+        """Where mistakes of listeners are told."""
         self._writer = writer
         self._runner = runner
         self._on_failure = on_failure
+        self._postponed: CommitGroup | None = None
+        """What waits for a descriptor."""
         self._retired: set[int] = set()
         self._busy = False
         self._wanted = False
@@ -157,6 +168,7 @@ class WriteAheadLog(BatchHost):
         if self.batch.record_count:
             self._wanted = True
         self._closing = True
+        self.try_again()
         if self._wanted and not self._busy:
             self._next_job()
         self._runner.drain()
@@ -167,6 +179,13 @@ class WriteAheadLog(BatchHost):
         self._writer.close()
 
     def _next_job(self) -> None:
+        try:
+            self._begin_next_job()
+        except Exception as error:
+            self.faults.caught("taking a commit group", None, error)
+            self.fail(error)
+
+    def _begin_next_job(self) -> None:
         if self.failure is not None:
             self.batch.take()  # nobody will ever be told
             return
@@ -198,7 +217,7 @@ class WriteAheadLog(BatchHost):
         ended_ms = turn.clock.monotonic_ms()
         self._judge_disk(ended_ms - started_ms, ended_ms)
         if self.on_direct is not None:
-            self.on_direct()
+            self.faults.run("after a commit group", None, self.on_direct)
         return True
 
     def _judge_disk(self, took_ms: int, now_ms: int) -> None:
@@ -223,14 +242,13 @@ class WriteAheadLog(BatchHost):
             self.files = list(self._writer.files)
             self._chores_left = True
             if self.on_new_file is not None:
-                self.on_new_file()
+                self.faults.run("new log file", None, self.on_new_file)
         self.batch.committed()
-        try:
-            for listener in group.listeners:
+        for listener in group.listeners:
+            try:
                 listener.durable(self.durable_through)
-        except Exception as error:  # a mistake of ours: the node must end with it, not wait for ever
-            self.fail(error)
-            raise
+            except Exception as error:
+                self.faults.caught("promise", listener.fault_owner(), error)
         self._busy = False
         self._next_job()
 
@@ -244,7 +262,27 @@ class WriteAheadLog(BatchHost):
         self._busy = False
         self._next_job()
         if changed and self.on_short_of_space is not None:
-            self.on_short_of_space()
+            self.faults.run("space for the log", None, self.on_short_of_space)
+
+    def postpone(self, group: CommitGroup, error: DiskError) -> None:
+        """There is no descriptor for a new file, and nothing of the group is written: it waits, like all behind it. Called by its job."""
+        turn = self.batch.turn
+        if turn is None or self._closing:
+            self.fail(error)
+            return
+        self._postponed = group
+        Alarm(turn.clock, _Again(self)).set(RETRY_MS)
+        if not self.short_of_space:
+            self.short_of_space = True
+            if self.on_short_of_space is not None:
+                self.faults.run("space for the log", None, self.on_short_of_space)
+
+    def try_again(self) -> None:
+        """Write the group that was postponed, if one was."""
+        group = self._postponed
+        if group is not None:
+            self._postponed = None
+            self._runner.submit(_Commit(self, self._writer, group))
 
     def fail(self, error: Exception) -> None:
         """The end of the log. Called by the job that failed."""
@@ -269,10 +307,23 @@ class _Commit(Job):
             self._error = error
 
     def finished(self) -> None:
-        if self._error is None:
+        error = self._error
+        if error is None:
             self._log.committed(self._group)
+        elif isinstance(error, DiskError) and error.wants_descriptor and error.site == "wal.create":
+            self._log.postpone(self._group, error)
         else:
-            self._log.fail(self._error)
+            self._log.fail(error)
+
+
+class _Again(Sleeper):
+    """Wakes a log whose group was postponed."""
+
+    def __init__(self, log: WriteAheadLog) -> None:
+        self._log = log
+
+    def wake(self) -> None:
+        self._log.try_again()
 
 
 class _Chore(Job):

@@ -130,7 +130,8 @@ class WalWriter:
     def write(self, group: CommitGroup) -> None:
         """Write the batches of a group and sync them; in a new file if they do not all fit into this one.
 
-        Raises: DiskError: nothing is known about this group, and no other may be written
+        Raises: DiskError: nothing is known about this group, and no other may be written; except if it ``wants_descriptor`` for a
+            new file: then nothing has happened, and the same may be tried again
         """
         if not self._has_room(group):
             self._next_file(group.first_sequence(), group.size())
@@ -214,15 +215,25 @@ class WalWriter:
         assert len(self.files) > 1, "the last file of the log stays"
         path = self._path(file_name(oldest.generation))
         spare = self._spare_path()
-        if oldest.size == self.options.file_size and len(self._spares) <= self.options.spare_count:
+        kept = self._opened(path) if oldest.size == self.options.file_size and len(self._spares) <= self.options.spare_count else None
+        if kept is not None:
             self.filesystem.rename("wal.recycle", path, spare)
             self.filesystem.sync_directory("wal.retire.directory", self.directory)
-            self._spares.append(_Spare(spare, self.filesystem.open("wal.open", spare), oldest.size))
+            self._spares.append(_Spare(spare, kept, oldest.size))
         else:
             self.filesystem.unlink("wal.remove", path)
             self.filesystem.sync_directory("wal.retire.directory", self.directory)
         del self.files[0]
         self.short_of_space = False
+
+    def _opened(self, path: str) -> File | None:
+        """A file that leaves the log, to be used again; None if there is no descriptor for it."""
+        try:
+            return self.filesystem.open("wal.open", path)
+        except DiskError as error:
+            if not error.wants_descriptor:
+                raise
+            return None
 
     def prepare(self) -> bool:
         """One step, of a few milliseconds, towards files that are ready before they are needed; whether there are more.

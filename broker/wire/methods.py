@@ -11,6 +11,7 @@ from typing import Final, final
 from librt.strings import read_i32_be
 from pamqp import commands, encode
 from pamqp.base import Frame
+from pamqp.decode import by_type
 
 from broker.errors import COMMAND_INVALID, FRAME_ERROR, INTERNAL_ERROR, ConnectionException
 from broker.native import i64
@@ -61,8 +62,10 @@ def undecodable(index: int, arguments: bytes) -> ConnectionException:
     return ConnectionException(FRAME_ERROR, f"cannot decode {octets(arguments[:100])}", index >> 16, index & 0xFFFF)
 
 
-def decode(data: bytes, start: i64, end: i64) -> Method:
+def decode(data: bytes, start: i64, end: i64, any_octets: bool = False) -> Method:
     """The method in the payload ``data[start:end]`` of a method frame.
+
+    With ``any_octets`` a short string may hold any: those that are not UTF-8 become surrogates, as in the broker's own names.
 
     Raises: FRAME_ERROR (501) if a field runs past the payload, a table is malformed, octets are left over, or a short string is
     not UTF-8 (the specification has SYNTAX_ERROR for it); COMMAND_INVALID (503) if AMQP 0-9-1 has no such method.
@@ -115,8 +118,34 @@ def decode(data: bytes, start: i64, end: i64) -> Method:
     try:
         fields.unmarshal(payload)
     except ValueError as error:
-        raise ConnectionException(FRAME_ERROR, "Malformed UTF-8 in shortstr") from error
+        if not any_octets:
+            raise ConnectionException(FRAME_ERROR, "Malformed UTF-8 in shortstr") from error
+        _set_fields(fields, payload)
     return Method(index, fields, arguments)
+
+
+def _set_fields(fields: Frame, payload: bytes) -> None:
+    """What pamqp's ``unmarshal`` does, for short strings of any octets. The walk has seen that all of it is there."""
+    at = 0
+    bit = 8
+    for name in fields.attributes():
+        kind = fields.amqp_type(name)
+        if kind == "bit":
+            if bit == 8:
+                bit = 0
+                at += 1
+            setattr(fields, name, payload[at - 1] >> bit & 1 == 1)
+            bit += 1
+            continue
+        bit = 8
+        if kind == "shortstr":
+            size = payload[at]
+            setattr(fields, name, payload[at + 1 : at + 1 + size].decode("utf-8", "surrogateescape"))
+            at += 1 + size
+        else:
+            consumed, value = by_type(payload[at:], kind)
+            setattr(fields, name, value)
+            at += consumed
 
 
 def _blank(index: int) -> Frame:

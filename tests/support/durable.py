@@ -46,6 +46,8 @@ class DurableBroker(Broker):
 
     def set_up(self) -> None:
         self._runners = [HandRunner(), HandRunner(), HandRunner()]
+        for runner in self._runners:
+            runner.faults = self.clock.faults
         self.disk_is_stalled = False
         threads = Threads(*self._runners)
         self.store = Store.open(self.disk, DATA_DIR, self.clock, lambda told: None, self._failed, self._options, threads=threads)

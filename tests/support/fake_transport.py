@@ -23,8 +23,16 @@ class FakeSink(Sink):
         self.awaits_close = False
         """It was left to the client to close first."""
         self.aborted = False
+        self.broken = ""
+        """The method that raises when it is called next."""
+
+    def _check(self, method: str) -> None:
+        if method == self.broken:
+            self.broken = ""
+            raise ZeroDivisionError(method)
 
     def write(self, data: bytes) -> None:
+        self._check("write")
         assert not self.closed, "written after close"
         assert not self.aborted, "written after abort"
         self.writes.append(len(data))
@@ -36,18 +44,22 @@ class FakeSink(Sink):
         self.write(b"".join(pieces))
 
     def pause_reading(self) -> None:
+        self._check("pause_reading")
         self.reading = False
 
     def resume_reading(self) -> None:
+        self._check("resume_reading")
         self.reading = True
 
     def close(self) -> None:
+        self._check("close")
         self.closed = True
 
     def await_close(self) -> None:
         self.closed = self.awaits_close = True
 
     def abort(self) -> None:
+        self._check("abort")
         self.aborted = True
 
     @property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from broker.store.runner import Job, Runner
+from broker.faults import Faults
+from broker.store.runner import Job, Runner, carry_out, tell
 
 
 class HandRunner(Runner):
@@ -12,6 +13,8 @@ class HandRunner(Runner):
 
     def __init__(self) -> None:
         self.jobs: deque[Job] = deque()
+        self.faults = Faults()
+        """Where a job's mistakes are told."""
         self.direct = False
         """Jobs may run at once, on the owner's thread."""
 
@@ -21,15 +24,13 @@ class HandRunner(Runner):
     def run_now(self, job: Job) -> bool:
         if self.jobs or not self.direct:
             return False
-        job.run()
-        job.finished()
+        tell(job, carry_out(job), self.faults)
         return True
 
     def step(self) -> None:
         """Run the oldest job."""
         job = self.jobs.popleft()
-        job.run()
-        job.finished()
+        tell(job, carry_out(job), self.faults)
 
     def drain(self) -> None:
         while self.jobs:

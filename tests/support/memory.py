@@ -85,6 +85,8 @@ class Broker:
         self.set_up()
         self.vhost: VHost = self.server.vhosts["/"]
         self.clients: list[Client] = []
+        self.faults_expected = 0
+        """So many mistakes of the broker the test makes itself; any other fails it."""
 
     def set_up(self) -> None:
         """Give the node its virtual host."""
@@ -95,7 +97,12 @@ class Broker:
         return False
 
     def run_turn(self) -> None:
-        """Runs turns until nothing is asked for any more."""
+        """Runs turns until nothing is asked for any more; AssertionError if the broker made a mistake (broker/faults.py)."""
+        self._run_turns()
+        faults = self.clock.faults
+        assert faults.count <= self.faults_expected, f"internal error in {faults.last_where}: {faults.last_error!r}"
+
+    def _run_turns(self) -> None:
         for _ in range(TURNS_MAX):
             if self.turn.scheduled:
                 self.turn.run()

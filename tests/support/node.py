@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ class Node:
     """One node: `with Node() as node: ... node.port`. Its ports are free ones, its data lies in a folder of its own.
 
     `options` are added to the command line, `settings` are lines of its configuration file, `environment` is added to its environment.
+    `descriptors` is the limit of open files that it runs under (ulimit -n), if it is not the test's own.
     With `data_dir` the data stays when the block ends. What the node prints is kept and belongs into failure texts: `node.output()`.
     """
 
@@ -39,6 +41,7 @@ class Node:
         settings: Iterable[str] = (),
         environment: Mapping[str, str] | None = None,
         data_dir: Path | None = None,
+        descriptors: int = 0,
     ) -> None:
         """Prepares the folder; nothing runs yet."""
         self.folder = tempfile.TemporaryDirectory(prefix="leveret-", ignore_cleanup_errors=True)
@@ -47,6 +50,7 @@ class Node:
         self.options = list(options)
         self.settings = list(settings)
         self.environment = dict(environment or {})
+        self.descriptors = descriptors
         self.output_file = self.home / "output"
         self.process: subprocess.Popen[bytes] | None = None
         self.ports: dict[str, int] = {}
@@ -106,8 +110,18 @@ class Node:
         environment = os.environ | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"} | self.environment
         with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
-                self.command(), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                self.command(),
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=self._limit if self.descriptors else None,
             )
+
+    def _limit(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def await_start(self, deadline_ms: int = START_DEADLINE_MS) -> None:
         """Returns when the launched process says that it is ready; `ports` then holds the ports it names.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.alarms import DISK, MEMORY, Alarms, Blockable
+from broker.faults import Faults
 
 
 class Blocked(Blockable):
@@ -21,7 +22,7 @@ class Blocked(Blockable):
 )
 def test_the_reason_is_worded_as_rabbitmq_does(raised: list[str], reason: str) -> None:
     """RabbitMQ docs, Blocked Connections."""
-    alarms = Alarms()
+    alarms = Alarms(Faults())
     for resource in raised:
         alarms.set(resource, True)
         alarms.set(resource, True)
@@ -29,7 +30,7 @@ def test_the_reason_is_worded_as_rabbitmq_does(raised: list[str], reason: str) -
 
 
 def test_all_are_unblocked_when_the_last_alarm_is_cleared() -> None:
-    alarms, connections = Alarms(), [Blocked(), Blocked()]
+    alarms, connections = Alarms(Faults()), [Blocked(), Blocked()]
     alarms.set(MEMORY, True)
     alarms.set(DISK, True)
     for connection in connections:
@@ -42,7 +43,7 @@ def test_all_are_unblocked_when_the_last_alarm_is_cleared() -> None:
 
 
 def test_a_connection_that_has_gone_is_forgotten() -> None:
-    alarms, gone, other = Alarms(), Blocked(), Blocked()
+    alarms, gone, other = Alarms(Faults()), Blocked(), Blocked()
     alarms.set(MEMORY, True)
     alarms.block(gone)
     alarms.forget(gone)
@@ -52,7 +53,7 @@ def test_a_connection_that_has_gone_is_forgotten() -> None:
 
 
 def test_one_alarm_can_be_asked_for() -> None:
-    alarms = Alarms()
+    alarms = Alarms(Faults())
     alarms.set(DISK, True)
     assert (alarms.is_raised(DISK), alarms.is_raised(MEMORY)) == (True, False)
     alarms.set(DISK, False)
@@ -61,5 +62,5 @@ def test_one_alarm_can_be_asked_for() -> None:
 
 def test_nobody_watches_a_node_in_memory() -> None:
     """Its figures are unknown, which metrics and management tell apart from numbers."""
-    figures = Alarms().figures
+    figures = Alarms(Faults()).figures
     assert (figures.memory_limit, figures.disk_free, figures.disk_free_limit) == (0, -1, 0)

@@ -11,6 +11,7 @@ import pytest
 
 from broker.alarms import DISK, MEMORY, Alarms, Blockable
 from broker.clock import NEVER, Timed
+from broker.faults import Faults
 from broker.watermarks import UNKNOWN, Probe, Watcher, Watermarks, resident_bytes, return_memory, total_memory
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import needs_traits
@@ -73,7 +74,7 @@ class Publisher(Blockable):
 
 class Setting:
     def __init__(self, limits: Watermarks = LIMITS) -> None:
-        self.alarms = Alarms()
+        self.alarms = Alarms(Faults())
         self.readings = Readings()
         self.watcher = Watcher(self.alarms, limits, self.readings, INTERVAL_MS)
 

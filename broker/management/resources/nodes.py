@@ -24,7 +24,7 @@ _NODE: Final = "There are alarms in effect on the node"
 
 def _open_files() -> int:
     try:
-        return len(os.listdir("/proc/self/fd"))
+        return len(os.listdir("/proc/self/fd")) - 1  # the one that lists them
     except OSError:
         return 0
 
@@ -34,7 +34,6 @@ def row(server: Server) -> dict[str, Any]:
     alarms = server.alarms
     figures = alarms.figures
     used = resident_bytes()
-    sockets = len(server.connections)
     files_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return {
         "name": server.identity.node,
@@ -55,8 +54,8 @@ def row(server: Server) -> dict[str, Any]:
         "disk_free_alarm": alarms.is_raised(DISK),
         "fd_used": _open_files(),
         "fd_total": files_max,
-        "sockets_used": sockets,
-        "sockets_total": files_max,
+        "sockets_used": server.sockets_open,
+        "sockets_total": server.sockets_max or files_max,
         "proc_used": 0,
         "proc_total": 0,
         "partitions": [],

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 
 import pytest
 
 from broker.management import authentication
+from broker.protocol.channel_consumer import ChannelConsumer
 from broker.wire import table
+from broker.wire.table import EMPTY
 from tests.support.api import Api
-from tests.support.memory import Broker
-from tests.support.wire import publish
+from tests.support.memory import Broker, start_ok
+from tests.support.wire import PROTOCOL_HEADER, publish
+from tests.support.wire import method as wire_method
 
 pytestmark = pytest.mark.asyncio
 
@@ -122,7 +126,7 @@ async def test_a_mistake_of_ours_is_a_500_that_tells_nothing() -> None:
 
 
 async def test_texts_that_are_not_utf8_do_not_break_a_list() -> None:
-    """Keys of tables and values of properties are bytes that JSON has no form for."""
+    """Names, keys of tables and values of properties are bytes that JSON has no form for; RabbitMQ's management shows them so."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q")
@@ -130,10 +134,76 @@ async def test_texts_that_are_not_utf8_do_not_break_a_list() -> None:
     broker.vhost.declare_queue("bad", False, False, False, bad, None)
     client.send(publish(1, "", "q", b"x", properties={"message_id": b"\xfe"}))
     api = Api(broker)
-    assert [row["arguments"] for row in (await api.get("/api/queues")).json] == [{}, {"k\ufffd": True}]
+    assert [row["arguments"] for row in (await api.get("/api/queues")).json] == [{}, {"Not UTF-8, base64 is: a/8=": True}]
     body = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
-    assert (await api.post("/api/queues/%2F/q/get", body)).json[0]["properties"] == {"message_id": "\ufffd"}
+    assert (await api.post("/api/queues/%2F/q/get", body)).json[0]["properties"] == {"message_id": "Not UTF-8, base64 is: /g=="}
     assert (await api.get("/api/queues/%2F/%FF")).status == 404
+
+
+async def test_a_message_whose_routing_key_is_not_utf8_can_be_got() -> None:
+    """And everybody else is served in the same turn (broker/faults.py)."""
+    broker = Broker()
+    client, other = broker.open(), broker.open()
+    client.ask("queue.declare", queue="q")
+    client.ask("queue.bind", queue="q", exchange="amq.topic", routing_key="#")
+    client.send(publish(1, "amq.topic", "temp.\udce9", b"x", properties={"headers": {"k\udce9": b"v\xe9"}, "type": b"\xe9"}))
+    api = Api(broker)
+    body = {"count": 2, "ackmode": "ack_requeue_false", "encoding": "auto"}
+    asked = asyncio.ensure_future(api.post("/api/queues/%2F/q/get", body))
+    await asyncio.sleep(0)
+    other.auto = False
+    other.tell("queue.declare", queue="q2")
+    reply = await asked
+    assert reply.status == 200
+    shown = "Not UTF-8, base64 is: "
+    [got] = reply.json
+    assert (got["routing_key"], got["properties"]["type"], got["payload"]) == (f"{shown}dGVtcC7p", f"{shown}6Q==", "x")
+    assert list(got["properties"]["headers"]) == [f"{shown}a+k="]
+    assert other.names() == ["queue.declare-ok"]
+    assert broker.clock.faults.count == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/api/queues/%2F/%E9/get", {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}, 400),
+        ("POST", "/api/exchanges/%2F/%E9/publish", {"properties": {}, "routing_key": "", "payload": "", "payload_encoding": "base64"}, 400),
+        ("GET", "/api/queues/%E9", None, 404),
+        ("GET", "/api/bindings", None, 200),
+        ("GET", "/api/queues/%2F/n%E9", None, 200),
+        ("GET", "/api/queues/%2F/n%E9/bindings", None, 200),
+        ("GET", "/api/exchanges/%2F/x%E9/bindings/source", None, 200),
+        ("GET", "/api/exchanges", None, 200),
+        ("GET", "/api/consumers", None, 200),
+        ("GET", "/api/connections", None, 200),
+        ("GET", "/api/channels", None, 200),
+        ("GET", "/api/overview", None, 200),
+        ("GET", "/api/queues?page=1&sort=name", None, 200),
+        ("DELETE", "/api/exchanges/%2F/x%E9?if-unused=true", None, 400),
+        ("DELETE", "/api/queues/%2F/n%E9?if-unused=true", None, 400),
+    ],
+)
+async def test_names_that_are_not_utf8_are_answered_everywhere(method: str, path: str, body: object, status: int) -> None:
+    """Names, binding keys, arguments, consumer tags and client properties may hold any octets."""
+    broker = Broker()
+    client = broker.client()
+    client.send(
+        PROTOCOL_HEADER,
+        start_ok(properties={"connection_name": b"c\xe9", "p\udce9": "x"}),
+        wire_method(0, "connection.tune-ok", channel_max=2047, frame_max=131072, heartbeat=0),
+        wire_method(0, "connection.open", virtual_host="/"),
+        wire_method(1, "channel.open"),
+    )
+    # a method with such a name is refused (501), so nothing that a client declares has one; a list must survive it all the same
+    exchange = broker.vhost.declare_exchange("x\udce9", "topic", False, False, False, EMPTY)
+    queue, _ = broker.vhost.declare_queue("n\udce9", False, False, False, EMPTY, None)
+    broker.vhost.bind(exchange, queue, "k\udce9", table.make({"a\udce9": b"\xe9"}))
+    channel = client.opened.channels[1]
+    queue.add_consumer(ChannelConsumer(channel, queue, "t\udce9", False, False, 0, 0))
+    broker.run_turn()
+    reply = await Api(broker).call(method, path, b"" if body is None else json.dumps(body).encode())
+    assert reply.status == status, reply.body
+    assert broker.clock.faults.count == 0
 
 
 async def test_two_requests_at_once() -> None:

@@ -106,8 +106,20 @@ async def test_the_page_is_what_prometheus_reads() -> None:
     assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
     assert headers["content-length"] == str(len(page.encode()))
     families = list(text_string_to_metric_families(page))
-    assert all(family.type in ("gauge", "counter") and family.documentation for family in families)
+    assert all(family.type in ("gauge", "counter", "histogram") and family.documentation for family in families)
     assert {name for name, _, _ in samples(page)} >= DASHBOARD
+
+
+async def test_turns_are_a_histogram() -> None:
+    """Prometheus: buckets are cumulative, the last one counts all."""
+    broker = Broker()
+    for us in (50, 150, 30_000_000):
+        broker.clock.stopwatch.turn(us)
+    page = (await ask(broker))[2]
+    found = {labels.get("le", name): value for name, labels, value in samples(page) if name.startswith("leveret_turn_seconds")}
+    assert (found["0.0001"], found["0.00025"], found["5.0"], found["+Inf"]) == (1, 2, 2, 3)
+    assert found["leveret_turn_seconds_count"] == 3
+    assert found["leveret_turn_seconds_sum"] == pytest.approx(30.0002)
 
 
 async def test_only_metrics_and_only_reading() -> None:

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from broker.net import http, http_uvicorn
+from broker.net.admission import Admission
 from broker.net.http import HttpListener
 
 pytestmark = pytest.mark.asyncio
@@ -62,7 +63,7 @@ class Application:
 
 @asynccontextmanager
 async def listening(load: Callable[[], ASGIApp]) -> AsyncIterator[HttpListener]:
-    listener = HttpListener(load)
+    listener = HttpListener(load, Admission(1 << 20, lambda seconds, call: None))
     await listener.open(HOST, 0)
     try:
         yield listener
@@ -162,12 +163,14 @@ from broker.protocol.session import Limits
 from broker.turn import Turn
 from broker.management.listener import listen as listen_management
 from broker.metrics.listener import listen as listen_metrics
+from broker.net.admission import Admission
 HEAVY = {"uvicorn", "starlette", "h11", "anyio", "prometheus_client", "orjson"}
 async def main():
     clock = Clock()
     server = Server(Identity("a", "b", "c", "d", "e", "f@g"), Users(frozenset()), Limits(), 0, Turn(clock), clock, Counters())
-    metrics = await listen_metrics(server, "127.0.0.1", 0)
-    management = await listen_management(server, "127.0.0.1", 0, [])
+    admission = Admission(1024, None)
+    metrics = await listen_metrics(server, admission, "127.0.0.1", 0)
+    management = await listen_management(server, admission, "127.0.0.1", 0, [])
     print(sorted(HEAVY & set(sys.modules)))
     for port in (metrics.port, management.port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

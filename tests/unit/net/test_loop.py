@@ -52,7 +52,7 @@ class Setting:
     def answer(self, next_after_us: int) -> int:
         """A turn that answers a client, which asks again so long after; how many iterations of the loop did not sleep."""
         self.turn.admit(100)
-        self.turn.run()
+        self.loop.iterate()  # the turn
         self.waker.linger()
         for awake in range(next_after_us):
             if not self.loop.iterate():

@@ -8,7 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from broker.alarms import MEMORY
+from broker.faults import FaultOwner
+from broker.net.admission import Admission
 from broker.net.transport import LARGE_READ, LINGER_S, WRITE_HIGH_WATER, WRITE_LOW_WATER, AmqpProtocol
+from broker.protocol.connection import Connection
 from broker.turn import INPUT_BYTES_MAX
 from tests.support.fake_transport import FakeTransport
 from tests.support.memory import Broker, assemble, opening
@@ -21,7 +24,7 @@ class Socket:
     def __init__(self, broker: Broker, *, opened: bool = True, peer: tuple[str, int] | None = ("127.0.0.1", 50000)) -> None:
         self.broker = broker
         self.transport = FakeTransport(peer)
-        self.protocol = AmqpProtocol(broker.server)
+        self.protocol = AmqpProtocol(broker.server, Admission(1024, lambda seconds, call: None))
         self.protocol.connection_made(self.transport)
         if opened:
             self.say(opening(), method(1, "channel.open"), method(1, "queue.declare", queue="q"))
@@ -263,8 +266,10 @@ def test_a_fault_of_the_brokers_own_ends_one_connection_only(monkeypatch: pytest
 
     def test() -> None:
         broker = Broker()
+        broker.faults_expected = 1
         socket, other = Socket(broker), broker.open()
 
+        assert socket.protocol.connection is not None
         monkeypatch.setattr(socket.protocol, "connection", Failing(socket.protocol.connection))
         socket.say(method(1, "basic.qos"))
         broker.run_turn()
@@ -274,11 +279,17 @@ def test_a_fault_of_the_brokers_own_ends_one_connection_only(monkeypatch: pytest
     in_a_loop(test)
 
 
-class Failing:
+class Failing(FaultOwner):
     """A connection that raises when it receives; everything else is the real one's."""
 
-    def __init__(self, connection: object) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
+
+    def fault_label(self) -> str:
+        return self.connection.fault_label()
+
+    def end_by_fault(self) -> None:
+        self.connection.end_by_fault()
 
     def receive(self, data: bytes) -> None:
         raise RuntimeError("planted by the test")

@@ -20,6 +20,7 @@ async def test_the_node_has_what_clients_read() -> None:
     """Typed clients refuse a node without one of these, or with null; os_pid is a text that holds a number."""
     broker = Broker()
     broker.open()
+    broker.server.sockets_open = 1
     figures = broker.server.alarms.figures
     figures.memory_limit, figures.disk_free, figures.disk_free_limit = 1000, 2000, 3000
     (row,) = (await Api(broker).get("/api/nodes")).json
