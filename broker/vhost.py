@@ -288,9 +288,7 @@ class VHost(QueueHost):
 
     def is_bound(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> bool:
         """Whether there is such a binding."""
-        return any(
-            binding.key == key and binding.arguments == arguments for binding in source.bindings_to(destination)
-        )
+        return source.is_bound(destination, key, arguments)
 
     def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
         """Remove a binding if it is there; an auto-delete exchange goes with its last one."""
