@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import time
+
 import pytest
 
 from broker.message import Message
 from broker.queues.dead_letter import DeathWriter, bury
 from broker.wire import table
 from broker.wire.table import FieldTable
-from tests.bench.timing import ceiling, microseconds
+from tests.bench.timing import ceiling, microseconds, report
 from tests.support.fakes import make_message
+from tests.support.memory import Broker
+from tests.support.wire import method, publish
 
 COUNT = 10_000
 FIELDS = table.make({"tenant": "acme", "attempt": 3, "trace": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"})
@@ -50,3 +55,30 @@ def test_messages_with_an_id_each() -> None:
 def with_id(number: int) -> Message:
     """A message with a message id of its own."""
     return make_message(b"x" * 100, exchange="e", routing_key="key", message_id=f"id-{number}")
+
+
+def test_a_run_that_is_rejected() -> None:
+    """All of it: basic.nack of 20,000 deliveries, their dead letters in another queue."""
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="dead")
+    client.ask("queue.bind", queue="dead", exchange="amq.fanout")
+    client.ask("queue.declare", queue="q", arguments={"x-dead-letter-exchange": "amq.fanout"})
+    client.ask("basic.consume", queue="q", consumer_tag="c")
+    count = 20_000
+    messages = publish(1, "", "q", b"x" * 100) * count
+    best = float("inf")
+    for _ in range(5):
+        client.opened.receive(messages)
+        broker.run_turn()
+        client.sink.take()
+        gc.collect()
+        before = time.process_time()
+        client.opened.receive(method(1, "basic.nack", delivery_tag=0, multiple=True))
+        broker.run_turn()
+        best = min(best, time.process_time() - before)
+        assert broker.depth("q") == (0, 0)
+        assert broker.depth("dead")[0] == count
+        client.ask("queue.purge", queue="dead")
+    each = report("basic.nack, each dead letter of 100 B", count, best)
+    assert each < ceiling(10.0, 60.0)
