@@ -84,6 +84,7 @@ def run(name: str) -> Round:
             if probe.poll() is None:
                 probe.kill()
         client.close()
+        node.kill()  # how it ends is not the question here, and it may have much to clear away
         samples: list[list[int]] = json.loads(output)
         quiet = [taken for sent, taken in samples if sent >= quiet_from and sent + taken * 1000 < began]
         loaded = [taken for sent, taken in samples if sent < ended and sent + taken * 1000 >= began]

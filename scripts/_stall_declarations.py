@@ -105,9 +105,8 @@ def cancel_many(client: Client) -> Iterator[None]:
     client.do(data)
 
 
-@stall
-def consumer_priorities(client: Client) -> Iterator[None]:
-    """5,000 consumers of one queue, each with an x-priority and a prefetch of its own, then 50,000 messages."""
+def consume_by_priority(client: Client) -> None:
+    """5,000 consumers of queue `q`, each with an x-priority of its own and room for one message."""
     client.queue("q")
     client.ask(1, "basic.qos", prefetch_count=1)
     client.push(
@@ -118,9 +117,27 @@ def consumer_priorities(client: Client) -> Iterator[None]:
         + method(1, "queue.declare", queue="marker"),
         b"marker",
     )
+
+
+@stall
+def consumer_priorities(client: Client) -> Iterator[None]:
+    """50,000 messages for 5,000 consumers of different x-priority, acknowledged all at once ten times."""
+    consume_by_priority(client)
     data = publish(1, "", "q", b"m") * 50_000 + method(1, "basic.ack", delivery_tag=0, multiple=True) * 10
     yield
     client.do(data)
+
+
+@stall
+def consumers_lost(client: Client) -> Iterator[None]:
+    """A connection breaks that has 5,000 consumers of different x-priority on a queue where 20,000 messages wait."""
+    consume_by_priority(client)
+    client.do(publish(1, "", "q", b"m") * 20_000)
+    other = Client(client.node)
+    yield
+    client.close()
+    other.await_count("q", 20_000)
+    other.close()
 
 
 @stall
