@@ -29,7 +29,7 @@ from broker.metadata.changes import Declared, DurableBinding, DurableExchange, D
 from broker.metadata.journal import Journal
 from broker.native import i64
 from broker.queues.classic import ClassicQueue
-from broker.queues.dead_letter import bury, headers_of, is_cycle
+from broker.queues.dead_letter import DeathWriter, headers_of, is_cycle
 from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions, check_argument, check_arguments, refuse_foreign, validate
 from broker.queues.queue import Queue, QueueHost
@@ -106,6 +106,7 @@ class VHost(QueueHost):
         self._router = Router(self.exchanges)
         self._deaths: list[tuple[Queue, Message, str]] = []
         self._burying = False
+        self._death_writer = DeathWriter()
         self.exchanges[""] = DefaultExchange(cast("dict[str, Destination]", self.queues))
         for exchange, kind, internal in PREDECLARED:
             self.exchanges[exchange] = create(kind, exchange, True, False, internal, EMPTY)
@@ -188,7 +189,7 @@ class VHost(QueueHost):
         if exchange is None:
             return  # RabbitMQ docs, Dead Letter Exchanges: silently dropped
         self._count_death(reason)
-        death = bury(
+        death = self._death_writer.bury(
             message, queue.name, reason, exchange.name, queue.options.dead_letter_routing_key, self._clock.wall_s()
         )
         reached = cast("list[Queue]", self._router.route(exchange, death.routing_keys, None))
@@ -294,9 +295,7 @@ class VHost(QueueHost):
 
     def is_bound(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> bool:
         """Whether there is such a binding."""
-        return any(
-            binding.key == key and binding.arguments == arguments for binding in source.bindings_to(destination)
-        )
+        return source.is_bound(destination, key, arguments)
 
     def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
         """Remove a binding if it is there; an auto-delete exchange goes with its last one."""

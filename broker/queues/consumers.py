@@ -78,6 +78,8 @@ class Group:
         self.priority = priority
         self.active: list[Consumer] = []
         self.turn: i64 = 0
+        self.members: i64 = 0
+        """Consumers that are in the rotation or will come back to it."""
         self.crowded: i64 = 0
         """Consumers that share their lane with an earlier one of the group."""
         self._lanes: dict[object, int] = {}
@@ -135,16 +137,31 @@ class Consumers:
         return None
 
     def _group_of(self, priority: int) -> Group:
-        at = 0
-        for group in self.groups:
-            if group.priority == priority:
-                return group
-            if group.priority < priority:
-                break
-            at += 1
+        at = self._place_of(priority)
+        if at < len(self.groups):
+            found = self.groups[at]
+            if found.priority == priority:
+                return found
         fresh = Group(priority)
         self.groups.insert(at, fresh)
         return fresh
+
+    def _place_of(self, priority: int) -> i64:
+        """Where the group of this priority stands, or would stand."""
+        low: i64 = 0
+        high: i64 = len(self.groups)
+        while low < high:
+            middle = (low + high) >> 1
+            if self.groups[middle].priority > priority:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _enter(self, consumer: Consumer) -> None:
+        group = self._group_of(consumer.priority)
+        group.members += 1
+        group.join(consumer)
 
     def add(self, consumer: Consumer) -> None:
         """A new consumer; last in its group's rotation. With single-active only the first one enters it."""
@@ -153,7 +170,7 @@ class Consumers:
         if consumer.exclusive:
             self.exclusive = consumer
         if not self.single_active or len(self.all) == 1:
-            self._group_of(consumer.priority).join(consumer)
+            self._enter(consumer)
 
     def remove(self, consumer: Consumer) -> None:
         """Forget a consumer; with single-active the next one takes over."""
@@ -164,12 +181,11 @@ class Consumers:
         self.all.remove(consumer)
         if self.exclusive is consumer:
             self.exclusive = None
-        for group in self.groups:
-            if consumer in group.active:
-                group.block(consumer)
-        self.groups = [group for group in self.groups if self._inhabited(group.priority)]
+        at = self._place_of(consumer.priority)
+        if at < len(self.groups) and self.groups[at].priority == consumer.priority:
+            self._leave(self.groups[at], at, consumer)
         if was_active and self.all:
-            self._group_of(self.all[0].priority).join(self.all[0])
+            self._enter(self.all[0])
 
     def suspend(self, consumer: Consumer) -> None:
         """Take it out of the rotation, where it may or may not be."""
@@ -177,8 +193,14 @@ class Consumers:
             if consumer in group.active:
                 group.block(consumer)
 
-    def _inhabited(self, priority: int) -> bool:
-        return any(consumer.priority == priority for consumer in self.all)
+    def _leave(self, group: Group, at: i64, consumer: Consumer) -> None:
+        if consumer in group.active:
+            group.block(consumer)
+        elif not consumer.blocked:
+            return  # it waits to become the single active one
+        group.members -= 1
+        if not group.members:
+            del self.groups[at]
 
     def unblock(self, consumer: Consumer) -> bool:
         """It may have room again; True when it is back in the rotation."""

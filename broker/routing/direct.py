@@ -3,7 +3,8 @@
 from typing import final
 
 from broker.destination import Destination
-from broker.routing.exchange import Binding, Exchange, add_reference, drop_reference
+from broker.native import i64
+from broker.routing.exchange import UNLIMITED, Binding, Exchange, add_reference, drop_reference
 from broker.wire.table import EMPTY, FieldTable
 
 
@@ -15,11 +16,15 @@ class DirectExchange(Exchange):
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
         self._by_key: dict[str, dict[Destination, int]] = {}
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination]) -> None:
+    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the destinations bound with this key."""
         bound = self._by_key.get(key)
-        if bound is not None:
-            found.extend(bound)
+        if bound is None:
+            return budget
+        if len(bound) > budget:
+            return -1
+        found.extend(bound)
+        return budget - len(bound)
 
     def _added(self, binding: Binding) -> None:
         bound = self._by_key.get(binding.key)
@@ -46,8 +51,9 @@ class DefaultExchange(Exchange):
         super().__init__("direct", "", True, False, False, EMPTY)
         self._queues = queues
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination]) -> None:
+    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the queue of this name, if there is one."""
         queue = self._queues.get(key)
         if queue is not None:
             found.append(queue)
+        return budget

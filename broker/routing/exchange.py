@@ -4,14 +4,19 @@ A type says which of its destinations a routing key and headers lead to (``match
 the two hooks ``_added`` and ``_removed``. Bindings themselves live here, indexed by destination, so that deleting one queue costs as
 much as it has bindings. Who may bind what, names, equivalence and auto-delete are decided in ``vhost.py``; following bindings from
 exchange to exchange is the router's work.
+
+A match is given a budget of work, and says so when it does not suffice; ``matching`` finds the same and can stop anywhere.
 """
 
 from typing import Final, final
 
 from broker.destination import Destination
+from broker.native import i64
 from broker.wire.table import FieldTable
 
 ALTERNATE_EXCHANGE: Final = "alternate-exchange"
+UNLIMITED: Final[i64] = 1 << 60
+"""The budget of a match that may take as long as it does. A unit is a node, a binding or a destination: some 50 ns."""
 
 
 @final
@@ -52,14 +57,24 @@ class Exchange(Destination):
 
     # What a type defines
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination]) -> None:
-        """Append every destination that a message with this routing key and these headers goes to; duplicates are allowed."""
+    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+        """Append every destination that a message with this routing key and these headers goes to; duplicates are allowed.
+
+        Returns what is left of the budget; -1 if it was too small: then ``found`` is incomplete, and ``matching`` is the way.
+        """
         raise NotImplementedError
 
-    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination]) -> None:
+    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """The same for a message with several routing keys (CC, BCC). Types that do not look at the key answer once."""
         for key in keys:
-            self.match(key, headers, found)
+            budget = self.match(key, headers, found, budget - 1)
+            if budget < 0:
+                return -1
+        return budget
+
+    def matching(self, keys: list[str], headers: FieldTable | None) -> "Matching":
+        """The same in steps. This one suits types that find the destinations of a key by copying a list."""
+        return KeyByKey(self, keys, headers)
 
     def validate_binding(self, arguments: FieldTable) -> None:
         """Whether a binding with these arguments can be made. Raises: PRECONDITION_FAILED (406) if the type cannot use them."""
@@ -86,6 +101,11 @@ class Exchange(Destination):
         self.had_binding = True
         self._added(binding)
         return True
+
+    def is_bound(self, destination: Destination, key: str, arguments: FieldTable) -> bool:
+        """Whether there is such a binding."""
+        bound = self._by_destination.get(destination)
+        return bound is not None and (key, arguments.canonical) in bound
 
     def unbind(self, destination: Destination, key: str, arguments: FieldTable) -> bool:
         """Remove one binding; False if there is none like it."""
@@ -122,6 +142,41 @@ class Exchange(Destination):
         """The bindings that lead to one destination, oldest first."""
         bound = self._by_destination.get(destination)
         return [] if bound is None else list(bound.values())
+
+
+class Matching:
+    """A match that stops and goes on. Bindings that come or go meanwhile may be seen or not."""
+
+    def __init__(self) -> None:
+        self.found: list[Destination] = []
+        """What was found so far, with duplicates; who takes it away leaves an empty list."""
+
+    def step(self, budget: i64) -> i64:
+        """Do some ``budget`` units of work; what is left of it when all is done, -1 when it is not."""
+        raise NotImplementedError
+
+
+@final
+class KeyByKey(Matching):
+    """One whole match for each routing key."""
+
+    def __init__(self, exchange: Exchange, keys: list[str], headers: FieldTable | None) -> None:
+        super().__init__()
+        self._exchange = exchange
+        self._keys = keys
+        self._headers = headers
+        self._at: i64 = 0
+
+    def step(self, budget: i64) -> i64:
+        """See ``Matching``."""
+        while self._at < len(self._keys):
+            if budget <= 0:
+                return -1
+            before: i64 = len(self.found)
+            self._exchange.match(self._keys[self._at], self._headers, self.found)
+            self._at += 1
+            budget -= 1 + len(self.found) - before
+        return budget if budget > 0 else 0
 
 
 def add_reference(table: dict[Destination, int], destination: Destination) -> None:

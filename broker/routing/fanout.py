@@ -3,7 +3,8 @@
 from typing import final
 
 from broker.destination import Destination
-from broker.routing.exchange import Exchange
+from broker.native import i64
+from broker.routing.exchange import UNLIMITED, Exchange, KeyByKey, Matching
 from broker.wire.table import FieldTable
 
 
@@ -11,10 +12,17 @@ from broker.wire.table import FieldTable
 class FanoutExchange(Exchange):
     """Routes to all destinations; the shared index by destination is all it needs."""
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination]) -> None:
+    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append all destinations."""
+        if len(self._by_destination) > budget:
+            return -1
         found.extend(self._by_destination)
+        return budget - len(self._by_destination)
 
-    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination]) -> None:
+    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append all destinations, once for all keys."""
-        found.extend(self._by_destination)
+        return self.match("", headers, found, budget)
+
+    def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
+        """The same in steps."""
+        return KeyByKey(self, keys[:1], headers)

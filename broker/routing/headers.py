@@ -5,8 +5,9 @@
 ``table.comparable``: RabbitMQ 3.13's exact comparison, apart from timestamps, which it scales on one side only and so never matches.
 Conditions nobody can fail (all of none) match every message, conditions nobody can meet (any of none) match nothing.
 
-Bindings are indexed by one condition each (all) or by every condition (any), so that a match looks only at bindings of which one
-condition holds, not at all of them.
+All bindings share their conditions. A match finds out once which conditions hold for the message and stamps them; whether all
+conditions of a binding hold is then a look at their stamps. A binding that asks for all is listed under the one condition that the
+fewest bindings share, so that a match looks only at bindings whose rarest condition holds; one that asks for any under each of them.
 """
 
 from typing import Final, final
@@ -14,7 +15,7 @@ from typing import Final, final
 from broker.destination import Destination
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.native import i64
-from broker.routing.exchange import Binding, Exchange
+from broker.routing.exchange import UNLIMITED, Binding, Exchange, Matching, add_reference, drop_reference
 from broker.wire import table
 from broker.wire.table import FieldTable
 
@@ -25,34 +26,73 @@ _PRESENT: Final = b""
 
 
 @final
+class Condition:
+    """A header name with a comparable value, or with _PRESENT."""
+
+    __slots__ = ("any_of", "listed", "name", "review", "shared", "stamp", "value")
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        self.name = name
+        self.value = value
+        self.stamp: i64 = 0
+        """The match for whose message it held last."""
+        self.shared: i64 = 0
+        """How many bindings ask for it among all their conditions."""
+        self.listed: list[Rule] = []
+        """Those of them of which it is the rarest condition, or was when that was last looked at."""
+        self.review: i64 = 0
+        """The next of them to look at."""
+        self.any_of: dict[Rule, None] = {}
+        """The bindings that ask for it or for another condition."""
+
+
+@final
 class Rule:
-    """A binding's arguments made ready: conditions as (header name, comparable value or _PRESENT)."""
+    """A binding's arguments made ready."""
 
-    __slots__ = ("any_of", "conditions", "destination")
+    __slots__ = ("conditions", "destination", "home", "place", "stamp")
 
-    def __init__(self, destination: Destination, arguments: FieldTable) -> None:
-        kind = arguments.get_str(X_MATCH, "all")
+    def __init__(self, destination: Destination, conditions: list[Condition]) -> None:
         self.destination = destination
-        self.any_of: bool = kind.startswith("any")
-        self.conditions: list[tuple[bytes, bytes]] = []
-        with_x = kind.endswith("-with-x")
-        raw = arguments.raw
-        for key, value in table.split(raw, 0, len(raw)):
-            if key == b"x-match" or (key.startswith(b"x-") and not with_x):
-                continue
-            self.conditions.append((key, _PRESENT if value[0] == table.VOID else table.comparable(value, 0)))
+        self.conditions = conditions
+        self.stamp: i64 = 0
+        """The match that found it last."""
+        self.home: Condition | None = None
+        """The condition that lists it, for a rule that asks for all."""
+        self.place: i64 = 0
+        """Where in the list."""
 
-    def indexed(self) -> list[tuple[bytes, bytes]]:
-        """The conditions of which one must hold before the rule is worth a look."""
-        return self.conditions if self.any_of else self.conditions[:1]
-
-    def holds(self, present: dict[bytes, bytes]) -> bool:
-        """Whether all conditions hold for these headers."""
-        for key, wanted in self.conditions:
-            value = present.get(key)
-            if value is None or (wanted and value != wanted):
+    def holds(self, stamp: i64) -> bool:
+        """Whether all conditions hold for the message of this match."""
+        for condition in self.conditions:
+            if condition.stamp != stamp:
                 return False
         return True
+
+    def rarest(self) -> Condition:
+        """The condition that the fewest bindings share; the first of several."""
+        best = self.conditions[0]
+        for condition in self.conditions:
+            if condition.shared < best.shared:
+                best = condition
+        return best
+
+    def enlist(self) -> None:
+        """Into the list of its rarest condition."""
+        home = self.rarest()
+        self.home = home
+        self.place = len(home.listed)
+        home.listed.append(self)
+
+    def delist(self) -> None:
+        """Out of its list, the last of which takes its place."""
+        home = self.home
+        assert home is not None
+        last = home.listed.pop()
+        if last is not self:
+            home.listed[self.place] = last
+            last.place = self.place
+        self.home = None
 
 
 @final
@@ -62,35 +102,74 @@ class HeadersExchange(Exchange):
     def __init__(self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> None:
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
         self.needs_headers = True
+        self._stamp: i64 = 0
         self._rules: dict[Binding, Rule] = {}
-        self._always: dict[Rule, None] = {}
-        """Rules without conditions that match everything."""
-        self._names: dict[bytes, int] = {}
-        """Header name -> number of conditions on it: other headers need no look."""
-        self._index: dict[tuple[bytes, bytes], dict[Rule, None]] = {}
-        """Condition -> the rules to look at when it holds."""
+        self._always: dict[Destination, int] = {}
+        """Destinations of rules without conditions that match everything."""
+        self._conditions: dict[bytes, dict[bytes, Condition]] = {}
+        """By header name and value: other headers need no look."""
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination]) -> None:
+    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the destinations whose conditions the headers fulfil; the key does not count."""
-        found.extend([rule.destination for rule in self._always])
-        if headers is None or not self._index:
-            return
-        data = headers.raw
-        present: dict[bytes, bytes] = {}
-        for name, value in table.split(data, 0, len(data)):
-            if name in self._names:
-                present[name] = table.comparable(value, 0)  # of equal names the last counts, as in RabbitMQ
-        for name, value in present.items():
-            self._match_rules(self._index.get((name, value)), present, found)
-            self._match_rules(self._index.get((name, _PRESENT)), present, found)
+        found.extend(self._always)
+        if headers is None or not self._conditions:
+            return budget
+        held = self.holding(headers)
+        stamp = self.stamp(held)
+        for condition in held:
+            budget -= len(condition.any_of) + len(condition.listed)
+            if budget < 0:
+                return -1
+            for rule in condition.any_of:
+                if rule.stamp != stamp:
+                    rule.stamp = stamp
+                    found.append(rule.destination)
+            for rule in condition.listed:
+                budget -= len(rule.conditions) >> 4
+                if rule.holds(stamp):
+                    found.append(rule.destination)
+        return budget if budget > 0 else 0
 
-    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination]) -> None:
+    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Once for all keys: none of them counts."""
-        self.match("", headers, found)
+        return self.match("", headers, found, budget)
 
-    def _match_rules(self, rules: dict[Rule, None] | None, present: dict[bytes, bytes], found: list[Destination]) -> None:
-        if rules is not None:
-            found.extend([rule.destination for rule in rules if rule.any_of or rule.holds(present)])
+    def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
+        """The same in steps."""
+        matching = HeadersMatching(self, [] if headers is None else self.holding(headers))
+        matching.found.extend(self._always)
+        return matching
+
+    def holding(self, headers: FieldTable) -> list[Condition]:
+        """The conditions that hold for these headers."""
+        data = headers.raw
+        last: dict[bytes, int] = {}
+        at: i64 = 0
+        end: i64 = len(data)
+        while at < end:
+            tag_at = at + 1 + i64(data[at])
+            name = data[at + 1 : tag_at]
+            if name in self._conditions:
+                last[name] = int(tag_at)  # of equal names the last counts, as in RabbitMQ
+            at = table.after_value(data, tag_at)
+        held: list[Condition] = []
+        for name, where in last.items():
+            values = self._conditions[name]
+            condition = values.get(table.comparable(data, where))
+            if condition is not None:
+                held.append(condition)
+            condition = values.get(_PRESENT)
+            if condition is not None:
+                held.append(condition)
+        return held
+
+    def stamp(self, held: list[Condition]) -> i64:
+        """Stamp what holds, with a number that no match had before."""
+        self._stamp += 1
+        stamp = self._stamp
+        for condition in held:
+            condition.stamp = stamp
+        return stamp
 
     def validate_binding(self, arguments: FieldTable) -> None:
         """Raises: PRECONDITION_FAILED (406) if x-match is none of the four long strings."""
@@ -106,31 +185,130 @@ class HeadersExchange(Exchange):
             raise ChannelException(PRECONDITION_FAILED, text)
 
     def _added(self, binding: Binding) -> None:
-        rule = Rule(binding.destination, binding.arguments)
+        any_of, wanted = _read(binding.arguments)
+        rule = Rule(binding.destination, [self._condition(name, value) for name, value in wanted])
         self._rules[binding] = rule
-        if not rule.conditions and not rule.any_of:
-            self._always[rule] = None
-        for name, _ in rule.conditions:
-            self._names[name] = self._names.get(name, 0) + 1
-        for condition in rule.indexed():
-            rules = self._index.get(condition)
-            if rules is None:
-                rules = {}
-                self._index[condition] = rules
-            rules[rule] = None
+        if any_of:
+            for condition in rule.conditions:
+                condition.any_of[rule] = None
+        elif not wanted:
+            add_reference(self._always, binding.destination)
+        else:
+            for condition in rule.conditions:
+                condition.shared += 1
+            rule.enlist()
+            assert rule.home is not None
+            _review(rule.home)
 
     def _removed(self, binding: Binding) -> None:
         rule = self._rules.pop(binding)
-        self._always.pop(rule, None)
-        for name, _ in rule.conditions:
-            count = self._names[name] - 1
-            if count:
-                self._names[name] = count
+        home = rule.home
+        if home is not None:
+            rule.delist()
+            for condition in rule.conditions:
+                condition.shared -= 1
+            _review(home)
+        elif not rule.conditions and not _read(binding.arguments)[0]:
+            drop_reference(self._always, rule.destination)
+        for condition in rule.conditions:
+            condition.any_of.pop(rule, None)
+            if not condition.shared and not condition.any_of:
+                self._forget(condition)
+
+    def _condition(self, name: bytes, value: bytes) -> Condition:
+        values = self._conditions.get(name)
+        if values is None:
+            values = {}
+            self._conditions[name] = values
+        condition = values.get(value)
+        if condition is None:
+            condition = Condition(name, value)
+            values[value] = condition
+        return condition
+
+    def _forget(self, condition: Condition) -> None:
+        values = self._conditions[condition.name]
+        del values[condition.value]
+        if not values:
+            del self._conditions[condition.name]
+
+    def listed(self) -> list[int]:
+        """How many rules each condition lists: what a match has to look at where it holds."""
+        return [len(condition.listed) for values in self._conditions.values() for condition in values.values()]
+
+
+def _read(arguments: FieldTable) -> tuple[bool, list[tuple[bytes, bytes]]]:
+    """Whether any condition suffices, and the conditions as (header name, comparable value or _PRESENT), each once."""
+    kind = arguments.get_str(X_MATCH, "all")
+    with_x = kind.endswith("-with-x")
+    raw = arguments.raw
+    wanted: dict[tuple[bytes, bytes], None] = {}
+    for key, value in table.split(raw, 0, len(raw)):
+        if key != b"x-match" and (with_x or not key.startswith(b"x-")):
+            wanted[(key, _PRESENT if value[0] == table.VOID else table.comparable(value, 0))] = None
+    return kind.startswith("any"), list(wanted)
+
+
+def _review(condition: Condition) -> None:
+    """Look at two of the rules it lists, in turn: whether another of their conditions is rarer by now.
+
+    Two for each binding that comes or goes: so all have been looked at by the time that their number has doubled or halved.
+    """
+    for _ in range(2):
+        if not condition.listed:
+            return
+        if condition.review >= len(condition.listed):
+            condition.review = 0
+        rule = condition.listed[condition.review]
+        condition.review += 1
+        if rule.rarest().shared < condition.shared:
+            rule.delist()
+            rule.enlist()
+
+
+@final
+class HeadersMatching(Matching):
+    """A match of a headers exchange in steps; the stamps belong to whoever matches next, so they are renewed in every step."""
+
+    def __init__(self, exchange: HeadersExchange, held: list[Condition]) -> None:
+        super().__init__()
+        self._exchange = exchange
+        self._held = held
+        self._condition: i64 = 0
+        """The next condition."""
+        self._listed: list[Rule] = []
+        """The rules of the one before that ask for all conditions."""
+        self._any_of: list[Rule] = []
+        """And those that ask for any."""
+        self._at: i64 = 0
+        self._seen: set[Rule] = set()
+
+    def step(self, budget: i64) -> i64:
+        """See ``Matching``."""
+        stamp = self._exchange.stamp(self._held)
+        while budget > 0:
+            if self._at < len(self._any_of):
+                budget -= 1
+                self._look(self._any_of[self._at])
+            elif self._at < len(self._any_of) + len(self._listed):
+                rule = self._listed[self._at - len(self._any_of)]
+                budget -= 1 + (len(rule.conditions) >> 4)
+                if rule.holds(stamp):
+                    self.found.append(rule.destination)
+            elif self._condition < len(self._held):
+                condition = self._held[self._condition]
+                self._condition += 1
+                self._any_of = list(condition.any_of)
+                self._listed = list(condition.listed)
+                self._at = 0
+                budget -= 1
+                continue
             else:
-                del self._names[name]
-        for condition in rule.indexed():
-            rules = self._index.get(condition)
-            if rules is not None:
-                rules.pop(rule, None)
-                if not rules:
-                    del self._index[condition]
+                return budget
+            self._at += 1
+        return -1
+
+    def _look(self, rule: Rule) -> None:
+        if rule not in self._seen:
+            self._seen.add(rule)
+            self.found.append(rule.destination)

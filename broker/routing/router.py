@@ -3,6 +3,9 @@
 RabbitMQ's order of things (`rabbit_exchange:route`): every exchange is visited once, so cycles end; the alternate exchange of any
 visited exchange is visited when that exchange's *own* bindings match nothing, whatever the exchanges behind them do; a missing
 alternate exchange is passed over. Queues come in the order they are found, which is the same every time.
+
+``route`` finds what it takes to find. Who must not keep others waiting asks ``attempt``, which gives up when it becomes much (100,000
+queues, patterns that are long to match), and then lets ``begin`` find the same in steps.
 """
 
 from typing import Final, cast, final
@@ -12,11 +15,97 @@ from librt.strings import read_i32_be
 from broker.destination import Destination
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.native import i64
-from broker.routing.exchange import Exchange
+from broker.routing.exchange import UNLIMITED, Exchange, Matching
 from broker.wire import table
 from broker.wire.table import FieldTable
 
 _SENDER_SELECTED: Final = (b"CC", b"BCC")
+ATTEMPT: Final[i64] = 20_000
+"""The budget of ``attempt``, in units of ``Exchange.match``: 1 to 2 ms."""
+
+
+@final
+class Routing:
+    """A route that is found in steps. The exchanges, and queues found early, may be gone when it is done: ask ``Queue.deleted``."""
+
+    def __init__(self, exchanges: dict[str, Exchange], exchange: Exchange, keys: list[str], headers: FieldTable | None) -> None:
+        self.used_headers: bool = False
+        """Whether the route depends on the headers, so that it must not be remembered by routing key."""
+        self._exchanges = exchanges
+        self._keys = keys
+        self._headers = headers
+        self._queues: dict[Destination, None] = {}
+        self._seen: set[Destination] = {exchange}
+        self._waiting: list[Exchange] = []
+        self._exchange = exchange
+        self._matched: bool = False
+        """Whether the bindings of ``_exchange`` have led anywhere yet."""
+        self._matching: Matching = self._enter(exchange)
+        self._fresh: list[Destination] = []
+        self._at: i64 = 0
+        """The next of ``_fresh`` to look at: what a matching has found."""
+
+    @property
+    def found(self) -> list[Destination]:
+        """The queues, each once, when ``step`` has said that these are all."""
+        return list(self._queues)
+
+    def _enter(self, exchange: Exchange) -> Matching:
+        self._exchange = exchange
+        self._matched = False
+        if exchange.needs_headers:
+            self.used_headers = True
+        return exchange.matching(self._keys, self._headers)
+
+    def step(self, budget: i64) -> bool:
+        """Do some ``budget`` units of work (``exchange.UNLIMITED``: some 50 ns each); whether that was the last of it."""
+        while budget > 0:
+            budget -= self._look(budget)
+            if self._at < len(self._fresh):
+                return False
+            left = self._matching.step(budget)
+            self._fresh = self._matching.found
+            self._matching.found = []
+            self._at = 0
+            if self._fresh:
+                self._matched = True
+            if left < 0:
+                return False
+            budget = left - 1
+            if self._fresh:
+                continue  # the matching is done: it finds nothing more, and says so again
+            if not self._matched:
+                self._try_alternate()
+            if not self._waiting:
+                return True
+            self._matching = self._enter(self._waiting.pop())
+        return False
+
+    def _look(self, budget: i64) -> i64:
+        """Take some of what was found; returns how many."""
+        fresh = self._fresh
+        at = self._at
+        end: i64 = len(fresh)
+        if end - at > budget:
+            end = at + budget
+        taken = end - at
+        while at < end:
+            destination = fresh[at]
+            at += 1
+            if not destination.is_exchange:
+                self._queues[destination] = None
+            elif destination not in self._seen:
+                self._seen.add(destination)
+                self._waiting.append(cast(Exchange, destination))
+        self._at = at
+        return taken
+
+    def _try_alternate(self) -> None:
+        name = self._exchange.alternate_exchange
+        alternate = self._exchanges.get(name) if name else None
+        if alternate is not None and alternate not in self._seen:
+            self._seen.add(alternate)
+            self._waiting.append(alternate)
 
 
 @final
@@ -30,17 +119,37 @@ class Router:
 
     def route(self, exchange: Exchange, keys: list[str], headers: FieldTable | None) -> list[Destination]:
         """The queues a message with these routing keys (its own first, then CC and BCC) goes to, each once; [] if none."""
+        found = self.attempt(exchange, keys, headers)
+        if found is not None:
+            return found
+        routing = self.begin(exchange, keys, headers)
+        routing.step(UNLIMITED)
+        self.used_headers = routing.used_headers
+        return routing.found
+
+    def begin(self, exchange: Exchange, keys: list[str], headers: FieldTable | None) -> Routing:
+        """The same in steps."""
+        return Routing(self._exchanges, exchange, keys, headers)
+
+    def attempt(
+        self, exchange: Exchange, keys: list[str], headers: FieldTable | None, budget: i64 = ATTEMPT
+    ) -> list[Destination] | None:
+        """As ``route``; None if it takes more than ``budget`` units of work."""
         self.used_headers = exchange.needs_headers
         found: list[Destination] = []
-        exchange.match_keys(keys, headers, found)
+        budget = exchange.match_keys(keys, headers, found, budget)
+        if budget < 0:
+            return None
         if not found:
-            return self._follow(exchange, keys, headers, found) if exchange.alternate_exchange else found
+            return self._follow(exchange, keys, headers, found, budget) if exchange.alternate_exchange else found
         for destination in found:
             if destination.is_exchange:
-                return self._follow(exchange, keys, headers, found)
+                return self._follow(exchange, keys, headers, found, budget)
         return found if len(found) == 1 else list(dict.fromkeys(found))
 
-    def _follow(self, exchange: Exchange, keys: list[str], headers: FieldTable | None, found: list[Destination]) -> list[Destination]:
+    def _follow(
+        self, exchange: Exchange, keys: list[str], headers: FieldTable | None, found: list[Destination], budget: i64
+    ) -> list[Destination] | None:
         queues: dict[Destination, None] = {}
         seen: set[Destination] = {exchange}
         waiting: list[Exchange] = []
@@ -62,7 +171,9 @@ class Router:
             if exchange.needs_headers:
                 self.used_headers = True
             found = []
-            exchange.match_keys(keys, headers, found)
+            budget = exchange.match_keys(keys, headers, found, budget - 1)
+            if budget < 0:
+                return None
 
 
 def extra_keys(headers: FieldTable) -> list[str]:

@@ -4,90 +4,18 @@
 The empty key has no words; any other has one more than it has dots, so ``a.`` is the word ``a`` and an empty word, which ``*``
 matches (settled with RabbitMQ 3.10).
 
-Binding keys form a trie. A routing key is matched one word at a time against the *set* of nodes that the words so far may lead to:
-a node is in the set once, however many ways lead there, because it carries the number of the step that reached it last. A ``#`` node
-stays in the set from word to word. So a match takes at most words x nodes steps whatever the binding keys look like, where following
-each way on its own takes exponentially many for keys like ``#.a.#.a.#`` (tests/unit/routing/test_topic.py holds the figure).
-Consecutive ``#`` mean the same as one and share its node.
+Binding keys form a trie (topic_trie.py), through which a routing key goes word by word; what that found out where it is much is
+remembered (topic_memo.py).
 """
 
 from typing import final
 
 from broker.destination import Destination
 from broker.native import i64
-from broker.routing.exchange import Binding, Exchange, add_reference, drop_reference
+from broker.routing.exchange import UNLIMITED, Binding, Exchange, Matching
+from broker.routing.topic_memo import LARGE, Memo, State
+from broker.routing.topic_trie import Node, Trie, advance, enter, split_key
 from broker.wire.table import FieldTable
-
-
-@final
-class Node:
-    """A place in the trie: the words behind it are a prefix of some binding key. No parent, so a dropped branch is freed at once."""
-
-    __slots__ = ("destinations", "hash", "is_hash", "star", "step", "words")
-
-    def __init__(self, is_hash: bool) -> None:
-        self.words: dict[str, Node] | None = None
-        self.star: Node | None = None
-        self.hash: Node | None = None
-        self.is_hash: bool = is_hash
-        self.destinations: dict[Destination, int] | None = None
-        """Where the bindings whose key ends here lead, with their number."""
-        self.step: i64 = 0
-        """The step of a match that reached this node last."""
-
-
-def split_key(key: str) -> list[str]:
-    """The words of a routing or binding key."""
-    return key.split(".") if key else []
-
-
-def _pattern(key: str) -> list[str]:
-    """The words of a binding key, runs of # made one."""
-    words: list[str] = []
-    for word in split_key(key):
-        if word != "#" or not words or words[-1] != "#":
-            words.append(word)
-    return words
-
-
-def _enter(node: Node | None, step: i64, active: list[Node]) -> None:
-    """Put a node into the active set of this step, and the # behind it, which may stand for no word."""
-    while node is not None and node.step != step:
-        node.step = step
-        active.append(node)
-        node = node.hash
-
-
-def _child(node: Node, word: str) -> Node | None:
-    if word == "*":
-        return node.star
-    if word == "#":
-        return node.hash
-    return None if node.words is None else node.words.get(word)
-
-
-def _grow(node: Node, word: str) -> Node:
-    child = Node(word == "#")
-    if word == "*":
-        node.star = child
-    elif word == "#":
-        node.hash = child
-    else:
-        if node.words is None:
-            node.words = {}
-        node.words[word] = child
-    return child
-
-
-def _cut(node: Node, word: str) -> None:
-    if word == "*":
-        node.star = None
-    elif word == "#":
-        node.hash = None
-    elif node.words is not None:
-        del node.words[word]
-        if not node.words:
-            node.words = None
 
 
 @final
@@ -96,77 +24,168 @@ class TopicExchange(Exchange):
 
     def __init__(self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> None:
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
-        self._root = Node(False)
+        self._trie = Trie()
         self._step: i64 = 0
+        """The last step of a match."""
+        self._memo = Memo(self._trie)
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination]) -> None:
+    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the destinations of every binding key that the routing key fits."""
+        memo = self._memo
+        if memo.rest:
+            memo.rest -= 1
         step = self._step + 1
         active: list[Node] = []
-        _enter(self._root, step, active)
+        enter(self._trie.root, step, active)
+        state: State | None = None
         for word in split_key(key):
-            step += 1
-            reached: list[Node] = []
-            for node in active:
-                if node.is_hash:
-                    _enter(node, step, reached)
-                words = node.words
-                if words is not None:
-                    _enter(words.get(word), step, reached)
-                if node.star is not None:
-                    _enter(node.star, step, reached)
-            if not reached:
+            if state is not None:
+                after = memo.follow(state, word)
+                if after is not None:
+                    active = after.nodes
+                    state = after if len(active) > LARGE else None
+                    continue
+            budget -= len(active)
+            if budget < 0:
                 self._step = step
-                return
-            active = reached
+                return -1
+            step += 1
+            active = advance(active, word, step)
+            if not active:
+                self._step = step
+                return budget
+            if state is not None or len(active) > LARGE:
+                state = memo.learn(state, word, active)
         self._step = step
+        if state is not None:
+            remembered = memo.destinations(state)
+            if len(remembered) > budget:
+                return -1
+            found.extend(remembered)
+            return budget - len(remembered)
         for node in active:
             destinations = node.destinations
             if destinations is not None:
+                budget -= len(destinations)
+                if budget < 0:
+                    return -1
                 found.extend(destinations)
+        return budget
+
+    def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
+        """The same in steps."""
+        return TopicMatching(self, keys)
+
+    def root(self) -> Node:
+        """Where every match begins."""
+        return self._trie.root
 
     def _added(self, binding: Binding) -> None:
-        node = self._root
-        for word in _pattern(binding.key):
-            child = _child(node, word)
-            node = _grow(node, word) if child is None else child
-        if node.destinations is None:
-            node.destinations = {}
-        add_reference(node.destinations, binding.destination)
+        self._memo.clear()
+        self._trie.add(binding.key, binding.destination)
 
     def _removed(self, binding: Binding) -> None:
-        words = _pattern(binding.key)
-        node = self._root
-        path = [node]
-        for word in words:
-            child = _child(node, word)
-            assert child is not None
-            node = child
-            path.append(node)
-        destinations = node.destinations
-        assert destinations is not None
-        drop_reference(destinations, binding.destination)
-        if not destinations:
-            node.destinations = None
-        while words and _is_bare(path.pop()):
-            _cut(path[-1], words.pop())
+        self._memo.clear()
+        self._trie.remove(binding.key, binding.destination)
 
     def node_count(self) -> int:
         """How many nodes the trie has besides its root: what its bindings cost in memory."""
-        count = -1
-        todo = [self._root]
-        while todo:
-            node = todo.pop()
-            count += 1
+        return self._trie.count()
+
+    def memo_size(self) -> int:
+        """How much of earlier matches is remembered; ``topic_memo.SIZE_MAX`` at most."""
+        return int(self._memo.size)
+
+
+def _enter_all(node: Node | None, reached: dict[Node, None]) -> None:
+    while node is not None and node not in reached:
+        reached[node] = None
+        node = node.hash
+
+
+@final
+class TopicMatching(Matching):
+    """A match of a topic exchange in steps: a key that takes few steps is matched at once, a larger one node by node.
+
+    The steps of nodes belong to whoever matches next, so a set is a dictionary here.
+    """
+
+    def __init__(self, exchange: TopicExchange, keys: list[str]) -> None:
+        super().__init__()
+        self._exchange = exchange
+        self._keys = keys
+        self._key: i64 = 0
+        """The next key."""
+        self._words: list[str] = []
+        """Of the key that is matched node by node; no words when there is none."""
+        self._word: i64 = 0
+        self._active: list[Node] = []
+        self._at: i64 = 0
+        """The next node of the active set."""
+        self._reached: dict[Node, None] = {}
+
+    def step(self, budget: i64) -> i64:
+        """See ``Matching``."""
+        while budget > 0:
+            if self._words:
+                budget = self._walk(budget)
+                continue
+            if self._key >= len(self._keys):
+                return budget
+            key = self._keys[self._key]
+            self._key += 1
+            before = len(self.found)
+            left = self._exchange.match(key, None, self.found, budget)
+            if left < 0:
+                del self.found[before:]
+                self._start(key)
+                return -1
+            budget = left - 1
+        return -1
+
+    def _start(self, key: str) -> None:
+        self._words = split_key(key)
+        self._word = 0
+        self._reached = {}
+        _enter_all(self._exchange.root(), self._reached)
+        self._begin(list(self._reached))
+        if not self._words:
+            self._finish()
+
+    def _begin(self, active: list[Node]) -> None:
+        self._active = active
+        self._at = 0
+        self._reached = {}
+
+    def _walk(self, budget: i64) -> i64:
+        """Nodes of the active set, with the word that is due; returns what is left of the budget."""
+        word = self._words[self._word]
+        active = self._active
+        at = self._at
+        end: i64 = len(active)
+        if end - at > budget:
+            end = at + budget
+        budget -= end - at
+        while at < end:
+            node = active[at]
+            at += 1
+            if node.is_hash:
+                _enter_all(node, self._reached)
             if node.words is not None:
-                todo.extend(node.words.values())
-            if node.star is not None:
-                todo.append(node.star)
-            if node.hash is not None:
-                todo.append(node.hash)
-        return count
+                _enter_all(node.words.get(word), self._reached)
+            _enter_all(node.star, self._reached)
+        self._at = at
+        if at >= len(active):
+            self._word += 1
+            self._begin(list(self._reached))
+            if self._word >= len(self._words) or not self._active:
+                budget -= self._finish()
+        return budget
 
-
-def _is_bare(node: Node) -> bool:
-    """Whether nothing ends at this node and nothing goes on behind it."""
-    return node.destinations is None and node.words is None and node.star is None and node.hash is None
+    def _finish(self) -> i64:
+        before: i64 = len(self.found)
+        for node in self._active:
+            if node.destinations is not None:
+                self.found.extend(node.destinations)
+        self._words = []
+        return len(self.found) - before

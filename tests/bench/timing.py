@@ -21,7 +21,12 @@ def microseconds(name: str, operations: int, run: Callable[[], object], rounds: 
         before = time.process_time()
         run()
         best = min(best, time.process_time() - before)
-    each = best * 1e6 / operations
+    return report(name, operations, best)
+
+
+def report(name: str, operations: int, seconds: float) -> float:
+    """Microseconds per operation, when so many of them took ``seconds``. Prints the JSON line."""
+    each = seconds * 1e6 / operations
     build = os.environ.get("LEVERET_BUILD", "unknown")
     print(json.dumps({"benchmark": name, "us": round(each, 4), "operations": operations, "build": build}))
     return each

@@ -36,6 +36,7 @@ def make_message(
     priority: int = -1,
     persistent: bool = False,
     payload_max: int = 131064,
+    message_id: str | None = None,
 ) -> Message:
     """A message as a channel would have made it from its frames."""
     fields = Properties(
@@ -43,6 +44,7 @@ def make_message(
         expiration=None if expiration_ms < 0 else str(expiration_ms),
         priority=None if priority < 0 else priority,
         delivery_mode=2 if persistent else None,
+        message_id=message_id,
     )
     content, header_size = make_content(channel, properties.encode(fields), body, payload_max)
     largest = min(len(body), payload_max)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -192,3 +193,17 @@ def test_random_comings_and_goings(seed: int) -> None:
             assert group.priority == highest
             assert sorted(consumer.tag for consumer in group.active) == sorted(each.tag for each in able if each.priority == highest)
             assert 0 <= group.turn < len(group.active)
+
+
+def test_thousands_of_priorities_come_and_go_quickly() -> None:
+    """A connection with a consumer of each breaks: 2,000 times a look at 2,000 groups of 2,000 consumers would be minutes."""
+    consumers = Consumers(False)
+    known = [FakeConsumer(str(priority), priority=priority) for priority in range(2000)]
+    began = time.monotonic()
+    for consumer in known:
+        consumers.add(consumer)
+    assert [group.priority for group in consumers.groups] == list(range(1999, -1, -1))
+    for consumer in known:
+        consumers.remove(consumer)
+    assert time.monotonic() - began < 5
+    assert (consumers.count(), consumers.group(), consumers.groups) == (0, None, [])

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import pytest
+import random
 
-from broker.message import Message, exchange_of, routing_key_of
-from broker.queues.dead_letter import bury, headers_of, is_cycle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.message import Message, exchange_of, make_tail, routing_key_of
+from broker.queues.dead_letter import Death, DeathWriter, bury, headers_of, is_cycle
 from broker.wire import table
 from broker.wire.writer import body_of
 from tests.support.fakes import make_message
-from tests.support.wire import Typed, plain, read_header, split_frames
+from tests.support.wire import Typed, body, header, plain, read_header, split_frames
 
 
 def properties_of(message: Message) -> dict[str, object]:
     """What a client reads; the frames are sound and hold the whole body."""
-    header, *bodies = split_frames(message.content)
-    size, properties = read_header(header.payload)
-    assert size == message.body_size == sum(len(body.payload) for body in bodies)
-    assert message.header_size == len(header.payload) + 8
+    first, *others = split_frames(message.content)
+    size, properties = read_header(first.payload)
+    assert size == message.body_size == sum(len(each.payload) for each in others)
+    assert message.header_size == len(first.payload) + 8
     return properties
 
 
@@ -107,10 +111,10 @@ def test_the_same_death_again_raises_its_count_and_comes_to_the_front() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 5000])
 def test_bodies_of_every_size(size: int) -> None:
-    body = bytes(range(256)) * 20
-    message = make_message(body[:size], payload_max=1000)
+    data = bytes(range(256)) * 20
+    message = make_message(data[:size], payload_max=1000)
     dead = bury(message, "q", "maxlen", "dlx", None, 5).message
-    assert body_of(dead) == body[:size]
+    assert body_of(dead) == data[:size]
     assert properties_of(dead)
     assert max([len(each.payload) for each in split_frames(dead.content)[1:]], default=0) <= 1000
 
@@ -137,3 +141,104 @@ def test_a_message_without_headers_has_none() -> None:
 def test_an_automatic_cycle(deaths: list[tuple[str, str]], cycle: bool) -> None:
     """RabbitMQ docs, Dead Letter Exchanges: newest first; a rejection since the last visit means that a client has a hand in it."""
     assert is_cycle("q", [{"queue": queue, "reason": reason} for queue, reason in deaths]) is cycle
+
+
+# DeathWriter: the same messages as `bury`, to the byte
+
+
+def everything(death: Death) -> tuple[object, ...]:
+    """All that a death is."""
+    message = death.message
+    numbers = (message.body_size, message.expiration_ms, message.header_size, message.payload_max, message.channel, message.priority)
+    return message.content, message.tail, *numbers, message.persistent, death.routing_keys, repr(death.deaths)
+
+
+def same_as_slow(writer: DeathWriter, message: Message, queue: str, reason: str, exchange: str, key: str | None, second: int) -> Death:
+    """What both say."""
+    fast = writer.bury(message, queue, reason, exchange, key, second)
+    assert everything(fast) == everything(bury(message, queue, reason, exchange, key, second))
+    return fast
+
+
+HEADERS = [
+    None,
+    table.EMPTY,
+    table.make({"mine": 1}),
+    table.make({"CC": ["copy", "k"], "mine": "x" * 300}),
+    table.make({"x-death": "no list", "x-first-death-reason": "claimed", "x-last-death-queue": 5}),
+    table.FieldTable(table.join([(b"twice", b"t\x01"), (b"twice", b"V"), (b"bad \xff", b"S\x00\x00\x00\x01\xff")])),
+]
+
+
+def random_message(pick: random.Random) -> Message:
+    return make_message(
+        bytes(pick.randrange(256) for _ in range(pick.choice([0, 1, 7, 8, 9, 100]))),
+        exchange=pick.choice(["", "e"]),
+        routing_key=pick.choice(["", "k", "k2"]),
+        channel=pick.choice([1, 2, 2047]),
+        headers=pick.choice(HEADERS),
+        expiration_ms=pick.choice([-1, -1, 0, 60_000]),
+        priority=pick.choice([-1, 3]),
+        persistent=pick.random() < 0.5,
+        payload_max=pick.choice([8, 131064]),
+        message_id=pick.choice([None, "a", "b"]),
+    )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_writer_writes_what_bury_makes(seed: int) -> None:
+    """Whatever it has written before, and messages that die again and again."""
+    pick = random.Random(seed)
+    writer = DeathWriter()
+    messages = [random_message(pick) for _ in range(10)]
+    second = 1
+    for _ in range(300):
+        second += pick.random() < 0.02
+        at = pick.randrange(len(messages))
+        queue, reason = pick.choice(["q", "q2"]), pick.choice(["rejected", "expired", "maxlen"])
+        death = same_as_slow(writer, messages[at], queue, reason, pick.choice(["", "dlx"]), pick.choice([None, None, "dead"]), second)
+        if pick.random() < 0.2:
+            messages[at] = death.message if pick.random() < 0.8 else random_message(pick)
+
+
+names = st.text(max_size=4)
+values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=5) | st.binary(max_size=5)
+fields = st.dictionaries(names, values | st.lists(values, max_size=3), max_size=4) | st.just({"CC": ["a", 1, "b"]})
+
+
+@given(
+    headers=st.lists(st.none() | fields.map(table.make), min_size=1, max_size=4),
+    bodies=st.lists(st.binary(max_size=20), min_size=1, max_size=4),
+    ways=st.lists(st.tuples(names, names, names, st.none() | names, st.integers(0, 3)), min_size=1, max_size=4),
+)
+def test_any_headers_and_any_way_to_die(
+    headers: list[table.FieldTable | None], bodies: list[bytes], ways: list[tuple[str, str, str, str | None, int]]
+) -> None:
+    writer = DeathWriter()
+    for queue, reason, exchange, key, second in ways * 2:
+        for given_headers in headers:
+            for data in bodies:
+                message = make_message(data, exchange="e", routing_key="k", headers=given_headers)
+                again = same_as_slow(writer, message, queue, reason, exchange, key, second)
+                same_as_slow(writer, again.message, queue, reason, exchange, key, second)
+
+
+def test_what_a_writer_remembers_is_bounded() -> None:
+    """Each message has headers of 60,000 bytes of its own: what is remembered stays below 4 MiB, and the answers right."""
+    writer = DeathWriter()
+    for number in range(200):
+        headers = table.make({"large": "x" * 60_000, "number": number})
+        same_as_slow(writer, make_message(b"x", headers=headers), "q", "rejected", "dlx", None, 1)
+        assert writer.remembered() <= 4 << 20
+    assert writer.remembered() > 0
+    same_as_slow(writer, make_message(b"x"), "q", "rejected", "dlx", None, 2)
+    assert writer.remembered() < 5000, "the second is over"
+
+
+def test_the_body_may_come_in_odd_frames() -> None:
+    """A client need not fill its frames; a dead letter's are cut anew."""
+    content = header(1, 5) + body(1, b"ab") + body(1, b"") + body(1, b"cde")
+    message = Message(content, make_tail(b"e", b"k"), 1, len(header(1, 5)), 5, 3, False, -1, -1)
+    for _ in range(2):
+        death = same_as_slow(DeathWriter(), message, "q", "rejected", "dlx", None, 1)
+        assert body_of(death.message) == b"abcde"

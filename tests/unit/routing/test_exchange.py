@@ -186,3 +186,15 @@ def test_several_keys_find_what_each_key_finds(type_name: str) -> None:
     found: list[Destination] = []
     source.match_keys(["k1", "k2", "k3"], None, found)
     assert {destination.name for destination in found} == {"q1", "q2"}
+
+
+@pytest.mark.parametrize("type_name", TYPES)
+def test_a_binding_is_found_by_all_that_makes_it(type_name: str) -> None:
+    """queue.unbind asks for one of perhaps 100,000 bindings of a queue; the order of the arguments does not matter."""
+    source = exchange(type_name)
+    target = queue("q")
+    assert source.bind(Binding(source, target, "k", table.make({"a": 1, "b": 2})))
+    assert source.is_bound(target, "k", table.make({"b": 2, "a": 1}))
+    assert not source.is_bound(target, "k", EMPTY)
+    assert not source.is_bound(target, "other", table.make({"a": 1, "b": 2}))
+    assert not source.is_bound(queue("q"), "k", table.make({"a": 1, "b": 2}))

@@ -181,3 +181,68 @@ def test_the_index_finds_what_trying_every_binding_finds(seed: int) -> None:
     for target, arguments in bound.values():
         assert source.remove_destination(target) == 1, arguments
     assert matched(source, table.make({"a": 1, "b": 2})) == set()
+
+
+def conditions(pick: random.Random, most: int) -> dict[str, object]:
+    return {name: pick.choice([1, 2, None]) for name in pick.sample("abcdefgh", pick.randint(1, most))}
+
+
+def meets(wanted: dict[str, object], any_of: bool, given: dict[str, object]) -> bool:
+    """The oracle: each condition on its own."""
+    met = [name in given and (value is None or given[name] == value) for name, value in wanted.items()]
+    return any(met) if any_of else all(met)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rules_that_come_and_go_are_found_wherever_they_are_listed(seed: int) -> None:
+    """A rule is listed under its rarest condition, which changes with the other bindings."""
+    pick = random.Random(seed)
+    source = headers_exchange({})
+    bound: dict[str, tuple[dict[str, object], bool, Binding]] = {}
+    for number in range(400):
+        if bound and pick.random() < 0.4:
+            _, _, binding = bound.pop(pick.choice(list(bound)))
+            assert source.unbind(binding.destination, binding.key, binding.arguments)
+        else:
+            wanted, any_of = conditions(pick, 5), pick.random() < 0.3
+            arguments = table.make({"x-match": "any" if any_of else "all", **wanted})
+            binding = Binding(source, Destination(f"q{number}", False), "k", arguments)
+            assert source.bind(binding)
+            bound[f"q{number}"] = (wanted, any_of, binding)
+        given = conditions(pick, 8)
+        found: list[Destination] = []
+        source.match("", table.make(given), found)
+        assert sorted(each.name for each in found) == sorted(
+            name for name, (wanted, any_of, _) in bound.items() if meets(wanted, any_of, given)
+        ), f"seed {seed}"
+    for _, _, binding in bound.values():
+        assert source.unbind(binding.destination, binding.key, binding.arguments)
+    assert source.listed() == [], "nothing is left of what was bound"
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_match_looks_at_the_rarest_condition(where: str) -> None:
+    """21 keys of which 20 are the same everywhere: no list is long, whatever the order of the keys."""
+    common: dict[str, object] = {f"key-{place}": "value" for place in range(20)}
+    source = headers_exchange(
+        {f"q{number}": table.make({"z": number, **common} if where == "first" else {**common, "z": number}) for number in range(500)}
+    )
+    assert max(source.listed()) <= 2
+    assert matched(source, table.make({**common, "z": 77})) == {"q77"}
+
+
+def test_lists_are_put_right_when_a_condition_becomes_common() -> None:
+    """The first bindings have nothing to tell their conditions apart; later ones do, for them too."""
+    early: dict[str, FieldTable] = {f"early{number}": table.make({"a": 1, "b": number}) for number in range(100)}
+    late: dict[str, FieldTable] = {f"late{number}": table.make({"a": 1, "b": number % 100, "c": number}) for number in range(1000)}
+    source = headers_exchange(early | late)
+    assert max(source.listed()) <= 12
+
+
+def test_an_any_binding_counts_once() -> None:
+    """RabbitMQ docs, Headers Exchange: however many of its conditions hold."""
+    fields: dict[str, object] = {f"k{place}": place for place in range(21)}
+    source = headers_exchange({"q": table.make({"x-match": "any", **fields})})
+    found: list[Destination] = []
+    source.match("", table.make(fields), found)
+    assert len(found) == 1

@@ -1,4 +1,4 @@
-"""The topic exchange (broker/routing/topic.py): a linear matcher is the oracle for the trie."""
+"""The topic exchange (broker/routing/topic.py, topic_trie.py): a linear matcher is the oracle for the trie."""
 
 import random
 import time
@@ -7,7 +7,8 @@ import pytest
 
 from broker.destination import Destination
 from broker.routing.exchange import Binding
-from broker.routing.topic import TopicExchange, split_key
+from broker.routing.topic import TopicExchange
+from broker.routing.topic_trie import split_key
 from broker.wire.table import EMPTY
 
 
