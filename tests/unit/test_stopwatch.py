@@ -85,9 +85,16 @@ def test_among_many_the_slow_one_is_one_of_a_few() -> None:
     turn = Turn(Clock())
     for index in range(5 * SLICE):
         turn.defer(Slow(STALL_S if index == 2 * SLICE + 3 else 0))
-    [(_, _, where, whose)] = told(turn.run)
+
+    def run() -> None:
+        while turn.scheduled:  # on a busy machine some of them may have to wait for another turn
+            turn.run()
+
+    [(_, _, where, whose)] = told(run)
     assert where == "deferred"
-    assert sorted(str(whose).split(", ")) == sorted([f"Slow '{STALL_S}'", *["Slow '0'"] * (SLICE - 1)])
+    names = str(whose).split(", ")
+    assert len(names) <= SLICE
+    assert sorted(names) == sorted([f"Slow '{STALL_S}'", *["Slow '0'"] * (len(names) - 1)])
 
 
 def test_what_runs_between_turns_does_not_count() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.turn import INPUT_BYTES_MAX, INPUT_MS_MAX, Deferred, Dispatchable, Flushable, Syncable, Turn
+from broker.turn import INPUT_BYTES_MAX, SLICE_US, Deferred, Dispatchable, Flushable, SlicedWork, Syncable, Turn
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeQueue, needs_traits
 from tests.support.memory import Broker, CountingWaker
@@ -134,10 +134,10 @@ def test_a_turn_takes_so_much_input() -> None:
 
 
 def test_a_turn_takes_input_for_so_long() -> None:
-    """at most 5 ms of decoding, however little the input is."""
+    """No more decoding when a slice is over, however little the input is."""
     turn, _, _, clock = setting()
     assert turn.admit(10)
-    clock.time_ms += int(INPUT_MS_MAX) - 1
+    clock.time_ms += int(SLICE_US) // 1000
     assert turn.admit(10)
     clock.time_ms += 1
     assert not turn.admit(10)
@@ -192,3 +192,78 @@ def test_connections_are_flushed_after_all_queues() -> None:
     client.send(*(publish(1, "amq.fanout", "", b"x") for _ in range(3)))
     assert (broker.turn.turns - turns, len(client.sink.writes)) == (1, 1)
     assert sorted(client.names()) == ["basic.ack", *["basic.deliver"] * 6]
+
+
+class Slow(Worker, SlicedWork):
+    """Every piece of work takes a millisecond."""
+
+    def __init__(self, name: str, log: list[str], clock: FakeClock, steps: int = 1) -> None:
+        super().__init__(name, log)
+        self.clock = clock
+        self.steps = steps
+
+    def note(self, what: str) -> None:
+        self.clock.time_ms += 1
+        super().note(what)
+
+    def step(self) -> bool:
+        self.note("step")
+        self.steps -= 1
+        return self.steps == 0
+
+    def resume(self) -> None:
+        self.note("resume")
+
+
+@needs_traits
+def test_what_does_not_fit_into_the_slice_of_a_phase_waits_in_its_place() -> None:
+    """broker/turn.py: a turn is bounded in time, whatever is asked for; phases that come later have a slice of their own."""
+    turn, _, log, clock = setting()
+    for index in range(20):
+        turn.mark_dispatch(Slow(f"q{index}", log, clock))
+        turn.mark_flush(Slow(f"c{index}", log, clock))
+    turns = 0
+    while turn.scheduled:
+        before = clock.time_ms
+        turn.run()
+        assert clock.time_ms - before <= 3 * (SLICE_US // 1000 + 8), "eight are done between two looks at the clock"
+        turns += 1
+    assert turns == 3
+    assert [name for name in log if name.startswith("dispatch")] == [f"dispatch q{index}" for index in range(20)]
+    assert [name for name in log if name.startswith("flush")] == [f"flush c{index}" for index in range(20)]
+
+
+@needs_traits
+def test_work_in_slices_goes_round() -> None:
+    turn, _, log, clock = setting()
+    for name in ("a", "b", "c"):
+        turn.begin(Slow(name, log, clock, 3))
+    while turn.scheduled:
+        before = clock.time_ms
+        turn.run()
+        assert clock.time_ms - before <= 2
+    assert log == ["step a", "step b", "step c"] * 3
+
+
+@needs_traits
+def test_work_that_fails_is_over_and_the_rest_goes_on() -> None:
+    turn, _, log, clock = setting()
+
+    class Broken(SlicedWork):
+        def step(self) -> bool:
+            raise ValueError("a mistake")
+
+    turn.begin(Broken())
+    turn.begin(Slow("a", log, clock))
+    turn.run()
+    assert (log, turn.scheduled, clock.faults.count) == (["step a"], False, 1)
+
+
+@needs_traits
+def test_a_drain_does_everything_however_long_it_takes() -> None:
+    turn, _, log, clock = setting()
+    for index in range(20):
+        turn.mark_dispatch(Slow(f"q{index}", log, clock))
+    turn.begin(Slow("w", log, clock, 30))
+    turn.drain()
+    assert len(log) == 50
