@@ -11,6 +11,7 @@ from broker.clock import Clock
 from broker.counters import Counters
 from broker.metadata.journal import Journal
 from broker.protocol.session import Limits, Session
+from broker.store.damage import Damage
 from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.vhost import VHost
@@ -93,6 +94,8 @@ class Server:
         self.logs: Logs | None = None
         """Where durable messages go; None on a node that keeps nothing."""
         self.journal: Journal | None = None
+        self.damage: Damage | None = None
+        """What was lost of the data."""
 
     def closed(self, number: int) -> None:
         """A connection that was told to close is gone."""

@@ -34,6 +34,19 @@ MIGRATIONS: Final[dict[int, Migration]] = {}
 """By version: what makes the next one of a directory of that version. It may be interrupted anywhere and is then called again."""
 
 
+KEPT: Final = ".lost"
+"""Behind the name of what is kept for people because it is not what it should be."""
+
+
+def put_aside(filesystem: FileSystem, site: str, path: str) -> None:
+    """Give what stands where a file should be a name that means nothing. An error is left to whoever makes that file."""
+    directory, _, name = path.rpartition("/")
+    with contextlib.suppress(DiskError):
+        names = filesystem.names("datadir.list", directory)
+        kept = [f"{name}{KEPT}", *(f"{name}-{number}{KEPT}" for number in range(2, 100))]
+        filesystem.rename(site, path, f"{directory}/{next(each for each in kept if each not in names)}")
+
+
 class DataDirError(Exception):
     """The directory cannot be used; the text says why and what to do."""
 

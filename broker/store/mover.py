@@ -3,6 +3,7 @@
     move       the oldest full file of the log: what is live in it goes to new segments; then the file is given back
     drop       segments in which nothing is live
     compact    segments with much that is dead, or small ones, into new ones
+    declare    what was declared lately (declarations.py); so do all the others, with their edits
 
 Each is a task: a generator on the owner's thread, which looks at the state of the logs in slices and yields what it needs next: work for
 the thread that moves (every touch of the disk, checksums), a pause, or that everything appended so far is durable. One runs at a time.
@@ -27,15 +28,17 @@ from typing import Final, NamedTuple
 from broker.clock import Clock
 from broker.store.batch import Listener, place_at
 from broker.store.datadir import DataDir
+from broker.store.declarations import Declarations
 from broker.store.filesystem import DiskError
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.manifest import SIZE_MIN, Edit, Manifest
+from broker.store.manifest import SIZE_MIN, Manifest
+from broker.store.manifest_records import Edit
 from broker.store.move_files import Chunk, Outputs, Source, unlink_all
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
 from broker.store.piece import Piece, Segment, Stretch
 from broker.store.reading import Fetcher
-from broker.store.records import DELETE, PUT, key_of
+from broker.store.rewriting import whole_state
 from broker.store.runner import Job, Runner
 from broker.store.segment import segment_name
 from broker.store.wal import WriteAheadLog
@@ -114,6 +117,10 @@ class Mover(Sleeper):
         self._runner = runner
         self._clock = clock
         self._covers = covers
+        self.declarations = Declarations(clock)
+        """Told of every record of log 0."""
+        self.damaged_journal: dict[bytes, bytes] | None = None
+        """What a manifest has said of log 0 that does not say any more what the logs do: it is replaced first of all."""
         self._options = options or MoverOptions()
         self._alarm = Alarm(clock, self)
         self._task: Task | None = None
@@ -140,6 +147,7 @@ class Mover(Sleeper):
         """Look after the files from now on."""
         self._running = True
         self._wal.on_new_file = self.look
+        self.declarations.wanted = self
         self.look()
 
     def stop(self) -> None:
@@ -169,9 +177,13 @@ class Mover(Sleeper):
             self._alarm.set(LOOK_MS)
 
     def _choose(self) -> Task | None:
+        if self.damaged_journal is not None:
+            return self._rewrite(self.damaged_journal)
         removable = [number for number in self._removable if not self._fetcher.segment_in_use(number)]
         if removable:
             return self._remove(removable)
+        if self.declarations.due:
+            return self._commit(Edit())
         if len(self._full_files()) > self._options.files_kept:
             return self._move()
         empty = self._empty()
@@ -238,7 +250,7 @@ class Mover(Sleeper):
         try:
             if not self._manifest.exists:
                 yield partial(self._manifest.append, Edit())
-            if live or generation in self._logs.journal_files:
+            if live:
                 source = Source(self._filesystem, f"{self._data_dir.wal}/{file_name(generation)}", generation, self._options.chunk_size)
                 bad = yield from self._sift(sieve, files, source)
                 for each in bad:
@@ -251,9 +263,7 @@ class Mover(Sleeper):
         for index in range(0, len(logs), self._options.logs_per_slice):
             found += states(logs, index, index + self._options.logs_per_slice)
             yield 0
-        journal: list[tuple[int, bytes]] = []
-        yield partial(_last_of_each_key, sieve.journal, journal)
-        yield from self._commit(Edit(added, states=found, journal=journal, covers=covers))
+        yield from self._commit(Edit(added, states=found, covers=covers))
         sieve.turn_to(None)
         while found:
             del found[-self._options.logs_per_slice :]  # 100,000 of them at once would hold up the loop
@@ -399,20 +409,42 @@ class Mover(Sleeper):
     # ---- both ---------------------------------------------------------------------------------------------------------
 
     def _commit(self, edit: Edit) -> Task:
-        """Make the edit durable, however often that must be tried."""
+        """Make the edit durable, and what was declared, however often that must be tried."""
         logs = self._logs
         covers = max(edit.covers, self._covers)
-        edit = edit._replace(dropped_logs=logs.dropped, covers=covers, next_log=int(logs.next_number), next_segment=int(logs.next_segment))
+        edit = edit._replace(
+            dropped_logs=logs.dropped,
+            journal=self.declarations.take(),
+            declared=int(logs.batch.next_sequence) - 1,
+            covers=covers,
+            next_log=int(logs.next_number),
+            next_segment=int(logs.next_segment),
+        )
         logs.dropped = []
         yield None
+        yield from self._insist(partial(self._manifest.append, edit))
+        self._covers = covers
+
+    def _insist(self, call: Callable[[], object]) -> Task:
         while True:
             try:
-                yield partial(self._manifest.append, edit)
-                break
+                yield call
+                return
             except DiskError as error:
                 self.trouble = error
                 yield RETRY_MS
-        self._covers = covers
+
+    def _rewrite(self, journal: dict[bytes, bytes]) -> Task:
+        """Put the manifest together again, from what the logs have been brought back to."""
+        logs = self._logs
+        state = yield from whole_state(logs, journal, self._options.logs_per_slice)
+        for kind, body in self.declarations.take():
+            state.apply(0, kind, body)
+        state.covers, state.declared = self._covers, int(logs.batch.next_sequence) - 1
+        state.next_log, state.next_segment = int(logs.next_number), int(logs.next_segment)
+        yield None
+        yield from self._insist(partial(self._manifest.replace, state))
+        self.damaged_journal = None
 
     def _install(self, added: list[tuple[Output, int]]) -> Task:
         """Let the logs read from the new segments; of which only a summary is left then."""
@@ -435,12 +467,6 @@ def _live_share(segment: Segment) -> float:
 
 def _install_part(part: Part, segment: Segment) -> None:
     part.log.install(part.piece(segment), part.source)
-
-
-def _last_of_each_key(changes: list[tuple[int, bytes]], last: list[tuple[int, bytes]]) -> None:
-    """Add to ``last`` what counts of these records of log 0. A DELETE does: the manifest may know an older PUT."""
-    found = {key_of(kind, body): (kind, body) for kind, body in changes if kind in (PUT, DELETE)}
-    last.extend(found.values())
 
 
 def _lose(logs: list[Log], generation: int, bad: BadRange) -> None:

@@ -87,10 +87,10 @@ class Recovery:
     """One pass over the log: ``batches`` (or ``records``) to its end, then ``finish``, then ``report``.
 
     The manifest represents all records up to number ``covered``: they are passed over, and nobody minds if they are missing. None: there
-    is no manifest, and the oldest file tells where the log begins.
+    is no manifest, and the oldest file tells where the log begins. No number below ``resume_at`` is given away again.
     """
 
-    def __init__(self, data_dir: DataDir, covered: int | None = None) -> None:
+    def __init__(self, data_dir: DataDir, covered: int | None = None, resume_at: int = 0) -> None:
         self._filesystem = data_dir.filesystem
         self._directory = data_dir.wal
         self._quarantine = data_dir.quarantine
@@ -98,6 +98,7 @@ class Recovery:
         self._spares: list[str] = []
         self._expected = 0 if covered is None else covered + 1
         """The number the next record must have; 0 as long as no file has told one."""
+        self._resume_at = resume_at
         self._batch_count = 0
         self._record_count = 0
         self._last: Found | None = None
@@ -140,7 +141,7 @@ class Recovery:
             self._ranges = [found._replace(is_guess=True) for found in self._ranges]
             self._miss(self._expected + _records_max(self._ranges[-1].size))
         self._settle()
-        self._expected = max(self._expected, 1)
+        self._expected = max(self._expected, 1, self._resume_at)
 
     def _read_file(self, file: File, generation: int) -> Iterator[tuple[int, Found]]:
         size = file.size("wal.read")

@@ -100,11 +100,16 @@ class Running:
         return self.logs.open(number)
 
     def put(self, key: bytes, value: bytes) -> None:
-        self.logs.batch.append(JOURNAL, PUT, put_body(key, value))
+        self.tell(int(PUT), put_body(key, value))
 
     def drop(self, log: Log) -> None:
-        self.logs.batch.append(JOURNAL, DELETE, b"%d" % log.number)
+        self.tell(int(DELETE), b"%d" % log.number)
         self.logs.drop(log)
+
+    def tell(self, kind: int, body: bytes) -> None:
+        """As the journal does it."""
+        self.logs.batch.append(JOURNAL, kind, body)
+        self.mover.declarations.add(kind, body)
 
     def append(self, log: Log, body: bytes, kind: int = MESSAGE, token: object = None) -> int:
         position = int(log.positions.next)

@@ -1,8 +1,8 @@
-"""Disk files of a whole store, kept byte for byte: this release reads them, and still writes the same.
+"""Disk files of a whole store, kept byte for byte: this release reads those of every format, and still writes the newest the same.
 
     python -m tests.unit.store.test_golden_store --rewrite
 
-writes tests/transcripts/disk/store-format-1 anew. What a difference means stands in test_golden.py.
+writes tests/transcripts/disk/store-format-2 anew. What a difference means stands in test_golden.py.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
+
+import pytest
 
 from broker.store.records import TRANSIENT
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.store import Running, options
 from tests.unit.store.test_golden import GOLDEN
 
-FOLDER = GOLDEN / "store-format-1"
+FOLDER = GOLDEN / "store-format-2"
 DIRECTORIES = ("wal", "segments", "manifest")
 
 
@@ -46,12 +49,12 @@ def files_of(disk: FaultyDisk) -> dict[str, bytes]:
     return {name: bytes(disk.content(f"/data/{name}")) for name in ["FORMAT", *names]}
 
 
-def load() -> FaultyDisk:
+def load(folder: Path) -> FaultyDisk:
     disk = FaultyDisk()
     for name in ("/data", *(f"/data/{directory}" for directory in DIRECTORIES)):
         disk.make_directory("datadir.create", name)
-    for path in sorted(path for path in FOLDER.rglob("*") if path.is_file() and path.suffix != ".json"):
-        file = disk.create("wal.create", f"/data/{path.relative_to(FOLDER).as_posix()}")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"):
+        file = disk.create("wal.create", f"/data/{path.relative_to(folder).as_posix()}")
         file.write("wal.write", 0, [path.read_bytes()])
     return disk.restarted()
 
@@ -76,8 +79,13 @@ def test_this_release_writes_the_store_byte_for_byte() -> None:
     assert files_of(write_store()) == kept
 
 
-def test_the_store_is_read() -> None:
-    assert recovered(load()) == json.loads((FOLDER / "recovered.json").read_text())
+@pytest.mark.parametrize("folder", sorted(path.name for path in GOLDEN.glob("store-format-*")))
+def test_the_store_is_read(folder: str) -> None:
+    """And again by the next start, which finds a manifest of this release."""
+    disk = load(GOLDEN / folder)
+    for _ in range(2):
+        assert recovered(disk) == json.loads((GOLDEN / folder / "recovered.json").read_text())
+        disk = disk.restarted()
 
 
 def rewrite() -> None:
