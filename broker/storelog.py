@@ -18,7 +18,7 @@ def tell_findings(store: Store) -> None:
     report = store.report
     for cut in [*map(str, report.cut), *store.manifest_cut]:
         _log.warning("An unfinished write was cut off", finding=cut)
-    for damage in store.manifest_repaired:
+    for damage in store.repaired:
         _log.warning("Damage on the disk, of which another copy is whole: nothing is lost", finding=damage)
     for lost in report.damaged:
         _log.error("Damage on the disk: records are lost", finding=str(lost))

@@ -139,7 +139,7 @@ class Manifest:
             # The state at the beginning was written as a whole before the files got their names.
             self.findings.append(f"{place}: the state at the beginning of the manifest is lost")
         self.damaged = self.damaged or bool(missing) or edits == 0
-        whole = [self._examine(file, found) for file in self._files]
+        whole = [self._examine(file, found, edits > 1) for file in self._files]
         self._whole = all(whole) and len(self._files) == len(COPIES) and not self.damaged
         if len(self._files) < len(COPIES) and self._files[0].copy and not self.repaired:
             begun = edits == 1 and (number == 1 or len(self._stale) > 0)
@@ -151,10 +151,13 @@ class Manifest:
             file.batches = {}
         return state
 
-    def _examine(self, file: ManifestFile, found: list[Found]) -> bool:
-        """Whether a file has everything that the others have, but perhaps for an edit that did not come so far."""
+    def _examine(self, file: ManifestFile, found: list[Found], ends_in_edit: bool) -> bool:
+        """Whether a file has everything that the others have, but perhaps for an edit that did not come so far.
+
+        The state at the beginning was written as a whole before the file got its name.
+        """
         missing = [each.header.first_sequence for each in found if each.header.first_sequence not in file.batches]
-        interrupted = file.copy == COPIES[1] and missing == [found[-1].header.first_sequence]
+        interrupted = ends_in_edit and file.copy == COPIES[1] and missing == [found[-1].header.first_sequence]
         if not missing:
             for each in file.unfinished:
                 self.cut.append(f"{file.path}: {each.size} bytes at {each.offset} are an edit that was never finished")

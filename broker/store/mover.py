@@ -20,62 +20,31 @@ nothing is live go all the same. No error here ends the node. An edit whose outc
 nothing it refers to may go.
 """
 
-import secrets
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from broker.clock import Clock
-from broker.store.batch import Listener, place_at
+from broker.store.batch import place_at
 from broker.store.datadir import DataDir
 from broker.store.declarations import Declarations
 from broker.store.filesystem import DiskError
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.manifest import SIZE_MIN, Manifest
+from broker.store.manifest import Manifest
 from broker.store.manifest_records import Edit
 from broker.store.move_files import Chunk, Outputs, Source, unlink_all
+from broker.store.mover_options import MoverOptions, worth_rewriting
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
 from broker.store.piece import Piece, Segment, Stretch
 from broker.store.reading import Fetcher
 from broker.store.rewriting import whole_state
-from broker.store.runner import Job, Runner
+from broker.store.runner import Runner
 from broker.store.segment import segment_name
+from broker.store.tasks import Durable, Step, Task, Work, nothing
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import BadRange, file_name
 from broker.store.wal_writer import LogFile
-
-
-class MoverOptions(NamedTuple):
-    """How the mover uses the disk."""
-
-    files_kept: int = 2
-    """So many full files stay in the write-ahead log: most of what is in them is settled before they are looked at."""
-    own_size: int = 1 << 20
-    """A log with so many live bytes in a file of the write-ahead log gets a segment of its own."""
-    block_size: int = 1 << 18
-    """A block of records is closed at this size: what has to be read to get at one of them."""
-    segment_size: int = 80 << 20
-    """A segment ends when it has so many bytes."""
-    manifest_size: int = SIZE_MIN
-    """A manifest is not replaced before it has so many bytes."""
-    small_size: int = 4 << 20
-    """Segments below this size are merged ..."""
-    small_count: int = 32
-    """... when there are more than so many of them."""
-    garbage_share: float = 0.15
-    """So much of what is live may be dead besides, and ..."""
-    garbage_size: int = 16 << 20
-    """... so many bytes more."""
-    rate: int = 100 << 20
-    """Bytes per second that are read, at most; 0 for no limit. Nor is there one while the log grows faster than that."""
-    chunk_size: int = 1 << 20
-    """Bytes read at a time."""
-    records_per_slice: int = 1000
-    logs_per_slice: int = 1000
-    new_salt: Callable[[], int] = lambda: secrets.randbits(63)
-    """A number that no client can guess."""
-
 
 RETRY_MS: Final = 1000
 """After an error."""
@@ -85,10 +54,6 @@ _FILES_MAX: Final = 8
 """With more full files than this in the log, the rate does not count."""
 _STRICT_ATTEMPTS: Final = 3
 """So often a file that cannot be read is tried again; then what is in it is lost."""
-
-Step = Callable[[], object] | int | None
-"""Work for the other thread, a pause in milliseconds (0: only let others run), or None: wait until all is durable."""
-Task = Generator[Step, object, None]
 
 
 class Mover(Sleeper):
@@ -189,7 +154,7 @@ class Mover(Sleeper):
         empty = self._empty()
         if empty:
             return self._drop(empty)
-        sources = self._sources()
+        sources = worth_rewriting(self._logs, self._options)
         return self._compact(sources) if sources else None
 
     def _full_files(self) -> list[LogFile]:
@@ -223,16 +188,16 @@ class Mover(Sleeper):
     def _start(self, step: Step) -> None:
         if step is None:
             if self._logs.batch.is_durable():
-                self._runner.submit(_Work(self._advance, _nothing))
+                self._runner.submit(Work(self._advance, nothing))
             else:
-                self._logs.batch.listen(_Durable(self._advance))
+                self._logs.batch.listen(Durable(self._advance))
         elif not isinstance(step, int):
-            self._runner.submit(_Work(self._advance, step))
+            self._runner.submit(Work(self._advance, step))
         elif step:
             self._pausing = True
             self._alarm.set(step)
         else:
-            self._runner.submit(_Work(self._advance, _nothing))
+            self._runner.submit(Work(self._advance, nothing))
 
     # ---- the log ------------------------------------------------------------------------------------------------------
 
@@ -319,26 +284,6 @@ class Mover(Sleeper):
         return due - now
 
     # ---- segments -----------------------------------------------------------------------------------------------------
-
-    def _sources(self) -> list[Segment]:
-        """Segments to be rewritten now."""
-        options = self._options
-        segments = [segment for segment in self._logs.segments.values() if segment.live > 0 and not segment.leaving]
-        live = sum(int(segment.live_size()) for segment in segments)
-        garbage = sum(int(segment.size) for segment in segments) - live
-        allowed = int(options.garbage_share * live) + options.garbage_size
-        chosen: list[Segment] = []
-        if garbage > allowed:
-            size = 0
-            for segment in sorted(segments, key=_live_share):
-                if segment.live == segment.count or garbage <= allowed // 2 or size >= options.segment_size:
-                    break
-                chosen.append(segment)
-                size += segment.live_size()
-                garbage -= segment.size - segment.live_size()
-            return chosen
-        small = sorted((segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number)
-        return small[: options.small_count] if len(small) > options.small_count else []
 
     def _compact(self, sources: list[Segment]) -> Task:
         """Write what is live in some segments to new ones."""
@@ -461,10 +406,6 @@ class Mover(Sleeper):
                 self._logs.empty.append(segment)
 
 
-def _live_share(segment: Segment) -> float:
-    return int(segment.live) / int(segment.count)
-
-
 def _install_part(part: Part, segment: Segment) -> None:
     part.log.install(part.piece(segment), part.source)
 
@@ -494,41 +435,3 @@ def _sealed(sieve: Sieve, files: Outputs) -> Generator[Step, object, list[tuple[
     if sieve.outputs:
         yield partial(files.seal, added)
     return added
-
-
-def _nothing() -> None:
-    """Work that lets others run."""
-
-
-class _Work(Job):
-    """One step of a task on the thread of the mover."""
-
-    def __init__(self, advance: Callable[[object, DiskError | None], None], call: Callable[[], object]) -> None:
-        self._advance = advance
-        self._call = call
-        self._answer: object = None
-        self._error: DiskError | None = None
-        self._mistake: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self._answer = self._call()
-        except DiskError as error:
-            self._error = error
-        except Exception as mistake:  # of ours: the owner must hear of it
-            self._mistake = mistake
-
-    def finished(self) -> None:
-        if self._mistake is not None:
-            raise self._mistake
-        self._advance(self._answer, self._error)
-
-
-class _Durable(Listener):
-    """Goes on when everything appended so far is on the disk."""
-
-    def __init__(self, advance: Callable[[object, DiskError | None], None]) -> None:
-        self._advance = advance
-
-    def durable(self, through: int) -> None:
-        self._advance(None, None)

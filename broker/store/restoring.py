@@ -31,7 +31,7 @@ class Restored(NamedTuple):
     covers: int
     """What the manifest says represents all records up to this one."""
     resume_at: int
-    """No new record has a number before this."""
+    """No new record has a number before this: all before it were on the disk once."""
 
 
 class Restoration:
@@ -76,7 +76,7 @@ class Restoration:
         for log in logs.logs.values():
             if len(log.pieces) > 1:
                 log.pieces.sort(key=_first_of)
-        return Restored(self._findings, self._differs, replayed_from, covers, state.covers + 1 if self._lost else 0)
+        return Restored(self._findings, self._differs, replayed_from, covers, max(state.covers, state.declared) + 1)
 
     def _list(self) -> list[int]:
         """The segments that the manifest does not name. Without damage, they are of a task that was never finished, and go."""

@@ -11,7 +11,8 @@ from broker.store.filesystem import FileSystem
 from broker.store.keeping import keep_orphans
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest
-from broker.store.mover import Mover, MoverOptions
+from broker.store.mover import Mover
+from broker.store.mover_options import MoverOptions
 from broker.store.reading import Fetcher
 from broker.store.recovery import Recovery, Report
 from broker.store.restoring import Restoration, settle_transient, was_there
@@ -128,9 +129,9 @@ class Store:
         return self._manifest.cut
 
     @property
-    def manifest_repaired(self) -> list[str]:
-        """Damage to one file of the manifest that has lost nothing; for people."""
-        return self._manifest.repaired
+    def repaired(self) -> list[str]:
+        """Damage to what is there twice, which has lost nothing; for people."""
+        return self._data_dir.repaired + self._manifest.repaired
 
     @property
     def short_of_space(self) -> bool:

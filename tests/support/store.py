@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.metadata.journal import replay
 from broker.store.filesystem import FileSystem
 from broker.store.log import Log, LogUser
-from broker.store.mover import MoverOptions
+from broker.store.mover_options import MoverOptions
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, put_body
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START

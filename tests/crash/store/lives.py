@@ -18,7 +18,8 @@ from broker.metadata.journal import replay
 from broker.store.batch import BLOCK
 from broker.store.filesystem import DiskError
 from broker.store.log import Log
-from broker.store.mover import Mover, MoverOptions
+from broker.store.mover import Mover
+from broker.store.mover_options import MoverOptions
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START
@@ -179,8 +180,8 @@ class Life:
     def check_logs(self) -> None:
         store = self.store
         failed = any(fault.seen for fault in self.disk.faults)
-        if store.findings or store.report.damaged or (store.manifest_repaired and not failed):
-            raise Violation(f"damage was told where there is none: {store.findings} {store.report.damaged} {store.manifest_repaired}")
+        if store.findings or store.report.damaged or (store.repaired and not failed):
+            raise Violation(f"damage was told where there is none: {store.findings} {store.report.damaged} {store.repaired}")
         for number in self.world.live:
             self.check_log(self.logs.open(number))
 

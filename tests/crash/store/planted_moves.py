@@ -14,9 +14,10 @@ from broker.store.filesystem import DiskError
 from broker.store.logs import Logs
 from broker.store.manifest_file import ManifestFile
 from broker.store.manifest_records import Edit
-from broker.store.mover import Mover, Step, Task
+from broker.store.mover import Mover
 from broker.store.moving import Part
 from broker.store.piece import Segment
+from broker.store.tasks import Step, Task
 from tests.crash.store.lives import FAULT_SITES, Build
 
 Patch = tuple[object, str, object]

@@ -178,6 +178,18 @@ def test_damage_to_one_file_loses_nothing_is_told_and_repaired(copy: int, edit: 
 
 
 @pytest.mark.parametrize("copy", [0, 1])
+def test_damage_to_the_state_is_none_of_an_edit_on_its_way(copy: int) -> None:
+    """Where there is no edit behind it: it was whole when the file got its name."""
+    disk = with_edits(1)
+    torn(disk, copy, 0)
+    found = disk.restarted()
+    again, state = opened(found)
+    assert set(state.journal) == {b"0"}
+    assert again.repaired
+    assert names(found)[0] == "0000000000000002.a.manifest"
+
+
+@pytest.mark.parametrize("copy", [0, 1])
 @pytest.mark.parametrize("how", ["gone", "a directory", "empty", "no header", "half"])
 def test_one_file_that_is_no_file_any_more_does_not_matter(copy: int, how: str) -> None:
     disk = with_edits(4)
