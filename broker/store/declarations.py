@@ -4,24 +4,28 @@ Nobody waits for it: a promise is given when the log has it. What is here when t
 begins with it here. On the thread that owns the logs.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from broker.clock import Clock
+from broker.store.batch import RECORD_HEADER_SIZE
 from broker.store.moving import Alarm, Sleeper
 from broker.store.records import DELETE, PUT, key_of
 
 DELAY_MS: Final = 100
 """So long records wait for others; they cost an edit of the manifest together."""
+RETRY_MS: Final = 1000
+"""Without space for it."""
 
 
 class Declarations(Sleeper):
     """Records of log 0 that the manifest does not have yet."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, wanted: Callable[[], None]) -> None:
+        """``wanted`` is called when ``due`` becomes true."""
         self.due = False
         """They have waited long enough."""
-        self.wanted: Sleeper | None = None
-        """Woken when they have."""
+        self._wanted = wanted
         self._alarm = Alarm(clock, self)
         self._waiting: list[tuple[int, bytes]] = []
 
@@ -31,10 +35,18 @@ class Declarations(Sleeper):
             self._alarm.set(DELAY_MS)
         self._waiting.append((kind, body))
 
+    def size(self) -> int:
+        """Bytes that they need in an edit, at most."""
+        return sum(len(body) + int(RECORD_HEADER_SIZE) for _, body in self._waiting)
+
+    def postpone(self) -> None:
+        """There is no space for them now."""
+        self.due = False
+        self._alarm.set(RETRY_MS)
+
     def wake(self) -> None:
         self.due = True
-        if self.wanted is not None:
-            self.wanted.wake()
+        self._wanted()
 
     def take(self) -> list[tuple[int, bytes]]:
         """All of them, the last of each key: with them the manifest has every record of log 0 that was appended so far."""

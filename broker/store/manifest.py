@@ -28,7 +28,7 @@ import errno
 from collections.abc import Callable
 from typing import Final
 
-from broker.store.batch import HEADER_SIZE, Batch, BatchWriter, records
+from broker.store.batch import HEADER_SIZE, Batch, BatchWriter, records, whole_size
 from broker.store.datadir import DataDir, put_aside
 from broker.store.filesystem import DiskError
 from broker.store.manifest_file import COPIES, SUFFIX, UNFINISHED, ManifestFile, make_file, manifest_name, open_file, parse_name
@@ -39,6 +39,8 @@ from broker.store.wal_file import START, BadRange, FileHeader, Found, LenientRea
 SIZE_MIN: Final = 4 << 20
 """A manifest is not replaced before its files have this size, and twice that of new ones."""
 
+_COVERS_SIZE: Final = 64
+"""Bytes of an edit besides what it is about, at most."""
 _DAMAGE: Final = (errno.EIO, errno.EISDIR)
 """Why a file cannot be opened that will not be better next time."""
 
@@ -232,6 +234,15 @@ class Manifest:
             if not error.is_full or not self._targets:
                 raise
             self._add(edit)
+
+    def has_space(self, size: int) -> bool:
+        """Whether an edit of so many bytes leaves space for others, which is taken if need be. Where new files are needed nobody knows."""
+        try:
+            for file in self._targets:
+                file.reserve(int(whole_size(size + _COVERS_SIZE)), self._room, self._room)
+        except DiskError:
+            return False
+        return True
 
     def replace(self, state: ManifestState) -> None:
         """Say this from now on, whatever was said before. After an error the caller tries the same again, later.

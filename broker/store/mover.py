@@ -82,7 +82,7 @@ class Mover(Sleeper):
         self._runner = runner
         self._clock = clock
         self._covers = covers
-        self.declarations = Declarations(clock)
+        self.declarations = Declarations(clock, self.look)
         """Told of every record of log 0."""
         self.damaged_journal: dict[bytes, bytes] | None = None
         """What a manifest has said of log 0 that does not say any more what the logs do: it is replaced first of all."""
@@ -112,7 +112,6 @@ class Mover(Sleeper):
         """Look after the files from now on."""
         self._running = True
         self._wal.on_new_file = self.look
-        self.declarations.wanted = self
         self.look()
 
     def stop(self) -> None:
@@ -148,7 +147,7 @@ class Mover(Sleeper):
         if removable:
             return self._remove(removable)
         if self.declarations.due:
-            return self._commit(Edit())
+            return self._declare()
         if len(self._full_files()) > self._options.files_kept:
             return self._move()
         empty = self._empty()
@@ -369,6 +368,13 @@ class Mover(Sleeper):
         yield None
         yield from self._insist(partial(self._manifest.append, edit))
         self._covers = covers
+
+    def _declare(self) -> Task:
+        """Let the manifest know what was declared; not with the last space that there is for edits: that is for those that free some."""
+        if (yield partial(self._manifest.has_space, self.declarations.size())):
+            yield from self._commit(Edit())
+        else:
+            self.declarations.postpone()
 
     def _insist(self, call: Callable[[], object]) -> Task:
         while True:

@@ -47,6 +47,8 @@ class Restoration:
         self._findings: list[str] = []
         self._differs = lost
         self._known: set[int] = set()
+        self._kept: set[int] = set()
+        """Segments that an earlier start has put aside, and has told of."""
         self._adoption: Adoption | None = None
 
     def run(self) -> Restored:
@@ -83,9 +85,12 @@ class Restoration:
         unnamed = []
         for name in self._filesystem.names("segment.list", self._data_dir.segments):
             number = number_of(name)
-            if number is None or name.endswith(KEPT):
+            if number is None:
                 continue
             self._logs.next_segment = max(int(self._logs.next_segment), number + 1)
+            if name.endswith(KEPT):
+                self._kept.add(number)
+                continue
             if number not in self._state.segments or not name.endswith(SUFFIX):
                 if self._lost and name.endswith(SUFFIX):
                     unnamed.append(number)
@@ -195,7 +200,8 @@ class Restoration:
         except DiskError as error:
             if error.errno not in (errno.ENOENT, errno.EISDIR):
                 return int(segment.size)  # perhaps it can be read later
-            self._findings.append(str(error))
+            if int(segment.number) not in self._kept:
+                self._findings.append(str(error))
             if error.errno == errno.EISDIR:
                 put_aside(self._filesystem, "segment.keep", path)
             return -1

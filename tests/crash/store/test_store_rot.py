@@ -9,12 +9,9 @@ from functools import cache
 
 import pytest
 
-from broker.store.batch import place_at, read_header
-from broker.store.batch import records as records_of
 from broker.store.records import TRANSIENT
-from broker.store.segment import number_of, read_batch
-from broker.store.survey import survey
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.kept import kept
 from tests.support.store import Running, options
 
 World = dict[int, dict[int, bytes]]
@@ -110,27 +107,6 @@ def test_a_file_cut_off_or_gone_is_survived(directory: str) -> None:
         for entries in (state.directory(f"/data/{directory}").cache, state.directory(f"/data/{directory}").durable):
             entries.pop(name, None)
         judge(state, f"{path} is gone", directory == "manifest")
-
-
-def kept(running: Running) -> World:
-    """What is in segments that are kept for people."""
-    found: World = {}
-    for name in running.files("segments"):
-        number = number_of(name)
-        if not name.endswith(".lost") or number is None:
-            continue
-        file = running.disk.open("segment.read", f"/data/segments/{name}")
-        surveyed = survey(file, number)
-        assert surveyed is not None
-        for part in surveyed.parts:
-            for run in part.runs:
-                batch = read_batch(file, place_at(number, run.offset, run.size))
-                assert batch is not None
-                header = read_header(batch)
-                assert header is not None
-                for _, log, _, body in records_of(header, batch):
-                    found.setdefault(log, {})[int.from_bytes(body[:8], "big")] = body[8:]
-    return found
 
 
 def judge_together(disk: FaultyDisk, what: str) -> Running:

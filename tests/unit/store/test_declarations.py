@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.store.declarations import DELAY_MS
 from broker.store.manifest import Manifest
 from tests.support.faulty_disk import FaultyDisk
-from tests.support.store import Running
+from tests.support.store import Running, options
 
 
 def in_the_manifest(running: Running) -> set[bytes]:
@@ -46,10 +46,14 @@ def test_what_is_declared_is_in_the_manifest_soon_after_in_one_edit() -> None:
 def test_an_edit_waits_until_the_log_has_what_it_says() -> None:
     running = Running()
     running.put(b"1", b"")
+    disk = running.disk
+    assert isinstance(disk, FaultyDisk)
     running.clock.advance(DELAY_MS)
-    assert not running.move_thread.jobs
+    running.move_thread.drain()
+    assert "manifest.create" not in disk.sites
     running.sync()
-    assert running.move_thread.jobs
+    running.move_thread.drain()
+    assert "manifest.create" in disk.sites
 
 
 def test_a_start_writes_what_only_the_log_knows() -> None:
@@ -100,3 +104,46 @@ def test_moving_does_not_bring_back_what_was_deleted_since() -> None:
         running.fill(log, 2)
     running.rest()
     assert set(running.killed().declared) == {b"%d" % log.number}
+
+
+def test_without_space_it_waits_and_leaves_what_there_is_to_others() -> None:
+    """Edits that give back files and segments must go on."""
+    running = Running(moving=options(manifest_size=160 << 10), spares=3)
+    disk = running.disk
+    assert isinstance(disk, FaultyDisk)
+    log = running.declare()
+    running.fill(log, 8)
+    running.rest()
+    running.store.wal.idle()
+    running.log_thread.drain()
+    free, disk.free = disk.free, 0
+    for number in range(100, 109):
+        running.put(b"%d" % number, b"")
+        running.sync()
+        wait(running)
+        running.clock.advance(1000)
+    assert not running.failures
+    known = in_the_manifest(running.killed())
+    assert b"100" in known
+    assert b"108" not in known
+    count = len(running.files("segments"))
+    running.settle(log, 0, 7)
+    running.rest()
+    assert len(running.files("segments")) < count
+    disk.free = free
+    running.rest()
+    assert in_the_manifest(running) >= {b"%d" % number for number in range(100, 109)}
+
+
+def test_it_does_not_disturb_a_task_that_pauses() -> None:
+    running = Running(moving=options()._replace(rate=1))
+    log = running.declare()
+    running.fill(log, 16)
+    while running.step():
+        pass
+    assert running.mover.busy
+    assert running.mover._pausing
+    running.put(b"7", b"")
+    running.sync()
+    running.clock.advance(DELAY_MS)
+    assert running.mover._pausing
