@@ -169,8 +169,9 @@ class Manifest:
             self.repaired.append(f"{file.path}: some of it is damaged")
         if file.unreadable:
             self.repaired.append(f"{file.path}: some of it cannot be read")
-        for each in file.bad if missing and not interrupted else file.unfinished:
-            self._keep(file, each)
+        if not interrupted:  # of that edit the other file has everything
+            for each in file.bad if missing else file.unfinished:
+                self._keep(file, each)
         return not file.unreadable and (not missing or interrupted)
 
     def _settle(self, state: ManifestState, last: Found | None) -> None:

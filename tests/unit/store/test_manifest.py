@@ -150,6 +150,7 @@ def test_an_edit_that_has_come_to_the_first_file_alone_counts() -> None:
             assert {b"0", b"1", b"2"} <= set(state.journal)
             assert not again.repaired
             assert not again.damaged
+            assert not state_of_disk.names("quarantine.list", "/data/quarantine") or again.cut
             for later in state_of_disk.crash_states(1, 5):
                 assert opened(later)[1].journal == state.journal
 
