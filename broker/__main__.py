@@ -17,6 +17,7 @@ usage: leveret COMMAND [options]
 
   serve        run one node in the foreground; `leveret serve --help` lists its options
   perf         load a broker and report what it did; `leveret perf --help` lists its options
+  data         check DIR, recover DIR --output FILE: read a data directory that no node uses; confirm: tell a node that its losses are known
   --version    print the version
   --help       print this text
 """
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from broker.perf.run import main as perf
 
         return perf(arguments[1:])
+    if command == "data":
+        return data(arguments[1:])
     if command in ("--version", "-V"):
         print(f"leveret {VERSION}")
         return 0
@@ -42,6 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     problem = f"leveret: {command!r} is not a command\n" if command else ""
     print(problem + USAGE, end="", file=sys.stderr)
     return EXIT_USAGE
+
+
+def data(argv: Sequence[str]) -> int:
+    """Looks after the data of a node; the exit code."""
+    if argv[:1] == ["confirm"]:
+        from broker.cli.data import confirm
+
+        return confirm(argv[1:])
+    from broker.offline.main import main as offline
+
+    return offline(argv)
 
 
 def serve(argv: Sequence[str]) -> int:

@@ -83,7 +83,8 @@ def make_server(config: Config, turn: Turn, clock: Clock, counters: Counters, st
 def restore(server: Server, store: Store, default_vhost: str) -> None:
     """Bring back what the disk holds, and let the store work from now on."""
     server.logs = store.logs
-    server.journal = Journal(store.wal.batch)
+    server.damage = store.damage
+    server.journal = Journal(store.wal.batch, store.mover.declarations.add)
     server.add_vhost(default_vhost)
     store.logs.settled_by_recovery()
     for declared in declarations(replay(store.changes)):

@@ -18,10 +18,15 @@ def tell_findings(store: Store) -> None:
     report = store.report
     for cut in [*map(str, report.cut), *store.manifest_cut]:
         _log.warning("An unfinished write was cut off", finding=cut)
-    for damage in report.damaged:
-        _log.error("Damage on the disk: records are lost", finding=str(damage))
+    for damage in store.repaired:
+        _log.warning("Damage on the disk, of which another copy is whole: nothing is lost", finding=damage)
+    for lost in report.damaged:
+        _log.error("Damage on the disk: records are lost", finding=str(lost))
     for text in store.findings:
         _log.error("Damage on the disk", finding=text)
+    unconfirmed = len(store.damage.unconfirmed())
+    if unconfirmed:
+        _log.error("Data was lost: the health checks fail until `leveret data confirm` says that somebody knows", losses=unconfirmed)
     _log.info(
         "Data recovered", files=report.file_count, records=report.record_count, clean=report.clean, logs=len(store.logs.logs)
     )
@@ -43,12 +48,15 @@ class StoreLog(Periodic):
                 "Messages cannot be read back: they are lost", log=int(log.number), first=first, last=last,
                 file=int(place.generation), offset=int(place.offset),
             )  # fmt: skip
-        trouble = self._store.mover.trouble
+        damage = self._store.damage
+        damage.add(f"records {first} to {last} of log {log.number} cannot be read back: they are lost" for log, first, last, _ in lost)
+        damage.save_later()
+        trouble = self._store.mover.trouble or damage.trouble
         text = "" if trouble is None else str(trouble)
         if text != self._trouble:
             self._trouble = text
             if text:
-                _log.warning("Old files of the log cannot be moved now; it is tried again", error=text)
+                _log.warning("What the disk does beside the log fails now; it is tried again", error=text)
             else:
-                _log.info("Old files of the log are moved again")
+                _log.info("The disk does what it should beside the log, again")
         return LOOK_MS

@@ -22,6 +22,7 @@ from broker.management.resources import (
     channels,
     connections,
     consumers,
+    data,
     exchanges,
     messages,
     nodes,
@@ -67,6 +68,7 @@ def make_app(server: Server, listening: Sequence[Listening]) -> Starlette:
         *consumers.ROUTES,
         *policies.ROUTES,
         *aliveness.ROUTES,
+        *data.ROUTES,
     ]
     app = Starlette(
         routes=routes,

@@ -4,6 +4,7 @@ On one node nobody else can object to a change, so it is visible before it is du
 only when everything the journal was told so far is on the disk, also to somebody who declares what another one has just declared.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue, decode
@@ -14,20 +15,26 @@ _ORDER: Final = (DurableExchange, DurableQueue, DurableBinding)
 
 
 class Journal:
-    """Log 0. One per node."""
+    """Log 0. One per node. ``told`` hears of every record: kind and body."""
 
-    def __init__(self, batch: BatchWriter) -> None:
+    def __init__(self, batch: BatchWriter, told: Callable[[int, bytes], None] | None = None) -> None:
         self.last_sequence = batch.next_sequence - 1
         """The number of the last change: promises about what is declared depend on it."""
         self._batch = batch
+        self._told = told
 
     def put(self, declared: Declared) -> None:
         """It is there from now on."""
-        self.last_sequence = self._batch.append(JOURNAL, PUT, put_body(declared.key(), declared.value()))
+        self._append(int(PUT), put_body(declared.key(), declared.value()))
 
     def delete(self, declared: Declared) -> None:
         """It is not there any more."""
-        self.last_sequence = self._batch.append(JOURNAL, DELETE, declared.key())
+        self._append(int(DELETE), declared.key())
+
+    def _append(self, kind: int, body: bytes) -> None:
+        self.last_sequence = self._batch.append(JOURNAL, kind, body)
+        if self._told is not None:
+            self._told(kind, body)
 
 
 def replay(changes: list[tuple[int, bytes]]) -> dict[bytes, bytes]:

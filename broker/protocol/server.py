@@ -12,6 +12,7 @@ from broker.counters import Counters
 from broker.metadata.journal import Journal
 from broker.protocol.session import Limits, Session
 from broker.queues.memory import QueueMemory
+from broker.store.damage import Damage
 from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.vhost import VHost
@@ -100,6 +101,8 @@ class Server:
         self.journal: Journal | None = None
         self.queue_memory = QueueMemory()
         """What messages that wait in queues may take in memory."""
+        self.damage: Damage | None = None
+        """What was lost of the data."""
 
     def closed(self, number: int) -> None:
         """A connection that was told to close is gone."""

@@ -453,6 +453,16 @@ class Log:
             self._logs.missing.append((self, int(start), int(end - 1)))
             self.positions.settle(start, end - 1)
 
+    def distrust(self) -> None:
+        """Something that was told of it is lost: everything in it may have been delivered. After ``replay``, before ``recovered``."""
+        if self.mark < self.positions.next - 1:
+            self.mark = self.positions.next - 1
+
+    def write_mark(self) -> None:
+        """Tell the disk what ``distrust`` has done."""
+        self._touch()
+        self._tell(MARK, self.mark)
+
     def write_settled(self, first: i64, last: i64) -> None:
         """Tell the disk what recovery has settled."""
         self._touch()

@@ -77,6 +77,7 @@ class Logs(Collector, Timed):
         self._taken: list[Log] = []
         self._taken_place: Place = self.batch.place
         self._taken_journal = False
+        self._distrusted = False
 
     def attach(self, batch: BatchWriter) -> None:
         """Append here from now on."""
@@ -279,6 +280,12 @@ class Logs(Collector, Timed):
                 log.replay(kind, place, data, at, end)
             at = end
 
+    def distrust(self) -> None:
+        """Recovery has found damage: what may have been delivered is not known."""
+        self._distrusted = True
+        for log in self.logs.values():
+            log.distrust()
+
     def settled_by_recovery(self) -> None:
         """All batches were replayed, and are on the disk."""
         for log in self.logs.values():
@@ -297,3 +304,7 @@ class Logs(Collector, Timed):
             if not log.dropped:
                 log.write_settled(first, last)
         self.transient = []
+        if self._distrusted:
+            for log in self.logs.values():
+                if log.mark >= 0:
+                    log.write_mark()

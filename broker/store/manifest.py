@@ -1,156 +1,48 @@
-"""What the write-ahead log no longer tells: which segments there are, what is live in them, what is declared. A log of edits.
+"""What the write-ahead log no longer tells: which segments there are, what is live in them, what is declared. A log of edits, in two files.
 
-    <number, 16 hex digits>.manifest    complete up to its last edit; the one with the greatest number counts
-    <number, 16 hex digits>.tmp         one that was never finished
+    <number, 16 hex digits>.a.manifest    complete up to its last edit; the greatest number counts
+    <number, 16 hex digits>.b.manifest    the same batches, under a salt and checksums of its own
+    <number, 16 hex digits>.a.tmp         (or .b.tmp) one that was never finished
+    <number, 16 hex digits>.manifest      the only file of a manifest of format 1: read, and replaced by two
 
-A file is the header of wal_file.py, with the number in place of the generation, and then batches (batch.py). The first ones are the
-whole state when the file was made; each that follows is an edit, which counts as a whole or not at all. Its records:
+The first batches of a file are the whole state when it was made, none larger than 16 KiB; each that follows is an edit, which counts as a
+whole or not at all (manifest_records.py). The state of the node is the manifest, then all records of the write-ahead log behind number S.
+What the state of a log says may be newer than S: the records in between are replayed again, which changes nothing.
 
-    kind              log id            body
-    16 PUT            0                 as in the write-ahead log: what is declared. The last one of a key counts
-    17 DELETE         0                 the same
-    48 SEGMENT        of the segment    its size (8); then for each part: log, first and last position, records, messages among them, their
-                                        weight and flags, offset and size of its batch of the index (8 each)
-    49 DROP_SEGMENT   of the segment    nothing
-    50 STATE          of the log        mark (8), live positions (index.py). The last one of a log counts
-    51 DROP_LOG       of the log        nothing
-    52 COVERS         0                 S (8), number of the next log (8), of the next segment (8). Ends every edit
+**Two files.** A batch counts when it can be read in either of them, found by the number of its first record. So no damage to one file
+loses anything: it is told, and a fresh pair of files is made. An edit is written to a and synced, then written to b and synced; only then
+it counts for the caller. It is written when everything it says is durable elsewhere, so one that is torn in both, or has come to a alone,
+was never relied on: the first is cut, the second one is whole and counts. What b has and a has not is damage to a.
 
-The state of the node is the manifest, then all records of the write-ahead log behind number S. What the state of a log says may be newer
-than S: the records in between are replayed again, which changes nothing. An edit is written when everything it says is durable elsewhere,
-so one that is torn was never relied on.
+Only the last edit may be one that no sync has covered. It is written again at the start, to both, behind itself, and counts once. After an
+error nothing is added to a file; the next edit makes new ones, and so does one that finds them too large. New ones are written and synced
+before the first of them gets its name: either name alone is the whole manifest. The space for edits is taken ahead: what needs no new
+space on the disk, such as giving back files of the write-ahead log, works when the disk is full.
 
-Only the last edit may be one that no sync has covered. It is written again at the start, behind itself, and counts once. After an error
-nothing is added to a file; the next edit makes a new one, and so does one that finds the file too large. The space for edits is taken
-ahead: what needs no new space on the disk, such as giving back files of the write-ahead log, works when the disk is full.
+Where a batch is missing in both files, ``damaged`` says so; what is left is not written anew before somebody has put together what is
+missing (restoring.py), by ``replace``.
 """
 
 import contextlib
-import struct
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+import errno
+from collections.abc import Callable
+from typing import Final
 
-from broker.store.batch import UNDIVIDED, Batch, BatchWriter, records
-from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, File
-from broker.store.moving import Output
+from broker.store.batch import HEADER_SIZE, UNDIVIDED, Batch, BatchWriter, records, whole_size
+from broker.store.datadir import DataDir, put_aside
+from broker.store.filesystem import DiskError
+from broker.store.manifest_file import COPIES, SUFFIX, UNFINISHED, ManifestFile, make_file, manifest_name, open_file, parse_name
+from broker.store.manifest_records import COVERS, Edit, ManifestState, edit_records
 from broker.store.quarantine import keep_copy
-from broker.store.records import DELETE, JOURNAL, PUT, key_of
-from broker.store.wal_file import START, BadRange, FileHeader, Found, LenientReader, Scan, read_file_header
+from broker.store.wal_file import START, BadRange, FileHeader, Found, LenientReader
 
-SEGMENT: Final = 48
-DROP_SEGMENT: Final = 49
-STATE: Final = 50
-DROP_LOG: Final = 51
-COVERS: Final = 52
-
-SUFFIX: Final = ".manifest"
-UNFINISHED: Final = ".tmp"
 SIZE_MIN: Final = 4 << 20
-"""A manifest is not replaced before it has this size, and twice that of a new one."""
+"""A manifest is not replaced before its files have this size, and twice that of new ones."""
 
-_BATCH_SIZE: Final = 1 << 18
-_U64: Final = struct.Struct(">Q")
-_PART: Final = struct.Struct(">9Q")
-_COVERS: Final = struct.Struct(">3Q")
-
-Part = tuple[int, int, int, int, int, int, int, int, int]
-"""Log, first and last position, records, messages, weight, flags, offset and size in the index."""
-
-
-class Edit(NamedTuple):
-    """What changes at once."""
-
-    added: Sequence[tuple[Output, int]] = ()
-    """New segments, with their sizes."""
-    dropped: Sequence[int] = ()
-    """Segments that are gone."""
-    states: Sequence[tuple[int, int, bytes]] = ()
-    """Logs: number, mark, positions."""
-    dropped_logs: Sequence[int] = ()
-    journal: Sequence[tuple[int, bytes]] = ()
-    """Kind and body of records of log 0."""
-    covers: int = 0
-    """Every record of the write-ahead log up to this number is represented."""
-    next_log: int = 1
-    next_segment: int = 1
-
-
-class ManifestState:
-    """Everything a manifest says. Bodies stay as they are until they are needed."""
-
-    def __init__(self) -> None:
-        self.segments: dict[int, bytes] = {}
-        self.logs: dict[int, bytes] = {}
-        self.journal: dict[bytes, bytes] = {}
-        self.covers = 0
-        self.next_log = 1
-        self.next_segment = 1
-
-    def apply(self, number: int, kind: int, body: bytes) -> None:
-        """One record."""
-        if kind == STATE:
-            self.logs[number] = body
-        elif kind == SEGMENT:
-            self.segments[number] = body
-        elif kind == DROP_SEGMENT:
-            self.segments.pop(number, None)
-        elif kind == DROP_LOG:
-            self.logs.pop(number, None)
-        elif kind == PUT:
-            self.journal[key_of(kind, body)] = body
-        elif kind == DELETE:
-            self.journal.pop(key_of(kind, body), None)
-        elif kind == COVERS:
-            covers, next_log, next_segment = _COVERS.unpack(body)
-            self.covers = max(self.covers, covers)
-            self.next_log = max(self.next_log, next_log)
-            self.next_segment = max(self.next_segment, next_segment)
-
-    def records(self) -> Iterator[tuple[int, int, bytes]]:
-        """The fewest records that say the same."""
-        yield from ((JOURNAL, PUT, body) for body in self.journal.values())
-        yield from ((number, SEGMENT, body) for number, body in self.segments.items())
-        yield from ((number, STATE, body) for number, body in self.logs.items())
-        yield 0, COVERS, _COVERS.pack(self.covers, self.next_log, self.next_segment)
-
-    def size(self) -> int:
-        """Bytes that they need, about and at least."""
-        return sum(len(body) + 64 for _, _, body in self.records())
-
-    def changes(self) -> list[tuple[int, bytes]]:
-        """What is declared, as records of log 0."""
-        return [(PUT, body) for body in self.journal.values()]
-
-
-def segment_size(body: bytes) -> int:
-    """The size of the segment, from the body of its record."""
-    return int(_U64.unpack_from(body)[0])
-
-
-def segment_parts(body: bytes) -> Iterator[Part]:
-    """Its parts."""
-    return _PART.iter_unpack(body[8:])
-
-
-def state_of(body: bytes) -> tuple[int, bytes]:
-    """Mark and positions of a log, from the body of its record."""
-    return int.from_bytes(body[:8], "big", signed=True), body[8:]
-
-
-def edit_records(edit: Edit) -> Iterator[tuple[int, int, bytes]]:
-    """The records of an edit: (log id, kind, body)."""
-    for output, size in edit.added:
-        body = [_U64.pack(size)]
-        for part in output.parts:
-            span = (part.log.number, part.first(), part.last(), part.count, part.messages, part.weight, part.flags)
-            body.append(_PART.pack(*span, part.index_offset, part.index_size))
-        yield output.number, SEGMENT, b"".join(body)
-    yield from ((number, DROP_SEGMENT, b"") for number in edit.dropped)
-    yield from ((number, STATE, mark.to_bytes(8, "big", signed=True) + positions) for number, mark, positions in edit.states)
-    yield from ((number, DROP_LOG, b"") for number in edit.dropped_logs)
-    yield from ((JOURNAL, kind, body) for kind, body in edit.journal)
-    yield 0, COVERS, _COVERS.pack(edit.covers, edit.next_log, edit.next_segment)
+_COVERS_SIZE: Final = 64
+"""Bytes of an edit besides what it is about, at most."""
+_DAMAGE: Final = (errno.EIO, errno.EISDIR)
+"""Why a file cannot be opened that will not be better next time."""
 
 
 class Manifest:
@@ -160,7 +52,9 @@ class Manifest:
         self.exists = False
         """Its name is on the disk. So it is before the first segment, and before the first file leaves the write-ahead log."""
         self.findings: list[str] = []
-        """What recovery has found wrong, for people."""
+        """What recovery has found lost, for people."""
+        self.repaired: list[str] = []
+        """What recovery has found wrong with one file and whole in the other, for people."""
         self.cut: list[str] = []
         """Edits that nobody has relied on, as far as anyone can tell; for people."""
         self.damaged = False
@@ -173,125 +67,156 @@ class Manifest:
         self._room = size_min // 4
         """Space taken ahead."""
         self._number = 0
-        """Of the newest file, or of one that was begun."""
-        self._current = 0
-        """Of the one that counts; 0 if there is none."""
-        self._file: File | None = None
-        self._header: FileHeader | None = None
-        self._position = START
-        self._allocated = 0
+        """Of the newest files, or of some that were begun."""
+        self._files: list[ManifestFile] = []
+        """Those that count: two of them unless something is wrong."""
+        self._targets: list[ManifestFile] = []
+        """Those to which edits may be added."""
+        self._whole = False
+        """Nothing is wrong with them."""
         self._next_sequence = 1
         self._fresh_size = 0
-        self._usable = False
-        """Edits may be added to the file."""
+        self._stale: set[str] = set()
+        """Names of files that go when the next ones are durable."""
 
     # The start
 
     def recover(self) -> ManifestState:
-        """What the manifest says; durable from now on.
+        """What the manifest says; durable from now on, unless it is ``damaged``.
 
         Raises: DiskError
         """
         names = self._filesystem.names("manifest.list", self._directory)
-        numbers = sorted(number for number in map(_number_of, names) if number is not None)
-        self._number = max([_number_of(name.replace(UNFINISHED, SUFFIX)) or 0 for name in names], default=0)
         self._filesystem.sync_directory("manifest.start.directory", self._directory)
+        known = {name: parsed for name in names if (parsed := parse_name(name)) is not None}
+        self._number = max((number for number, _, _ in known.values()), default=0)
+        self._stale = set(names)
         state = ManifestState()
-        while numbers:
-            number = numbers.pop()
-            if self._open(number):
-                state = self._read(True)
+        for number in sorted({number for number, _, suffix in known.values() if suffix == SUFFIX}, reverse=True):
+            self._open(number, known)
+            if self._files:
+                self.exists = True
+                self._stale -= {manifest_name(number, file.copy) for file in self._files}
+                state = self._judge(number)
                 break
-        for name in names:
-            if name != _name(self._current):
+            self.damaged = True
+            self.findings.append(f"{self._directory}/{number:016x}: no file of this manifest can be read: its edits are lost")
+        self._remove_stale(self._whole)
+        return state
+
+    def _open(self, number: int, known: dict[str, tuple[int, str, str]]) -> None:
+        """Open and read the files of this number."""
+        failed: DiskError | None = None
+        for name in [name for name, (found, _, suffix) in known.items() if found == number and suffix == SUFFIX]:
+            path = f"{self._directory}/{name}"
+            try:
+                file = open_file(self._filesystem, path, number, known[name][1])
+            except DiskError as error:
+                if error.errno not in _DAMAGE:
+                    raise
+                self.repaired.append(str(error))
+                if error.errno == errno.EISDIR:
+                    put_aside(self._filesystem, "manifest.discard", path)
+                else:
+                    failed = error
+                continue
+            if file is not None:
+                self._files.append(file)
+            else:
+                self.repaired.append(f"{path}: it has no header that can be read")
+                self._keep_file(path, number)
+        if failed is not None and not self._files:
+            raise failed
+
+    def _judge(self, number: int) -> ManifestState:
+        """What the files of this number say together, what is wrong with each, and that the last edit is durable."""
+        found, missing = unite(self._files)
+        state, edits = _folded(found)
+        last = found[-1] if found else None
+        self._fresh_size = state.size()
+        self._next_sequence = last.header.first_sequence + last.header.record_count if last is not None else 1
+        place = f"{self._directory}/{number:016x}"
+        self.findings += [f"{place}: records {low} to {high} of the manifest are lost: no file has them" for low, high in missing]
+        if edits == 0:
+            # The state at the beginning was written as a whole before the files got their names.
+            self.findings.append(f"{place}: the state at the beginning of the manifest is lost")
+        self.damaged = self.damaged or bool(missing) or edits == 0
+        whole = [self._examine(file, found, edits > 1) for file in self._files]
+        self._whole = all(whole) and len(self._files) == len(COPIES) and not self.damaged
+        if len(self._files) < len(COPIES) and self._files[0].copy and not self.repaired:
+            begun = edits == 1 and (number == 1 or len(self._stale) > 0)
+            if not begun:  # otherwise it was interrupted before the other file got its name
+                self.repaired.append(f"{place}: one of its two files is gone")
+        if not self.damaged:
+            self._settle(state, last if edits > 1 else None)
+        for file in self._files:
+            file.batches = {}
+        return state
+
+    def _examine(self, file: ManifestFile, found: list[Found], ends_in_edit: bool) -> bool:
+        """Whether a file has everything that the others have, but perhaps for an edit that did not come so far.
+
+        The state at the beginning was written as a whole before the file got its name.
+        """
+        missing = [each.header.first_sequence for each in found if each.header.first_sequence not in file.batches]
+        interrupted = ends_in_edit and file.copy == COPIES[1] and missing == [found[-1].header.first_sequence]
+        if not missing:
+            for each in file.unfinished:
+                self.cut.append(f"{file.path}: {each.size} bytes at {each.offset} are an edit that was never finished")
+        elif not interrupted:
+            self.repaired.append(f"{file.path}: {len(missing)} batches of it are damaged or missing")
+        elif file.bad != file.unfinished:
+            self.repaired.append(f"{file.path}: some of it is damaged")
+        if file.unreadable:
+            self.repaired.append(f"{file.path}: some of it cannot be read")
+        if not interrupted:  # of that edit the other file has everything
+            for each in file.bad if missing else file.unfinished:
+                self._keep(file, each)
+        return not file.unreadable and (not missing or interrupted)
+
+    def _settle(self, state: ManifestState, last: Found | None) -> None:
+        """Make new files where something is wrong with these; otherwise make the last edit durable in them.
+
+        Another sync would say nothing: after an error the system shows pages that the disk does not have.
+        """
+        if not self._whole:
+            with contextlib.suppress(DiskError):  # the next edit tries it again
+                self._publish(state)
+                return
+        targets = [file for file in self._files if not file.unreadable]
+        if last is not None:
+            header = last.header
+            payload = last.data[HEADER_SIZE : HEADER_SIZE + header.payload_size]
+            for file in list(targets):
+                try:
+                    file.write_again(Batch([payload], header.first_sequence, header.record_count, header.payload_size), self._room)
+                except DiskError as error:
+                    if not error.is_full or header.first_sequence in file.batches:
+                        raise
+                    targets.remove(file)
+        self._targets = targets
+
+    def _remove_stale(self, files_too: bool) -> None:
+        """Remove what was never finished, and the files before those that count."""
+        for name in sorted(self._stale):
+            if files_too or not name.endswith(SUFFIX):
                 with contextlib.suppress(DiskError):
                     self._filesystem.unlink("manifest.discard", f"{self._directory}/{name}")
-        return state
+                self._stale.discard(name)
 
-    def _open(self, number: int) -> bool:
-        file = self._filesystem.open("manifest.open", self._path(number))
-        header = read_file_header(file, number, "manifest.read")
-        if header is None:
-            self._found_damage(file, number, 0, file.size("manifest.read"))
-            file.close()
-            return False
-        self._file, self._header, self._current = file, header, number
-        self.exists = True
-        return True
+    def _keep(self, file: ManifestFile, bad: BadRange) -> None:
+        keep_copy(self._filesystem, self._quarantine, f"manifest-{file.header.generation:x}{file.copy}-{bad.offset:x}", file.bytes_at(bad))
 
-    def _read(self, starting: bool) -> ManifestState:
-        """Fold the file that counts. When starting, note where it ends, what is wrong, and make its last edit durable."""
-        file, header = self._file, self._header
-        assert file is not None
-        assert header is not None
-        state = ManifestState()
-        scan = Scan(file, header, "manifest.read")
-        bad: list[BadRange] = []
-        last: Found | None = None
-        expected = 1
-        usable = True
-        edits = 0
-        for found in scan:
-            if isinstance(found, BadRange):
-                bad.append(found)
-                continue
-            if last is not None and found.header.first_sequence == last.header.first_sequence:
-                last = found  # written again at a start
-                bad = []
-                continue
-            if found.header.first_sequence != expected:
-                usable = False
-                if starting:
-                    self._miss(file, bad, found)
-            bad = []
-            expected = found.header.first_sequence + found.header.record_count
-            last = found
-            for _, number, kind, body in records(found.header, found.data):
-                state.apply(number, kind, body)
-                edits += kind == COVERS
-        if starting:
-            self._usable = usable and edits > 0 and scan.unreadable_blocks == 0
-            self._position = scan.end
-            self._next_sequence = expected
-            self._allocated = file.size("manifest.read")
-            self._fresh_size = state.size()
-            if edits == 0:
-                # The state at the beginning was written as a whole before the file got its name.
-                self._found_damage(file, self._current, scan.end, self._allocated - scan.end)
-            for each in bad:
-                self.cut.append(f"{file.path}: {each.size} bytes at {each.offset} are an edit that was never finished")
-                self._keep(file, header.generation, each)
-            if last is not None and edits > 1:
-                self._write_again(file, last)
-        return state
-
-    def _write_again(self, file: File, last: Found) -> None:
-        """Make the last edit durable. Another sync would say nothing: after an error the system shows pages that the disk does not have."""
-        offset = self._position
-        try:
-            self._reserve(file, offset + len(last.data), 0)
-            self._position += len(last.data)
-        except DiskError as error:
-            if not error.is_full:
-                raise
-            # Over itself: that takes no space. Second best, since the place may be a bad one.
-            offset = last.offset
-        file.write("manifest.rewrite", offset, [last.data])
-        file.sync("manifest.rewrite.sync")
-
-    def _miss(self, file: File, bad: list[BadRange], found: Found) -> None:
-        first = bad[0].offset if bad else found.offset
-        self._found_damage(file, self._current, first, found.offset - first)
-
-    def _found_damage(self, file: File, number: int, offset: int, size: int) -> None:
-        self.damaged = True
-        self.findings.append(f"{file.path}: {size} bytes at {offset} are damaged: edits of the manifest are lost")
-        self._keep(file, number, BadRange(offset, size))
-
-    def _keep(self, file: File, number: int, bad: BadRange) -> None:
-        if bad.size:
-            data = LenientReader(file, "manifest.read").read(bad.offset, bad.size)
-            keep_copy(self._filesystem, self._quarantine, f"manifest-{number:x}-{bad.offset:x}", data)
+    def _keep_file(self, path: str, number: int) -> None:
+        """A copy of a file without a header."""
+        with contextlib.suppress(DiskError):
+            file = self._filesystem.open("manifest.open", path)
+            try:
+                data = LenientReader(file, "manifest.read").read(0, file.size("manifest.read"))
+            finally:
+                file.close()
+            if data:
+                keep_copy(self._filesystem, self._quarantine, f"manifest-{number:x}-0", data)
 
     # Edits
 
@@ -300,117 +225,158 @@ class Manifest:
 
         Raises: DiskError
         """
-        if self._usable and self._position <= max(self._size_min, 2 * self._fresh_size):
+        full_size = max(self._size_min, 2 * self._fresh_size)
+        if self._whole and self._targets and self._targets[0].end <= full_size:
             self._add(edit)
             return
         try:
-            self._replace(edit)
+            self._publish(self._with(edit))
         except DiskError as error:
-            if not self._usable or not error.is_full:
+            if not error.is_full or not self._targets:
                 raise
             self._add(edit)
 
+    def has_space(self, size: int) -> bool:
+        """Whether an edit of so many bytes leaves space for others, which is taken if need be. Where new files are needed nobody knows."""
+        try:
+            for file in self._targets:
+                file.reserve(int(whole_size(size + _COVERS_SIZE)), self._room, self._room)
+        except DiskError:
+            return False
+        return True
+
+    def replace(self, state: ManifestState) -> None:
+        """Say this from now on, whatever was said before. After an error the caller tries the same again, later.
+
+        Raises: DiskError
+        """
+        self._publish(state)
+        self.damaged = False
+
     def _add(self, edit: Edit) -> None:
-        file, header = self._file, self._header
-        assert file is not None
-        assert header is not None
+        targets = self._targets
         writer = BatchWriter(self._next_sequence, None, UNDIVIDED)
         for number, kind, body in edit_records(edit):
             writer.append(number, kind, body)
         batch = writer.take_batch()
-        self._reserve(file, self._position + batch.size(), 0)
-        self._usable = False
-        file.write("manifest.write", self._position, batch.seal(header.generation, header.salt))
-        file.sync("manifest.sync")
-        self._usable = True
-        self._position += batch.size()
-        self._next_sequence = batch.through() + 1
-        with contextlib.suppress(DiskError):
-            self._reserve(file, self._position, self._room)
+        for file in targets:
+            file.reserve(int(batch.size()), 0, self._room)
+        self._targets = []
+        for file in targets:
+            file.add(batch)
+        self._targets = targets
+        self._next_sequence = int(batch.through()) + 1
+        for file in targets:
+            with contextlib.suppress(DiskError):
+                file.reserve(0, self._room, self._room)
 
-    def _reserve(self, file: File, end: int, room: int) -> None:
-        """Take space up to ``end`` and some more; ahead of time only if it has become little."""
-        if end + room // 2 <= self._allocated:
-            return
-        size = end + max(room, self._room)
-        try:
-            file.allocate("manifest.allocate", size)
-        except DiskError as error:
-            if not error.is_full or room:
-                raise
-            size = end
-            file.allocate("manifest.allocate", size)
-        self._allocated = size
+    def _with(self, edit: Edit) -> ManifestState:
+        """What the files say, and the edit.
 
-    def _replace(self, edit: Edit) -> None:
-        """A new file, with what the old one says and the edit; then the old one goes."""
-        state = ManifestState() if self._file is None else self._read(False)
+        Raises: DiskError, also if something is missing in both files by now
+        """
+        state = ManifestState()
+        if self._files:
+            for file in self._files:
+                file.read()
+            found, missing = unite(self._files)
+            for file in self._files:
+                file.batches = {}
+            if missing:
+                raise DiskError(errno.EIO, "both files of the manifest are damaged", self._directory, "manifest.read")
+            state, _ = _folded(found)
         for number, kind, body in edit_records(edit):
             state.apply(number, kind, body)
+        return state
+
+    def _publish(self, state: ManifestState) -> None:
+        """Two new files that say this; then the old ones go."""
         self._number += 1
-        path = f"{self._directory}/{_name(self._number).replace(SUFFIX, UNFINISHED)}"
-        header = FileHeader(self._number, self._new_salt(), 1)
-        file = self._filesystem.create("manifest.create", path)
+        number, filesystem = self._number, self._filesystem
+        unfinished = [f"{self._directory}/{manifest_name(number, copy, UNFINISHED)}" for copy in COPIES]
+        size = START + state.size() + self._room
+        made: list[ManifestFile] = []
+        next_sequence = 1
         try:
-            allocated, position, sequence = self._write_state(file, header, state)
+            for copy, path in zip(COPIES, unfinished, strict=True):
+                header = FileHeader(number, self._new_salt(), 1)
+                file, next_sequence = make_file(filesystem, path, copy, header, size, state.batches())
+                made.append(file)
         except DiskError:
+            self._give_up(made, unfinished)
+            raise
+        # From here on either may be what the next start finds, and both say the same of the past: no edit goes to the old ones.
+        self._targets = []
+        try:
+            filesystem.rename("manifest.publish", unfinished[0], self._path(number, COPIES[0]))
+        except DiskError:
+            self._give_up(made, unfinished)
+            raise
+        self._stale |= {manifest_name(file.header.generation, file.copy) for file in self._files}
+        self._close_files()
+        self._files, self._next_sequence, self._fresh_size = made, next_sequence, made[0].end
+        self._whole = True
+        try:
+            filesystem.rename("manifest.publish", unfinished[1], self._path(number, COPIES[1]))
+        except DiskError:
+            self._stale.add(manifest_name(number, COPIES[1], UNFINISHED))
+            raise
+        filesystem.sync_directory("manifest.publish.directory", self._directory)
+        for file in made:
+            file.path = self._path(number, file.copy)
+        self._targets = made
+        self.exists = True
+        stale, self._stale = self._stale, set()
+        for name in sorted(stale):
+            with contextlib.suppress(DiskError):
+                filesystem.unlink("manifest.remove", f"{self._directory}/{name}")
+
+    def _give_up(self, made: list[ManifestFile], unfinished: list[str]) -> None:
+        for file in made:
             file.close()
+        for path in unfinished:
             with contextlib.suppress(DiskError):
                 self._filesystem.unlink("manifest.discard", path)
-            raise
-        # From here on either file may be the one that the next start finds, and both say the same of the past: no edit goes to the old one.
-        old, old_number = self._file, self._current
-        self._usable = False
-        self._filesystem.rename("manifest.publish", path, self._path(self._number))
-        self._file, self._header, self._current = file, header, self._number
-        self._position, self._next_sequence, self._fresh_size = position, sequence, position
-        self._allocated = allocated
-        if old is not None:
-            old.close()
-        self._filesystem.sync_directory("manifest.publish.directory", self._directory)
-        self._usable = self.exists = True
-        if old_number:
-            with contextlib.suppress(DiskError):
-                self._filesystem.unlink("manifest.remove", self._path(old_number))
 
-    def _write_state(self, file: File, header: FileHeader, state: ManifestState) -> tuple[int, int, int]:
-        """Write and sync everything; the space taken, where it ends, and the number of the record that comes next."""
-        allocated = START + state.size() + self._room
-        file.allocate("manifest.allocate", allocated)
-        file.write("manifest.write", 0, [header.encode()])
-        position = START
-        writer = BatchWriter(1, None, UNDIVIDED)
-        for number, kind, body in state.records():
-            writer.append(number, kind, body)
-            if writer.size() >= _BATCH_SIZE:
-                position = _put(file, header, writer.take_batch(), position)
-        if writer.record_count:
-            position = _put(file, header, writer.take_batch(), position)
-        file.sync("manifest.sync")
-        return max(allocated, position), position, int(writer.next_sequence)
+    def _close_files(self) -> None:
+        for file in self._files:
+            file.close()
+        self._files = []
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._usable = False
+        """Close the files."""
+        self._close_files()
+        self._targets = []
 
-    def _path(self, number: int) -> str:
-        return f"{self._directory}/{_name(number)}"
+    def _path(self, number: int, copy: str) -> str:
+        return f"{self._directory}/{manifest_name(number, copy)}"
 
 
-def _put(file: File, header: FileHeader, batch: Batch, position: int) -> int:
-    file.write("manifest.write", position, batch.seal(header.generation, header.salt))
-    return position + batch.size()
+def unite(files: list[ManifestFile]) -> tuple[list[Found], list[tuple[int, int]]]:
+    """The batches of all files, each once and in order; and the numbers (first, last) that are missing between them."""
+    batches: dict[int, Found] = {}
+    for file in files:
+        for sequence, found in file.batches.items():
+            batches.setdefault(sequence, found)
+    expected = 1
+    ordered: list[Found] = []
+    missing: list[tuple[int, int]] = []
+    for sequence in sorted(batches):
+        if sequence < expected:
+            continue  # nothing writes batches that overlap
+        if sequence > expected:
+            missing.append((expected, sequence - 1))
+        ordered.append(batches[sequence])
+        expected = sequence + batches[sequence].header.record_count
+    return ordered, missing
 
 
-def _name(number: int) -> str:
-    return f"{number:016x}{SUFFIX}"
-
-
-def _number_of(name: str) -> int | None:
-    stem = name.removesuffix(SUFFIX)
-    if stem == name or len(stem) != 16 or not set(stem) <= set("0123456789abcdef"):
-        return None
-    return int(stem, 16)
+def _folded(found: list[Found]) -> tuple[ManifestState, int]:
+    """What these batches say, and how many edits they are, the state at the beginning included."""
+    state = ManifestState()
+    edits = 0
+    for each in found:
+        for _, number, kind, body in records(each.header, each.data):
+            state.apply(number, kind, body)
+            edits += kind == COVERS
+    return state, edits

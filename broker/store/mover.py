@@ -3,6 +3,7 @@
     move       the oldest full file of the log: what is live in it goes to new segments; then the file is given back
     drop       segments in which nothing is live
     compact    segments with much that is dead, or small ones, into new ones
+    declare    what was declared lately (declarations.py); so do all the others, with their edits
 
 Each is a task: a generator on the owner's thread, which looks at the state of the logs in slices and yields what it needs next: work for
 the thread that moves (every touch of the disk, checksums), a pause, or that everything appended so far is durable. One runs at a time.
@@ -19,60 +20,31 @@ nothing is live go all the same. No error here ends the node. An edit whose outc
 nothing it refers to may go.
 """
 
-import secrets
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from broker.clock import Clock
-from broker.store.batch import Listener, place_at
+from broker.store.batch import place_at
 from broker.store.datadir import DataDir
+from broker.store.declarations import Declarations
 from broker.store.filesystem import DiskError
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.manifest import SIZE_MIN, Edit, Manifest
+from broker.store.manifest import Manifest
+from broker.store.manifest_records import Edit
 from broker.store.move_files import Chunk, Outputs, Source, unlink_all
+from broker.store.mover_options import MoverOptions, worth_rewriting
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
 from broker.store.piece import Piece, Segment, Stretch
 from broker.store.reading import Fetcher
-from broker.store.records import DELETE, PUT, key_of
-from broker.store.runner import Job, Runner
+from broker.store.rewriting import whole_state
+from broker.store.runner import Runner
 from broker.store.segment import segment_name
+from broker.store.tasks import Durable, Step, Task, Work, nothing
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import BadRange, file_name
 from broker.store.wal_writer import LogFile
-
-
-class MoverOptions(NamedTuple):
-    """How the mover uses the disk."""
-
-    files_kept: int = 2
-    """So many full files stay in the write-ahead log: most of what is in them is settled before they are looked at."""
-    own_size: int = 1 << 20
-    """A log with so many live bytes in a file of the write-ahead log gets a segment of its own."""
-    block_size: int = 1 << 18
-    """A block of records is closed at this size: what has to be read to get at one of them."""
-    segment_size: int = 80 << 20
-    """A segment ends when it has so many bytes."""
-    manifest_size: int = SIZE_MIN
-    """A manifest is not replaced before it has so many bytes."""
-    small_size: int = 4 << 20
-    """Segments below this size are merged ..."""
-    small_count: int = 32
-    """... when there are more than so many of them."""
-    garbage_share: float = 0.15
-    """So much of what is live may be dead besides, and ..."""
-    garbage_size: int = 16 << 20
-    """... so many bytes more."""
-    rate: int = 100 << 20
-    """Bytes per second that are read, at most; 0 for no limit. Nor is there one while the log grows faster than that."""
-    chunk_size: int = 1 << 20
-    """Bytes read at a time."""
-    records_per_slice: int = 1000
-    logs_per_slice: int = 1000
-    new_salt: Callable[[], int] = lambda: secrets.randbits(63)
-    """A number that no client can guess."""
-
 
 RETRY_MS: Final = 1000
 """After an error."""
@@ -82,10 +54,6 @@ _FILES_MAX: Final = 8
 """With more full files than this in the log, the rate does not count."""
 _STRICT_ATTEMPTS: Final = 3
 """So often a file that cannot be read is tried again; then what is in it is lost."""
-
-Step = Callable[[], object] | int | None
-"""Work for the other thread, a pause in milliseconds (0: only let others run), or None: wait until all is durable."""
-Task = Generator[Step, object, None]
 
 
 class Mover(Sleeper):
@@ -114,6 +82,10 @@ class Mover(Sleeper):
         self._runner = runner
         self._clock = clock
         self._covers = covers
+        self.declarations = Declarations(clock, self.look)
+        """Told of every record of log 0."""
+        self.damaged_journal: dict[bytes, bytes] | None = None
+        """What a manifest has said of log 0 that does not say any more what the logs do: it is replaced first of all."""
         self._options = options or MoverOptions()
         self._alarm = Alarm(clock, self)
         self._task: Task | None = None
@@ -174,15 +146,19 @@ class Mover(Sleeper):
             self._alarm.set(LOOK_MS)
 
     def _choose(self) -> Task | None:
+        if self.damaged_journal is not None:
+            return self._rewrite(self.damaged_journal)
         removable = [number for number in self._removable if not self._fetcher.segment_in_use(number)]
         if removable:
             return self._remove(removable)
+        if self.declarations.due:
+            return self._declare()
         if len(self._full_files()) > self._options.files_kept:
             return self._move()
         empty = self._empty()
         if empty:
             return self._drop(empty)
-        sources = self._sources()
+        sources = worth_rewriting(self._logs, self._options)
         return self._compact(sources) if sources else None
 
     def _full_files(self) -> list[LogFile]:
@@ -223,16 +199,16 @@ class Mover(Sleeper):
     def _start(self, step: Step) -> None:
         if step is None:
             if self._logs.batch.is_durable():
-                self._runner.submit(_Work(self._advance, _nothing))
+                self._runner.submit(Work(self._advance, nothing))
             else:
-                self._logs.batch.listen(_Durable(self._advance))
+                self._logs.batch.listen(Durable(self._advance))
         elif not isinstance(step, int):
-            self._runner.submit(_Work(self._advance, step))
+            self._runner.submit(Work(self._advance, step))
         elif step:
             self._pausing = True
             self._alarm.set(step)
         else:
-            self._runner.submit(_Work(self._advance, _nothing))
+            self._runner.submit(Work(self._advance, nothing))
 
     # ---- the log ------------------------------------------------------------------------------------------------------
 
@@ -250,7 +226,7 @@ class Mover(Sleeper):
         try:
             if not self._manifest.exists:
                 yield partial(self._manifest.append, Edit())
-            if live or generation in self._logs.journal_files:
+            if live:
                 source = Source(self._filesystem, f"{self._data_dir.wal}/{file_name(generation)}", generation, self._options.chunk_size)
                 bad = yield from self._sift(sieve, files, source)
                 for each in bad:
@@ -263,9 +239,7 @@ class Mover(Sleeper):
         for index in range(0, len(logs), self._options.logs_per_slice):
             found += states(logs, index, index + self._options.logs_per_slice)
             yield 0
-        journal: list[tuple[int, bytes]] = []
-        yield partial(_last_of_each_key, sieve.journal, journal)
-        yield from self._commit(Edit(added, states=found, journal=journal, covers=covers))
+        yield from self._commit(Edit(added, states=found, covers=covers))
         sieve.turn_to(None)
         while found:
             del found[-self._options.logs_per_slice :]  # 100,000 of them at once would hold up the loop
@@ -321,26 +295,6 @@ class Mover(Sleeper):
         return due - now
 
     # ---- segments -----------------------------------------------------------------------------------------------------
-
-    def _sources(self) -> list[Segment]:
-        """Segments to be rewritten now."""
-        options = self._options
-        segments = [segment for segment in self._logs.segments.values() if segment.live > 0 and not segment.leaving]
-        live = sum(int(segment.live_size()) for segment in segments)
-        garbage = sum(int(segment.size) for segment in segments) - live
-        allowed = int(options.garbage_share * live) + options.garbage_size
-        chosen: list[Segment] = []
-        if garbage > allowed:
-            size = 0
-            for segment in sorted(segments, key=_live_share):
-                if segment.live == segment.count or garbage <= allowed // 2 or size >= options.segment_size:
-                    break
-                chosen.append(segment)
-                size += segment.live_size()
-                garbage -= segment.size - segment.live_size()
-            return chosen
-        small = sorted((segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number)
-        return small[: options.small_count] if len(small) > options.small_count else []
 
     def _compact(self, sources: list[Segment]) -> Task:
         """Write what is live in some segments to new ones."""
@@ -411,23 +365,52 @@ class Mover(Sleeper):
     # ---- both ---------------------------------------------------------------------------------------------------------
 
     def _commit(self, edit: Edit) -> Task:
-        """Make the edit durable, however often that must be tried."""
+        """Make the edit durable, and what was declared, however often that must be tried."""
         logs = self._logs
         covers = max(edit.covers, self._covers)
-        edit = edit._replace(dropped_logs=logs.dropped, covers=covers, next_log=int(logs.next_number), next_segment=int(logs.next_segment))
+        edit = edit._replace(
+            dropped_logs=logs.dropped,
+            journal=self.declarations.take(),
+            declared=int(logs.batch.next_sequence) - 1,
+            covers=covers,
+            next_log=int(logs.next_number),
+            next_segment=int(logs.next_segment),
+        )
         logs.dropped = []
         yield None
+        yield from self._insist(partial(self._manifest.append, edit))
+        self._covers = covers
+
+    def _declare(self) -> Task:
+        """Let the manifest know what was declared; not with the last space that there is for edits: that is for those that free some."""
+        if (yield partial(self._manifest.has_space, self.declarations.size())):
+            yield from self._commit(Edit())
+        else:
+            self.declarations.postpone()
+
+    def _insist(self, call: Callable[[], object]) -> Task:
         while True:
             try:
-                yield partial(self._manifest.append, edit)
-                break
+                yield call
+                return
             except DiskError as error:
                 self.trouble = error
                 yield RETRY_MS
             except Exception as mistake:  # what became of the edit is not known: it is tried until it succeeds
                 self._clock.faults.caught("an edit of the manifest", None, mistake)
                 yield RETRY_MS
-        self._covers = covers
+
+    def _rewrite(self, journal: dict[bytes, bytes]) -> Task:
+        """Put the manifest together again, from what the logs have been brought back to."""
+        logs = self._logs
+        state = yield from whole_state(logs, journal, self._options.logs_per_slice)
+        for kind, body in self.declarations.take():
+            state.apply(0, kind, body)
+        state.covers, state.declared = self._covers, int(logs.batch.next_sequence) - 1
+        state.next_log, state.next_segment = int(logs.next_number), int(logs.next_segment)
+        yield None
+        yield from self._insist(partial(self._manifest.replace, state))
+        self.damaged_journal = None
 
     def _install(self, added: list[tuple[Output, int]]) -> Task:
         """Let the logs read from the new segments; of which only a summary is left then."""
@@ -444,18 +427,8 @@ class Mover(Sleeper):
                 self._logs.empty.append(segment)
 
 
-def _live_share(segment: Segment) -> float:
-    return int(segment.live) / int(segment.count)
-
-
 def _install_part(part: Part, segment: Segment) -> None:
     part.log.install(part.piece(segment), part.source)
-
-
-def _last_of_each_key(changes: list[tuple[int, bytes]], last: list[tuple[int, bytes]]) -> None:
-    """Add to ``last`` what counts of these records of log 0. A DELETE does: the manifest may know an older PUT."""
-    found = {key_of(kind, body): (kind, body) for kind, body in changes if kind in (PUT, DELETE)}
-    last.extend(found.values())
 
 
 def _lose(logs: list[Log], generation: int, bad: BadRange) -> None:
@@ -483,36 +456,3 @@ def _sealed(sieve: Sieve, files: Outputs) -> Generator[Step, object, list[tuple[
     if sieve.outputs:
         yield partial(files.seal, added)
     return added
-
-
-def _nothing() -> None:
-    """Work that lets others run."""
-
-
-class _Work(Job):
-    """One step of a task on the thread of the mover."""
-
-    def __init__(self, advance: Callable[[object, Exception | None], None], call: Callable[[], object]) -> None:
-        self._advance = advance
-        self._call = call
-        self._answer: object = None
-        self._error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self._answer = self._call()
-        except Exception as error:  # the disk's, or a mistake of ours: the owner must hear of it
-            self._error = error
-
-    def finished(self) -> None:
-        self._advance(self._answer, self._error)
-
-
-class _Durable(Listener):
-    """Goes on when everything appended so far is on the disk."""
-
-    def __init__(self, advance: Callable[[object, Exception | None], None]) -> None:
-        self._advance = advance
-
-    def durable(self, through: int) -> None:
-        self._advance(None, None)

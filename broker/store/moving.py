@@ -20,7 +20,7 @@ from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, Batch, BatchHead
 from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.piece import Piece, Segment, Stretch
-from broker.store.records import BODY_AT, FLAGS_SHIFT, JOURNAL, MESSAGE, REFERENCE, WEIGHT_MASK
+from broker.store.records import BODY_AT, FLAGS_SHIFT, MESSAGE, REFERENCE, WEIGHT_MASK
 from broker.store.wal_file import START
 
 
@@ -176,8 +176,6 @@ class Sieve:
 
     def __init__(self, logs: Logs, output_size_max: i64, own_size: i64, block_size: i64) -> None:
         self.outputs: list[Output] = []
-        self.journal: list[tuple[int, bytes]] = []
-        """What the file has to say of log 0: (kind, body)."""
         self.own: dict[Log, None] = {}
         """Logs that get a segment of their own."""
         self._logs = logs
@@ -225,10 +223,7 @@ class Sieve:
             end = record_end(data, at)
             number = read_i64_be(data, at)
             kind: i64 = data[at + 12]
-            if number == JOURNAL:
-                if self._source is None:
-                    self.journal.append((int(kind), data[at + RECORD_HEADER_SIZE : end]))
-            elif kind <= REFERENCE:
+            if kind <= REFERENCE:
                 if number != self._number:
                     self._number = number
                     self._log = self._logs.logs.get(number)

@@ -16,9 +16,10 @@ from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.logs import Logs
 from broker.store.moving import Alarm, Sleeper
 from broker.store.payload_cache import PayloadCache, key_of
-from broker.store.read_back import LogReader, Read, index_place
+from broker.store.read_back import LogReader, Read
 from broker.store.runner import Job, Runner
-from broker.store.segment import payload_of, read_batch, read_stretches, segment_name
+from broker.store.segment import payload_of, read_batch, segment_name
+from broker.store.survey import stretches_of
 from broker.store.wal_file import file_name
 
 ATTEMPTS_MAX: Final = 3
@@ -123,7 +124,7 @@ def _fill(read: Read, file: File, name: str, cache: PayloadCache) -> DiskError |
     piece = read.piece
     try:
         if piece is not None and read.index is None:
-            read.index = read_stretches(file, index_place(piece), read.log.number, piece.first)
+            read.index = stretches_of(file, piece, int(read.log.number))
             read.choose()
     except DiskError as unread:
         return unread

@@ -14,11 +14,12 @@ Three things can stand where a batch should (wal_file.py says how they are told 
   whole batch.
 """
 
+import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from broker.store.batch import BLOCK, HEADER_SIZE, MORE, RECORD_HEADER_SIZE, Batch, BatchHeader, CommitGroup, records
-from broker.store.datadir import DataDir
+from broker.store.datadir import DataDir, put_aside
 from broker.store.filesystem import DiskError, File
 from broker.store.quarantine import keep_copy
 from broker.store.wal_file import (
@@ -100,10 +101,11 @@ class Recovery:
     """One pass over the log: ``batches`` (or ``records``) to its end, then ``finish``, then ``report``.
 
     The manifest represents all records up to number ``covered``: they are passed over, and nobody minds if they are missing. None: there
-    is no manifest, and the oldest file tells where the log begins.
+    is no manifest, and the oldest file tells where the log begins. All records before ``resume_at`` were on the disk once: where they end
+    earlier, the end of the log is lost.
     """
 
-    def __init__(self, data_dir: DataDir, covered: int | None = None) -> None:
+    def __init__(self, data_dir: DataDir, covered: int | None = None, resume_at: int = 0) -> None:
         self._filesystem = data_dir.filesystem
         self._directory = data_dir.wal
         self._quarantine = data_dir.quarantine
@@ -111,6 +113,7 @@ class Recovery:
         self._spares: list[str] = []
         self._expected = 0 if covered is None else covered + 1
         """The number the next record must have; 0 as long as no file has told one."""
+        self._resume_at = resume_at
         self._batch_count = 0
         self._record_count = 0
         self._last: list[Found] = []
@@ -153,19 +156,42 @@ class Recovery:
         names = self._filesystem.names("wal.list", self._directory)
         self._spares = [name for name in names if name.endswith(SPARE_SUFFIX) and name.removesuffix(SPARE_SUFFIX).isdecimal()]
         for generation in sorted(generation for generation in map(generation_of, names) if generation is not None):
-            file = self._filesystem.open("wal.open", self._path(generation))
+            file = self._open_file(self._path(generation))
             try:
                 yield from self._read_file(file, generation)
             finally:
                 file.close()
+        if self._open and self._open[0].header.group_first() < self._resume_at:
+            yield from self._close_group(True)  # the manifest has seen what comes behind it
         if self._open:
             self._cut_open_group()
         if self._unreadable:
             # Nothing of the last file can be read. Its numbers may have been promised: they are not given away again.
             self._ranges = [found._replace(is_guess=True) for found in self._ranges]
             self._miss(self._expected + _records_max(self._ranges[-1].size))
+        if self._expected < self._resume_at:
+            self._lose_the_end()
         self._settle()
         self._expected = max(self._expected, 1)
+
+    def _lose_the_end(self) -> None:
+        """What looks like the end of the log is none. Another file goes on behind the numbers that are missing, and says so."""
+        if not self._ranges:
+            self._ranges.append(Finding(self._files[-1].generation + 1 if self._files else 1, 0, 0))
+        self._expected = max(self._expected, 1)
+        if self._expected < self._resume_at:
+            self._miss(self._resume_at)
+        self._continues = None
+
+    def _open_file(self, path: str) -> File:
+        """The file at that path; an empty one if something else has its name."""
+        try:
+            return self._filesystem.open("wal.open", path)
+        except DiskError as error:
+            if error.errno != errno.EISDIR:
+                raise
+            put_aside(self._filesystem, "wal.discard", path)
+            return self._filesystem.create("wal.create", path)
 
     def _read_file(self, file: File, generation: int) -> Iterator[tuple[int, Found]]:
         size = file.size("wal.read")

@@ -2,102 +2,228 @@
 
 import contextlib
 import errno
+from typing import NamedTuple
 
-from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, FileSystem
+from broker.store.adopting import Adoption, LogContents, add_part, look_through
+from broker.store.datadir import KEPT, DataDir, put_aside
+from broker.store.filesystem import DiskError
 from broker.store.index import decode_positions
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.manifest import ManifestState, segment_parts, segment_size, state_of
+from broker.store.manifest_records import ManifestState, segment_parts, segment_size, state_of
 from broker.store.piece import Piece, Segment, Stretch
-from broker.store.read_back import index_place
 from broker.store.reading import ATTEMPTS_MAX
 from broker.store.records import TRANSIENT
-from broker.store.segment import KEPT, SUFFIX, number_of, read_stretches, segment_name
+from broker.store.segment import SUFFIX, number_of, segment_name
+from broker.store.survey import Survey, stretches_of, survey
+from broker.store.wal_file import generation_of
 
 
-def restore(data_dir: DataDir, state: ManifestState, logs: Logs, damaged: bool) -> list[str]:
-    """Give the logs their pieces and states. What was found wrong, for people.
+class Restored(NamedTuple):
+    """What was brought back."""
 
-    A manifest that is ``damaged`` or gone may not know all segments.
+    findings: list[str]
+    """What was found wrong, for people."""
+    differs: bool
+    """The manifest does not say what the logs say now: it has to be written anew."""
+    replayed_from: int | None
+    """The log is replayed behind this record; None: from its beginning, which nobody knows."""
+    covers: int
+    """What the manifest says represents all records up to this one."""
+    resume_at: int
+    """No new record has a number before this: all before it were on the disk once."""
+
+
+class Restoration:
+    """One start."""
+
+    def __init__(self, data_dir: DataDir, state: ManifestState, logs: Logs, lost: bool) -> None:
+        """``lost``: the manifest does not know everything, or is gone."""
+        self._data_dir = data_dir
+        self._filesystem = data_dir.filesystem
+        self._state = state
+        self._logs = logs
+        self._lost = lost
+        self._findings: list[str] = []
+        self._differs = lost
+        self._known: set[int] = set()
+        self._kept: set[int] = set()
+        """Segments that an earlier start has put aside, and has told of."""
+        self._adoption: Adoption | None = None
+
+    def run(self) -> Restored:
+        """Give the logs their pieces and states.
+
+        Raises: DiskError
+        """
+        state, logs = self._state, self._logs
+        unnamed = self._list()
+        logs.next_segment = max(int(logs.next_segment), state.next_segment)
+        logs.next_number = max(int(logs.next_number), state.next_log)
+        self._restore_states()
+        replayed_from: int | None = state.covers
+        covers = state.covers
+        if self._lost:
+            self._findings.append("the manifest is gone or has lost edits: it is put together again from segments and log")
+            contents = look_through(self._data_dir)
+            self._adoption = Adoption(logs, self._known, contents)
+            replayed_from = self._replayed_from(contents)
+            covers = replayed_from if replayed_from is not None else contents.first - 1
+        for number, body in state.segments.items():
+            self._restore_segment(number, body)
+        for number in unnamed:
+            self._adopt(number)
+        if self._adoption is not None:
+            self._findings += self._adoption.finish()
+        for log in logs.logs.values():
+            if len(log.pieces) > 1:
+                log.pieces.sort(key=_first_of)
+        return Restored(self._findings, self._differs, replayed_from, covers, max(state.covers, state.declared) + 1)
+
+    def _list(self) -> list[int]:
+        """The segments that the manifest does not name. Without damage, they are of a task that was never finished, and go."""
+        unnamed = []
+        for name in self._filesystem.names("segment.list", self._data_dir.segments):
+            number = number_of(name)
+            if number is None:
+                continue
+            self._logs.next_segment = max(int(self._logs.next_segment), number + 1)
+            if name.endswith(KEPT):
+                self._kept.add(number)
+                continue
+            if number not in self._state.segments or not name.endswith(SUFFIX):
+                if self._lost and name.endswith(SUFFIX):
+                    unnamed.append(number)
+                else:
+                    with contextlib.suppress(DiskError):
+                        self._filesystem.unlink("segment.discard", f"{self._data_dir.segments}/{name}")
+        return unnamed
+
+    def _restore_states(self) -> None:
+        for number, body in self._state.logs.items():
+            mark, positions = state_of(body)
+            try:
+                self._logs.open(number).restored(mark, decode_positions(positions))
+                self._known.add(number)
+            except ValueError:
+                self._findings.append(f"the manifest says nothing sensible of log {number}")
+
+    def _replayed_from(self, contents: LogContents) -> int | None:
+        """Everything that is in the log is replayed: what a damaged manifest says of records before S cannot be relied on."""
+        if contents.covered is not None and contents.covered > self._state.covers:
+            first, last = self._state.covers + 1, contents.covered
+            self._findings.append(f"what records {first} to {last} of the log said may be lost: neither it nor the manifest has them")
+        return contents.covered if contents.last else self._state.covers
+
+    def _restore_segment(self, number: int, body: bytes) -> None:
+        """A segment that the manifest names."""
+        segment = Segment(number, segment_size(body))
+        size = self._size_of(segment)
+        if size == segment.size:
+            self._logs.segments[number] = segment
+            self._add_pieces(segment, body)
+        elif size >= 0:
+            found = self._survey(number)
+            self._findings.append(f"{self._path(number)} has {size} bytes instead of {segment.size}; what can be read of it is used")
+            self._differs = True
+            if found is not None:
+                segment = self._logs.segments[number] = Segment(number, found.size)
+                for part in found.parts:
+                    add_part(self._logs, segment, part)
+                    if self._adoption is not None:
+                        self._adoption.see(part)
+        else:
+            self._logs.segments[number] = segment  # in which nothing is live
+
+    def _add_pieces(self, segment: Segment, body: bytes) -> None:
+        unknown = False
+        for number, first, last, count, messages, weight, flags, index_offset, index_size in segment_parts(body):
+            log = self._logs.open(number)
+            piece = Piece(segment, first, last, count)
+            piece.messages, piece.weight = messages, weight
+            piece.index_offset, piece.index_size = index_offset, index_size
+            log.flags |= flags
+            log.pieces.append(piece)
+            segment.count += count
+            unknown = unknown or number not in self._known or last >= log.positions.next
+        if unknown and self._adoption is not None:
+            found = self._survey(int(segment.number))
+            for part in found.parts if found is not None else ():
+                self._adoption.see(part)
+
+    def _adopt(self, number: int) -> None:
+        """A segment that no manifest names, after damage."""
+        found = self._survey(number)
+        path = self._path(number)
+        if found is None or self._adoption is None:
+            return
+        used, refused = self._adoption.adopt(number, found)
+        if used:
+            self._findings.append(f"{path}: no manifest names it, or a damaged one; what is in it is used")
+        for part in refused:
+            self._findings.append(f"{path}: records {part.first} to {part.last} of log {part.log} are partly elsewhere; these are not used")
+        if not used:
+            with contextlib.suppress(DiskError):
+                if refused:
+                    self._filesystem.rename("segment.keep", path, path.removesuffix(SUFFIX) + KEPT)
+                else:
+                    self._filesystem.unlink("segment.discard", path)  # everything in it is somewhere else
+
+    def _survey(self, number: int) -> Survey | None:
+        """What is in a segment; None, and put aside, if nothing can be found in it."""
+        path = self._path(number)
+        try:
+            file = self._filesystem.open("segment.read", path)
+            try:
+                found = survey(file, number)
+            finally:
+                file.close()
+        except DiskError as error:
+            self._findings.append(str(error))
+            return None
+        if found is None or not found.parts:
+            self._findings.append(f"{path}: nothing in it can be read; it is kept, as {KEPT}")
+            with contextlib.suppress(DiskError):
+                self._filesystem.rename("segment.keep", path, path.removesuffix(SUFFIX) + KEPT)
+            return None
+        return found
+
+    def _size_of(self, segment: Segment) -> int:
+        """Bytes of its file; -1 if there is none."""
+        path = self._path(int(segment.number))
+        try:
+            file = self._filesystem.open("segment.size", path)
+            try:
+                return file.size("segment.size")
+            finally:
+                file.close()
+        except DiskError as error:
+            if error.errno not in (errno.ENOENT, errno.EISDIR):
+                return int(segment.size)  # perhaps it can be read later
+            if int(segment.number) not in self._kept:
+                self._findings.append(str(error))
+            if error.errno == errno.EISDIR:
+                put_aside(self._filesystem, "segment.keep", path)
+            return -1
+
+    def _path(self, number: int) -> str:
+        return f"{self._data_dir.segments}/{segment_name(number)}"
+
+
+def was_there(data_dir: DataDir) -> bool:
+    """Whether there must have been a manifest once: it comes before the first segment, and before the first file leaves the log.
 
     Raises: DiskError
     """
     filesystem = data_dir.filesystem
-    names = filesystem.names("segment.list", data_dir.segments)
-    findings: list[str] = []
-    for name in names:
-        number = number_of(name)
-        if number is None or name.endswith(KEPT):
-            continue
-        logs.next_segment = max(int(logs.next_segment), number + 1)
-        if number not in state.segments or not name.endswith(SUFFIX):
-            _clear_away(filesystem, data_dir.segments, name, damaged, findings)
-    logs.next_segment = max(int(logs.next_segment), state.next_segment)
-    logs.next_number = max(int(logs.next_number), state.next_log)
-    for number, body in state.logs.items():
-        mark, positions = state_of(body)
-        try:
-            logs.open(number).restored(mark, decode_positions(positions))
-        except ValueError:
-            findings.append(f"the manifest says nothing sensible of log {number}")
-    for number, body in state.segments.items():
-        segment = Segment(number, segment_size(body))
-        logs.segments[number] = segment
-        if _is_there(filesystem, data_dir.segments, segment, findings):
-            _add_pieces(logs, segment, body)
-    for log in logs.logs.values():
-        if len(log.pieces) > 1:
-            log.pieces.sort(key=_first_of)
-    return findings
+    generations = [generation for name in filesystem.names("wal.list", data_dir.wal) if (generation := generation_of(name)) is not None]
+    if generations and min(generations) > 1:
+        return True
+    return any(name.endswith(SUFFIX) for name in filesystem.names("segment.list", data_dir.segments))
 
 
 def _first_of(piece: Piece) -> int:
     return int(piece.first)
-
-
-def _clear_away(filesystem: FileSystem, directory: str, name: str, damaged: bool, findings: list[str]) -> None:
-    """A segment that was never finished, or to which nothing refers."""
-    path = f"{directory}/{name}"
-    with contextlib.suppress(DiskError):
-        if damaged and name.endswith(SUFFIX):
-            filesystem.rename("segment.keep", path, path.removesuffix(SUFFIX) + KEPT)
-            findings.append(f"{path}: no manifest names it, or a damaged one; it is kept, as {KEPT}")
-        else:
-            filesystem.unlink("segment.discard", path)
-
-
-def _is_there(filesystem: FileSystem, directory: str, segment: Segment, findings: list[str]) -> bool:
-    """Whether the file has its size; another one is put aside."""
-    path = f"{directory}/{segment_name(segment.number)}"
-    try:
-        file = filesystem.open("segment.size", path)
-        try:
-            size = file.size("segment.size")
-        finally:
-            file.close()
-    except DiskError as error:
-        if error.errno != errno.ENOENT:
-            return True  # perhaps it can be read later
-        findings.append(str(error))
-        return False
-    if size == segment.size:
-        return True
-    findings.append(f"{path} has {size} bytes instead of {segment.size}; it is put aside")
-    with contextlib.suppress(DiskError):
-        filesystem.rename("segment.keep", path, path.removesuffix(SUFFIX) + KEPT)
-    return False
-
-
-def _add_pieces(logs: Logs, segment: Segment, body: bytes) -> None:
-    for number, first, last, count, messages, weight, flags, index_offset, index_size in segment_parts(body):
-        log = logs.open(number)
-        piece = Piece(segment, first, last, count)
-        piece.messages, piece.weight = messages, weight
-        piece.index_offset, piece.index_size = index_offset, index_size
-        log.flags |= flags
-        log.pieces.append(piece)
-        segment.count += count
 
 
 def settle_transient(data_dir: DataDir, logs: Logs) -> None:
@@ -124,7 +250,7 @@ def _settle_mixed(data_dir: DataDir, logs: Logs, log: Log, piece: Piece) -> None
 def _read_index(data_dir: DataDir, log: Log, piece: Piece) -> list[Stretch] | None:
     file = data_dir.filesystem.open("log.open", f"{data_dir.segments}/{segment_name(piece.segment.number)}")
     try:
-        return read_stretches(file, index_place(piece), log.number, piece.first)
+        return stretches_of(file, piece, int(log.number))
     finally:
         file.close()
 

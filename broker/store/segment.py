@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.store.batch import BLOCK, HEADER_SIZE, UNDIVIDED, Batch, BatchWriter, Place, is_whole, place_at, read_header, records
+from broker.store.datadir import KEPT
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.moving import Output, Part
 from broker.store.piece import Stretch
@@ -35,7 +36,6 @@ from broker.store.wal_file import FileHeader
 
 SUFFIX: Final = ".seg"
 UNFINISHED: Final = ".tmp"
-KEPT: Final = ".lost"
 INDEX: Final = 32
 TRAILER: Final = 33
 
@@ -71,7 +71,7 @@ class SegmentFile:
         self.output = output
         self._filesystem = filesystem
         self._path = f"{directory}/{segment_name(output.number, UNFINISHED)}"
-        self._name = f"{directory}/{segment_name(output.number)}"
+        self._directory = directory
         self._salt = new_salt()
         self._unsynced = 0
         self._file = filesystem.create("segment.create", self._path)
@@ -93,7 +93,7 @@ class SegmentFile:
             self._unsynced = 0
             self._file.sync("segment.sync")
 
-    def seal(self) -> int:
+    def seal(self, suffix: str = SUFFIX) -> int:
         """Write the index, sync, and give it its name, which is durable after a sync of the directory. Bytes of the file.
 
         Raises: DiskError
@@ -114,8 +114,9 @@ class SegmentFile:
         self._file.write("segment.write", at, writer.take_batch().seal(output.number, self._salt))
         self._file.sync("segment.sync")
         self._file.close()
-        self._filesystem.rename("segment.publish", self._path, self._name)
-        self._path = self._name
+        name = f"{self._directory}/{segment_name(output.number, suffix)}"
+        self._filesystem.rename("segment.publish", self._path, name)
+        self._path = name
         return at + BLOCK
 
     def _put_index(self, writer: BatchWriter, parts: list[Part], at: int) -> int:

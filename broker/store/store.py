@@ -5,14 +5,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from broker.clock import Clock
+from broker.store.damage import Damage
 from broker.store.datadir import DataDir
 from broker.store.filesystem import FileSystem
+from broker.store.keeping import keep_orphans
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest
-from broker.store.mover import Mover, MoverOptions
+from broker.store.mover import Mover
+from broker.store.mover_options import MoverOptions
 from broker.store.reading import Fetcher
 from broker.store.recovery import Recovery, Report
-from broker.store.restoring import restore, settle_transient
+from broker.store.restoring import Restoration, settle_transient, was_there
 from broker.store.runner import Runner, WriterThread
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_writer import WalOptions
@@ -33,7 +36,15 @@ class Store:
     """The disk of a running node."""
 
     def __init__(
-        self, data_dir: DataDir, wal: WriteAheadLog, logs: Logs, manifest: Manifest, mover: Mover, recovery: Recovery, threads: Threads
+        self,
+        data_dir: DataDir,
+        wal: WriteAheadLog,
+        logs: Logs,
+        manifest: Manifest,
+        mover: Mover,
+        recovery: Recovery,
+        threads: Threads,
+        damage: Damage,
     ) -> None:
         self.wal = wal
         self.logs = logs
@@ -44,9 +55,12 @@ class Store:
         """What recovery of the write-ahead log has found."""
         self.findings: list[str] = []
         """What was found wrong with manifest and segments; and, after ``begin``, which records are lost. For people."""
+        self.damage = damage
+        """What was lost, now and earlier."""
         self._data_dir = data_dir
         self._manifest = manifest
         self._threads = threads
+        self._new_salt = MoverOptions().new_salt
 
     @classmethod
     def open(
@@ -73,16 +87,21 @@ class Store:
             manifest = Manifest(data_dir, mover_options.new_salt, mover_options.manifest_size)
             state = manifest.recover()
             logs = Logs(clock)
-            findings = restore(data_dir, state, logs, manifest.damaged or not manifest.exists)
-            changes = state.changes()
-            recovery = Recovery(data_dir, state.covers)
+            lost = manifest.damaged or (not manifest.exists and was_there(data_dir))
+            restored = Restoration(data_dir, state, logs, lost).run()
+            changes: list[tuple[int, bytes]] = []
+            recovery = Recovery(data_dir, restored.replayed_from, restored.resume_at)
             for generation, found in recovery.batches():
-                logs.replay(found.header, found.data, generation, found.offset, changes)
+                header = found.header
+                known = not lost and header.first_sequence + header.record_count - 1 <= state.declared
+                logs.replay(header, found.data, generation, found.offset, [] if known else changes)
             settle_transient(data_dir, logs)
             if threads is None:
                 threads = Threads(*(WriterThread(wake, name, clock.faults) for name in ("leveret-log", "leveret-read", "leveret-move")))
             wal = WriteAheadLog.open(data_dir, recovery, threads.log, on_failure, options)
             wal.faults = clock.faults
+            if restored.differs or recovery.report.damaged:
+                logs.distrust()
         except BaseException:
             data_dir.close()
             raise
@@ -92,16 +111,28 @@ class Store:
         logs.attach(wal.batch)
         fetcher = Fetcher(filesystem, data_dir.wal, data_dir.segments, logs, threads.read, clock)
         logs.reader = fetcher
-        mover = make_mover(data_dir, logs, wal, manifest, fetcher, threads.move, clock, state.covers, mover_options)
-        store = cls(data_dir, wal, logs, manifest, mover, recovery, threads)
-        store.changes = changes
-        store.findings = manifest.findings + findings
+        mover = make_mover(data_dir, logs, wal, manifest, fetcher, threads.move, clock, restored.covers, mover_options)
+        damage = Damage(filesystem, data_dir.path, clock, threads.move)
+        damage.load()
+        store = cls(data_dir, wal, logs, manifest, mover, recovery, threads, damage)
+        store.changes = state.changes() + changes
+        for kind, body in changes:
+            mover.declarations.add(kind, body)
+        store.findings = manifest.findings + restored.findings
+        if restored.differs:
+            mover.damaged_journal = state.journal
+        store._new_salt = mover_options.new_salt
         return store
 
     @property
     def manifest_cut(self) -> list[str]:
         """Edits of the manifest that were never finished, as far as anyone can tell; for people."""
         return self._manifest.cut
+
+    @property
+    def repaired(self) -> list[str]:
+        """Damage to what is there twice, which has lost nothing; for people."""
+        return self._data_dir.repaired + self._manifest.repaired
 
     @property
     def short_of_space(self) -> bool:
@@ -116,11 +147,18 @@ class Store:
         """What was declared is back: ``log_numbers`` are the logs that belong to something. From now on there are turns."""
         self.changes = []
         self.wal.batch.turn = turn
+        if self.damage.news(self._losses()):
+            self.findings += keep_orphans(self._data_dir, self.logs, log_numbers, self._new_salt)
         self.logs.recovered(log_numbers)
         self.findings += [f"records {first} to {last} of log {log.number} are lost" for log, first, last in self.logs.missing]
         self.logs.missing = []
+        self.damage.add(self._losses())
+        self.damage.save()
         self.wal.idle()
         self.mover.begin()
+
+    def _losses(self) -> list[str]:
+        return [*map(str, self.report.damaged), *self.findings]
 
     def close(self) -> None:
         """Write what waits, if the disk still takes it, and let the directory go."""

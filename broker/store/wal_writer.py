@@ -8,6 +8,7 @@ one: the owner never calls again. Why each step is synced where it is:
     oldest first, one by one  a sync of the directory after each: a crash cannot leave a hole, which would be damage
 """
 
+import errno
 import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple
 from mypy_extensions import mypyc_attr
 
 from broker.store.batch import BATCH_SIZE, BLOCK, CommitGroup
+from broker.store.datadir import put_aside
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.wal_file import SPARE_SUFFIX, START, FileHeader, file_name
 
@@ -195,7 +197,13 @@ class WalWriter:
     def _adopt_spare(self, name: str) -> None:
         path = self._path(name)
         self._spare_number = max(self._spare_number, int(name.removesuffix(SPARE_SUFFIX)))
-        file = self.filesystem.open("wal.open", path)
+        try:
+            file = self.filesystem.open("wal.open", path)
+        except DiskError as error:
+            if error.errno != errno.EISDIR:
+                raise
+            put_aside(self.filesystem, "wal.discard", path)
+            return
         size = self.options.file_size
         if file.size("wal.read") == size and len(self._spares) <= self.options.spare_count:
             # Filled or not: filling it again would cost more at every start than the few slower syncs after a first one cut short.

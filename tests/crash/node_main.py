@@ -24,7 +24,7 @@ from broker.store import log as log_module
 from broker.store.batch import Batch
 from broker.store.filesystem import RealFile
 from broker.store.log import Log
-from broker.store.mover import MoverOptions
+from broker.store.mover_options import MoverOptions
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
 from broker.vhost import VHost

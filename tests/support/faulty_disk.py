@@ -287,7 +287,9 @@ class FaultyDisk(FileSystem):
     def inode(self, path: str) -> Inode:
         above, name = self.split(path)
         node = above.cache.get(name)
-        if not isinstance(node, Inode):
+        if isinstance(node, Directory):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
+        if node is None:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return node
 
@@ -312,7 +314,8 @@ class FaultyDisk(FileSystem):
         if node is None:
             node = Inode()
             above.change("", name, node)
-        assert isinstance(node, Inode)
+        if isinstance(node, Directory):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
         if any(lock.inode is node for lock in self.locks):
             return None
         lock = FaultyFile(self, path, node)
@@ -332,7 +335,12 @@ class FaultyDisk(FileSystem):
         above, name = self.split(old)
         other, new_name = self.split(new)
         assert above is other, "the store renames within one directory only"
-        above.change(name, new_name, self.inode(old))
+        node = above.cache.get(name)
+        if node is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", old)
+        if isinstance(other.cache.get(new_name), Directory) and isinstance(node, Inode):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", new)
+        above.change(name, new_name, node)
         self.done(site)
 
     def do_unlink(self, site: str, path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.metadata.journal import replay
 from broker.store.filesystem import FileSystem
 from broker.store.log import Log, LogUser
-from broker.store.mover import MoverOptions
+from broker.store.mover_options import MoverOptions
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, put_body
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START
@@ -100,11 +100,16 @@ class Running:
         return self.logs.open(number)
 
     def put(self, key: bytes, value: bytes) -> None:
-        self.logs.batch.append(JOURNAL, PUT, put_body(key, value))
+        self.tell(int(PUT), put_body(key, value))
 
     def drop(self, log: Log) -> None:
-        self.logs.batch.append(JOURNAL, DELETE, b"%d" % log.number)
+        self.tell(int(DELETE), b"%d" % log.number)
         self.logs.drop(log)
+
+    def tell(self, kind: int, body: bytes) -> None:
+        """As the journal does it."""
+        self.logs.batch.append(JOURNAL, kind, body)
+        self.mover.declarations.add(kind, body)
 
     def append(self, log: Log, body: bytes, kind: int = MESSAGE, token: object = None) -> int:
         position = int(log.positions.next)

@@ -65,6 +65,21 @@ def test_what_cannot_be_read_is_told_once() -> None:
         for _ in range(3):
             later.calls.pop()()
         assert [entry["event"] for entry in logs] == ["Messages cannot be read back: they are lost"]
+        broker.settled()
+        assert ["cannot be read back" in loss.what for loss in broker.store.damage.unconfirmed()] == [True]
         log.stop()
         later.calls.pop()()
     assert later.calls == []
+    assert any("cannot be read back" in loss.what for loss in broker.killed().store.damage.unconfirmed())
+
+
+def test_damage_that_loses_nothing_is_a_warning() -> None:
+    broker = filled()
+    broker.advance(500)
+    disk = broker.disk
+    assert isinstance(disk, FaultyDisk)
+    disk.damage(f"{DATA_DIR}/manifest/0000000000000001.a.manifest", 2 * 4096 + 70, b"?")
+    with structlog.testing.capture_logs() as logs:
+        tell_findings(broker.killed().store)
+    assert [entry["log_level"] for entry in logs] == ["warning", "info"]
+    assert "nothing is lost" in logs[0]["event"]

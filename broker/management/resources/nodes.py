@@ -13,6 +13,7 @@ from starlette.routing import Route
 from broker.alarms import DISK, MEMORY
 from broker.management.answers import answer, not_found
 from broker.management.request import name_in, server_of
+from broker.management.resources.data import LOST, losses
 from broker.watermarks import UNKNOWN, resident_bytes
 
 if TYPE_CHECKING:
@@ -81,19 +82,23 @@ async def get_node(request: Request) -> Response:
 
 def _check(server: Server, reason: str) -> Response:
     raised = [name for name in (MEMORY, DISK) if server.alarms.is_raised(name)]
-    if not raised:
+    lost = losses(server)
+    if not raised and not lost:
         return answer({"status": "ok"})
-    alarms = [{"node": server.identity.node, "resource": name} for name in raised]
-    return answer({"status": "failed", "reason": reason, "alarms": alarms}, 503)
+    found: dict[str, Any] = {"status": "failed", "reason": reason if raised else LOST}
+    found["alarms"] = [{"node": server.identity.node, "resource": name} for name in raised]
+    if lost:
+        found["lost"] = lost
+    return answer(found, 503)
 
 
 async def check_alarms(request: Request) -> Response:
-    """GET /api/health/checks/alarms: 200, or 503 while there is an alarm anywhere in the cluster."""
+    """GET /api/health/checks/alarms: 200, or 503 while there is an alarm anywhere in the cluster, or unconfirmed loss."""
     return _check(server_of(request), _CLUSTER)
 
 
 async def check_local_alarms(request: Request) -> Response:
-    """GET /api/health/checks/local-alarms: 200, or 503 while there is an alarm on this node."""
+    """GET /api/health/checks/local-alarms: 200, or 503 while there is an alarm on this node, or unconfirmed loss."""
     return _check(server_of(request), _NODE)
 
 

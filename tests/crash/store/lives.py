@@ -18,7 +18,8 @@ from broker.metadata.journal import replay
 from broker.store.batch import BLOCK
 from broker.store.filesystem import DiskError
 from broker.store.log import Log
-from broker.store.mover import Mover, MoverOptions
+from broker.store.mover import Mover
+from broker.store.mover_options import MoverOptions
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START
@@ -177,8 +178,10 @@ class Life:
             raise Violation(f"declared: {sorted(found)} instead of {sorted(self.world.declared)}")
 
     def check_logs(self) -> None:
-        if self.store.findings or self.store.report.damaged:
-            raise Violation(f"damage was reported where there is none: {self.store.findings} {self.store.report.damaged}")
+        store = self.store
+        failed = any(fault.seen for fault in self.disk.faults)
+        if store.findings or store.report.damaged or (store.repaired and not failed):
+            raise Violation(f"damage was told where there is none: {store.findings} {store.report.damaged} {store.repaired}")
         for number in self.world.live:
             self.check_log(self.logs.open(number))
 
@@ -234,14 +237,19 @@ class Life:
             return
         number = int(self.logs.create())
         key, value = b"%d" % number, self.chance.randbytes(5)
-        self.logs.batch.append(JOURNAL, PUT, put_body(key, value))
+        self.tell(int(PUT), put_body(key, value))
         self.logs.open(number)
         self.note("declare", number, body=value)
+
+    def tell(self, kind: int, body: bytes) -> None:
+        """As the journal does it."""
+        self.logs.batch.append(JOURNAL, kind, body)
+        self.store.mover.declarations.add(kind, body)
 
     def drop(self) -> None:
         log = self.some_log()
         if log is not None and self.chance.random() < 0.1:
-            self.logs.batch.append(JOURNAL, DELETE, b"%d" % log.number)
+            self.tell(int(DELETE), b"%d" % log.number)
             self.logs.drop(log)
             self.note("drop", int(log.number))
 

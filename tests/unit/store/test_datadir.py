@@ -9,7 +9,7 @@ import pytest
 from broker.store import datadir
 from broker.store.datadir import DataDir, DataDirError
 from broker.store.filesystem import FileSystem, RealFileSystem
-from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
+from tests.support.faulty_disk import Directory, Fault, FaultyDisk, PowerLoss
 
 
 def make(disk: FaultyDisk) -> DataDir:
@@ -27,9 +27,10 @@ def test_a_new_directory_gets_its_layout_and_survives_a_crash() -> None:
 
 def test_it_is_made_on_a_real_disk_too(tmp_path: Path) -> None:
     made = DataDir.open(RealFileSystem(), f"{tmp_path}/data/")
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["FORMAT", "LOCK", "manifest", "quarantine", "segments", "wal"]
-    text = (tmp_path / "data" / "FORMAT").read_text()
-    assert text == "leveret data format 2 0bceb930\n" * 3
+    names = ["FORMAT", "FORMAT.copy", "LOCK", "manifest", "quarantine", "segments", "wal"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == names
+    for name in names[:2]:
+        assert (tmp_path / "data" / name).read_text() == "leveret data format 2 0bceb930\n" * 3
     made.close()
     DataDir.open(RealFileSystem(), f"{tmp_path}/data").close()
 
@@ -45,9 +46,9 @@ def test_a_second_node_is_refused_and_told_whose_it_is(tmp_path: Path) -> None:
 def test_a_directory_that_is_refused_is_not_left_locked() -> None:
     disk = FaultyDisk()
     make(disk).close()
-    disk.damage("/data/FORMAT", 0, bytes(200))
+    disk.damage("/data/FORMAT", 0, b"leveret data format 9 9c1c60b8\n".ljust(200, b"\0"))
     for _ in range(2):
-        with pytest.raises(DataDirError, match="is damaged"):
+        with pytest.raises(DataDirError, match="written by a newer release"):
             make(disk)
 
 
@@ -71,12 +72,53 @@ def test_a_newer_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         make(disk.restarted())
 
 
-def test_a_log_without_a_format_is_refused() -> None:
+def without(disk: FaultyDisk, name: str, how: str) -> FaultyDisk:
+    state = disk.restarted()
+    directory = state.directory("/data")
+    for entries in (directory.cache, directory.durable):
+        node = entries.pop(name)
+        if how == "a directory":
+            entries[name] = Directory()
+        elif how == "zeros":
+            entries[name] = node
+    if how == "zeros":
+        state.damage(f"/data/{name}", 0, bytes(len(state.content(f"/data/{name}"))))
+    return state
+
+
+@pytest.mark.parametrize("how", ["gone", "a directory", "zeros"])
+@pytest.mark.parametrize("name", ["FORMAT", "FORMAT.copy", "LOCK"])
+def test_no_single_file_keeps_a_node_from_starting(name: str, how: str) -> None:
     disk = FaultyDisk()
     make(disk)
-    disk.unlink("wal.remove", "/data/FORMAT")
-    with pytest.raises(DataDirError, match="holds a log but no file FORMAT"):
-        make(disk.restarted())
+    state = without(disk, name, how)
+    found = make(state)
+    assert bool(found.repaired) == (name == "FORMAT" or (name == "FORMAT.copy" and how != "gone"))
+    assert bytes(state.content("/data/FORMAT")) == bytes(state.content("/data/FORMAT.copy")) == bytes(disk.content("/data/FORMAT"))
+    assert make(state.restarted()).repaired == []
+
+
+def test_where_the_format_is_gone_the_copy_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FaultyDisk()
+    monkeypatch.setattr(datadir, "FORMAT", 7)
+    make(disk)
+    monkeypatch.undo()
+    with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 2\)"):
+        make(without(disk, "FORMAT", "zeros"))
+
+
+@pytest.mark.parametrize("version", [1, 9])
+def test_where_both_are_gone_the_log_tells_whether_it_is_known(version: int) -> None:
+    disk = FaultyDisk()
+    make(disk)
+    file = disk.create("wal.create", "/data/wal/0000000000000001.wal")
+    file.write("wal.write", 0, [b"LEVW" + version.to_bytes(2, "big") + bytes(4090)])
+    state = without(without(disk, "FORMAT", "gone"), "FORMAT.copy", "zeros")
+    if version == 1:
+        assert make(state).repaired
+    else:
+        with pytest.raises(DataDirError, match="newer release"):
+            make(state)
 
 
 def test_migrations_run_in_order_and_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Disk files of a whole store, kept byte for byte: this release reads them, and still writes the same.
+"""Disk files of a whole store, kept byte for byte: this release reads those of every format, and still writes the newest the same.
 
     python -m tests.unit.store.test_golden_store --rewrite
 
@@ -16,6 +16,7 @@ import pytest
 
 from broker.store.records import TRANSIENT
 from tests.support.faulty_disk import FaultyDisk
+from tests.support.kept import kept
 from tests.support.store import Running, options
 from tests.unit.store.test_golden import GOLDEN
 
@@ -79,10 +80,33 @@ def test_this_release_writes_the_store_byte_for_byte() -> None:
     assert files_of(write_store()) == kept
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.glob("store-format-*")))
-def test_every_store_is_read(name: str) -> None:
-    folder = GOLDEN / name
-    assert recovered(load(folder)) == json.loads((folder / "recovered.json").read_text())
+@pytest.mark.parametrize("folder", sorted(path.name for path in GOLDEN.glob("store-format-*")))
+def test_the_store_is_read(folder: str) -> None:
+    """And again by the next start, which finds a manifest of this release."""
+    disk = load(GOLDEN / folder)
+    for _ in range(2):
+        assert recovered(disk) == json.loads((GOLDEN / folder / "recovered.json").read_text())
+        disk = disk.restarted()
+
+
+def test_a_damaged_manifest_of_format_1_costs_no_message() -> None:
+    """It is the only one there; what it has lost is put together from segments and log, or kept for people."""
+    name = "/data/manifest/0000000000000001.manifest"
+    whole = Running(load(GOLDEN / "store-format-1"))
+    live = {number: whole.read(log) for number, log in whole.logs.logs.items()}
+    content = bytes(load(GOLDEN / "store-format-1").content(name))
+    blocks = [at for at in range(2 * 4096, len(content), 4096) if content[at : at + 4] == b"LEVB"]
+    told = 0
+    for at in blocks[:-1]:
+        disk = load(GOLDEN / "store-format-1")
+        disk.damage(name, at, bytes(4096))
+        again = Running(disk)
+        told += bool(again.store.findings)
+        for number, records in live.items():
+            log = again.logs.logs.get(number)
+            found = kept(again)[number] if log is None else again.read(log)
+            assert records.items() <= found.items(), f"block {at // 4096}, log {number}"
+    assert told > 2  # the last edit is there twice
 
 
 def rewrite() -> None:

@@ -1,0 +1,57 @@
+"""What is declared, on its way from the write-ahead log to the manifest: there it stands a second time soon after, in two files.
+
+Nobody waits for it: a promise is given when the log has it. What is here when the node ends is found in the log by the next start, which
+begins with it here. On the thread that owns the logs.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from broker.clock import Clock
+from broker.store.batch import RECORD_HEADER_SIZE
+from broker.store.moving import Alarm, Sleeper
+from broker.store.records import DELETE, PUT, key_of
+
+DELAY_MS: Final = 100
+"""So long records wait for others; they cost an edit of the manifest together."""
+RETRY_MS: Final = 1000
+"""Without space for it."""
+
+
+class Declarations(Sleeper):
+    """Records of log 0 that the manifest does not have yet."""
+
+    def __init__(self, clock: Clock, wanted: Callable[[], None]) -> None:
+        """``wanted`` is called when ``due`` becomes true."""
+        self.due = False
+        """They have waited long enough."""
+        self._wanted = wanted
+        self._alarm = Alarm(clock, self)
+        self._waiting: list[tuple[int, bytes]] = []
+
+    def add(self, kind: int, body: bytes) -> None:
+        """Such a record was appended to the log, or found there."""
+        if not self._waiting:
+            self._alarm.set(DELAY_MS)
+        self._waiting.append((kind, body))
+
+    def size(self) -> int:
+        """Bytes that they need in an edit, at most."""
+        return sum(len(body) + int(RECORD_HEADER_SIZE) for _, body in self._waiting)
+
+    def postpone(self) -> None:
+        """There is no space for them now."""
+        self.due = False
+        self._alarm.set(RETRY_MS)
+
+    def wake(self) -> None:
+        self.due = True
+        self._wanted()
+
+    def take(self) -> list[tuple[int, bytes]]:
+        """All of them, the last of each key: with them the manifest has every record of log 0 that was appended so far."""
+        waiting, self._waiting = self._waiting, []
+        self.due = False
+        self._alarm.cancel()
+        # A DELETE counts as well: the manifest may know an older PUT.
+        return list({key_of(kind, body): (kind, body) for kind, body in waiting if kind in (PUT, DELETE)}.values())
