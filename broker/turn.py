@@ -15,7 +15,7 @@ from mypy_extensions import mypyc_attr, trait
 from broker.clock import Clock, Waker
 from broker.faults import FaultOwner
 from broker.native import i64
-from broker.stopwatch import SLICE
+from broker.stopwatch import SLICE, SLOW_US
 
 INPUT_BYTES_MAX: Final[i64] = 1 << 20
 """A turn takes at most this much input; what comes later waits, undecoded, for the next turn."""
@@ -87,6 +87,8 @@ class Turn:
         self._stopwatch = clock.stopwatch
         self._from_us: i64 = 0
         """When the turn began; 0 before its first read."""
+        self._from_ms: i64 = 0
+        """The same on the monotonic clock, or a little earlier."""
         self._reader: object = None
         self._dispatch: list[Dispatchable] = []
         self._sync: list[Syncable] = []
@@ -130,12 +132,13 @@ class Turn:
             return False
         self.input_bytes += size
         self.reads += 1
-        now_us = self.clock.now_us
+        now_us = self.clock.slice_us()
         if self._from_us == 0:
             self._from_us = now_us
+            self._from_ms = now
             self._stopwatch.start("read", now_us)
         else:
-            self._stopwatch.slice([self._reader], 0, 1, now_us)
+            self._stopwatch.slice_of(self._reader, now_us)
         self._reader = reader
         return True
 
@@ -143,12 +146,13 @@ class Turn:
         """Dispatch, sync, flush; then take what earlier reads had to leave, up to the next turn's share of input."""
         self.turns += 1
         stopwatch = self._stopwatch
-        now_us = self.clock.monotonic_us()
+        now_us = self.clock.slice_us()
         if self._from_us == 0:
             self._from_us = now_us
+            self._from_ms = self.clock.now_ms
             stopwatch.start("", now_us)
         else:
-            stopwatch.slice([self._reader], 0, 1, now_us)
+            stopwatch.slice_of(self._reader, now_us)
         self.drain()
         self.scheduled = False  # only now: what is marked meanwhile is done in ``drain``, and needs no turn of its own
         deferred = self._deferred
@@ -157,13 +161,20 @@ class Turn:
         if deferred:
             self._deferred = []
             self._resume(deferred)
-        now_us = self.clock.monotonic_us()
-        stopwatch.turn(now_us - self._from_us)
+        now_us = stopwatch.last_us
+        took_us = now_us - self._from_us
+        stopwatch.turn(took_us if 0 <= took_us <= SLOW_US else self._checked(took_us))
         if self.scheduled:  # by what was resumed: the next turn has begun
             self._from_us = now_us
+            self._from_ms = self.clock.now_ms
             stopwatch.start("read", now_us)
         else:
             self._from_us = 0
+
+    def _checked(self, took_us: i64) -> i64:
+        """How long the turn took, unless somebody has set the system's clock meanwhile: then 0."""
+        at_most_us = (self.clock.monotonic_ms() - self._from_ms + 1) * 1000
+        return took_us if 0 <= took_us <= at_most_us else 0
 
     def _resume(self, deferred: list[Deferred]) -> None:
         self._stopwatch.where = "deferred"
@@ -181,7 +192,7 @@ class Turn:
     def _look(self, items: Sequence[object], first: i64, end: i64) -> None:
         """So many of a list are done."""
         if first < end:
-            self._stopwatch.slice(items, first, end, self.clock.monotonic_us())
+            self._stopwatch.slice(items, first, end, self.clock.slice_us())
 
     def drain(self) -> None:
         """Dispatch, sync and flush until nothing is marked (dispatch may mark: dead letters, freed prefetch)."""
