@@ -50,6 +50,7 @@ COMPILED = (
     "queues",
     "routing",
     "vhost.py",
+    "alarms.py",
     "protocol",
     "perf/histogram.py",
     "perf/load.py",

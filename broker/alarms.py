@@ -1,22 +1,32 @@
 """Resource alarms: while one is raised, connections that publish are told so and not read (RabbitMQ docs, Blocked Connections).
 
-Only publishers stop: the first publish during an alarm blocks its connection; consumers, heartbeats and connections that do not
-publish go on. Who watches memory and disk (watermarks.py) raises and clears alarms here.
+Only publishers stop: the first content header or body during an alarm blocks its connection, and an alarm blocks at once whoever is in the
+middle of a content; consumers, heartbeats and connections that do not publish go on. Who watches memory and disk (watermarks.py) raises and
+clears alarms here.
+
+What is on its way in is counted here as well, so that memory is looked at before it could have filled what was free at the last look.
 """
 
+from collections.abc import Callable
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
 from broker.faults import FaultOwner, Faults
+from broker.native import i64
 
+NO_LIMIT: Final[i64] = 1 << 62
 MEMORY: Final = "memory"
 DISK: Final = "disk"
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Blockable:
-    """A connection that an alarm has blocked."""
+    """A connection that an alarm may block."""
+
+    def block(self) -> None:
+        """It publishes, and there is an alarm: do not read it any more."""
+        raise NotImplementedError
 
     def unblock(self) -> None:
         """All alarms are cleared."""
@@ -49,8 +59,15 @@ class Alarms:
         self.reason = ""
         """Why publishers are blocked, as connection.blocked words it; '' when they are not."""
         self.faults = faults
+        self.receiving: i64 = 0
+        """Bytes of contents and frames that have arrived and are not whole or cannot be used yet, of all connections."""
+        self.receiving_max: i64 = NO_LIMIT
+        """With more than this, memory is looked at before the next look is due."""
+        self.look_at_memory: Callable[[], object] | None = None
+        """Looks, and sets ``receiving_max`` anew."""
         self._raised: set[str] = set()
-        self._blocked: list[Blockable] = []
+        self._blocked: dict[Blockable, None] = {}
+        self._publishing: dict[Blockable, None] = {}
 
     def set(self, resource: str, raised: bool) -> None:
         """Raise or clear the alarm of one resource; the last one cleared unblocks everybody."""
@@ -61,9 +78,11 @@ class Alarms:
         # RabbitMQ's texts: each resource "low on X", joined by " & "
         self.reason = " & ".join([f"low on {name}" for name in sorted(self._raised, reverse=True)])
         if self._raised:
+            for publisher in list(self._publishing):
+                self.faults.run("alarm raised", publisher.fault_owner(), publisher.block)
             return
         blocked = self._blocked
-        self._blocked = []
+        self._blocked = {}
         for connection in blocked:
             self.faults.run("alarm cleared", connection.fault_owner(), connection.unblock)
 
@@ -71,11 +90,27 @@ class Alarms:
         """Whether there is an alarm for this resource."""
         return resource in self._raised
 
+    def received(self, size: i64) -> None:
+        """So many bytes have arrived that are not whole, or cannot be used yet; fewer again with a negative size."""
+        self.receiving += size
+        if self.receiving > self.receiving_max:
+            self.receiving_max = NO_LIMIT  # until it has been looked
+            look = self.look_at_memory
+            if look is not None:
+                self.faults.run("memory", None, look)
+
+    def begin_content(self, connection: Blockable) -> None:
+        """It is in the middle of a content."""
+        self._publishing[connection] = None
+
+    def end_content(self, connection: Blockable) -> None:
+        """It is not any more."""
+        self._publishing.pop(connection, None)
+
     def block(self, connection: Blockable) -> None:
         """Remember a connection that published during an alarm."""
-        self._blocked.append(connection)
+        self._blocked[connection] = None
 
     def forget(self, connection: Blockable) -> None:
         """The connection is gone."""
-        if connection in self._blocked:
-            self._blocked.remove(connection)
+        self._blocked.pop(connection, None)

@@ -8,6 +8,7 @@ import heapq
 import time
 from typing import Final, final
 
+from librt.time import time as system_time
 from mypy_extensions import mypyc_attr, trait
 
 from broker.faults import FaultOwner, Faults
@@ -69,7 +70,6 @@ class Clock:
         self._heap: list[tuple[int, int, Timer]] = []
         self._serial = 0
         self.waker: Waker | None = None
-        self.now_us: i64 = 0
         self.now_ms: i64 = 0
         self.wall_ms: i64 = 0
         """Milliseconds since 1970 at that moment."""
@@ -85,16 +85,19 @@ class Clock:
 
     def system_wall_ms(self) -> i64:
         """Milliseconds since 1970, asked from the system."""
-        return time.time_ns() // 1_000_000
+        return i64(system_time() * 1000)  # compiled, a fifth of what time.time_ns costs
+
+    def slice_us(self) -> i64:
+        """Microseconds, for differences within one turn: cheap, but it jumps when somebody sets the system's clock."""
+        return i64(system_time() * 1_000_000)
 
     def wall_s(self) -> int:
         """Seconds since 1970, for what people and other programs read (x-death, metrics)."""
         return int(self.system_wall_ms() // 1000)
 
     def refresh(self) -> i64:
-        """Update ``now_us``, ``now_ms`` and ``wall_ms``; returns the second."""
-        self.now_us = self.monotonic_us()
-        self.now_ms = self.now_us // 1000
+        """Update ``now_ms`` and ``wall_ms``; returns the first."""
+        self.now_ms = self.monotonic_ms()
         self.wall_ms = self.system_wall_ms()
         return self.now_ms
 
@@ -126,12 +129,12 @@ class Clock:
             target = timer.target
             if target is not None:
                 timer.target = None
-                started_us = self.monotonic_us()
+                started_us = self.slice_us()
                 stopwatch.start("timer", started_us)
                 try:
                     target.on_timer(now)
                 except Exception as error:
                     self.faults.caught("timer", target.fault_owner(), error)
-                ended_us = self.monotonic_us()
-                stopwatch.slice([target], 0, 1, ended_us)
+                ended_us = self.slice_us()
+                stopwatch.slice_of(target, ended_us)
                 stopwatch.end("A timer took too long", ended_us - started_us)

@@ -40,9 +40,11 @@ class Stopwatch:
         self.sum_us = 0
         self.where = ""
         """What the loop does now, if it does not sleep; read by the watchdog's thread."""
-        self._slice_from_us: i64 = 0
+        self.last_us: i64 = 0
+        """When the last slice ended, and the next began."""
         self._longest_us: i64 = 0
         self._longest_where = ""
+        self._longest_one: object = None
         self._longest_of: Sequence[object] = ()
         self._longest_first: i64 = 0
         self._longest_end: i64 = 0
@@ -50,18 +52,29 @@ class Stopwatch:
     def start(self, where: str, now_us: i64) -> None:
         """The first slice begins; each other one begins where the one before it ends."""
         self.where = where
-        self._slice_from_us = now_us
+        self.last_us = now_us
 
     def slice(self, items: Sequence[object], first: i64, end: i64, now_us: i64) -> None:
         """A slice is over: it dealt with these of the items."""
-        took = now_us - self._slice_from_us
-        self._slice_from_us = now_us
+        took = now_us - self.last_us
+        self.last_us = now_us
         if took > self._longest_us:
             self._longest_us = took
             self._longest_where = self.where
             self._longest_of = items
             self._longest_first = first
             self._longest_end = end
+
+    def slice_of(self, item: object, now_us: i64) -> None:
+        """The same for one item, without a list."""
+        took = now_us - self.last_us
+        self.last_us = now_us
+        if took > self._longest_us:
+            self._longest_us = took
+            self._longest_where = self.where
+            self._longest_one = item
+            self._longest_of = ()
+            self._longest_end = 0
 
     def turn(self, took_us: i64) -> None:
         """A turn is over."""
@@ -77,7 +90,7 @@ class Stopwatch:
     def end(self, event: str, took_us: i64) -> None:
         """What began with the first slice is over: told, with its longest slice, if it took too long."""
         if took_us > SLOW_US:
-            labels = [label_of(work) for work in self._longest_of[self._longest_first : self._longest_end]]
+            labels = [label_of(work) for work in self._longest_of[self._longest_first : self._longest_end]] or [label_of(self._longest_one)]
             _log.warning(
                 event,
                 ms=int(took_us // 1000),
@@ -88,3 +101,4 @@ class Stopwatch:
         self.where = ""
         self._longest_us = 0
         self._longest_of = ()
+        self._longest_one = None

@@ -19,7 +19,7 @@ from mypy_extensions import mypyc_attr, trait
 from broker.clock import NEVER, Clock, Waker
 from broker.faults import FaultOwner
 from broker.native import i64
-from broker.stopwatch import SLICE
+from broker.stopwatch import SLICE, SLOW_US
 
 INPUT_BYTES_MAX: Final[i64] = 1 << 20
 """A turn takes at most this much input; what comes later waits, undecoded, for the next turn."""
@@ -106,6 +106,8 @@ class Turn:
         """When the turn began; 0 before its first read."""
         self._until_us: i64 = NEVER
         """When the slice of the phase ends."""
+        self._from_ms: i64 = 0
+        """The same on the monotonic clock, or a little earlier."""
         self._reader: object = None
         self._work: list[SlicedWork] = []
         self._dispatch: list[Dispatchable] = []
@@ -142,7 +144,7 @@ class Turn:
 
     def out_of_time(self) -> bool:
         """Whether the slice of this phase is over: what is left waits for the next turn. Costs a look at the clock."""
-        return self.clock.monotonic_us() >= self._until_us
+        return self.clock.slice_us() >= self._until_us
 
     def _start_slice(self, now_us: i64) -> None:
         self._until_us = now_us + SLICE_US
@@ -154,8 +156,8 @@ class Turn:
 
     def admit(self, size: i64, reader: object = None) -> bool:
         """Whether a read of ``size`` bytes may be decoded in this turn, by ``reader``; counts it when it may."""
-        self.clock.refresh()
-        now_us = self.clock.now_us
+        now = self.clock.refresh()
+        now_us = self.clock.slice_us()
         if self.input_bytes == 0:
             self._start_slice(now_us)
             self._wake()  # a turn follows, whatever the read leaves behind
@@ -165,9 +167,10 @@ class Turn:
         self.reads += 1
         if self._from_us == 0:
             self._from_us = now_us
+            self._from_ms = now
             self._stopwatch.start("read", now_us)
         else:
-            self._stopwatch.slice([self._reader], 0, 1, now_us)
+            self._stopwatch.slice_of(self._reader, now_us)
         self._reader = reader
         return True
 
@@ -175,12 +178,13 @@ class Turn:
         """Work, dispatch, sync, flush; then take what earlier reads had to leave, up to the next turn's share of input."""
         self.turns += 1
         stopwatch = self._stopwatch
-        now_us = self.clock.monotonic_us()
+        now_us = self.clock.slice_us()
         if self._from_us == 0:
             self._from_us = now_us
+            self._from_ms = self.clock.now_ms
             stopwatch.start("", now_us)
         else:
-            stopwatch.slice([self._reader], 0, 1, now_us)
+            stopwatch.slice_of(self._reader, now_us)
         if self._work:
             self._start_slice(now_us)
             self._work_on()
@@ -194,18 +198,20 @@ class Turn:
         if deferred:
             self._deferred = []
             self._resume(deferred)
-        now_us = self.clock.monotonic_us()
-        stopwatch.turn(now_us - self._from_us)
+        now_us = stopwatch.last_us
+        took_us = now_us - self._from_us
+        stopwatch.turn(took_us if 0 <= took_us <= SLOW_US else self._checked(took_us))
         self._until_us = NEVER
         if self.scheduled:  # by what was resumed or left: the next turn has begun
             self._from_us = now_us
+            self._from_ms = self.clock.now_ms
             stopwatch.start("read", now_us)
         else:
             self._from_us = 0
 
     def _settle(self) -> None:
         """Dispatch, sync and flush until nothing is marked (dispatch may mark: dead letters, freed prefetch) or the time is over."""
-        self._start_slice(self.clock.monotonic_us())
+        self._start_slice(self.clock.slice_us())
         while True:
             while self._dispatch:
                 self._dispatch_all()
@@ -216,7 +222,7 @@ class Turn:
                 self._sync = []
                 self._sync_all(logs)
             if self._flush:
-                self._start_slice(self.clock.monotonic_us())
+                self._start_slice(self.clock.slice_us())
                 self._flush_all()
             if self.out_of_time() or (not self._dispatch and not self._sync and not self._flush):
                 return
@@ -252,9 +258,14 @@ class Turn:
                 self._work = todo[index:] + self._work
                 return
 
+    def _checked(self, took_us: i64) -> i64:
+        """How long the turn took, unless somebody has set the system's clock meanwhile: then 0."""
+        at_most_us = (self.clock.monotonic_ms() - self._from_ms + 1) * 1000
+        return took_us if 0 <= took_us <= at_most_us else 0
+
     def _resume(self, deferred: list[Deferred]) -> None:
         self._stopwatch.where = "deferred"
-        self._start_slice(self.clock.monotonic_us())
+        self._start_slice(self.clock.slice_us())
         index: i64 = 0
         size: i64 = len(deferred)
         while index < size:
@@ -275,7 +286,7 @@ class Turn:
     def _look(self, items: Sequence[object], first: i64, end: i64) -> None:
         """So many of a list are done."""
         if first < end:
-            self._stopwatch.slice(items, first, end, self.clock.monotonic_us())
+            self._stopwatch.slice(items, first, end, self.clock.slice_us())
 
     def _dispatch_all(self) -> None:
         self._stopwatch.where = "dispatch"

@@ -6,7 +6,8 @@
 
 Between the two an alarm stays as it is, so that publishers are not stopped and let go again with every message. Looks come once per
 interval, and sooner where a limit is so near that it could be reached before, at a gigabyte a second: a node was seen to fill 260 MB of
-disk, and to end with it, between two looks of one second.
+disk, and to end with it, between two looks of one second. Bodies on their way are counted (alarms.py): when there are as many more as
+there was room at the last look, the next one comes at once.
 
 Used is what the process has in memory (resident set size). An allocator keeps much of what a program gives back, so an alarm could
 outlive its cause: while there is one, each look asks the allocator to return what it does not need.
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from broker.alarms import DISK, MEMORY, Alarms
+from broker.alarms import DISK, MEMORY, NO_LIMIT, Alarms
 from broker.logsetup import get_logger
 from broker.periodic import Periodic
 from broker.store.filesystem import DiskError, FileSystem
@@ -38,7 +39,6 @@ _BYTES_PER_MS: Final = 1_000_000
 """The fastest that memory or disk are filled."""
 _WAIT_MIN_MS: Final = 10
 """A look costs some 30 microseconds."""
-_NO_LIMIT: Final = 1 << 62
 _PROC: Final = Path("/proc")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -166,6 +166,7 @@ class Watcher(Periodic):
         self._interval_ms = interval_ms
         alarms.figures.memory_limit = limits.memory
         alarms.figures.disk_free_limit = limits.disk_free
+        alarms.look_at_memory = self._look_at_memory
 
     def start(self, later: Callable[[float, Callable[[], None]], object]) -> None:
         _log.info("Watching memory and disk", memory_limit=self._limits.memory, disk_free_limit=self._limits.disk_free)
@@ -185,13 +186,16 @@ class Watcher(Periodic):
             self._probe.return_memory()
             used = self._probe.memory_used()
         if used == UNKNOWN:
-            return _NO_LIMIT
+            return NO_LIMIT
         if used > limit:
             self._set(MEMORY, True, used=used, limit=limit)
         elif used < limit * _CLEAR_MEMORY_PERCENT // 100:
             self._set(MEMORY, False, used=used, limit=limit)
-        # no hurry while the alarm stands: nobody publishes, and to return memory costs some milliseconds
-        return _NO_LIMIT if self._alarms.is_raised(MEMORY) else limit - used
+        if self._alarms.is_raised(MEMORY):
+            self._alarms.receiving_max = NO_LIMIT
+            return NO_LIMIT  # no hurry while the alarm stands: nobody publishes, and to return memory costs some milliseconds
+        self._alarms.receiving_max = self._alarms.receiving + limit - used
+        return limit - used
 
     def _look_at_disk(self) -> int:
         """How many bytes more would raise the alarm."""
@@ -204,7 +208,7 @@ class Watcher(Periodic):
             self._set(DISK, True, free=free, limit=limit, log_is_short=short)
         elif free >= limit + min(limit // 10, _DISK_MARGIN_MAX):
             self._set(DISK, False, free=free, limit=limit)
-        return _NO_LIMIT if free == UNKNOWN or self._alarms.is_raised(DISK) else free - limit
+        return NO_LIMIT if free == UNKNOWN or self._alarms.is_raised(DISK) else free - limit
 
     def _set(self, resource: str, raised: bool, **figures: int) -> None:
         if self._alarms.is_raised(resource) == raised:

@@ -1,4 +1,5 @@
-"""Which sockets may stay: descriptors are kept back for the disk, and clients that have not logged in share a quarter of them.
+"""Which sockets may stay: descriptors are kept back for the disk, clients that have not logged in share a quarter of them, and those that
+are not read are looked at, since the loop does not see that they have gone.
 
 A descriptor that was just given out has the lowest number that is free, so its number says how many are in use; nothing is counted.
 
@@ -19,6 +20,7 @@ from broker.logsetup import get_logger
 RESERVE: Final = 64
 """Descriptors that clients do not get: files of the log, directories, the loop's own."""
 TELL_EVERY_S: Final = 60.0
+LOOK_EVERY_S: Final = 1.0
 _LIMIT_MAX: Final = 1 << 20
 """Asked for where the system sets no limit at all."""
 
@@ -43,6 +45,16 @@ class Newcomer(Protocol):
 
     def give_way(self) -> None:
         """Close at once: somebody else needs the room."""
+
+
+class Unread(Protocol):
+    """A client that is not read."""
+
+    def has_left(self) -> bool:
+        """Whether it has gone, and will not complete what it has begun."""
+
+    def give_way(self) -> None:
+        """Close at once."""
 
 
 class Occasional:
@@ -81,6 +93,9 @@ class Admission:
         self.newcomers_max = max(1, limit // 4)
         self.refused = Occasional("Clients were refused: no descriptors are left for them (ulimit -n)", later)
         self.displaced = Occasional("Clients that had not logged in made room for others", later)
+        self._later = later
+        self._unread: dict[Unread, None] = {}
+        self._looking = False
         self._silent: dict[Newcomer, None] = {}
         self._heard: dict[Newcomer, None] = {}
 
@@ -115,6 +130,25 @@ class Admission:
         if client in self._silent:
             del self._silent[client]
             self._heard[client] = None
+
+    def watch(self, client: Unread) -> None:
+        """It is not read from now on: look now and then whether it is still there."""
+        self._unread[client] = None
+        if not self._looking:
+            self._looking = True
+            self._later(LOOK_EVERY_S, self._look)
+
+    def unwatch(self, client: Unread) -> None:
+        """It is read again, or gone."""
+        self._unread.pop(client, None)
+
+    def _look(self) -> None:
+        for client in list(self._unread):
+            if client.has_left():
+                client.give_way()
+        self._looking = bool(self._unread)
+        if self._looking:
+            self._later(LOOK_EVERY_S, self._look)
 
     def leave(self, client: Newcomer) -> None:
         """It has logged in, or is gone."""

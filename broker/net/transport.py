@@ -9,7 +9,11 @@ than the turn's share waits undecoded.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import select
 import socket
+import sys
+import termios
 from typing import TYPE_CHECKING, Final, cast
 
 from broker.faults import FaultOwner
@@ -27,6 +31,8 @@ LARGE_READ: Final = 64 * 1024
 """A read of this size or more pauses the socket until the next turn."""
 WRITE_HIGH_WATER: Final = 2 * 1024 * 1024
 WRITE_LOW_WATER: Final = 256 * 1024
+_READ_CLOSED: Final[int] = getattr(select, "POLLRDHUP", 0)
+"""What tells that the other side has closed, whatever is unread; Linux has it."""
 LINGER_S: Final = 3.0
 """How long a socket that we closed stays open for reading."""
 
@@ -148,6 +154,7 @@ class AmqpProtocol(asyncio.Protocol):
         if self._blocked or self._pending or not turn.admit(len(data), self.connection):
             self._pending.append(data)
             self._pause()
+            self._server.alarms.received(len(data))
             return
         if len(data) >= LARGE_READ:
             self._pause()
@@ -203,9 +210,29 @@ class AmqpProtocol(asyncio.Protocol):
                 self._held = _Held(self)
             self._server.turn.defer(self._held)
 
+    def has_left(self) -> bool:
+        """Whether the client has closed its side, and what it has sent cannot complete the content that it has begun.
+
+        Of a socket that is not read nobody else would notice, and half a content would stay in memory as long as the alarm that it causes.
+        """
+        connection, transport = self.connection, self._transport
+        missing = connection.missing() if connection is not None else 0
+        if not missing or transport is None:
+            return False
+        opened = transport.get_extra_info("socket")
+        if opened is None or _READ_CLOSED == 0:
+            return False
+        poll = select.poll()
+        poll.register(opened.fileno(), _READ_CLOSED)
+        if not poll.poll(0):
+            return False
+        unread = int.from_bytes(fcntl.ioctl(opened.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+        return unread + sum(map(len, self._pending)) < missing
+
     def block(self) -> None:
         """Stop reading until ``unblock``; what the loop still delivers waits undecoded."""
         self._blocked += 1
+        self._admission.watch(self)
         if self._blocked == 1 and self._transport is not None and not self._paused:
             self._transport.pause_reading()
 
@@ -217,6 +244,7 @@ class AmqpProtocol(asyncio.Protocol):
         self._blocked -= 1
         if self._blocked:
             return
+        self._admission.unwatch(self)
         self._paused = True
         if self._held is None:
             self._held = _Held(self)
@@ -234,6 +262,7 @@ class AmqpProtocol(asyncio.Protocol):
             if self._is_blocked() or not turn.admit(len(data), self.connection):
                 break
             taken += 1
+            self._server.alarms.received(-len(data))
             self._take(data)
         del pending[:taken]
         transport = self._transport
@@ -272,7 +301,9 @@ class AmqpProtocol(asyncio.Protocol):
         """The socket is gone."""
         self._server.sockets_open -= 1
         self._admission.leave(self)
+        self._admission.unwatch(self)
         self._transport = None
+        self._server.alarms.received(-sum(map(len, self._pending)))
         self._pending.clear()
         self._server.clock.refresh()
         if self.connection is not None:

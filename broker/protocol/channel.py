@@ -120,6 +120,7 @@ class Channel(Flushable):
         # a content whose frames did not arrive in one read
         self._arguments: bytes | None = None
         self._pieces: list[bytes] = []
+        self._pieces_size: i64 = 0
         self._header_size: i64 = 0
         self._body_size: i64 = 0
         self._missing: i64 = -1
@@ -230,6 +231,8 @@ class Channel(Flushable):
         self._missing = body_size
         if body_size == 0:
             self._assembled()
+            return
+        self.session.begin_content()
 
     def receive_body(self, reader: FrameReader) -> None:
         """A content body frame.
@@ -249,7 +252,23 @@ class Channel(Flushable):
                 self._payload_max = size
             self._pieces.append(reader.data[reader.start - 7 : reader.end + 1])
         if self._missing == 0:
+            self._end_content()
             self._assembled()
+        elif size:
+            self._pieces_size += size
+            self.session.alarms.received(size)
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the content that is on its way; 0 if there is none."""
+        return int(self._missing) if self._arguments is not None and self._missing > 0 else 0
+
+    def _end_content(self) -> None:
+        """Its frames are not counted any more: they make a message, or are forgotten."""
+        session = self.session
+        session.end_content()
+        session.alarms.received(-self._pieces_size)
+        self._pieces_size = 0
 
     def _assembled(self) -> None:
         arguments = self._arguments
@@ -598,6 +617,8 @@ class Channel(Flushable):
         if reply is not None:
             self.reply = None
             self.session.vhost.remove_reply_queue(reply.token)
+        if self._arguments is not None and self._missing > 0:
+            self._end_content()
         self._arguments = None
         self._pieces = []
         self.held = False

@@ -137,6 +137,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._refill = _Refill(self)
         self._choked = False
         """Not read because it does not read."""
+        self._rest_bytes: i64 = 0
         self._held_bytes: i64 = 0
         self._held_back = False
         """Not read because channels wait and too many of their frames are kept."""
@@ -172,6 +173,7 @@ class Connection(FaultOwner, Flushable, Timed):
             self.fail(error)
         if logs is not None and logs.batch.next_sequence != appended and logs.is_congested():
             self._slow_down(logs)
+        self._count_rest(self._reader.waiting)
         if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
             self._choked = True
             self._outbox.sink.pause_reading()
@@ -187,6 +189,16 @@ class Connection(FaultOwner, Flushable, Timed):
         """The disk has caught up."""
         self.in_flow = False
         self._outbox.sink.resume_reading()
+
+    def missing(self) -> int:
+        """Bytes that have not come yet of the contents that were begun."""
+        return sum([channel.missing for channel in self.channels.values()])
+
+    def _count_rest(self, size: i64) -> None:
+        """So many bytes of a frame that is not whole are kept."""
+        if size != self._rest_bytes:
+            self.server.alarms.received(size - self._rest_bytes)
+            self._rest_bytes = size
 
     def continue_reading(self) -> None:
         """Take the frames that the handshake's last read left behind."""
@@ -225,16 +237,22 @@ class Connection(FaultOwner, Flushable, Timed):
         if not frames:
             return
         channel.held_frames = []
-        self._held_bytes -= channel.held_bytes
-        channel.held_bytes = 0
+        self._let_go(channel)
         reader = FrameReader(0)
         reader.feed(b"".join(frames))
         self._take_frames(reader)
+
+    def _let_go(self, channel: Channel) -> None:
+        """Its frames are not kept any more."""
+        self._held_bytes -= channel.held_bytes
+        self.server.alarms.received(-channel.held_bytes)
+        channel.held_bytes = 0
 
     def _hold(self, channel: Channel, reader: FrameReader) -> None:
         frame = reader.data[reader.start - 7 : reader.end + 1]
         channel.hold_frame(frame)
         self._held_bytes += len(frame)
+        self.server.alarms.received(len(frame))
         if self._held_bytes >= _HELD_BYTES_MAX and not self._held_back:
             self._held_back = True
             self._outbox.sink.pause_reading()
@@ -376,8 +394,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _end_channel(self, channel: Channel) -> None:
         self.server.clock.faults.run("confirms of a channel that ends", None, channel.flush)  # those that are due go out before the close
-        self._held_bytes -= channel.held_bytes
-        channel.held_bytes = 0
+        self._let_go(channel)
         channel.closing = True
         channel.close()
 
@@ -452,6 +469,7 @@ class Connection(FaultOwner, Flushable, Timed):
                     faults.caught("channel of a connection that ends", None, error)
             self._forget_channel(channel)
         self._last = None
+        self._count_rest(0)
         owned = session.exclusive_queues
         session.exclusive_queues = []
         for queue in owned:

@@ -74,6 +74,8 @@ class Session(Blockable):
         """Takes the released channels' frames, at the beginning of the next turn."""
         self.blocked = False
         """It published during an alarm: its socket is not read until the alarm is cleared."""
+        self.contents = 0
+        """Channels in the middle of a content."""
         self.payload_max: i64 = 0
         """Largest frame payload to send; 0 for no limit."""
         self.cancel_notify = False
@@ -125,8 +127,24 @@ class Session(Blockable):
         self.notices.append(frame)
         self.touch()
 
+    def begin_content(self) -> None:
+        """A channel has taken the header of a content whose body is not there yet."""
+        self.contents += 1
+        if self.contents == 1:
+            self.alarms.begin_content(self)
+        if self.alarms.reason:
+            self.block()
+
+    def end_content(self) -> None:
+        """The body is whole, or is not wanted any more."""
+        self.contents -= 1
+        if self.contents == 0:
+            self.alarms.end_content(self)
+
     def block(self) -> None:
-        """The connection published during an alarm: say so once and stop reading from it."""
+        """The connection publishes during an alarm: say so once and stop reading from it."""
+        if self.blocked:
+            return
         self.blocked = True
         if self.blocked_notify:
             self.send(method_frame(0, spec.CONNECTION_BLOCKED, [("shortstr", self.alarms.reason)]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broker.alarms import DISK, MEMORY
 from broker.watermarks import Probe, Watcher, Watermarks
 from tests.support.durable import DATA_DIR, DurableBroker
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory import Broker
-from tests.support.wire import publish
+from tests.support.wire import body, header, method, publish
 
 
 def alarmed() -> Broker:
@@ -195,3 +197,108 @@ def test_space_that_others_give_back_ends_the_alarm() -> None:
     for _ in range(20):
         full.pass_time()
     assert full.publisher.names() == ["connection.unblocked"]
+
+
+HALF = bytes(100_000)
+
+
+def half_a_message(size: int = 3 * len(HALF)) -> bytes:
+    """A publish whose body is begun and not whole."""
+    return method(1, "basic.publish", exchange="", routing_key="q") + header(1, size) + body(1, HALF)
+
+
+def test_an_alarm_stops_a_publisher_in_the_middle_of_a_body() -> None:
+    """RabbitMQ (rabbit_reader, publish_received): a content header or body frame during an alarm blocks its connection."""
+    broker = alarmed()
+    broker.server.alarms.set(MEMORY, False)
+    publisher, idle = broker.open(), broker.open()
+    publisher.send(half_a_message())
+    publisher.expect_nothing()
+    broker.server.alarms.set(MEMORY, True)
+    broker.run_turn()
+    assert publisher.expect("connection.blocked")["reason"] == "low on memory"
+    assert (publisher.sink.reading, idle.sink.reading) == (False, True)
+    idle.ask("queue.declare", queue="other")
+    publisher.send(body(1, HALF) + body(1, HALF))
+    assert broker.depth("q") == (0, 0)
+    broker.server.alarms.set(MEMORY, False)
+    broker.run_turn()
+    assert publisher.names() == ["connection.unblocked"]
+    assert [len(each) for each in broker.open().drain("q")] == [300_000]
+    assert broker.server.alarms.receiving == 0
+
+
+def test_a_header_during_an_alarm_blocks_before_its_body() -> None:
+    broker = alarmed()
+    publisher = broker.open()
+    publisher.send(method(1, "basic.publish", exchange="", routing_key="q") + header(1, 3))
+    publisher.expect("connection.blocked")
+    assert not publisher.sink.reading
+    publisher.send(body(1, b"abc"))
+    assert broker.depth("q") == (0, 0)
+    broker.server.alarms.set(MEMORY, False)
+    broker.run_turn()
+    publisher.expect("connection.unblocked")
+    assert broker.depth("q") == (1, 0)
+
+
+def test_who_has_sent_a_whole_message_is_not_in_the_middle_of_one() -> None:
+    broker = Broker()
+    publisher = broker.open()
+    publisher.ask("queue.declare", queue="q")
+    publisher.send(half_a_message(), body(1, HALF), body(1, HALF), chunks=[50_000])
+    broker.server.alarms.set(MEMORY, True)
+    broker.run_turn()
+    publisher.expect_nothing()
+    assert publisher.sink.reading
+
+
+@pytest.mark.parametrize("end", ["drop", "channel", "connection", "error"])
+def test_what_was_begun_and_given_up_is_not_counted_any_more(end: str) -> None:
+    broker = Broker()
+    publisher = broker.open(1, 2)
+    publisher.send(half_a_message(), body(1, HALF)[:70_000], chunks=[60_000, 60_000])
+    alarms = broker.server.alarms
+    assert alarms.receiving == len(HALF) + 70_000
+    if end == "drop":
+        publisher.drop()
+    elif end == "connection":
+        publisher.opened.shut_down("test")
+        publisher.drop()
+    else:
+        publisher.send(body(1, HALF)[70_000:])
+        publisher.tell("channel.close", 1) if end == "channel" else publisher.send(body(2, b"x"))
+        publisher.drop()
+    assert alarms.receiving == 0
+    alarms.set(MEMORY, True)
+    broker.run_turn()
+    assert not publisher.opened.session.blocked
+
+
+def test_frames_that_wait_for_the_disk_are_counted() -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    broker.disk_is_stalled = True
+    client.tell("queue.declare", queue="q", durable=True)
+    client.send(publish(1, "", "q", HALF))
+    assert broker.server.alarms.receiving > len(HALF)
+    broker.disk_is_stalled = False
+    broker.settled()
+    assert broker.server.alarms.receiving == 0
+    assert broker.depth("q") == (1, 0)
+
+
+def test_bytes_on_their_way_ask_for_a_look_before_it_is_due() -> None:
+    """As many as there was room at the last look: then memory is looked at, once, and the look says when next."""
+    broker = Broker()
+    alarms = broker.server.alarms
+    looks: list[int] = []
+    alarms.look_at_memory = lambda: looks.append(int(alarms.receiving))
+    alarms.receiving_max = 2 * len(HALF) - 1
+    publisher = broker.open()
+    publisher.send(half_a_message(10 * len(HALF)))
+    assert looks == []
+    publisher.send(body(1, HALF))
+    assert looks == [2 * len(HALF)]
+    publisher.send(body(1, HALF))
+    assert looks == [2 * len(HALF)]

@@ -25,6 +25,9 @@ class FakeClock(Clock):
     def monotonic_us(self) -> int:
         return self.time_ms * 1000
 
+    def slice_us(self) -> int:
+        return self.time_ms * 1000
+
     def system_wall_ms(self) -> int:
         return self.time_ms + self.wall_offset_ms
 

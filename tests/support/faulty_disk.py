@@ -361,6 +361,10 @@ class FaultyDisk(FileSystem):
         found.pending.clear()
         self.done(site)
 
+    def do_keep_open(self, site: str, path: str) -> None:
+        self.operation(site, path, changes=False)
+        self.directory(path)
+
     def do_names(self, site: str, path: str) -> list[str]:
         self.operation(site, path, changes=False)
         return list(self.directory(path).cache)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 
-from broker.faults import Faults
+from broker.faults import FaultOwner, Faults
 from broker.store.runner import Job, Runner, carry_out, tell
+
+
+class StrictFaults(Faults):
+    """For searches that look for mistakes: whatever the broker would tell, and go on, is raised."""
+
+    def caught(self, where: str, owner: FaultOwner | None, error: Exception) -> None:
+        raise error
 
 
 class HandRunner(Runner):
     """Runs jobs when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults | None = None) -> None:
         self.jobs: deque[Job] = deque()
-        self.faults = Faults()
+        self.faults = faults or Faults()
         """Where a job's mistakes are told."""
         self.direct = False
         """Jobs may run at once, on the owner's thread."""

@@ -10,7 +10,11 @@ from broker.faults import Faults
 
 class Blocked(Blockable):
     def __init__(self) -> None:
+        self.blocked = 0
         self.unblocked = 0
+
+    def block(self) -> None:
+        self.blocked += 1
 
     def unblock(self) -> None:
         self.unblocked += 1
@@ -64,3 +68,25 @@ def test_nobody_watches_a_node_in_memory() -> None:
     """Its figures are unknown, which metrics and management tell apart from numbers."""
     figures = Alarms(Faults()).figures
     assert (figures.memory_limit, figures.disk_free, figures.disk_free_limit) == (0, -1, 0)
+
+
+def test_an_alarm_blocks_at_once_who_is_in_the_middle_of_a_content() -> None:
+    alarms, inside, through = Alarms(Faults()), Blocked(), Blocked()
+    alarms.begin_content(inside)
+    alarms.begin_content(through)
+    alarms.end_content(through)
+    alarms.set(DISK, True)
+    assert (inside.blocked, through.blocked) == (1, 0)
+
+
+def test_a_look_that_fails_is_not_the_senders_affair() -> None:
+    """Rule: broker/faults.py."""
+    alarms = Alarms(Faults())
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    alarms.look_at_memory = broken
+    alarms.receiving_max = 10
+    alarms.received(11)
+    assert alarms.faults.count == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
 import structlog
 
 from broker.clock import Clock
@@ -105,6 +106,30 @@ def test_what_runs_between_turns_does_not_count() -> None:
     time.sleep(STALL_S)
     turn.admit(1)
     assert told(turn.run) == []
+
+
+class SetClock(Clock):
+    """A machine whose time is set while a turn lasts."""
+
+    def __init__(self) -> None:
+        self.by_us = 0
+        super().__init__()
+
+    def slice_us(self) -> int:
+        return time.monotonic_ns() // 1000 + self.by_us
+
+
+@pytest.mark.parametrize("by_us", [3_600_000_000, -3_600_000_000])
+def test_a_clock_that_is_set_is_not_a_slow_turn(by_us: int) -> None:
+    clock = SetClock()
+    turn = Turn(clock)
+    turn.admit(1)
+    clock.by_us = by_us
+    assert told(turn.run) == []
+    assert (clock.stopwatch.buckets[0], clock.stopwatch.sum_us) == (1, 0)
+    turn.admit(1, Client())
+    time.sleep(STALL_S)
+    assert told(turn.run) == [("warning", SLOW_TURN, "read", "client:1")]
 
 
 def test_turns_are_counted_by_how_long_they_took() -> None:

@@ -97,6 +97,23 @@ def test_memory_is_raised_above_its_limit_and_cleared_well_below() -> None:
     ]  # fmt: skip
 
 
+def test_each_look_says_with_how_many_bytes_on_their_way_the_next_is_due() -> None:
+    """As many more as there is room; none while the alarm stands, since nobody is read then."""
+    setting = Setting()
+    alarms = setting.alarms
+    alarms.received(300)
+    setting.memory(400)
+    assert alarms.receiving_max == 300 + 600
+    setting.readings.used = 1001
+    alarms.received(600)
+    assert not alarms.is_raised(MEMORY)
+    alarms.received(1)
+    assert alarms.is_raised(MEMORY)
+    assert alarms.receiving_max > 1 << 60
+    setting.memory(100)
+    assert alarms.receiving_max == 901 + 900
+
+
 def test_disk_is_raised_below_its_limit_and_cleared_well_above() -> None:
     setting = Setting()
     seen = [(free, setting.disk(free)) for free in (5000, 1000, 999, 1000, 1099, 1100, 1000, 999, 0)]

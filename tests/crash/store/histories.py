@@ -23,7 +23,7 @@ from broker.store.wal_file import START
 from broker.store.wal_writer import LogEnd, WalOptions, WalWriter
 from tests.crash.store.search import Search, Violation, new_disk
 from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
-from tests.support.hand_runner import HandRunner
+from tests.support.hand_runner import HandRunner, StrictFaults
 
 Record = tuple[int, int, int, bytes]
 
@@ -124,12 +124,13 @@ class Session:
         self.chance = chance
         self.unpromised: list[Record] = []
         self.failures: list[Exception] = []
-        self.runner = build.runner()
+        self.runner = build.runner(StrictFaults())
         self.found, self.data_dir, recovery = recover(build, disk)
         expected.check(self.found)
         spares = chance.randrange(3) if spare_count is None else spare_count
         options = WalOptions(FILE_SIZE, spares, lambda: chance.getrandbits(63), BATCH_SIZE)
         self.log = made_log(build).open(self.data_dir, recovery, self.runner, self.failures.append, options)
+        self.log.faults = self.runner.faults
         self.report = recovery.report
         expected.adopt(self.found)
 

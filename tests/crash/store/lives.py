@@ -28,7 +28,7 @@ from broker.turn import Turn
 from tests.crash.store.search import Search, Violation, new_disk
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
-from tests.support.hand_runner import HandRunner
+from tests.support.hand_runner import HandRunner, StrictFaults
 from tests.support.store import Collected
 
 FILE_SIZE = START + 6 * BLOCK
@@ -146,8 +146,9 @@ class Life:
         """Log -> position -> body, of what does not outlive this run."""
         self.reads_slowly = chance.random() < 0.3
         self.clock = FakeClock()
+        self.clock.faults = StrictFaults()
         self.turn = Turn(self.clock)
-        self.runners = [HandRunner() for _ in range(3)]
+        self.runners = [HandRunner(self.clock.faults) for _ in range(3)]
         self.store = Store.open(
             disk,
             "/data",

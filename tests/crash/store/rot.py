@@ -11,7 +11,7 @@ from broker.store.wal_writer import WalOptions
 from tests.crash.store.histories import Build, Record, made_log, recover
 from tests.crash.store.search import Violation
 from tests.support.faulty_disk import FaultyDisk
-from tests.support.hand_runner import HandRunner
+from tests.support.hand_runner import HandRunner, StrictFaults
 
 FILE_SIZE = START + 3 * BLOCK
 BATCH_SIZE = 4000
@@ -27,9 +27,10 @@ def log_at_rest(build: Build) -> tuple[FaultyDisk, list[Record]]:
     disk = FaultyDisk()
     disk.do_make_directory("datadir.create", "/data")
     chance = random.Random(7)
-    runner = HandRunner()
+    runner = HandRunner(StrictFaults())
     _, data_dir, recovery = recover(build, disk)
     log = made_log(build).open(data_dir, recovery, runner, ignore, WalOptions(FILE_SIZE, 2, lambda: chance.getrandbits(63), BATCH_SIZE))
+    log.faults = runner.faults
     written: list[Record] = []
     for size in (300, 5000, 200, 700, 3000, 20, 6000, 900, 100, 100, 6000, 800):
         for number in range(2):
@@ -51,8 +52,9 @@ def judge(build: Build, disk: FaultyDisk, written: list[Record], what: str) -> N
     """
     try:
         found, data_dir, recovery = recover(build, disk)
-        runner = HandRunner()
+        runner = HandRunner(StrictFaults())
         log = made_log(build).open(data_dir, recovery, runner, ignore, WalOptions(FILE_SIZE, 2, lambda: 5))
+        log.faults = runner.faults
         log.append(3, 3, b"the log goes on")
         log.sync()
         runner.drain()

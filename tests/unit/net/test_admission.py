@@ -131,3 +131,31 @@ def test_the_soft_limit_becomes_the_hard_one(monkeypatch: pytest.MonkeyPatch) ->
     assert len(limits) == 2
     limits.append((1024, resource.RLIM_INFINITY))
     assert raise_limit() == 1 << 20
+
+
+class Unread:
+    def __init__(self) -> None:
+        self.left = False
+        self.gone = 0
+
+    def has_left(self) -> bool:
+        return self.left
+
+    def give_way(self) -> None:
+        self.gone += 1
+
+
+def test_clients_that_are_not_read_are_looked_at_while_there_are_any() -> None:
+    later = Later()
+    admission = Admission(1024, later)
+    one, two = Unread(), Unread()
+    admission.watch(one)
+    admission.watch(two)
+    assert len(later.calls) == 1
+    one.left = True
+    later.run()
+    assert (one.gone, two.gone, len(later.calls)) == (1, 0, 1)
+    admission.unwatch(one)
+    admission.unwatch(two)
+    later.run()
+    assert (one.gone, later.calls) == (1, [])
