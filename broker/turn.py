@@ -104,6 +104,8 @@ class Turn:
         self._stopwatch = clock.stopwatch
         self._from_us: i64 = 0
         """When the turn began; 0 before its first read."""
+        self.costly = False
+        """Something was done that may take much longer than the rest: time for a look at the clock."""
         self._until_us: i64 = NEVER
         """When the slice of the phase ends."""
         self._from_ms: i64 = 0

@@ -306,6 +306,7 @@ class Channel(Flushable):
         route = self._route
         if route is None or route.generation != vhost.generation or arguments != self._route_arguments:
             route = vhost.route(arguments)
+            session.turn.costly = True
             self.published = True
             self._route = route
             self._route_arguments = arguments
@@ -338,6 +339,7 @@ class Channel(Flushable):
         )
         queues = route.queues
         if route.by_headers or traits.copies:
+            session.turn.costly = True
             try:
                 queues = vhost.queues_for(route, headers_of(message))
             except ChannelException as error:

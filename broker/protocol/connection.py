@@ -42,6 +42,8 @@ from broker.wire.writer import HEARTBEAT
 _CLOSE_TIMEOUT_MS: Final[i64] = 30_000
 _HELD_BYTES_MAX: Final[i64] = 1 << 20
 """Of the frames kept for channels that wait for the disk."""
+_FRAMES_PER_LOOK: Final[i64] = 32
+"""So many frames are taken between two looks at the clock, unless one of them may have cost much (``Turn.costly``)."""
 RUNNING: Final = 0
 CLOSING: Final = 1
 CLOSED: Final = 2
@@ -72,6 +74,20 @@ class _Resume(Deferred):
 
     def resume(self) -> None:
         self.connection.resume_channels()
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
+
+
+@final
+class _GoOn(Deferred):
+    """Takes the rest of what was read when the turn's time was over."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def resume(self) -> None:
+        self.connection.go_on()
 
     def fault_owner(self) -> FaultOwner | None:
         return self.connection
@@ -141,6 +157,11 @@ class Connection(FaultOwner, Flushable, Timed):
         self._held_bytes: i64 = 0
         self._held_back = False
         """Not read because channels wait and too many of their frames are kept."""
+        self._go_on = _GoOn(self)
+        self._unfinished = False
+        """Not read because frames of an earlier read wait for the next turn."""
+        self._later: list[bytes] = []
+        """Reads that came nevertheless."""
         self.in_flow = False
         """Not read because it publishes faster than the disk writes (RabbitMQ's state "flow")."""
         self._ending = False
@@ -164,19 +185,46 @@ class Connection(FaultOwner, Flushable, Timed):
         self._received_ms = self.server.clock.refresh()
         if self.state == CLOSED or (self._ending and self.state == RUNNING):
             return
+        if self._unfinished:
+            self._later.append(data)
+            return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         logs = self.session.logs
         appended: i64 = 0 if logs is None else logs.batch.next_sequence
+        was_unfinished = len(data) == 0
         try:
-            self._reader.feed(data)
+            if not was_unfinished:
+                self._reader.feed(data)
             self._take_frames(self._reader)
         except ConnectionException as error:
             self.fail(error)
+        if self._unfinished and not was_unfinished:
+            self._outbox.sink.pause_reading()
         if logs is not None and logs.batch.next_sequence != appended and logs.is_congested():
             self._slow_down(logs)
         self._count_rest(self._reader.waiting)
         if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
             self._choked = True
             self._outbox.sink.pause_reading()
+
+    def go_on(self) -> None:
+        """A new turn: take what was read, and could not be taken in the time of the last one."""
+        self._unfinished = False
+        if self.state == CLOSED or (self._ending and self.state == RUNNING):
+            self._later = []
+        else:
+            self._take(b"")
+        while self._later and not self._unfinished:
+            self._take(self._later.pop(0))
+        if not self._unfinished:
+            self._outbox.sink.resume_reading()
+
+    def _wait_for_time(self) -> None:
+        """The rest of what was read waits for the next turn; others come first."""
+        self._unfinished = True
+        self.server.turn.defer(self._go_on)
 
     def _slow_down(self, logs: Logs) -> None:
         """It has added to what waits for the disk: read no more while that is too much, before the memory grows with it."""
@@ -206,6 +254,8 @@ class Connection(FaultOwner, Flushable, Timed):
             self._take_frames(self._reader)
         except ConnectionException as error:
             self.fail(error)
+        if self._unfinished:
+            self._outbox.sink.pause_reading()
 
     def resume_channels(self) -> None:
         """Take the frames of channels that need not wait any more."""
@@ -241,6 +291,21 @@ class Connection(FaultOwner, Flushable, Timed):
         reader = FrameReader(0)
         reader.feed(b"".join(frames))
         self._take_frames(reader)
+        rest = reader.rest()
+        if rest and not channel.closing:
+            self._hold_again(channel, rest)
+
+    def _hold_again(self, channel: Channel, rest: bytes) -> None:
+        """The turn's time was over before all frames that were kept were taken."""
+        if channel.held:
+            channel.held_frames.insert(0, rest)
+        else:
+            channel.held = True
+            channel.held_frames = [rest]
+            self.session.release(channel)
+        channel.held_bytes += len(rest)
+        self._held_bytes += len(rest)
+        self.server.alarms.received(len(rest))
 
     def _let_go(self, channel: Channel) -> None:
         """Its frames are not kept any more."""
@@ -259,7 +324,19 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _take_frames(self, reader: FrameReader) -> None:
         channel = self._last
-        while reader.next():
+        turn = self.server.turn
+        left = _FRAMES_PER_LOOK
+        while True:
+            if left == 0 or turn.costly:
+                turn.costly = False
+                left = _FRAMES_PER_LOOK
+                if turn.out_of_time():
+                    if reader is self._reader:
+                        self._wait_for_time()
+                    return
+            left -= 1
+            if not reader.next():
+                return
             kind = reader.frame_type
             number = reader.channel
             if self.state != RUNNING:
@@ -301,6 +378,7 @@ class Connection(FaultOwner, Flushable, Timed):
             channel = self._last
 
     def _cold(self, channel: Channel, reader: FrameReader, index: int) -> None:
+        self.server.turn.costly = True
         method = decode(reader.data, reader.start, reader.end)
         if index == spec.CHANNEL_CLOSE:
             self._close_channel(channel)
