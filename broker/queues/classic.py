@@ -27,6 +27,10 @@ from broker.wire.table import FieldTable
 
 _BATCH_MAX: Final[i64] = 1024
 _SMALL_BODY: Final[i64] = 1024
+_DROPS_PER_LOOK: Final[i64] = 16
+"""Messages dropped or dead-lettered between two looks at the clock."""
+_DELIVERIES_PER_LOOK: Final[i64] = 16
+"""Deliveries, of one message or of sixteen in a row, between two looks at the clock."""
 
 
 @final
@@ -35,7 +39,7 @@ class _ExpiryTimer(Timed):
         self.queue = queue
 
     def on_timer(self, now_ms: i64) -> None:
-        self.queue.expire(now_ms)
+        self.queue.mark()  # what has expired goes in the turn, where time is bounded
 
 
 @final
@@ -78,6 +82,10 @@ class ClassicQueue(Queue):
         self._pagers: list[Pager] = []
         self._waiters: list[Deferred] = []
         self._marked = False
+        self._bounded_time = False
+        """What is being done looks at the clock."""
+        self._is_over_limit = False
+        """The turn's time was over before the queue was as short as it should be."""
         self._featured = levels > 1 or options.limited or options.message_ttl_ms >= 0
         self._expiring = False
         self._expiry_timer: Timer | None = None
@@ -164,10 +172,19 @@ class ClassicQueue(Queue):
         if not over_limit(self.options, count, size):
             return
         self._dispatch_now()
+        self._is_over_limit = False
+        left = _DROPS_PER_LOOK
         while True:
             count, size = self._totals()
             if not over_limit(self.options, count, size) or not self._drop_head():
                 return
+            left -= 1
+            if left == 0:
+                left = _DROPS_PER_LOOK
+                if self._turn.out_of_time():
+                    self._is_over_limit = True
+                    self.mark()
+                    return
 
     def _drop_head(self) -> bool:
         at: i64 = len(self._levels) - 1
@@ -205,8 +222,12 @@ class ClassicQueue(Queue):
         self._marked = False
         try:
             if not self.deleted:
+                self._bounded_time = True
+                if self._is_over_limit:
+                    self._drop_excess()
                 self._dispatch()
         finally:
+            self._bounded_time = False
             self._resume_waiters()
 
     def _resume_waiters(self) -> None:
@@ -220,8 +241,8 @@ class ClassicQueue(Queue):
                     self._clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
 
     def _dispatch(self) -> None:
-        if self._expiring:
-            self.expire(self._clock.now_ms)
+        if self._expiring and not self.expire(self._clock.now_ms):
+            return
         levels = self._levels
         at: i64 = len(levels) - 1
         while at >= 0 and self._dispatch_level(levels[at]):
@@ -236,7 +257,13 @@ class ClassicQueue(Queue):
     def _dispatch_level(self, ready: Ready) -> bool:
         """Dispatch one level; False when consumers ran out before messages did, or messages are on their way from the disk."""
         consumers = self.consumers
+        left = _DELIVERIES_PER_LOOK
         while ready.available() > 0:
+            if left <= 0:
+                left = _DELIVERIES_PER_LOOK
+                if self._bounded_time and self._turn.out_of_time():
+                    self.mark()
+                    return False
             group = consumers.group()
             if group is None:
                 return False
@@ -247,6 +274,7 @@ class ClassicQueue(Queue):
                 group.block(consumer)
                 continue
             plain = ready.plain()
+            left -= 1
             if plain == 0:
                 self._deliver_one(group, consumer, ready)
                 continue
@@ -263,8 +291,10 @@ class ClassicQueue(Queue):
                     self._undelivered(consumer, error)
                 if consumer.no_ack:
                     ready.settle(position, count, 1)
+                left -= count // 16
             elif plain >= size and not group.crowded:
                 self._deliver_in_turns(group, ready, plain)
+                left -= plain // 16
             else:
                 self._deliver_one(group, consumer, ready)
         return ready.count() == 0
@@ -354,8 +384,8 @@ class ClassicQueue(Queue):
             return True
         if self._marked:
             self._dispatch_now()
-        if self._expiring:
-            self.expire(self._clock.now_ms)
+        if self._expiring and not self.expire(self._clock.now_ms):
+            return False
         at: i64 = len(self._levels) - 1
         while at >= 0:
             level = self._levels[at]
@@ -482,24 +512,33 @@ class ClassicQueue(Queue):
 
     # ---- time ---------------------------------------------------------------------------------------------------------
 
-    def expire(self, now_ms: i64) -> None:
+    def expire(self, now_ms: i64) -> bool:
         """Drop (or dead-letter, reason ``expired``) what stands at the head of a line past its deadline.
 
         Only heads are looked at: a message behind one that lives longer waits (RabbitMQ docs, Per-Message TTL in Publishers).
+        False if the turn's time was over before everything was gone: the queue is dispatched again, and delivers nothing until then.
         """
         if self.deleted:
-            return
+            return True
         waiting = False
+        left = _DROPS_PER_LOOK
         for level in self._levels:
             while True:
                 deadline = level.head_deadline()
                 if deadline == 0 or deadline > now_ms - 1:
                     break
                 self._bury(level, "expired")
+                left -= 1
+                if left == 0:
+                    left = _DROPS_PER_LOOK
+                    if self._turn.out_of_time():
+                        self.mark()
+                        return False
             waiting = waiting or level.expiring
         self._expiring = waiting
         if waiting:
             self._arm_expiry()
+        return True
 
     def _arm_expiry(self) -> None:
         earliest: i64 = NEVER
