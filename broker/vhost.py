@@ -36,7 +36,7 @@ from broker.queues.queue import Queue, QueueHost
 from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import PREDECLARED, check_type, create
-from broker.routing.router import Router, extra_keys
+from broker.routing.router import Router, Routing, extra_keys
 from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.wire.methods import split_publish
@@ -56,7 +56,8 @@ class Route:
         self.routing_key = routing_key
         self.mandatory = bool(bits & 1)
         self.generation = generation
-        self.queues: list[Queue] = []
+        self.queues: list[Queue] | None = []
+        """None while nobody has followed the bindings to their end, which takes long (``VHost.begin_routing``)."""
         self.by_headers = False
         """The queues depend on each message's headers and are not known here."""
         self.tail = make_tail(
@@ -145,8 +146,8 @@ class VHost(QueueHost):
             if reply is not None:
                 route.queues = [reply]
         else:
-            route.queues = cast("list[Queue]", self._router.route(exchange, [key], None))
-            route.by_headers = self._router.used_headers
+            route.queues = cast("list[Queue] | None", self._router.attempt(exchange, [key], None))
+            route.by_headers = route.queues is not None and self._router.used_headers
         if len(self._routes) >= _ROUTES_MAX:
             self._routes.clear()
         self._routes[arguments] = route
@@ -156,13 +157,23 @@ class VHost(QueueHost):
         """How many routes are remembered."""
         return len(self._routes)
 
-    def queues_for(self, route: Route, headers: FieldTable) -> list[Queue]:
-        """The queues for one message whose headers matter: headers exchanges, CC and BCC.
+    def queues_for(self, route: Route, headers: FieldTable) -> list[Queue] | None:
+        """The queues for one message whose headers matter: headers exchanges, CC and BCC; None if that takes long (``begin_routing``).
 
         Raises: PRECONDITION_FAILED (406) if CC or BCC is not an array of strings.
         """
         keys = [route.routing_key, *extra_keys(headers)]
-        return cast("list[Queue]", self._router.route(route.exchange, keys, headers))
+        return cast("list[Queue] | None", self._router.attempt(route.exchange, keys, headers))
+
+    def begin_routing(self, route: Route, headers: FieldTable, copies: bool) -> Routing:
+        """Find the queues of one message step by step, where ``route`` or ``queues_for`` could not say at once."""
+        keys = [route.routing_key, *extra_keys(headers)] if copies else [route.routing_key]
+        return self._router.begin(route.exchange, keys, headers)
+
+    def learn(self, route: Route, routing: Routing) -> None:
+        """That is what was found for a message of this route."""
+        if route.generation == self.generation and not routing.used_headers:
+            route.queues = cast("list[Queue]", routing.found)
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
         if queue.options.dead_letter_exchange is None:

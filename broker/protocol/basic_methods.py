@@ -183,23 +183,36 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
     session.touch()
 
 
-def _recover(channel: Channel, requeue: bool) -> None:
+@final
+class _Recovered(Deferred):
+    """Everything has gone back."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def resume(self) -> None:
+        reply(self.channel, False, spec.BASIC_RECOVER_OK)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
+
+
+def _recover(channel: Channel, requeue: bool, then: Deferred | None) -> None:
     if not requeue:
         raise ConnectionException(NOT_IMPLEMENTED, "requeue=false")
-    channel.requeue_all()
+    channel.requeue_all(then)
 
 
 def recover(channel: Channel, method: Method) -> None:
     """basic.recover. Raises: NOT_IMPLEMENTED (540) for requeue=false."""
     fields = method.fields
     assert isinstance(fields, commands.Basic.Recover)
-    _recover(channel, fields.requeue)
-    reply(channel, False, spec.BASIC_RECOVER_OK)
+    _recover(channel, fields.requeue, _Recovered(channel))
 
 
 def recover_async(channel: Channel, method: Method) -> None:
     """basic.recover-async: recover without an answer. Raises: NOT_IMPLEMENTED (540) for requeue=false."""
     fields = method.fields
     assert isinstance(fields, commands.Basic.RecoverAsync)
-    _recover(channel, fields.requeue)
+    _recover(channel, fields.requeue, None)
 

@@ -21,10 +21,11 @@ from broker.errors import (
     ConnectionException,
 )
 from broker.faults import FaultOwner
-from broker.message import Message
+from broker.message import REJECTED, Message
 from broker.native import i64
 from broker.protocol.confirms import Confirms
 from broker.protocol.session import Session
+from broker.protocol.sliced import AT_ONCE, ChannelEnd, ChannelWork, Publishing, Settling
 from broker.protocol.traits import Traits, read_traits
 from broker.protocol.transaction import Pending, Settlement
 from broker.protocol.unacked import Run, Unacked
@@ -34,12 +35,13 @@ from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.store.batch import Listener
-from broker.turn import Deferred, Flushable
+from broker.turn import Deferred, Flushable, SlicedWork
 from broker.vhost import Route, deliver_to, immediate
 from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
 from broker.wire.methods import split_publish, undecodable
+from broker.wire.table import FieldTable
 from broker.wire.writer import make_content, write_return
 
 if TYPE_CHECKING:
@@ -338,10 +340,12 @@ class Channel(Flushable):
             traits.expiration_ms,
         )
         queues = route.queues
+        headers: FieldTable | None = None
         if route.by_headers or traits.copies:
             session.turn.costly = True
+            headers = headers_of(message)
             try:
-                queues = vhost.queues_for(route, headers_of(message))
+                queues = vhost.queues_for(route, headers)
             except ChannelException as error:
                 error.class_id = spec.BASIC
                 error.method_id = spec.BASIC_PUBLISH & 0xFFFF
@@ -350,16 +354,27 @@ class Channel(Flushable):
                 message = self._rewritten(message, True)
         if traits.direct_reply:
             message = self._rewritten(message, False)
+        if queues is None:
+            routing = vhost.begin_routing(route, headers_of(message) if headers is None else headers, traits.copies)
+            self.carry_out(Publishing(self, route, message, None, routing))
+        elif len(queues) > AT_ONCE and not self.transactional:
+            self.carry_out(Publishing(self, route, message, queues, None))
+        else:
+            self.publish_to(queues, message, route.mandatory)
+
+    def publish_to(self, queues: list[Queue], message: Message, mandatory: bool) -> None:
+        """Put a message into its queues, and promise it when that is asked for; in a transaction keep it until the commit."""
+        session = self.session
         confirms = self.confirms
         session.counters.messages_received += 1
         if session.alarms.reason and not session.blocked:
             session.block()
         if confirms is None:
             if self.transactional:
-                self.pending.append(Pending(queues, message, route.mandatory))
+                self.pending.append(Pending(queues, message, mandatory))
                 return
             if not queues:
-                self._unroutable(message, route.mandatory)
+                self._unroutable(message, mandatory)
                 return
             for queue in queues:
                 queue.enqueue(message, None, 0)
@@ -367,28 +382,58 @@ class Channel(Flushable):
         session.counters.messages_received_confirm += 1
         confirms.published += 1
         sequence = confirms.published
-        refused = False
         if queues:
             refused, deferred, logged = deliver_to(queues, message, confirms, sequence)
-            if logged and not refused:
-                logs = session.logs
-                assert logs is not None
-                group = logs.batch.group
-                if group != self._promised_group:
-                    self._promised_group = group
-                    logs.batch.listen(self._promise)
-                confirms.logged(sequence, group, deferred)
-                return
-            if deferred:
-                confirms.defer(sequence, int(deferred))
-                if refused:
-                    confirms.refuse(sequence)
-                return
-        else:
-            self._unroutable(message, route.mandatory)
-        confirms.decided(sequence, refused, session.outbox, self.number)
+            self.promise(sequence, refused, deferred, logged)
+            return
+        self._unroutable(message, mandatory)
+        self.promise(sequence, False, 0, False)
+
+    def begin_publish(self) -> i64:
+        """A message comes that goes to its queues in slices: its publish sequence number, 0 without confirms."""
+        session = self.session
+        confirms = self.confirms
+        session.counters.messages_received += 1
+        if session.alarms.reason and not session.blocked:
+            session.block()
+        if confirms is None:
+            return 0
+        session.counters.messages_received_confirm += 1
+        confirms.published += 1
+        return confirms.published
+
+    def promise(self, sequence: i64, refused: bool, deferred: i64, logged: bool) -> None:
+        """Confirm message ``sequence``, now or when those who have to promise it have done so."""
+        confirms = self.confirms
+        if confirms is None:
+            return
+        if logged and not refused:
+            logs = self.session.logs
+            assert logs is not None
+            group = logs.batch.group
+            if group != self._promised_group:
+                self._promised_group = group
+                logs.batch.listen(self._promise)
+            confirms.logged(sequence, group, deferred)
+            return
+        if deferred:
+            confirms.defer(sequence, int(deferred))
+            if refused:
+                confirms.refuse(sequence)
+            return
+        confirms.decided(sequence, refused, self.session.outbox, self.number)
         if not self._dirty:
             self.mark_dirty()
+
+    def carry_out(self, work: SlicedWork, then: Deferred | None = None) -> None:
+        """Do work that may take longer than a turn, and then ``then``; until that is done the channel's later frames wait."""
+        self.session.turn.costly = True
+        if work.step():
+            if then is not None:
+                then.resume()
+            return
+        self.held = True
+        self.session.turn.begin(ChannelWork(self, work, then))
 
     def _rewritten(self, message: Message, copies: bool) -> Message:
         """``message`` without its BCC header, or with reply-to rewritten for direct reply-to."""
@@ -427,19 +472,25 @@ class Channel(Flushable):
         session.outbox.write_content(message, self.number, session.payload_max)
         session.touch()
 
-    def commit_publishes(self) -> bool:
-        """Enqueue what the transaction published; False if a queue refused a message."""
-        pending = self.pending
-        self.pending = []
+    def carry_out_publish(self, publish: Pending) -> bool:
+        """One publish of a transaction that commits; False if a queue refused the message."""
+        if not publish.queues:
+            self._unroutable(publish.message, publish.mandatory)
+            return True
         accepted = True
-        for publish in pending:
-            if not publish.queues:
-                self._unroutable(publish.message, publish.mandatory)
-                continue
-            for queue in publish.queues:
-                if not queue.deleted and queue.enqueue(publish.message, None, 0) == 1:
-                    accepted = False
+        for queue in publish.queues:
+            if not queue.deleted and queue.enqueue(publish.message, None, 0) == REJECTED:
+                accepted = False
         return accepted
+
+    def carry_out_acks(self, runs: list[Run]) -> None:
+        """One acknowledgement of a transaction that commits."""
+        for run in runs:
+            run.settle(len(run.items))
+            self.session.counters.messages_acked += run.live
+            consumer = run.consumer
+            if consumer is not None:
+                consumer.settled(run.live)
 
     # ---- promises -----------------------------------------------------------------------------------------------------
 
@@ -524,7 +575,7 @@ class Channel(Flushable):
             self.settlements.append(Settlement(taken, False, True))
             return
         self.session.counters.messages_acked += self.unacked.ack(tag, multiple)
-        self._unblock()
+        self.unblock()
 
     def _refuse(self, tag: i64, multiple: bool, requeue: bool) -> None:
         runs = self.unacked.take(tag, multiple)
@@ -532,7 +583,7 @@ class Channel(Flushable):
             self.unacked.hold(runs)
             self.settlements.append(Settlement(runs, requeue, False))
             return
-        self.apply(runs, requeue)
+        self.carry_out(Settling(self, runs, requeue))
 
     def apply(self, runs: list[Run], requeue: bool) -> None:
         """Requeue deliveries to their places, or reject them."""
@@ -559,24 +610,7 @@ class Channel(Flushable):
                     owners[ready].reject(ready, entries)
             except Exception as error:  # what belongs to other queues must not stay behind
                 self.session.clock.faults.caught("requeue or reject", self.session.owner, error)
-        self._unblock()
-
-    def commit_settlements(self) -> None:
-        """Carry out what the transaction settled."""
-        settlements = self.settlements
-        self.settlements = []
-        self.unacked.uncommitted = 0
-        for settlement in settlements:
-            if not settlement.ack:
-                self.apply(settlement.runs, settlement.requeue)
-                continue
-            for run in settlement.runs:
-                run.settle(len(run.items))
-                self.session.counters.messages_acked += run.live
-                consumer = run.consumer
-                if consumer is not None:
-                    consumer.settled(run.live)
-        self._unblock()
+        self.unblock()
 
     def rollback(self) -> None:
         """Forget the transaction's publishes; its settlements become unacknowledged deliveries again."""
@@ -586,11 +620,12 @@ class Channel(Flushable):
             self.unacked.restore(settlement.runs)
         self.settlements = []
 
-    def requeue_all(self) -> None:
-        """Everything unacknowledged goes back to its queue (channel close, basic.recover)."""
-        self.apply(self.unacked.take(0, True), True)
+    def requeue_all(self, then: Deferred | None) -> None:
+        """Everything unacknowledged goes back to its queue (basic.recover)."""
+        self.carry_out(Settling(self, self.unacked.take(0, True), True), then)
 
-    def _unblock(self) -> None:
+    def unblock(self) -> None:
+        """Deliveries were settled: others may have room now."""
         # only a channel-wide limit couples consumers: without one each was told by ``settled``
         if self.prefetch_global:
             self.unblock_all()
@@ -601,20 +636,20 @@ class Channel(Flushable):
             if consumer.blocked:
                 self.queue_of[tag].unblock(consumer)
 
-    def close(self) -> None:
-        """The channel is gone: consumers leave first, then deliveries go back, in order (redelivered)."""
+    def end(self, then: Deferred | None) -> ChannelEnd:
+        """The channel is gone: what it held goes back; consumers leave first, then deliveries, in order (redelivered)."""
+        self.closing = True
         if self.transactional:
             self.rollback()
-        consumers = self.consumers
-        queues = self.queue_of
+        return ChannelEnd(self, then)
+
+    def forget_consumers(self) -> None:
+        """They are leaving their queues."""
         self.consumers = {}
         self.queue_of = {}
-        for tag, consumer in consumers.items():
-            try:
-                queues[tag].remove_consumer(consumer)
-            except Exception as error:
-                self.session.clock.faults.caught("consumer of a channel that ends", None, error)
-        self.requeue_all()
+
+    def let_go(self) -> None:
+        """Everything that was delivered has gone back: forget the rest."""
         reply = self.reply
         if reply is not None:
             self.reply = None

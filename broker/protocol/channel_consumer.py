@@ -45,7 +45,7 @@ class ChannelConsumer(Consumer):
         if session.outbox.room() <= 0:
             session.starve(self, self.queue)
             return 0
-        if not channel.flow_active:
+        if not channel.flow_active or channel.closing:
             return 0
         self.shared = channel.prefetch_global > 0 and not self.no_ack
         if self.no_ack:

@@ -30,8 +30,9 @@ from broker.protocol.dispatch import handle
 from broker.protocol.outbox import BACKLOG_MAX, Outbox
 from broker.protocol.server import Server
 from broker.protocol.session import Session
+from broker.protocol.sliced import ChannelEnd, ConnectionEnd
 from broker.store.logs import Logs
-from broker.turn import Deferred, Flushable
+from broker.turn import Deferred, Flushable, SlicedWork
 from broker.wire import spec
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
@@ -74,6 +75,37 @@ class _Resume(Deferred):
 
     def resume(self) -> None:
         self.connection.resume_channels()
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
+
+
+@final
+class _ChannelEnded(Deferred):
+    """Says that a channel has ended, once everything it held has gone back."""
+
+    def __init__(self, connection: Connection, channel: Channel, frame: bytes, forget: bool) -> None:
+        self.connection = connection
+        self.channel = channel
+        self.frame = frame
+        self.forget = forget
+
+    def resume(self) -> None:
+        self.connection.channel_ended(self.channel, self.frame, self.forget)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
+
+
+@final
+class _Released(Deferred):
+    """Everything that a connection held has gone back."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def resume(self) -> None:
+        self.connection.released()
 
     def fault_owner(self) -> FaultOwner | None:
         return self.connection
@@ -157,6 +189,12 @@ class Connection(FaultOwner, Flushable, Timed):
         self._held_bytes: i64 = 0
         self._held_back = False
         """Not read because channels wait and too many of their frames are kept."""
+        self._is_releasing = False
+        self._is_released = False
+        """What it held has gone back, and its last frame was written."""
+        self._last_frame = b""
+        self._ends_stream = False
+        self._waits = False
         self._go_on = _GoOn(self)
         self._unfinished = False
         """Not read because frames of an earlier read wait for the next turn."""
@@ -269,6 +307,8 @@ class Connection(FaultOwner, Flushable, Timed):
                 continue
             try:
                 self._resume_channel(channel)
+            except ChannelException as error:
+                self._fail_channel(channel, error)
             except ConnectionException as error:
                 self.fail(error)
         if self._held_back and self._held_bytes < _HELD_BYTES_MAX:
@@ -440,9 +480,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def _control(self, reader: FrameReader) -> None:
         index = decode(reader.data, reader.start, reader.end).index
         if index == spec.CONNECTION_CLOSE:
-            self._release()
-            self.session.send(method_frame(0, spec.CONNECTION_CLOSE_OK, []))
-            self._finish(False)
+            self._begin_closing(method_frame(0, spec.CONNECTION_CLOSE_OK, []), False, False)
         elif index == spec.CONNECTION_UPDATE_SECRET:
             self.session.send(method_frame(0, spec.CONNECTION_UPDATE_SECRET_OK, []))
         else:
@@ -454,7 +492,7 @@ class Connection(FaultOwner, Flushable, Timed):
         )
 
     def _closing_frame(self, reader: FrameReader) -> None:
-        if reader.channel or reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4:
+        if reader.channel or reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4 or not self._is_released:
             return
         index = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
         if index == spec.CONNECTION_CLOSE_OK:
@@ -466,15 +504,29 @@ class Connection(FaultOwner, Flushable, Timed):
     # ---- channels -----------------------------------------------------------------------------------------------------
 
     def _close_channel(self, channel: Channel) -> None:
-        self._end_channel(channel)
-        self._forget_channel(channel)
-        self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
+        frame = method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, [])
+        self._begin(self._end_of(channel, _ChannelEnded(self, channel, frame, True)))
 
-    def _end_channel(self, channel: Channel) -> None:
+    def channel_ended(self, channel: Channel, frame: bytes, forget: bool) -> None:
+        """What it held has gone back."""
+        if self.state != RUNNING:
+            return
+        if forget:
+            self._forget_channel(channel)
+        self.session.send(frame)
+
+    def _begin(self, work: SlicedWork) -> None:
+        """Do its first slice now, and the rest in the turns that follow."""
+        turn = self.server.turn
+        turn.costly = True
+        if not work.step():
+            turn.begin(work)
+
+    def _end_of(self, channel: Channel, then: Deferred | None) -> ChannelEnd:
+        """Nothing is taken from this channel nor delivered to it any more; the rest is the caller's to carry out."""
         self.server.clock.faults.run("confirms of a channel that ends", None, channel.flush)  # those that are due go out before the close
         self._let_go(channel)
-        channel.closing = True
-        channel.close()
+        return channel.end(then)
 
     def _forget_channel(self, channel: Channel) -> None:
         if self.channels.pop(channel.number, None) is not None:
@@ -482,8 +534,8 @@ class Connection(FaultOwner, Flushable, Timed):
             self.server.counters.channels_closed += 1
 
     def _fail_channel(self, channel: Channel, error: ChannelException) -> None:
-        self._end_channel(channel)
-        self.session.send(close_frame(int(channel.number), spec.CHANNEL_CLOSE, error))
+        frame = close_frame(int(channel.number), spec.CHANNEL_CLOSE, error)
+        self._begin(self._end_of(channel, _ChannelEnded(self, channel, frame, False)))
 
     def _closing_channel_frame(self, channel: Channel, reader: FrameReader) -> None:
         """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close)."""
@@ -502,15 +554,14 @@ class Connection(FaultOwner, Flushable, Timed):
         """Close the connection for a hard error: resources go first, then connection.close leaves."""
         if self.state != RUNNING:
             return
-        self._release()
-        self.session.send(close_frame(0, spec.CONNECTION_CLOSE, error))
-        self.state = CLOSING
-        if error.code == FRAME_ERROR:
-            # what follows cannot be told apart from frames any more
-            self._finish()
-            return
         self.server.closing[self.number] = self
+        # behind an error in the frames what follows cannot be told apart from frames any more
+        self._begin_closing(close_frame(0, spec.CONNECTION_CLOSE, error), True, error.code != FRAME_ERROR)
+
+    def _begin_closing(self, last_frame: bytes, ends_stream: bool, waits: bool) -> None:
+        self.state = CLOSING
         self._arm(_CLOSE_TIMEOUT_MS)
+        self._release(last_frame, ends_stream, waits)
 
     def fault_owner(self) -> FaultOwner | None:
         return self
@@ -535,29 +586,37 @@ class Connection(FaultOwner, Flushable, Timed):
         """Close from our side: an operator, or the node going down (CONNECTION_FORCED, 320)."""
         self.fail(ConnectionException(CONNECTION_FORCED, reason))
 
-    def _release(self) -> None:
-        """Give back everything the connection held: channels, then exclusive queues (before close-ok leaves)."""
-        session = self.session
-        faults = self.server.clock.faults
+    def _release(self, last_frame: bytes, ends_stream: bool, waits: bool) -> None:
+        """Give back everything the connection held: channels, then exclusive queues. Only then ``last_frame`` leaves: a client that has
+        read it may declare the same queues again. Afterwards the client's answer is waited for, or the connection is closed."""
+        if self._is_releasing:
+            return
+        self._is_releasing = True
+        self._last_frame = last_frame
+        self._ends_stream = ends_stream
+        self._waits = waits
+        ends: list[ChannelEnd] = []
         for channel in list(self.channels.values()):
             if not channel.closing:
-                try:
-                    self._end_channel(channel)
-                except Exception as error:  # the other channels, and their messages, must not stay behind
-                    faults.caught("channel of a connection that ends", None, error)
+                ends.append(self._end_of(channel, None))
             self._forget_channel(channel)
         self._last = None
         self._count_rest(0)
-        owned = session.exclusive_queues
-        session.exclusive_queues = []
-        for queue in owned:
-            try:
-                session.vhost.delete_queue(queue)
-            except Exception as error:
-                faults.caught("exclusive queue of a connection that ends", None, error)
-        self.server.alarms.forget(session)
+        self._begin(ConnectionEnd(self.session, ends, _Released(self)))
+
+    def released(self) -> None:
+        """Everything has gone back."""
+        self._is_released = True
+        self.server.alarms.forget(self.session)
         if self.server.connections.pop(self.number, None) is not None:
             self.server.counters.connections_closed += 1
+        if self.state == CLOSED:
+            return
+        self.session.send(self._last_frame)
+        if self._waits:
+            self._arm(_CLOSE_TIMEOUT_MS)
+        else:
+            self._finish(self._ends_stream)
 
     def _finish(self, end_stream: bool = True) -> None:
         self.state = CLOSED
@@ -578,7 +637,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._disarm()
         self._outbox.closed = True
         self._outbox.discard()
-        self._release()
+        self._release(b"", False, False)
 
     # ---- time ---------------------------------------------------------------------------------------------------------
 

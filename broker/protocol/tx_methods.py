@@ -1,11 +1,16 @@
 """Classes tx and confirm: the two modes a channel can be put into, never both (AMQP 0-9-1 §1.6.6; RabbitMQ docs, Confirms)."""
 
+from typing import final
+
 from pamqp import commands
 
 from broker.errors import PRECONDITION_FAILED, ChannelException
+from broker.faults import FaultOwner
 from broker.protocol.channel import Channel, not_transactional
 from broker.protocol.confirms import Confirms
 from broker.protocol.exchange_methods import reply
+from broker.protocol.sliced import Commit
+from broker.turn import Deferred
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
 
@@ -36,11 +41,26 @@ def tx_commit(channel: Channel, method: Method) -> None:
     """
     if not channel.transactional:
         raise not_transactional()
-    accepted = channel.commit_publishes()
-    channel.commit_settlements()
-    if not accepted:
-        raise ChannelException(PRECONDITION_FAILED, "partial tx completion")
-    channel.answer_when_durable(method_frame(int(channel.number), spec.TX_COMMIT_OK, []))
+    commit = Commit(channel)
+    channel.carry_out(commit, _Committed(channel, commit))
+
+
+@final
+class _Committed(Deferred):
+    """A transaction was carried out."""
+
+    def __init__(self, channel: Channel, commit: Commit) -> None:
+        self.channel = channel
+        self.commit = commit
+
+    def resume(self) -> None:
+        channel = self.channel
+        if not self.commit.accepted:
+            raise ChannelException(PRECONDITION_FAILED, "partial tx completion", spec.TX_COMMIT >> 16, spec.TX_COMMIT & 0xFFFF)
+        channel.answer_when_durable(method_frame(int(channel.number), spec.TX_COMMIT_OK, []))
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
 
 
 def tx_rollback(channel: Channel, method: Method) -> None:

@@ -211,6 +211,8 @@ class BatchWriter(Syncable):
         """Ordinal of the open group."""
         self.durable_group: i64 = 0
         """Ordinal of the last group that is on the disk."""
+        self.holders = 0
+        """Who has not yet appended all that belongs into the open group: until then it is not taken."""
         self.has_journal = False
         """The open group holds records of log 0, added by ``append``."""
         self.writer = BytesWriter()
@@ -323,6 +325,12 @@ class BatchWriter(Syncable):
         host = self._host
         if host is not None:
             host.sync()
+
+    def hold_group(self, hold: bool) -> None:
+        """What is appended until ``hold_group(False)`` belongs into one group, however many turns it takes."""
+        self.holders += 1 if hold else -1
+        if self.holders == 0 and self.record_count:
+            self.sync()
 
     def size(self) -> i64:
         """Bytes of the records in the open batch."""

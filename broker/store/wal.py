@@ -190,7 +190,7 @@ class WriteAheadLog(BatchHost):
             self.batch.take()  # nobody will ever be told
             return
         chore_is_due = self._groups_since_chore >= GROUPS_BETWEEN_CHORES
-        if self._wanted and not (chore_is_due and self._has_chores()):
+        if self._wanted and self.batch.holders == 0 and not (chore_is_due and self._has_chores()):
             self._wanted = False
             if self.batch.record_count:
                 self._groups_since_chore += 1

@@ -33,7 +33,9 @@ def publishing(exchange: str, key: str, **bits: bool) -> bytes:
 
 
 def targets(vhost: VHost, exchange: str, key: str) -> list[str]:
-    return [queue.name for queue in vhost.route(publishing(exchange, key)).queues]
+    queues = vhost.route(publishing(exchange, key)).queues
+    assert queues is not None
+    return [queue.name for queue in queues]
 
 
 def code(raised: pytest.ExceptionInfo[ChannelException]) -> int:

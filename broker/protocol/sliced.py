@@ -1,0 +1,304 @@
+"""What one client can ask for and takes longer than a turn, done in slices: its channel's later frames wait behind it, in order.
+
+    Publishing      a message for very many queues, or through bindings that take long to follow
+    Settling        deliveries that come back or are refused, a run at a time
+    Commit          the publishes and settlements of a transaction; one commit group of the log, however many turns it takes
+    ChannelEnd      what a channel held: consumers leave first, then deliveries go back
+    ConnectionEnd   the channels of a connection one by one, then its exclusive queues
+
+Whoever begins one lets it do its first slice at once (``Channel.carry_out``), so what is small is done as if there were no slices.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast, final
+
+from broker.faults import FaultOwner
+from broker.message import Message
+from broker.native import i64
+from broker.protocol.unacked import Run
+from broker.queues.consumers import Consumer
+from broker.queues.entry import Entry
+from broker.queues.queue import Queue
+from broker.routing.router import ATTEMPT, Routing
+from broker.turn import Deferred, SlicedWork
+from broker.vhost import Route, deliver_to
+
+if TYPE_CHECKING:
+    from broker.protocol.channel import Channel
+    from broker.protocol.session import Session
+
+AT_ONCE: Final[i64] = 256
+"""A message for so many queues is not worth slices."""
+_PER_LOOK: Final[i64] = 16
+"""Messages, consumers or queues between two looks at the clock."""
+
+
+@final
+class Publishing(SlicedWork):
+    """A message on its way to its queues."""
+
+    def __init__(self, channel: Channel, route: Route, message: Message, queues: list[Queue] | None, routing: Routing | None) -> None:
+        self._channel = channel
+        self._route = route
+        self._message = message
+        self._queues = queues
+        """None until ``routing`` has found them."""
+        self._routing = routing
+        self._at: i64 = 0
+        self._sequence: i64 = 0
+        self._refused = False
+        self._deferred: i64 = 0
+        self._logged = False
+
+    def step(self) -> bool:
+        channel = self._channel
+        turn = channel.session.turn
+        routing = self._routing
+        if routing is not None:
+            while not routing.step(ATTEMPT):
+                if turn.out_of_time():
+                    return False
+            self._routing = None
+            channel.session.vhost.learn(self._route, routing)
+            self._queues = cast("list[Queue]", routing.found)
+        queues = self._queues
+        assert queues is not None
+        if len(queues) <= AT_ONCE or channel.transactional:
+            channel.publish_to(queues, self._message, self._route.mandatory)
+            return True
+        if self._at == 0:
+            self._sequence = channel.begin_publish()
+        while self._at < len(queues):
+            part = queues[self._at : self._at + _PER_LOOK]
+            self._at += _PER_LOOK
+            refused, deferred, logged = deliver_to(part, self._message, channel.confirms, self._sequence)
+            self._refused = self._refused or refused
+            self._deferred += deferred
+            self._logged = self._logged or logged
+            if self._at < len(queues) and turn.out_of_time():
+                return False
+        if self._sequence > 0:
+            channel.promise(self._sequence, self._refused, self._deferred, self._logged)
+        return True
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self._channel.session.owner
+
+
+@final
+class Settling(SlicedWork):
+    """Deliveries that a client has refused: they go back to their places, or are dead-lettered or dropped."""
+
+    def __init__(self, channel: Channel, runs: list[Run], requeue: bool) -> None:
+        self._channel = channel
+        self._runs = runs
+        self._requeue = requeue
+        self._at: i64 = 0
+        """The next run."""
+        self._entries: list[Entry] = []
+        """What is left of the run before it."""
+        self._from: i64 = 0
+
+    def step(self) -> bool:
+        channel = self._channel
+        if self._requeue:
+            channel.apply(self._runs, True)
+            return True
+        turn = channel.session.turn
+        while True:
+            if self._from >= len(self._entries):
+                if self._at >= len(self._runs):
+                    channel.unblock()
+                    return True
+                self._next_run()
+            self._reject()
+            if turn.out_of_time():
+                return False
+
+    def _next_run(self) -> None:
+        run = self._runs[self._at]
+        self._at += 1
+        self._entries = run.entries()
+        self._from = 0
+        consumer = run.consumer
+        if consumer is not None:
+            consumer.settled(run.live)  # first: one that has room again may take the message back in this very turn
+
+    def _reject(self) -> None:
+        run = self._runs[self._at - 1]
+        part = self._entries[self._from : self._from + _PER_LOOK]
+        self._from += _PER_LOOK
+        try:
+            run.queue.reject(run.ready, part)
+        except Exception as error:  # what belongs to other queues must not stay behind
+            self._from = len(self._entries)
+            session = self._channel.session
+            session.clock.faults.caught("requeue or reject", session.owner, error)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self._channel.session.owner
+
+
+@final
+class ChannelWork(SlicedWork):
+    """Work behind which the frames of a channel wait."""
+
+    def __init__(self, channel: Channel, work: SlicedWork, then: Deferred | None) -> None:
+        self._channel = channel
+        self._work = work
+        self._then = then
+
+    def step(self) -> bool:
+        if not self._work.step():
+            return False
+        channel = self._channel
+        if not channel.closing:
+            channel.retry = self._then
+            channel.session.release(channel)
+        return True
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self._channel.session.owner
+
+
+@final
+class ChannelEnd(SlicedWork):
+    """Gives back what a channel held. Nothing is delivered to it any more, and its frames are not taken."""
+
+    def __init__(self, channel: Channel, then: Deferred | None) -> None:
+        self._channel = channel
+        self._then = then
+        """Told when it is over."""
+        self._consumers: list[tuple[Queue, Consumer]] = []
+        queues = channel.queue_of
+        for tag, consumer in channel.consumers.items():
+            self._consumers.append((queues[tag], consumer))
+        channel.forget_consumers()
+        self._at: i64 = 0
+        self._settling: Settling | None = None
+
+    def step(self) -> bool:
+        channel = self._channel
+        session = channel.session
+        while self._at < len(self._consumers):
+            queue, consumer = self._consumers[self._at]
+            self._at += 1
+            try:
+                queue.remove_consumer(consumer)
+            except Exception as error:
+                session.clock.faults.caught("consumer of a channel that ends", None, error)
+            if self._at % _PER_LOOK == 0 and session.turn.out_of_time():
+                return False
+        settling = self._settling
+        if settling is None:
+            settling = Settling(channel, channel.unacked.take(0, True), True)
+            self._settling = settling
+        if not settling.step():
+            return False
+        channel.let_go()
+        if self._then is not None:
+            self._then.resume()
+        return True
+
+
+@final
+class ConnectionEnd(SlicedWork):
+    """Gives back what a connection held: its channels, then its exclusive queues."""
+
+    def __init__(self, session: Session, channels: list[ChannelEnd], then: Deferred) -> None:
+        self._session = session
+        self._channels = channels
+        self._then = then
+        self._at: i64 = 0
+        self._queues: list[Queue] | None = None
+
+    def step(self) -> bool:
+        session = self._session
+        turn = session.turn
+        faults = session.clock.faults
+        while self._at < len(self._channels):
+            try:
+                if not self._channels[self._at].step():
+                    return False
+            except Exception as error:  # the other channels, and their messages, must not stay behind
+                faults.caught("channel of a connection that ends", None, error)
+            self._at += 1
+            if turn.out_of_time():
+                return False
+        queues = self._queues
+        if queues is None:
+            queues = session.exclusive_queues
+            queues.reverse()
+            session.exclusive_queues = []
+            self._queues = queues
+        while queues:
+            queue = queues.pop()
+            try:
+                session.vhost.delete_queue(queue)
+            except Exception as error:
+                faults.caught("exclusive queue of a connection that ends", None, error)
+            if turn.out_of_time():
+                return False
+        self._then.resume()
+        return True
+
+
+@final
+class Commit(SlicedWork):
+    """Carries out a transaction: publishes first, then settlements. The open commit group of the log is not handed over before its end."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._publishes = channel.pending
+        self._settlements = channel.settlements
+        channel.pending = []
+        channel.settlements = []
+        channel.unacked.uncommitted = 0
+        self._at: i64 = 0
+        self._settled: i64 = 0
+        self._rejecting: Settling | None = None
+        self._holds = False
+        self.accepted = True
+        """False once a queue has refused a message."""
+
+    def step(self) -> bool:
+        done = self._step()
+        logs = self._channel.session.logs
+        if logs is not None and self._holds == done:
+            self._holds = not done
+            logs.batch.hold_group(not done)
+        if done:
+            self._channel.unblock()
+        return done
+
+    def _step(self) -> bool:
+        channel = self._channel
+        turn = channel.session.turn
+        publishes = self._publishes
+        while self._at < len(publishes):
+            if not channel.carry_out_publish(publishes[self._at]):
+                self.accepted = False
+            self._at += 1
+            if self._at % _PER_LOOK == 0 and turn.out_of_time():
+                return False
+        settlements = self._settlements
+        while self._settled < len(settlements):
+            rejecting = self._rejecting
+            settlement = settlements[self._settled]
+            if rejecting is None and not settlement.ack:
+                rejecting = Settling(channel, settlement.runs, settlement.requeue)
+                self._rejecting = rejecting
+            if rejecting is not None:
+                if not rejecting.step():
+                    return False
+                self._rejecting = None
+            else:
+                channel.carry_out_acks(settlement.runs)
+            self._settled += 1
+            if self._settled % _PER_LOOK == 0 and turn.out_of_time():
+                return False
+        return True
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self._channel.session.owner
