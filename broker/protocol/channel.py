@@ -30,9 +30,9 @@ from broker.protocol.transaction import Pending, Settlement
 from broker.protocol.unacked import Run, Unacked
 from broker.queues.consumers import Consumer
 from broker.queues.dead_letter import headers_of
+from broker.queues.discard import discard
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
-from broker.queues.ready import Ready
 from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable
 from broker.vhost import Route, deliver_to, immediate
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _PROPERTIES_AT: Final[i64] = 12
 _HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
+_REJECTED_AT_ONCE: Final[i64] = 1024
 
 
 @final
@@ -85,7 +86,7 @@ class Channel(Flushable):
     def __init__(self, number: i64, session: Session) -> None:
         self.number: i64 = number
         self.session = session
-        self.unacked = Unacked()
+        self.unacked = Unacked(session.turn)
         self.consumers: dict[str, Consumer] = {}
         self.queue_of: dict[str, Queue] = {}
         """Consumer tag -> the queue it consumes from."""
@@ -515,29 +516,26 @@ class Channel(Flushable):
 
     def apply(self, runs: list[Run], requeue: bool) -> None:
         """Requeue deliveries to their places, or reject them."""
-        lines: dict[Ready, list[Entry]] = {}
-        owners: dict[Ready, Queue] = {}
-        for run in runs:
-            entries = run.entries()
-            known = lines.get(run.ready)
-            if known is None:
-                lines[run.ready] = entries
-                owners[run.ready] = run.queue
-            else:
-                known.extend(entries)
         # the consumers first: one that has room again may take the message back in this very turn
         for run in runs:
             consumer = run.consumer
             if consumer is not None:
                 consumer.settled(run.live)
-        for ready, entries in lines.items():
+            if requeue:
+                run.queue.hold(run.ready)
+        for run in runs:
+            returned = run.returned()
             try:
                 if requeue:
-                    owners[ready].requeue(ready, entries)
+                    run.queue.requeue(run.ready, returned)
                 else:
-                    owners[ready].reject(ready, entries)
+                    while not run.queue.reject(run.ready, returned, _REJECTED_AT_ONCE):
+                        pass
             except Exception as error:  # what belongs to other queues must not stay behind
                 self.session.clock.faults.caught("requeue or reject", self.session.owner, error)
+        if requeue:
+            for run in runs:
+                run.queue.release(run.ready)
         self._unblock()
 
     def commit_settlements(self) -> None:
@@ -545,16 +543,19 @@ class Channel(Flushable):
         settlements = self.settlements
         self.settlements = []
         self.unacked.uncommitted = 0
+        dropped: list[list[Message | Entry | None]] = []
         for settlement in settlements:
             if not settlement.ack:
                 self.apply(settlement.runs, settlement.requeue)
                 continue
             for run in settlement.runs:
                 run.settle(len(run.items))
+                dropped.append(run.items)
                 self.session.counters.messages_acked += run.live
                 consumer = run.consumer
                 if consumer is not None:
                     consumer.settled(run.live)
+        discard(self.session.turn, dropped)
         self._unblock()
 
     def rollback(self) -> None:
