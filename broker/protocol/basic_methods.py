@@ -173,7 +173,8 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
         counters.messages_got += 1
     else:
         queue.unacked += 1
-        tag = channel.unacked.add(None, queue, queue.level_of(entry), [entry], entry.position, 1)
+        item = entry if entry.deadline_ms else entry.message
+        tag = channel.unacked.add(None, queue, queue.level_of(entry), [item], entry.position, 1)
         counters.messages_got_ack += 1
     if entry.redelivered:
         counters.messages_redelivered += 1

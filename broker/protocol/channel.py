@@ -31,9 +31,8 @@ from broker.protocol.transaction import Pending, Settlement
 from broker.protocol.unacked import Run, Unacked
 from broker.queues.consumers import Consumer
 from broker.queues.dead_letter import headers_of
-from broker.queues.entry import Entry
+from broker.queues.discard import discard
 from broker.queues.queue import Queue
-from broker.queues.ready import Ready
 from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable, SlicedWork
 from broker.vhost import Route, deliver_to, immediate
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
 _PROPERTIES_AT: Final[i64] = 12
 _HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
+_REJECTED_AT_ONCE: Final[i64] = 1024
 
 
 @final
@@ -87,7 +87,7 @@ class Channel(Flushable):
     def __init__(self, number: i64, session: Session) -> None:
         self.number: i64 = number
         self.session = session
-        self.unacked = Unacked()
+        self.unacked = Unacked(session.turn)
         self.consumers: dict[str, Consumer] = {}
         self.queue_of: dict[str, Queue] = {}
         """Consumer tag -> the queue it consumes from."""
@@ -491,6 +491,7 @@ class Channel(Flushable):
             consumer = run.consumer
             if consumer is not None:
                 consumer.settled(run.live)
+        discard(self.session.turn, [run.items for run in runs])
 
     # ---- promises -----------------------------------------------------------------------------------------------------
 
@@ -584,33 +585,6 @@ class Channel(Flushable):
             self.settlements.append(Settlement(runs, requeue, False))
             return
         self.carry_out(Settling(self, runs, requeue))
-
-    def apply(self, runs: list[Run], requeue: bool) -> None:
-        """Requeue deliveries to their places, or reject them."""
-        lines: dict[Ready, list[Entry]] = {}
-        owners: dict[Ready, Queue] = {}
-        for run in runs:
-            entries = run.entries()
-            known = lines.get(run.ready)
-            if known is None:
-                lines[run.ready] = entries
-                owners[run.ready] = run.queue
-            else:
-                known.extend(entries)
-        # the consumers first: one that has room again may take the message back in this very turn
-        for run in runs:
-            consumer = run.consumer
-            if consumer is not None:
-                consumer.settled(run.live)
-        for ready, entries in lines.items():
-            try:
-                if requeue:
-                    owners[ready].requeue(ready, entries)
-                else:
-                    owners[ready].reject(ready, entries)
-            except Exception as error:  # what belongs to other queues must not stay behind
-                self.session.clock.faults.caught("requeue or reject", self.session.owner, error)
-        self.unblock()
 
     def rollback(self) -> None:
         """Forget the transaction's publishes; its settlements become unacknowledged deliveries again."""

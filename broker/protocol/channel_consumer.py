@@ -62,7 +62,15 @@ class ChannelConsumer(Consumer):
     def room_bytes(self) -> i64:
         return self.channel.session.outbox.room()
 
-    def deliver(self, queue: Queue, ready: Ready, items: list[Message | Entry | None], first_position: i64, stride: i64) -> None:
+    def deliver(
+        self,
+        queue: Queue,
+        ready: Ready,
+        items: list[Message | Entry | None],
+        first_position: i64,
+        stride: i64,
+        redelivered: bool,
+    ) -> None:
         channel = self.channel
         session = channel.session
         outbox = session.outbox
@@ -74,6 +82,8 @@ class ChannelConsumer(Consumer):
             self.unacked += count
             tag = channel.unacked.add(self, queue, ready, items, first_position, stride)
             session.counters.messages_delivered_ack += count
+        if redelivered:
+            session.counters.messages_redelivered += count
         number = channel.number
         payload_max = session.payload_max
         start = self._start
@@ -91,7 +101,11 @@ class ChannelConsumer(Consumer):
                 self._start_for = size
             writer.write(start)
             write_i64_be(writer, tag)
-            writer.write(tail)
+            if redelivered:
+                writer.append(1)
+                writer.write(tail[1:])
+            else:
+                writer.write(tail)
             tag += 1
             content = item.content
             if len(content) >= PIECE_SIZE_MIN or (payload_max and item.payload_max > payload_max):
@@ -112,7 +126,7 @@ class ChannelConsumer(Consumer):
             session.counters.messages_delivered += 1
         else:
             self.unacked += 1
-            tag = channel.unacked.add(self, queue, ready, [entry], entry.position, 1)
+            tag = channel.unacked.add(self, queue, ready, [entry if entry.deadline_ms else entry.message], entry.position, 1)
             session.counters.messages_delivered_ack += 1
         message = entry.message
         tail = message.tail

@@ -307,8 +307,8 @@ class Connection(FaultOwner, Flushable, Timed):
                 continue
             try:
                 self._resume_channel(channel)
-            except ChannelException as error:
-                self._fail_channel(channel, error)
+            except ChannelException as refusal:
+                self._fail_channel(channel, refusal)
             except ConnectionException as error:
                 self.fail(error)
         if self._held_back and self._held_bytes < _HELD_BYTES_MAX:

@@ -18,6 +18,7 @@ from broker.queues.entry import Entry
 from broker.queues.options import QueueOptions
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
+from broker.queues.returned_run import ReturnedRun
 from broker.turn import Deferred
 from broker.vhost import REPLY_TO, REPLY_TO_PREFIX
 from broker.wire.table import EMPTY
@@ -37,7 +38,7 @@ class ReplyQueue(Queue):
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
         if not self.channel.closing:
-            self.consumer.deliver(self, self._ready, [message], 0, 1)
+            self.consumer.deliver(self, self._ready, [message], 0, 1, False)
         return ACCEPTED
 
     def ready_count(self) -> i64:
@@ -64,11 +65,17 @@ class ReplyQueue(Queue):
     def settle(self, ready: Ready, first: i64, count: i64, stride: i64) -> None:
         pass
 
-    def requeue(self, ready: Ready, entries: list[Entry]) -> None:
+    def hold(self, ready: Ready) -> None:
         pass
 
-    def reject(self, ready: Ready, entries: list[Entry]) -> None:
+    def release(self, ready: Ready) -> None:
         pass
+
+    def requeue(self, ready: Ready, run: ReturnedRun) -> None:
+        pass
+
+    def reject(self, ready: Ready, run: ReturnedRun, limit: i64) -> bool:
+        return True
 
     def purge(self) -> i64:
         return 0

@@ -18,8 +18,9 @@ from broker.message import Message
 from broker.native import i64
 from broker.protocol.unacked import Run
 from broker.queues.consumers import Consumer
-from broker.queues.entry import Entry
 from broker.queues.queue import Queue
+from broker.queues.ready import Ready
+from broker.queues.returned_run import ReturnedRun
 from broker.routing.router import ATTEMPT, Routing
 from broker.turn import Deferred, SlicedWork
 from broker.vhost import Route, deliver_to
@@ -88,7 +89,10 @@ class Publishing(SlicedWork):
 
 @final
 class Settling(SlicedWork):
-    """Deliveries that a client has refused: they go back to their places, or are dead-lettered or dropped."""
+    """Deliveries that a client has refused: they go back to their places, or are dead-lettered or dropped.
+
+    Nothing is delivered from a level that they go back to before the last of them is there, so nothing overtakes them.
+    """
 
     def __init__(self, channel: Channel, runs: list[Run], requeue: bool) -> None:
         self._channel = channel
@@ -96,45 +100,46 @@ class Settling(SlicedWork):
         self._requeue = requeue
         self._at: i64 = 0
         """The next run."""
-        self._entries: list[Entry] = []
-        """What is left of the run before it."""
-        self._from: i64 = 0
+        self._returned: ReturnedRun | None = None
+        """What is left of it, once it was begun."""
+        self._held: dict[Ready, Queue] = {}
 
     def step(self) -> bool:
-        channel = self._channel
-        if self._requeue:
-            channel.apply(self._runs, True)
-            return True
-        turn = channel.session.turn
-        while True:
-            if self._from >= len(self._entries):
-                if self._at >= len(self._runs):
-                    channel.unblock()
-                    return True
-                self._next_run()
-            self._reject()
-            if turn.out_of_time():
+        turn = self._channel.session.turn
+        runs = self._runs
+        while self._at < len(runs):
+            if self._settle(runs[self._at]):
+                self._at += 1
+                self._returned = None
+            if (not self._requeue or self._at % _PER_LOOK == 0) and turn.out_of_time():
                 return False
+        for ready, queue in self._held.items():
+            queue.release(ready)
+        self._held = {}
+        self._channel.unblock()
+        return True
 
-    def _next_run(self) -> None:
-        run = self._runs[self._at]
-        self._at += 1
-        self._entries = run.entries()
-        self._from = 0
-        consumer = run.consumer
-        if consumer is not None:
-            consumer.settled(run.live)  # first: one that has room again may take the message back in this very turn
-
-    def _reject(self) -> None:
-        run = self._runs[self._at - 1]
-        part = self._entries[self._from : self._from + _PER_LOOK]
-        self._from += _PER_LOOK
+    def _settle(self, run: Run) -> bool:
+        """Some of a run; whether it is done."""
+        returned = self._returned
+        if returned is None:
+            returned = run.returned()
+            self._returned = returned
+            consumer = run.consumer
+            if consumer is not None:
+                consumer.settled(run.live)  # first: one that has room again may take the message back in this very turn
+        queue = run.queue
         try:
-            run.queue.reject(run.ready, part)
+            if not self._requeue:
+                return queue.reject(run.ready, returned, _PER_LOOK)
+            if run.ready not in self._held:
+                self._held[run.ready] = queue
+                queue.hold(run.ready)
+            queue.requeue(run.ready, returned)
         except Exception as error:  # what belongs to other queues must not stay behind
-            self._from = len(self._entries)
             session = self._channel.session
             session.clock.faults.caught("requeue or reject", session.owner, error)
+        return True
 
     def fault_owner(self) -> FaultOwner | None:
         return self._channel.session.owner

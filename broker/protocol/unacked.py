@@ -13,11 +13,16 @@ from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.message import Message
 from broker.native import i64
 from broker.queues.consumers import Consumer
+from broker.queues.discard import discard
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
+from broker.queues.returned_run import ReturnedRun, stretches
+from broker.turn import Turn
 
 _RUN_MAX: Final[i64] = 4096
+_COMPACT_AT: Final[i64] = 64
+_DISCARD_AT: Final[i64] = 4096
 
 
 def unknown_tag(tag: i64) -> ChannelException:
@@ -52,6 +57,8 @@ class Run:
         """Items before it are settled."""
         self.live: i64 = len(items)
         """Items that are not settled."""
+        self.expiring = isinstance(items[0], Entry)
+        """Some of them may be an ``Entry``."""
 
     def last_tag(self) -> i64:
         """The tag of the last item."""
@@ -63,28 +70,15 @@ class Run:
         if self.live == len(self.items) - index:
             self.queue.settle(self.ready, self.first_position + index * self.stride, size - index, self.stride)
             return
-        while index < size:
-            if self.items[index] is None:  # settled before, or it waits in its queue again
-                index += 1
-                continue
-            start = index
-            while index < size and self.items[index] is not None:
-                index += 1
-            self.queue.settle(self.ready, self.first_position + start * self.stride, index - start, self.stride)
+        # what is missing was settled before, or it waits in its queue again
+        for start, count in stretches(self.items, index, size, False):
+            self.queue.settle(self.ready, self.first_position + start * self.stride, count, self.stride)
 
-    def entries(self) -> list[Entry]:
-        """The unsettled messages, with their places in the queue."""
-        result: list[Entry] = []
-        index: i64 = self.offset
-        size: i64 = len(self.items)
-        while index < size:
-            item = self.items[index]
-            if isinstance(item, Entry):
-                result.append(item)
-            elif isinstance(item, Message):
-                result.append(Entry(item, self.first_position + index * self.stride, 0))
-            index += 1
-        return result
+    def returned(self) -> ReturnedRun:
+        """The unsettled messages, as their queue gets them back; they are not this run's any more."""
+        items = self.items
+        self.items = []
+        return ReturnedRun(items, self.first_position, self.stride, self.offset, self.live, self.expiring)
 
 
 def _first_tag(run: Run) -> int:
@@ -95,7 +89,7 @@ def _first_tag(run: Run) -> int:
 class Unacked:
     """The unacknowledged deliveries of one channel; hands out its delivery tags, from 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn) -> None:
         self.next_tag: i64 = 1
         self.count: i64 = 0
         """All outstanding deliveries."""
@@ -103,7 +97,11 @@ class Unacked:
         """Those that consumers got: what basic.qos counts (a basic.get is not limited)."""
         self.uncommitted: i64 = 0
         """Settled inside a transaction: no longer outstanding, but they fill a channel-wide window until the commit."""
+        self._turn = turn
         self._runs: list[Run] = []
+        """By their tags. The last one is not settled; those before ``_head`` are, and ``_settled_runs`` of those behind it."""
+        self._head: i64 = 0
+        self._settled_runs: i64 = 0
         self._forgotten: i64 = 0
         """Below this tag, nothing that can be read back is kept in memory."""
 
@@ -149,6 +147,8 @@ class Unacked:
             ):
                 last.items.extend(items)
                 last.live += count
+                if isinstance(items[0], Entry):
+                    last.expiring = True
                 return tag
         runs.append(Run(consumer, queue, ready, tag, first_position, stride, items))
         return tag
@@ -157,8 +157,8 @@ class Unacked:
         """Take the content of what was delivered earlier out of the memory, where it can be read back (queues/recall.py)."""
         runs = self._runs
         at: i64 = bisect_right(runs, self._forgotten, key=_first_tag) - 1
-        if at < 0:
-            at = 0
+        if at < self._head:
+            at = self._head
         while at < len(runs):
             run = runs[at]
             pager = run.ready.pager
@@ -180,10 +180,10 @@ class Unacked:
         runs = self._runs
         if not runs:
             raise unknown_tag(tag)
-        at: i64 = 0
-        run = runs[0]
+        at = self._head
+        run = runs[at]
         if tag > run.last_tag():
-            at = bisect_right(runs, tag, key=_first_tag) - 1
+            at = bisect_right(runs, tag, lo=at, key=_first_tag) - 1
             run = runs[at]
         index = tag - run.first_tag
         if index < 0 or index >= len(run.items) or run.items[index] is None:
@@ -203,12 +203,57 @@ class Unacked:
         run.items[index] = None
         run.live -= 1
         if run.live == 0:
-            del self._runs[at]
+            self._remove(at)
         elif index == run.offset:
             run.offset += 1
         run.queue.settle(run.ready, run.first_position + index * run.stride, 1, run.stride)
         self._settled(run, 1)
         return 1
+
+    def _remove(self, at: i64) -> None:
+        """The run at this index is settled."""
+        runs = self._runs
+        if at == self._head:
+            self._remove_before(at + 1)
+        elif at == len(runs) - 1:
+            del runs[at]
+            while runs[-1].live == 0:
+                del runs[-1]
+                self._settled_runs -= 1
+        else:  # those behind it stay where they are until it is worth moving them
+            runs[at].items = []
+            runs[at].offset = 0
+            self._settled_runs += 1
+            if self._settled_runs >= _COMPACT_AT and self._settled_runs * 2 >= len(runs) - self._head:
+                self._runs = self._unsettled()
+                self._head = 0
+                self._settled_runs = 0
+
+    def _remove_before(self, end: i64) -> None:
+        """The runs before index ``end`` are settled, and not among ``_settled_runs``."""
+        runs = self._runs
+        size: i64 = len(runs)
+        while end < size and runs[end].live == 0:
+            end += 1
+            self._settled_runs -= 1
+        if size < _COMPACT_AT or end * 2 >= size:
+            del runs[:end]
+            self._head = 0
+            return
+        at = self._head
+        first = runs[at]
+        gone = Run(None, first.queue, first.ready, first.first_tag, 0, 1, [None])
+        gone.live = 0
+        while at < end:  # let go of them now, and of their slots later
+            runs[at] = gone
+            at += 1
+        self._head = end
+
+    def _unsettled(self) -> list[Run]:
+        """The runs that are not settled."""
+        if self._head == 0 and self._settled_runs == 0:
+            return self._runs
+        return [run for run in self._runs[self._head :] if run.live > 0]
 
     def _settled(self, run: Run, count: i64) -> None:
         self.count -= count
@@ -223,24 +268,31 @@ class Unacked:
         if tag:
             last = self._find(tag)
         total: i64 = 0
-        at: i64 = 0
+        at = self._head
         whole = last
         if tag and runs[last].last_tag() > tag:
             whole = last - 1
         while at <= whole:
             run = runs[at]
+            at += 1
+            if run.live == 0:
+                self._settled_runs -= 1
+                continue
             total += run.live
             run.settle(len(run.items))
             self._settled(run, run.live)
-            at += 1
+        if total >= _DISCARD_AT:
+            discard(self._turn, [run.items for run in runs[self._head : at]])
         if whole < last:
             run = runs[last]
             run.settle(tag - run.first_tag + 1)
             count = self._cut(run, tag - run.first_tag + 1)
             total += count
             self._settled(run, count)
-        if whole >= 0:
-            del runs[: whole + 1]
+            if run.live == 0:
+                at += 1
+        if at > self._head:
+            self._remove_before(at)
         return total
 
     def _cut(self, run: Run, size: i64) -> i64:
@@ -274,19 +326,23 @@ class Unacked:
             run.items[index] = None
             run.live -= 1
             if run.live == 0:
-                del runs[at]
+                self._remove(at)
             elif index == run.offset:
                 run.offset += 1
             self._taken(part)
             return [part]
         if tag == 0:
+            taken = self._unsettled()
             self._runs = []
-            for run in runs:
+            self._head = 0
+            self._settled_runs = 0
+            for run in taken:
                 self._taken(run)
-            return runs
+            return taken
         last = self._find(tag)
-        taken = runs[: last + 1]
-        rest = runs[last + 1 :]
+        end = last + 1
+        taken = [run for run in runs[self._head : end] if run.live > 0]
+        self._settled_runs -= end - self._head - len(taken)
         run = taken[-1]
         size = tag - run.first_tag + 1
         if size < len(run.items):
@@ -295,9 +351,11 @@ class Unacked:
             )
             part.offset = run.offset if run.offset < size else size
             part.live = self._cut(run, size)
+            part.expiring = run.expiring
             taken[-1] = part
-            rest.insert(0, run)
-        self._runs = rest
+            if run.live > 0:
+                end = last
+        self._remove_before(end)
         for run in taken:
             self._taken(run)
         return taken
@@ -329,6 +387,8 @@ class Unacked:
             _split(run, parts)
         parts.sort(key=_first_tag)
         self._runs = parts
+        self._head = 0
+        self._settled_runs = 0
 
 
 def _split(run: Run, parts: list[Run]) -> None:

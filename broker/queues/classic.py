@@ -13,6 +13,7 @@ from broker.clock import NEVER, Clock, Timed, Timer
 from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
 from broker.native import i64
 from broker.queues.consumers import Consumer, Group
+from broker.queues.discard import discard
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.limits import full, over_limit
@@ -21,6 +22,7 @@ from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
 from broker.queues.paging import Pager
 from broker.queues.queue import Queue, QueueHost
 from broker.queues.ready import Ready
+from broker.queues.returned_run import ReturnedRun
 from broker.store.logs import Logs
 from broker.turn import Deferred, Turn
 from broker.wire.table import FieldTable
@@ -86,6 +88,8 @@ class ClassicQueue(Queue):
         """What is being done looks at the clock."""
         self._is_over_limit = False
         """The turn's time was over before the queue was as short as it should be."""
+        self._held: i64 = 0
+        """Holds of all its lines."""
         self._featured = levels > 1 or options.limited or options.message_ttl_ms >= 0
         self._expiring = False
         self._expiry_timer: Timer | None = None
@@ -149,15 +153,21 @@ class ClassicQueue(Queue):
         priority: i64 = message.priority
         return self._levels[priority if priority < top else top]
 
-    def _totals(self) -> tuple[i64, i64]:
+    def _count(self) -> i64:
         if len(self._levels) == 1:
-            return self._ready.count(), self._ready.body_bytes
+            return self._ready.count()
         count: i64 = 0
-        size: i64 = 0
         for level in self._levels:
             count += level.count()
-            size += level.body_bytes
-        return count, size
+        return count
+
+    def _totals(self) -> tuple[i64, i64]:
+        """Messages, and the sum of their bodies' sizes where there is a limit to it."""
+        size: i64 = 0
+        if self.options.max_length_bytes >= 0:
+            for level in self._levels:
+                size += level.body_bytes
+        return self._count(), size
 
     def _is_full(self) -> bool:
         count, size = self._totals()
@@ -168,6 +178,8 @@ class ClassicQueue(Queue):
         return full(self.options, count, size)
 
     def _drop_excess(self) -> None:
+        if self._held:
+            return  # ``release`` does it: what is about to come back goes first
         count, size = self._totals()
         if not over_limit(self.options, count, size):
             return
@@ -284,20 +296,22 @@ class ClassicQueue(Queue):
                 count = self._bounded(ready, consumer, count)
                 self.unacked += 0 if consumer.no_ack else count
                 position = ready.next_position()
+                stride = ready.next_stride()
+                redelivered = ready.redelivers()
                 items = ready.take(count)
                 try:
-                    consumer.deliver(self, ready, items, position, 1)
+                    consumer.deliver(self, ready, items, position, stride, redelivered)
                 except Exception as error:
                     self._undelivered(consumer, error)
                 if consumer.no_ack:
-                    ready.settle(position, count, 1)
+                    ready.settle(position, count, stride)
                 left -= count // 16
             elif plain >= size and not group.crowded:
                 self._deliver_in_turns(group, ready, plain)
                 left -= plain // 16
             else:
                 self._deliver_one(group, consumer, ready)
-        return ready.count() == 0
+        return ready.count() == 0 and ready.holds == 0
 
     def _bounded(self, ready: Ready, consumer: Consumer, count: i64) -> i64:
         if count > _BATCH_MAX:
@@ -315,17 +329,19 @@ class ClassicQueue(Queue):
             group.turn = 0
         if not consumer.no_ack:
             self.unacked += 1
+        plain = ready.plain()
         position = ready.next_position()
+        redelivered = ready.redelivers()
         entry: Entry | None = None
         items: list[Message | Entry | None] = []
-        if ready.plain():
+        if plain:
             items = ready.take(1)
         else:
             entry = ready.pop()
             position = entry.position
         try:
             if entry is None:
-                consumer.deliver(self, ready, items, position, 1)
+                consumer.deliver(self, ready, items, position, 1, redelivered)
             else:
                 consumer.deliver_entry(self, ready, entry)
         except Exception as error:
@@ -353,6 +369,8 @@ class ClassicQueue(Queue):
                 return
             index += 1
         position = ready.next_position()
+        stride = ready.next_stride()
+        redelivered = ready.redelivers()
         items = ready.take(rounds * size)
         start = group.turn
         failed: list[tuple[Consumer, Exception]] = []
@@ -365,11 +383,11 @@ class ClassicQueue(Queue):
             if not consumer.no_ack:
                 self.unacked += rounds
             try:
-                consumer.deliver(self, ready, items[index::size], position + index, size)
+                consumer.deliver(self, ready, items[index::size], position + index * stride, size * stride, redelivered)
             except Exception as error:
                 failed.append((consumer, error))
             if consumer.no_ack:
-                ready.settle(position + index, rounds, size)
+                ready.settle(position + index * stride, rounds, size * stride)
             index += 1
         for refused, mistake in failed:
             self._undelivered(refused, mistake)
@@ -380,8 +398,6 @@ class ClassicQueue(Queue):
         self._clock.faults.caught(f"delivery from queue '{self.name}'", consumer.fault_owner(), error)
 
     def can_get(self) -> bool:
-        if not self._pagers:
-            return True
         if self._marked:
             self._dispatch_now()
         if self._expiring and not self.expire(self._clock.now_ms):
@@ -391,7 +407,7 @@ class ClassicQueue(Queue):
             level = self._levels[at]
             if level.available() > 0:
                 return True
-            if level.count() > 0:
+            if level.count() > 0 or level.holds:
                 return False
             at -= 1
         return True
@@ -429,7 +445,7 @@ class ClassicQueue(Queue):
             self._dispatch_now()
         if self._expiring:
             self.expire(self._clock.now_ms)
-        return self._totals()[0]
+        return self._count()
 
     # ---- back ---------------------------------------------------------------------------------------------------------
 
@@ -438,40 +454,48 @@ class ClassicQueue(Queue):
         if ready.pager is not None and not self.deleted:
             ready.settle(first, count, stride)
 
-    def requeue(self, ready: Ready, entries: list[Entry]) -> None:
-        self.unacked -= len(entries)
+    def hold(self, ready: Ready) -> None:
+        ready.holds += 1
+        self._held += 1
+
+    def release(self, ready: Ready) -> None:
+        ready.holds -= 1
+        self._held -= 1
+        if self._held == 0 and not self.deleted and self.options.limited and self.options.overflow == DROP_HEAD:
+            self._drop_excess()
+        self.mark()
+
+    def requeue(self, ready: Ready, run: ReturnedRun) -> None:
+        self.unacked -= run.live
         if self.deleted:
+            discard(self._turn, [run.items])
             return
-        for entry in entries:
-            entry.redelivered = True
-            entry.delivery_count += 1
-            if entry.deadline_ms:
-                self._expiring = True
-        ready.put_back(entries)
+        if run.expiring:
+            self._expiring = True
+        ready.put_back(run)
         if self._expiring:
             self._arm_expiry()
         if self.options.limited and self.options.overflow == DROP_HEAD:
             self._drop_excess()
         self.mark()
 
-    def reject(self, ready: Ready, entries: list[Entry]) -> None:
-        self.unacked -= len(entries)
-        if self.deleted:
-            return
-        if self.options.dead_letter_exchange is not None:
-            self._dead_letter_rejected(ready, entries)
-        for entry in entries:
-            ready.settle(entry.position, 1, 1)
+    def reject(self, ready: Ready, run: ReturnedRun, limit: i64) -> bool:
+        end: i64 = len(run.items)
+        if end > run.offset + limit and not self.deleted:
+            end = run.offset + limit
+        if not self.deleted:
+            if self.options.dead_letter_exchange is not None:
+                self._dead_letter_rejected(ready, run, end)
+            if ready.pager is not None:
+                run.settle(ready, end)
+        self.unacked -= run.drop(end)
+        return run.live == 0
 
-    def _dead_letter_rejected(self, ready: Ready, entries: list[Entry]) -> None:
-        at: i64 = 0
-        while at < len(entries):
-            part = entries[at : at + _BATCH_MAX]  # what has to be read for it is let go before the next
-            ready.recall_now(part)
-            for entry in part:
-                self._dead_letter(entry, "rejected")
-                entry.message = ON_DISK
-            at += _BATCH_MAX
+    def _dead_letter_rejected(self, ready: Ready, run: ReturnedRun, end: i64) -> None:
+        entries = run.entries(end)
+        ready.recall_now(entries)
+        for entry in entries:
+            self._dead_letter(entry, "rejected")
 
     def _dead_letter(self, entry: Entry, reason: str) -> None:
         if entry.message is not ON_DISK:  # otherwise its content is lost, and the log has told so
@@ -481,8 +505,10 @@ class ClassicQueue(Queue):
         if self._marked:
             self._dispatch_now()
         count: i64 = 0
+        dropped: list[list[Message | Entry | None]] = []
         for level in self._levels:
-            count += level.clear()
+            count += level.clear(dropped)
+        discard(self._turn, dropped)
         return count
 
     # ---- consumers ----------------------------------------------------------------------------------------------------
@@ -581,7 +607,7 @@ class ClassicQueue(Queue):
             pager.rest()
 
     def close(self) -> i64:
-        count = self._totals()[0]
+        count = self._count()
         self.deleted = True
         for timer in (self._expiry_timer, self._lease_timer):
             if timer is not None:
@@ -589,10 +615,15 @@ class ClassicQueue(Queue):
         for consumer in list(self.consumers.all):
             self.consumers.remove(consumer)
             self._clock.faults.run("cancel of a consumer", consumer.fault_owner(), consumer.cancelled)
+        dropped: list[list[Message | Entry | None]] = []
         for pager in self._pagers:
-            self._clock.faults.run("log of a queue that is deleted", None, pager.close)
+            try:
+                pager.close(dropped)
+            except Exception as error:
+                self._clock.faults.caught("log of a queue that is deleted", None, error)
         for level in self._levels:
             level.pager = None
-            level.clear()
+            level.clear(dropped)
+        discard(self._turn, dropped)
         self._resume_waiters()
         return count

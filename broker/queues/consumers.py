@@ -49,12 +49,23 @@ class Consumer:
         """How many bytes its connection takes now: a bound for batches of large messages."""
         raise NotImplementedError
 
-    def deliver(self, queue: Queue, ready: Ready, items: list[Message | Entry | None], first_position: i64, stride: i64) -> None:
-        """Take these messages, at most ``capacity()``: the one at index i has position first_position + i * stride."""
+    def deliver(
+        self,
+        queue: Queue,
+        ready: Ready,
+        items: list[Message | Entry | None],
+        first_position: i64,
+        stride: i64,
+        redelivered: bool,
+    ) -> None:
+        """Take these messages, at most ``capacity()``: the one at index i has position first_position + i * stride.
+
+        ``redelivered``: all of them were delivered before, or none.
+        """
         raise NotImplementedError
 
     def deliver_entry(self, queue: Queue, ready: Ready, entry: Entry) -> None:
-        """Take one message that was delivered before or that expires."""
+        """Take one message that expires or that may have been delivered before a crash."""
         raise NotImplementedError
 
     def settled(self, count: i64) -> None:

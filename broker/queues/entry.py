@@ -1,4 +1,4 @@
-"""A message's stay in one queue, where it needs more than its place in the line: it expires, or it was delivered before."""
+"""A message's stay in one queue, where it needs more than its place in the line: it expires, or a crash left it in doubt."""
 
 from typing import final
 
@@ -13,7 +13,7 @@ from broker.native import i64
 class Entry:
     """One message in one queue. Most messages never get one: their position follows from their place in the list."""
 
-    __slots__ = ("message", "position", "deadline_ms", "delivery_count", "redelivered")
+    __slots__ = ("message", "position", "deadline_ms", "redelivered")
 
     def __init__(self, message: Message, position: i64, deadline_ms: i64) -> None:
         self.message = message
@@ -21,5 +21,5 @@ class Entry:
         """Rank in its queue (and priority level): what came earlier has a smaller one, also after a requeue."""
         self.deadline_ms: i64 = deadline_ms
         """Monotonic time after which it is never delivered; 0 when it does not expire."""
-        self.delivery_count: i64 = 0
         self.redelivered = False
+        """It was delivered before, or may have been."""

@@ -101,7 +101,7 @@ class Pager(LogUser):
         self.expiring = self.active
         ready.start_at(positions.first if self.active else positions.next)
         ready.next = positions.next
-        ready.body_bytes = log.weight
+        ready.line_body_bytes = log.weight
         self._paged_body_bytes = log.weight
 
     def may_expire(self) -> bool:
@@ -146,7 +146,7 @@ class Pager(LogUser):
 
     def report(self) -> i64:
         """Tell what the line has in memory; how much that is."""
-        size = self.ready.memory_bytes + self._tail_bytes
+        size = self.ready.memory_bytes + self.ready.requeued.memory_bytes() + self._tail_bytes
         self._memory.used += size - self._reported
         self._reported = size
         margin = _REPORT_BYTES + size // 8
@@ -345,7 +345,7 @@ class Pager(LogUser):
         if left > 0:
             guess = guess * (self._paged - left) // self._paged
         self._paged_body_bytes -= guess
-        self.ready.body_bytes += body_bytes - guess
+        self.ready.line_body_bytes += body_bytes - guess
 
     # ---- with consumers -----------------------------------------------------------------------------------------------
 
@@ -400,13 +400,14 @@ class Pager(LogUser):
         """Whatever stands in front of the line was delivered before; nothing behind its head was."""
         log = self.log
         if log is not None and self.durable_queue:
-            log.write_exact_mark(max(self.ready.next_position() - 1, self._redelivered_through))
+            log.write_exact_mark(max(self.ready.head_position - 1, self._redelivered_through))
 
-    def clear(self) -> None:
-        """Everything in the line was dropped and settled."""
+    def clear(self, dropped: list[list[Message | Entry | None]]) -> None:
+        """Everything in the line was dropped and settled; ``dropped`` gets what the tail stood in."""
         recall = self._recall
         if recall is not None:
             recall.clear()
+        dropped += [chunk.items for chunk in self.tail]
         self.tail = []
         self._chunk = None
         self._loaded_body_bytes = 0
@@ -414,12 +415,12 @@ class Pager(LogUser):
         self.active = False
         self.expiring = False
 
-    def close(self) -> None:
-        """The queue is gone, and its log with it."""
+    def close(self, dropped: list[list[Message | Entry | None]]) -> None:
+        """The queue is gone, and its log with it; ``dropped`` as for ``clear``."""
         log = self.log
         if log is not None:
             self._logs.drop(log)
             self.log = None
-        self.clear()
+        self.clear(dropped)
         self._memory.used -= self._reported
         self._reported = 0

@@ -15,6 +15,7 @@ from broker.queues.consumers import Consumer, Consumers
 from broker.queues.entry import Entry
 from broker.queues.options import QueueOptions
 from broker.queues.ready import Ready
+from broker.queues.returned_run import ReturnedRun
 from broker.turn import Deferred, Dispatchable
 from broker.wire.table import FieldTable
 
@@ -92,12 +93,23 @@ class Queue(Destination, Dispatchable):
         """Delivered messages were acknowledged: ``count`` of that line, from position ``first`` on, ``stride`` apart."""
         raise NotImplementedError
 
-    def requeue(self, ready: Ready, entries: list[Entry]) -> None:
-        """Delivered messages come back to the places they had."""
+    def hold(self, ready: Ready) -> None:
+        """Deliver nothing from that line until ``release``, which is called as often: what is about to come back goes first."""
         raise NotImplementedError
 
-    def reject(self, ready: Ready, entries: list[Entry]) -> None:
-        """Delivered messages were refused without requeue: they are dead-lettered (reason ``rejected``) or dropped."""
+    def release(self, ready: Ready) -> None:
+        """What ``hold`` waited for has come back."""
+        raise NotImplementedError
+
+    def requeue(self, ready: Ready, run: ReturnedRun) -> None:
+        """Delivered messages come back to the places they had. The queue owns the run from now on."""
+        raise NotImplementedError
+
+    def reject(self, ready: Ready, run: ReturnedRun, limit: i64) -> bool:
+        """Delivered messages were refused without requeue: they are dead-lettered (reason ``rejected``) or dropped.
+
+        About ``limit`` of them, those from ``run.offset`` on, which moves on; whether all are done.
+        """
         raise NotImplementedError
 
     def purge(self) -> i64:

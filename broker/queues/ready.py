@@ -1,11 +1,11 @@
 """What waits in a queue, in order. A requeued message goes back to its place.
 
-    returned | current chunk | chunks read ahead | on disk only | tail
-    sorted     from the head                       (paging.py)    (paging.py)
+    requeued        | current chunk | chunks read ahead | on disk only | tail
+    (requeued.py)     from the head                       (paging.py)    (paging.py)
 
 The line is a list of messages with a moving head; the position of a message is the head's position plus its index, so nothing
 is stored per message. Messages that expire stand in the line as an ``Entry``; messages that were delivered before and came back
-stand in front of it, sorted, because every position that was ever taken is smaller than the head's.
+stand in front of it, because every position that was ever taken is smaller than the head's.
 A line that has been on disk has gaps: it is several chunks then, each without one.
 A queue with priorities has one ``Ready`` per level.
 """
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final, final
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
+from broker.queues.requeued import Requeued
+from broker.queues.returned_run import ReturnedRun, body_size, is_missing
 
 if TYPE_CHECKING:
     from broker.queues.paging import Pager
@@ -30,10 +32,6 @@ _COMPACT_AT: Final[i64] = 1024
 def memory_size(message: Message) -> i64:
     """About what this message costs in memory while it waits."""
     return len(message.content) + MESSAGE_BYTES
-
-
-def _behind(entry: Entry) -> int:
-    return -entry.position
 
 
 @final
@@ -59,15 +57,19 @@ class Ready:
     def __init__(self) -> None:
         self._items: list[Message | Entry | None] = []
         self._head: i64 = 0
-        self._head_position: i64 = 0
-        self._returned: list[Entry] = []  # descending positions: the next one is the last
+        self.head_position: i64 = 0
+        """The position of the first message that was never taken."""
+        self.requeued = Requeued()
+        """What was delivered before and came back."""
         self._entries: i64 = 0
         self._chunks: list[Chunk] = []
         self._chunks_count: i64 = 0
         self.next: i64 = 0
         """The position of the message that comes next."""
-        self.body_bytes: i64 = 0
-        """Sum of the bodies' sizes, on disk or not."""
+        self.holds: i64 = 0
+        """Nothing may be delivered while somebody holds the line, because earlier messages are about to come back."""
+        self.line_body_bytes: i64 = 0
+        """Sum of the bodies' sizes, on disk or not, without those that came back."""
         self.memory_bytes: i64 = 0
         """About what the messages in the chunks cost in memory."""
         self.pager: Pager | None = None
@@ -81,18 +83,25 @@ class Ready:
             count += pager.count()
         return count
 
+    @property
+    def body_bytes(self) -> i64:
+        """Sum of the bodies' sizes, on disk or not; of what came back, only what is in memory."""
+        return self.line_body_bytes + self.requeued.body_bytes()
+
     def in_memory(self) -> i64:
         """Messages waiting whose content is at hand, without those in the tail."""
-        return len(self._items) - self._head + len(self._returned) + self._chunks_count
+        return len(self._items) - self._head + self.requeued.count + self._chunks_count
 
     def available(self) -> i64:
         """How many messages may be delivered now; 0 also while their content, or the mark that they were, is on its way."""
-        returned = self._returned
-        if returned:
-            if returned[-1].message is ON_DISK:
-                self._recall().begin(returned)
+        if self.holds:
+            return 0
+        requeued = self.requeued
+        if requeued.count > 0:
+            if is_missing(requeued.next_item()):
+                self._recall().begin()
                 return 0
-            return len(returned)
+            return requeued.count
         count: i64 = len(self._items) - self._head
         pager = self.pager
         if pager is None:
@@ -105,7 +114,7 @@ class Ready:
 
     def _allowed(self, pager: Pager, count: i64) -> i64:
         """How many of the next ``count`` messages may be delivered before a mark that they were is on the disk."""
-        allowance = pager.allowance(self._head_position)
+        allowance = pager.allowance(self.head_position)
         return allowance if allowance < count else count
 
     def _next_chunk(self, pager: Pager) -> i64:
@@ -116,7 +125,7 @@ class Ready:
         chunk = self._chunks.pop(0)
         self._items = chunk.items
         self._head = 0
-        self._head_position = chunk.first
+        self.head_position = chunk.first
         self._entries = chunk.entries
         count: i64 = len(chunk.items)
         self._chunks_count -= count
@@ -126,7 +135,10 @@ class Ready:
 
     def plain(self) -> i64:
         """How many of the ``available`` ones can be taken with ``take``; 0 when some need a look one by one."""
-        if self._entries or self._returned:
+        requeued = self.requeued
+        if requeued.count > 0:
+            return requeued.plain()
+        if self._entries:
             return 0
         count: i64 = len(self._items) - self._head
         pager = self.pager
@@ -135,7 +147,7 @@ class Ready:
     @property
     def expiring(self) -> bool:
         """Whether any waiting message may have a deadline."""
-        if self._entries > 0 or len(self._returned) > 0:
+        if self._entries > 0 or self.requeued.expiring > 0:
             return True
         for chunk in self._chunks:
             if chunk.entries > 0:
@@ -156,7 +168,7 @@ class Ready:
     def _append(self, item: Message | Entry, message: Message, entries: i64) -> bool:
         pager = self.pager
         stored = False
-        self.body_bytes += message.body_size
+        self.line_body_bytes += message.body_size
         if pager is not None:
             stored = pager.store(message, self.next)
             if pager.active:
@@ -175,14 +187,14 @@ class Ready:
     def _add(self, item: Message | Entry, entries: i64) -> None:
         chunks = self._chunks
         if not chunks:
-            if self._head_position + len(self._items) - self._head == self.next:
+            if self.head_position + len(self._items) - self._head == self.next:
                 self._items.append(item)
                 self._entries += entries
                 return
             if len(self._items) == self._head:
                 self._items = [item]
                 self._head = 0
-                self._head_position = self.next
+                self.head_position = self.next
                 self._entries = entries
                 return
         if not chunks or chunks[-1].first + len(chunks[-1].items) != self.next:
@@ -200,36 +212,48 @@ class Ready:
 
     def start_at(self, position: i64) -> None:
         """The line is empty and goes on at this position."""
-        self._head_position = position
+        self.head_position = position
         self.next = position
 
     # ---- out ----------------------------------------------------------------------------------------------------------
 
+    def redelivers(self) -> bool:
+        """Whether what goes next was delivered before."""
+        return self.requeued.count > 0
+
     def next_position(self) -> i64:
-        """The position of the first message that ``take`` would return."""
-        return self._head_position
+        """The position of the first message that ``take`` would return, after ``plain``."""
+        if self.requeued.count > 0:
+            return self.requeued.next_position()
+        return self.head_position
+
+    def next_stride(self) -> i64:
+        """The distance between the positions of those that ``take`` would return, after ``plain``."""
+        if self.requeued.count > 0:
+            return self.requeued.next_stride()
+        return 1
 
     def head_body_size(self) -> i64:
         """Body size of the next message; 0 when there is none."""
-        if self._returned:
-            return self._returned[-1].message.body_size
+        if self.requeued.count > 0:
+            return body_size(self.requeued.next_item())
         if self._head < len(self._items):
-            item = self._items[self._head]
-            if isinstance(item, Message):
-                return item.body_size
-            if isinstance(item, Entry):
-                return item.message.body_size
+            return body_size(self._items[self._head])
         return 0
 
     def take(self, count: i64) -> list[Message | Entry | None]:
-        """Remove and return the next ``count`` messages; at most ``plain()``. Their positions are consecutive."""
+        """Remove and return the next ``count`` messages; at most ``plain()``. Their positions are ``next_stride`` apart."""
+        if self.requeued.count > 0:
+            again = self.requeued.take(count)
+            self._report()
+            return again
         items = self._items
         head = self._head
         size: i64 = len(items)
         if head == 0 and count == size:
             taken = items
             self._items = []
-            self._head_position += count
+            self.head_position += count
         else:
             taken = items[head : head + count]
             self._advance(count)
@@ -239,7 +263,7 @@ class Ready:
             if isinstance(item, Message):
                 total += item.body_size
                 memory += len(item.content)
-        self.body_bytes -= total
+        self.line_body_bytes -= total
         self.memory_bytes -= memory
         pager = self.pager
         if pager is not None and self.memory_bytes < pager.check_below:
@@ -249,7 +273,7 @@ class Ready:
     def _advance(self, count: i64) -> None:
         items = self._items
         head = self._head
-        self._head_position += count
+        self.head_position += count
         size: i64 = len(items)
         if head + count == size:
             self._items = []
@@ -270,21 +294,17 @@ class Ready:
 
         Of the latter the content is read at once, unless ``read`` is false; when it is lost, the entry comes back without it.
         """
-        if self._returned:
-            entry = self._returned.pop()
-            if entry.message is ON_DISK:
-                recall = self._recall()
-                recall.leave(entry)
-                if read:
-                    recall.now([entry])
-            else:
-                self.body_bytes -= entry.message.body_size
+        if self.requeued.count > 0:
+            entry = self.requeued.pop()
+            if read and entry.message is ON_DISK:
+                self._recall().now([entry])
+            self._report()
             return entry
         pager = self.pager
         if pager is not None and self._head == len(self._items):
             self._next_chunk(pager)
         item = self._items[self._head]
-        position = self._head_position
+        position = self.head_position
         self._advance(1)
         if isinstance(item, Entry):
             self._entries -= 1
@@ -292,7 +312,7 @@ class Ready:
         else:
             assert isinstance(item, Message)
             entry = Entry(item, position, 0)
-        self.body_bytes -= entry.message.body_size
+        self.line_body_bytes -= entry.message.body_size
         self.memory_bytes -= memory_size(entry.message)
         if pager is not None and self.memory_bytes < pager.check_below:
             pager.report()
@@ -300,8 +320,9 @@ class Ready:
 
     def head_deadline(self) -> i64:
         """The deadline of the next message; 0 when it does not expire, there is none, or it is on its way from the disk."""
-        if self._returned:
-            return self._returned[-1].deadline_ms
+        if self.requeued.count > 0:
+            first = self.requeued.next_item()
+            return first.deadline_ms if isinstance(first, Entry) else 0
         if self._head == len(self._items):
             pager = self.pager
             if pager is not None:
@@ -319,18 +340,21 @@ class Ready:
 
     # ---- back ---------------------------------------------------------------------------------------------------------
 
-    def put_back(self, entries: list[Entry]) -> None:
+    def put_back(self, run: ReturnedRun) -> None:
         """Return messages taken earlier to their places in front of the line."""
-        if not entries:
-            return
-        for entry in entries:
-            self.body_bytes += entry.message.body_size
-        returned = self._returned
-        if len(entries) == 1 and (not returned or entries[0].position < returned[-1].position):
-            returned.append(entries[0])
-            return
-        returned.extend(entries)
-        returned.sort(key=_behind)  # timsort: what is already in order costs one comparison each
+        item: Message | Entry | None = None
+        if run.live > 0:
+            run.skip_missing()
+            item = run.items[run.offset]
+        message = item.message if isinstance(item, Entry) else item
+        if message is not None:
+            self.requeued.push(run, memory_size(message))
+            self._report()
+
+    def _report(self) -> None:
+        pager = self.pager
+        if pager is not None:
+            pager.report()
 
     def recall_now(self, entries: list[Entry]) -> None:
         """Have the content of messages that were taken in memory again. An entry that is still without it afterwards has lost it."""
@@ -339,34 +363,34 @@ class Ready:
                 self._recall().now(entries)
                 return
 
-    def lose(self, entry: Entry) -> None:
-        """The content of a message that came back cannot be read."""
-        self._returned.remove(entry)
-
     def settle(self, first: i64, count: i64, stride: i64) -> None:
         """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, will not come back."""
         pager = self.pager
         if pager is not None:
             pager.settle(first, count, stride)
 
-    def clear(self) -> i64:
-        """Drop everything that waits; returns how many. Positions go on behind it."""
+    def clear(self, dropped: list[list[Message | Entry | None]] | None = None) -> i64:
+        """Drop everything that waits; returns how many. Positions go on behind it.
+
+        ``dropped`` gets the lists that it stood in: whoever lets go of them lets go of all the messages.
+        """
+        lists: list[list[Message | Entry | None]] = [] if dropped is None else dropped
         count = self.count()
         pager = self.pager
+        self.requeued.clear(self, lists)
+        lists.append(self._items)
+        lists += [chunk.items for chunk in self._chunks]
         if pager is not None:
-            for entry in self._returned:
-                pager.settle(entry.position, 1, 1)
-            if self.next > self._head_position:
-                pager.settle(self._head_position, self.next - self._head_position, 1)
-            pager.clear()
+            if self.next > self.head_position:
+                pager.settle(self.head_position, self.next - self.head_position, 1)
+            pager.clear(lists)
         self._items = []
         self._head = 0
-        self._head_position = self.next
-        self._returned = []
+        self.head_position = self.next
         self._entries = 0
         self._chunks = []
         self._chunks_count = 0
-        self.body_bytes = 0
+        self.line_body_bytes = 0
         self.memory_bytes = 0
         if pager is not None:
             pager.report()

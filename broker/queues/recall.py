@@ -2,7 +2,7 @@
 
     delivered, not settled         more than ``Pager.memory_max``: of what is on the disk only the position is kept, and ``ON_DISK``
                                    stands in its place (Pager.forget)
-    requeued                       waits as an ``Entry``; before it is the next to go, it is read, with some that follow it
+    requeued                       waits in its place; before it is the next to go, it is read, with some that follow it
     dead-lettered, basic.get       cannot wait: read at once
 
 A consumer without a prefetch limit gets a whole backlog; it must not bring into the memory what paging has kept out of it.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 from broker.message import ON_DISK
 from broker.native import i64
 from broker.queues.entry import Entry
+from broker.queues.returned_run import ReturnedRun
 from broker.queues.stored import read_message
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
     from broker.queues.queue import Queue
     from broker.queues.ready import Ready
 
-_ENTRIES_MAX: Final[i64] = 1024
-"""Asked for in one read, ..."""
 _BYTES_MAX: Final[i64] = 1 << 20
-"""... which ends when it has read about so much."""
+"""A read ends when it has read about so much."""
 
 
 @final
@@ -34,10 +33,10 @@ class _Wanted(LogUser):
     """What one read has to find."""
 
     def __init__(self) -> None:
+        self.runs: dict[int, ReturnedRun] = {}
+        """Where those stand that wait in the line, by their positions; those not found yet."""
         self.entries: dict[int, Entry] = {}
-        """By their positions; those not found yet."""
-        self.body_bytes: i64 = 0
-        """Of those that were found."""
+        """The same of those that do not."""
         self.through: i64 = 0
         """Below this position everything was found that there is."""
         self.recall: Recall | None = None
@@ -49,11 +48,16 @@ class _Wanted(LogUser):
 
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
         entry = self.entries.pop(int(position), None)
+        run = self.runs.pop(int(position), None)
+        if entry is None and run is None:
+            return
+        message = read_message(data, start, end, self._tail)
+        self._tail = message.tail
+        recall = self.recall
         if entry is not None:
-            message = read_message(data, start, end, self._tail)
-            self._tail = message.tail
-            self.body_bytes += message.body_size
             entry.message = message
+        elif run is not None and recall is not None:
+            recall.ready.requeued.recalled(run, position, message)
 
     def loaded(self, through: i64) -> None:
         self.through = through
@@ -67,53 +71,37 @@ class Recall:
     """Reads back for one line what its log has and the memory has not."""
 
     def __init__(self, ready: Ready, queue: Queue, logs: Logs, log: Log) -> None:
-        self._ready = ready
+        self.ready = ready
         self._queue = queue
         self._logs = logs
         self._log = log
         self._reading: _Wanted | None = None
 
-    def begin(self, returned: list[Entry]) -> None:
-        """Read what came back and goes next, soon; ``returned`` as in ``Ready``: the next one is the last. The queue is marked then."""
+    def begin(self) -> None:
+        """Read what came back and goes next, soon. The queue is marked then."""
         if self._reading is not None:
             return
         wanted = _Wanted()
         wanted.recall = self
-        at: i64 = len(returned) - 1
-        first = returned[at].position
-        last = first
-        left = _ENTRIES_MAX
-        while at >= 0 and left > 0:
-            entry = returned[at]
-            if entry.message is ON_DISK:
-                last = entry.position
-                wanted.entries[int(last)] = entry
-            at -= 1
-            left -= 1
+        wanted.runs = self.ready.requeued.missing()
         self._reading = wanted
+        first: i64 = min(wanted.runs)
+        last: i64 = max(wanted.runs)
         self._logs.read(self._log, first, last + 1, _BYTES_MAX, wanted)
 
     def found(self, wanted: _Wanted) -> None:
         """A read that was begun is over."""
         self._reading = None
-        ready = self._ready
-        ready.body_bytes += wanted.body_bytes
-        for position, entry in wanted.entries.items():
+        for position, run in wanted.runs.items():
             if position < wanted.through:
-                ready.lose(entry)  # damaged: the log has told so
+                self.ready.requeued.lose(run, position)  # damaged: the log has told so
         self._queue.mark()
-
-    def leave(self, entry: Entry) -> None:
-        """An entry does not wait in the line any more."""
-        wanted = self._reading
-        if wanted is not None:
-            wanted.entries.pop(int(entry.position), None)
 
     def clear(self) -> None:
         """Nothing waits in the line any more."""
         wanted = self._reading
         if wanted is not None:
-            wanted.entries = {}
+            wanted.runs = {}
 
     def now(self, entries: list[Entry]) -> None:
         """Read these before returning. One that is still ``ON_DISK`` afterwards is lost."""

@@ -42,7 +42,15 @@ class BrokenConsumer(FakeConsumer):
     def fault_owner(self) -> FaultOwner | None:
         return self.victim.opened
 
-    def deliver(self, queue: Queue, ready: Ready, items: list[Message | Entry | None], first_position: int, stride: int) -> None:
+    def deliver(
+        self,
+        queue: Queue,
+        ready: Ready,
+        items: list[Message | Entry | None],
+        first_position: int,
+        stride: int,
+        redelivered: bool,
+    ) -> None:
         raise ZeroDivisionError
 
     def cancelled(self) -> None:
@@ -364,9 +372,11 @@ def test_a_delivery_that_fails_half_way_leaves_no_half_frame_and_loses_nothing(m
     victim.consume("q")
     deliver = ChannelConsumer.deliver
 
-    def broken(self: ChannelConsumer, queue: Queue, ready: Ready, items: list[Message | Entry | None], first: int, stride: int) -> None:
+    def broken(
+        self: ChannelConsumer, queue: Queue, ready: Ready, items: list[Message | Entry | None], first: int, stride: int, again: bool
+    ) -> None:
         monkeypatch.setattr(ChannelConsumer, "deliver", deliver)
-        deliver(self, queue, ready, items, first, stride)
+        deliver(self, queue, ready, items, first, stride, again)
         self.channel.session.outbox.write(b"\x01\x00")
         raise ZeroDivisionError
 

@@ -79,7 +79,8 @@ class FakeConsumer(Consumer):
         self.places: list[int] = []
         self.batches: list[int] = []
         self.entries: list[Entry] = []
-        """What came one by one, because it was delivered before or expires."""
+        """What came one by one, because it expires."""
+        self.redelivered: list[bool] = []
         self.asked = 0
         self.settled_count = 0
         self.cancels = 0
@@ -93,14 +94,24 @@ class FakeConsumer(Consumer):
     def room_bytes(self) -> int:
         return self.bytes_room
 
-    def deliver(self, queue: Queue, ready: Ready, items: list[Message | Entry | None], first_position: int, stride: int) -> None:
+    def deliver(
+        self,
+        queue: Queue,
+        ready: Ready,
+        items: list[Message | Entry | None],
+        first_position: int,
+        stride: int,
+        redelivered: bool,
+    ) -> None:
         self.batches.append(len(items))
+        self.redelivered += [redelivered] * len(items)
         for index, item in enumerate(items):
             assert isinstance(item, Message)
             self._take(text_of(item), first_position + index * stride)
 
     def deliver_entry(self, queue: Queue, ready: Ready, entry: Entry) -> None:
         self.entries.append(entry)
+        self.redelivered.append(entry.redelivered)
         self._take(text_of(entry), entry.position)
 
     def _take(self, text: str, position: int) -> None:

@@ -40,7 +40,15 @@ class Slow(Deferred):
 
 
 class SlowConsumer(FakeConsumer):
-    def deliver(self, queue: Queue, ready: Ready, items: list[Message | Entry | None], first_position: int, stride: int) -> None:
+    def deliver(
+        self,
+        queue: Queue,
+        ready: Ready,
+        items: list[Message | Entry | None],
+        first_position: int,
+        stride: int,
+        redelivered: bool,
+    ) -> None:
         time.sleep(STALL_S)
 
 

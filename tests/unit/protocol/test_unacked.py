@@ -11,6 +11,8 @@ from broker.message import Message
 from broker.protocol.unacked import Run, Unacked
 from broker.queues.entry import Entry
 from broker.queues.ready import Ready
+from broker.turn import Turn
+from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeConsumer, FakeQueue, make_message, numbered, text_of
 
 UNKNOWN = "RabbitMQ docs, Consumer Acknowledgements: acknowledging an unknown delivery tag is a channel error 406"
@@ -20,7 +22,8 @@ class Setting:
     """One channel's ledger, a queue with its line, and a consumer."""
 
     def __init__(self) -> None:
-        self.unacked = Unacked()
+        self.turn = Turn(FakeClock())
+        self.unacked = Unacked(self.turn)
         self.queue = FakeQueue()
         self.ready = Ready()
         self.consumer = FakeConsumer()
@@ -56,7 +59,12 @@ class Setting:
 
 def places(runs: list[Run]) -> list[tuple[int, str]]:
     """Position and body of what runs hold."""
-    return [(int(entry.position), text_of(entry)) for run in runs for entry in run.entries()]
+    return [
+        (int(run.first_position + index * run.stride), text_of(item))
+        for run in runs
+        for index, item in enumerate(run.items)
+        if item is not None
+    ]
 
 
 def test_tags_count_from_one_over_all_deliveries() -> None:
@@ -218,9 +226,48 @@ def test_random_settlements_with_rollbacks_agree_with_a_dictionary(seed: int) ->
     settle_at_random(seed, ["deliver", "deliver", "get", "skip", "ack", "ack", "take", "restore"])
 
 
-def settle_at_random(seed: int, actions: list[str]) -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_random_settlements_of_many_single_deliveries_agree_with_a_dictionary(seed: int) -> None:
+    """Each delivery is a run of its own, and there are hundreds: what is settled among them is not moved at once."""
+    settle_at_random(seed, ["single"] * 3 + ["ack", "ack", "take", "restore"], steps=1500, often_multiple=0.01)
+
+
+@pytest.mark.parametrize("order", ["forwards", "backwards", "random"])
+def test_many_single_deliveries_leave_nothing_behind(order: str) -> None:
+    setting = Setting()
+    tags = [setting.deliver(1, stride=2) for _ in range(1000)]
+    if order == "backwards":
+        tags.reverse()
+    elif order == "random":
+        random.Random(1).shuffle(tags)
+    for settled, tag in enumerate(tags, 1):
+        assert setting.unacked.ack(tag, False) == 1
+        assert setting.counts == (1000 - settled, 1000 - settled)
+        live = sum(run.live > 0 for run in setting.unacked._runs)
+        assert live == 1000 - settled
+        assert len(setting.unacked._runs) <= max(2 * live, live + 64)
+    assert setting.unacked._runs == []
+
+
+def test_what_is_acknowledged_in_one_go_is_let_go_in_slices() -> None:
+    """The memory of a million messages takes 0.1 s to give back: the turns that follow do it."""
+    setting = Setting()
+    message = make_message(b"m")
+    for start in range(0, 20_000, 1000):
+        setting.unacked.add(setting.consumer, setting.queue, setting.ready, [message] * 1000, start, 1)
+    assert setting.unacked.ack(0, True) == 20_000
+    assert setting.turn.scheduled
+    assert setting.counts == (0, 0)
+    assert setting.queue.settled_count == 20_000
+    setting.turn.drain()
+    setting.deliver(10)
+    setting.unacked.ack(0, True)
+    assert setting.turn._work == [], "a few are let go at once"
+
+
+def settle_at_random(seed: int, actions: list[str], steps: int = 300, often_multiple: float = 0.3) -> None:
     chance = random.Random(seed)
-    unacked, model = Unacked(), Model()
+    unacked, model = Unacked(Turn(FakeClock())), Model()
     queues = [FakeQueue("a"), FakeQueue("b")]
     lines = [Ready(), Ready()]
     consumers = [FakeConsumer("c1"), FakeConsumer("c2")]
@@ -229,12 +276,14 @@ def settle_at_random(seed: int, actions: list[str]) -> None:
     settled: list[list[int]] = [[], []]
     taken: list[tuple[list[int], list[tuple[int, str]], list[Run]]] = []
     tag = serial = 0
-    for step in range(300):
+    for step in range(steps):
         where = f"seed {seed}, step {step}"
         action = chance.choice(actions)
         which = chance.randrange(2)
-        if action == "deliver":
+        if action in ("deliver", "single"):
             count, stride = chance.choice([1, 1, 2, 5, 20]), chance.choice([1, 1, 1, 2, 3])
+            if action == "single":
+                count, stride = 1, 2
             items: list[Message | Entry | None] = [*numbered(count, serial)]
             first = positions[which]
             positions[which] += count * stride
@@ -264,7 +313,7 @@ def settle_at_random(seed: int, actions: list[str]) -> None:
         else:
             known = sorted(model.outstanding)
             wanted = chance.choice(known) if known and chance.random() < 0.85 else chance.randrange(0, tag + 3)
-            multiple = chance.random() < 0.3
+            multiple = chance.random() < often_multiple
             expected = model.chosen(wanted, multiple)
             settle = unacked.ack if action == "ack" else unacked.take
             if expected is None:

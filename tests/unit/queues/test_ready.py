@@ -9,6 +9,7 @@ import pytest
 from broker.message import Message
 from broker.queues.entry import Entry
 from broker.queues.ready import Ready
+from broker.queues.returned_run import ReturnedRun
 from tests.support.fakes import make_message, numbered, text_of, texts
 
 ORDER = "RabbitMQ docs, Queues, Message Ordering: a requeued message goes back to its original place if possible"
@@ -21,12 +22,19 @@ def filled(count: int) -> Ready:
     return ready
 
 
-def entries_of(items: list[Message | Entry | None], first_position: int) -> list[Entry]:
+def back(ready: Ready, *entries: Entry) -> None:
+    """Messages come back as a channel gives them back one by one."""
+    for entry in entries:
+        item = entry if entry.deadline_ms else entry.message
+        ready.put_back(ReturnedRun([item], entry.position, 1, 0, 1, entry.deadline_ms > 0))
+
+
+def entries_of(items: list[Message | Entry | None], first_position: int, stride: int = 1) -> list[Entry]:
     """What a channel gives back: an entry for every message that was taken, with the place it had."""
     result = []
     for index, item in enumerate(items):
         assert item is not None
-        result.append(item if isinstance(item, Entry) else Entry(item, first_position + index, 0))
+        result.append(item if isinstance(item, Entry) else Entry(item, first_position + index * stride, 0))
     return result
 
 
@@ -66,7 +74,7 @@ def test_positions_go_on_behind_what_was_cleared() -> None:
     first = ready.pop()
     assert ready.clear() == 2
     ready.append(make_message(b"new"))
-    ready.put_back([first])
+    back(ready, first)
     assert rest(ready) == ["0", "new"]
 
 
@@ -75,27 +83,45 @@ def test_returned_messages_go_back_to_their_places(order: list[int]) -> None:
     ready = filled(5)
     taken = entries_of(ready.take(3), 0)
     for index in order:
-        ready.put_back([taken[index]])
+        back(ready, taken[index])
     assert rest(ready) == ["0", "1", "2", "3", "4"], ORDER
 
 
 def test_several_messages_return_at_once_whatever_their_order() -> None:
     ready = filled(6)
     taken = entries_of(ready.take(5), 0)
-    ready.put_back([taken[1], taken[3]])
-    ready.put_back([taken[4], taken[0], taken[2]])
+    back(ready, taken[1], taken[3])
+    back(ready, taken[4], taken[0], taken[2])
     assert rest(ready) == ["0", "1", "2", "3", "4", "5"], ORDER
 
 
-def test_what_returned_is_taken_one_by_one() -> None:
-    """`take` hands out messages without entries; one that was delivered before has an entry, so it must not come that way."""
+def test_what_returned_is_taken_apart_from_what_did_not() -> None:
+    """The flag redelivered is one for all that `take` hands out."""
+    ready = filled(5)
+    taken = entries_of(ready.take(3), 0)
+    assert (ready.plain(), ready.redelivers()) == (2, False)
+    back(ready, taken[1])
+    assert (ready.count(), ready.plain(), ready.redelivers()) == (3, 1, True)
+    assert (ready.next_position(), ready.head_position) == (1, 3)
+    assert texts(ready.take(1)) == ["1"]
+    assert (ready.plain(), ready.redelivers(), ready.next_position()) == (2, False, 3)
+
+
+def test_several_that_returned_are_taken_at_once() -> None:
+    ready = filled(6)
+    ready.put_back(ReturnedRun(ready.take(4), 0, 1, 0, 4, False))
+    assert (ready.plain(), ready.next_stride()) == (4, 1)
+    assert texts(ready.take(3)) == ["0", "1", "2"]
+    assert rest(ready) == ["3", "4", "5"]
+
+
+def test_a_line_that_is_held_delivers_nothing() -> None:
+    """What comes back in several steps must not be overtaken by what stands behind it."""
     ready = filled(3)
-    first = ready.pop()
-    assert ready.plain() == 2
-    ready.put_back([first])
-    assert (ready.count(), ready.plain()) == (3, 0)
-    assert ready.pop() is first
-    assert ready.plain() == 2
+    ready.holds += 1
+    assert (ready.available(), ready.count()) == (0, 3)
+    ready.holds -= 1
+    assert ready.available() == 3
 
 
 def test_what_expires_is_taken_one_by_one() -> None:
@@ -114,7 +140,7 @@ def test_a_returned_message_keeps_its_deadline() -> None:
     ready = Ready()
     ready.append_expiring(make_message(b"0"), 500)
     entry = ready.pop()
-    ready.put_back([entry])
+    back(ready, entry)
     assert ready.head_deadline() == 500
     assert ready.expiring
 
@@ -129,7 +155,7 @@ def test_the_size_is_the_sum_of_the_bodies() -> None:
     assert ready.head_body_size() == 10
     first = ready.pop()
     assert ready.body_bytes == 140
-    ready.put_back([first])
+    back(ready, first)
     assert (ready.body_bytes, ready.head_body_size()) == (150, 10)
     ready.pop()
     ready.pop()
@@ -193,11 +219,12 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
             case "take":
                 count = chance.randrange(0, int(ready.plain()) + 1)
                 if count:
-                    position = int(ready.next_position())
+                    position, stride = int(ready.next_position()), int(ready.next_stride())
                     items = ready.take(count)
                     expected = model.take(count)
-                    assert [(position + index, text) for index, text in enumerate(texts(items))] == expected, f"seed {seed}, step {step}"
-                    for entry in entries_of(items, position):
+                    found = [(position + index * stride, text) for index, text in enumerate(texts(items))]
+                    assert found == expected, f"seed {seed}, step {step}"
+                    for entry in entries_of(items, position, stride):
                         out[int(entry.position)] = entry
             case "pop":
                 if model.line:
@@ -206,7 +233,7 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
                     out[int(entry.position)] = entry
             case "put_back":
                 chosen = chance.sample(sorted(out), chance.randrange(0, min(len(out), 6) + 1))
-                ready.put_back([out.pop(position) for position in chosen])
+                back(ready, *(out.pop(position) for position in chosen))
                 model.put_back(chosen)
             case "clear":
                 if chance.random() < 0.1:
