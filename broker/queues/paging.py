@@ -80,6 +80,7 @@ class Pager(LogUser):
         self._reading = False
         self._chunk: Chunk | None = None
         self._loaded_body_bytes: i64 = 0
+        self._loaded_count: i64 = 0
         self._tail = b""
         self._redelivered_through: i64 = -1
         self._waits_for_mark = False
@@ -283,7 +284,7 @@ class Pager(LogUser):
         if log is None or self._paged == 0 or self.ready.in_memory() > 0:
             return False
         position = log.positions.next_live(self._page_from)
-        self._correct_size(self._paged - 1, 0)
+        self._correct_size(self._paged - 1, 0, 0)
         self._paged -= 1
         self._page_from = position + 1
         log.settle(position, 1, 1)
@@ -301,6 +302,7 @@ class Pager(LogUser):
             self._chunk = chunk
         chunk.memory_bytes += memory_size(message)
         self._loaded_body_bytes += message.body_size
+        self._loaded_count += 1
         redelivered = position <= self._redelivered_through
         ttl = ttl_ms(self.queue.options, message)
         if not redelivered and ttl < 0:
@@ -331,21 +333,28 @@ class Pager(LogUser):
         if through > self._page_from:
             self._page_from = through if through < self._page_to else self._page_to
         left = log.positions.live_between(self._page_from, self._page_to)
-        self._correct_size(left, self._loaded_body_bytes)
+        self._correct_size(left, self._loaded_count, self._loaded_body_bytes)
         self._loaded_body_bytes = 0
+        self._loaded_count = 0
         self._paged = left
         if self.active and self._paged == 0 and self.report() < self.allowed():
             self._take_tail()
         self.report()
         self.queue.mark()
 
-    def _correct_size(self, left: i64, body_bytes: i64) -> None:
-        """Of the messages on disk ``left`` stay there; the others had so many bytes in their bodies, which recovery could only guess."""
-        guess = self._paged_body_bytes
+    def _correct_size(self, left: i64, known: i64, body_bytes: i64) -> None:
+        """Of the messages on disk ``left`` stay there; ``known`` of the others have so many bytes in their bodies.
+
+        Of the rest, which were settled there, and of all of them after a start, the sizes are only known in sum, and about.
+        """
+        unknown = self._paged - left - known
+        total = self._paged_body_bytes
+        rest = total - body_bytes
+        guess: i64 = rest
         if left > 0:
-            guess = guess * (self._paged - left) // self._paged
-        self._paged_body_bytes -= guess
-        self.ready.line_body_bytes += body_bytes - guess
+            guess = rest * unknown // (left + unknown) if rest > 0 else rest
+        self._paged_body_bytes = rest - guess
+        self.ready.line_body_bytes -= guess
 
     # ---- with consumers -----------------------------------------------------------------------------------------------
 
@@ -411,6 +420,7 @@ class Pager(LogUser):
         self.tail = []
         self._chunk = None
         self._loaded_body_bytes = 0
+        self._loaded_count = 0
         self._nothing_paged()
         self.active = False
         self.expiring = False

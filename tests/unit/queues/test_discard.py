@@ -17,9 +17,9 @@ Items = list[Message | Entry | None]
 class SlowClock(FakeClock):
     """Every look at it takes so long that a slice is over."""
 
-    def monotonic_us(self) -> int:
+    def slice_us(self) -> int:
         self.time_ms += 2
-        return super().monotonic_us()
+        return super().slice_us()
 
 
 def lists(*sizes: int) -> list[Items]:

@@ -511,3 +511,20 @@ def test_a_queue_that_is_deleted_or_purged_gives_its_memory_back() -> None:
     setting.publish(10, 1000)
     setting.client.ask("queue.delete", queue="q")
     assert memory.used == 0
+
+
+@KINDS
+def test_the_size_of_what_is_left_is_exact_whatever_the_sizes_are(durable: bool, persistent: bool) -> None:
+    """RabbitMQ docs, Queue Length Limit: x-max-length-bytes counts bodies; a large one behind many small ones must not count as theirs."""
+    setting = Setting(durable)
+    for _ in range(6):
+        setting.publish(60, 1000, persistent=persistent)
+        setting.publish(1, 300_000, persistent=persistent)
+    sizes = ([1000] * 60 + [300_000]) * 6
+    getter = setting.broker.open()
+    while sizes:
+        assert setting.line.body_bytes == sum(sizes)
+        said = getter.get("q", no_ack=True)
+        assert said is not None
+        assert len(said.body) == sizes.pop(0)
+    assert is_empty(setting)
