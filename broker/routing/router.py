@@ -59,10 +59,11 @@ class Routing:
 
     def step(self, budget: i64) -> bool:
         """Do some ``budget`` units of work (``exchange.UNLIMITED``: some 50 ns each); whether that was the last of it."""
+        whole = budget
         while budget > 0:
             budget -= self._look(budget)
-            if self._at < len(self._fresh):
-                return False
+            if self._at < len(self._fresh) or budget < whole - (whole >> 2):
+                return False  # a match gets most of a budget, so that it is not taken for a long one
             left = self._matching.step(budget)
             self._fresh = self._matching.found
             self._matching.found = []

@@ -13,6 +13,7 @@ from typing import final
 from broker.destination import Destination
 from broker.native import i64
 from broker.routing.exchange import UNLIMITED, Binding, Exchange, Matching
+from broker.routing.topic_matching import NODE_COST, TopicMatching
 from broker.routing.topic_memo import LARGE, Memo, State
 from broker.routing.topic_trie import Node, Trie, advance, enter, split_key
 from broker.wire.table import FieldTable
@@ -45,7 +46,7 @@ class TopicExchange(Exchange):
                     active = after.nodes
                     state = after if len(active) > LARGE else None
                     continue
-            budget -= len(active)
+            budget -= NODE_COST * len(active)
             if budget < 0:
                 self._step = step
                 return -1
@@ -63,6 +64,7 @@ class TopicExchange(Exchange):
                 return -1
             found.extend(remembered)
             return budget - len(remembered)
+        budget -= NODE_COST * len(active)
         for node in active:
             destinations = node.destinations
             if destinations is not None:
@@ -70,15 +72,11 @@ class TopicExchange(Exchange):
                 if budget < 0:
                     return -1
                 found.extend(destinations)
-        return budget
+        return budget if budget > 0 else 0
 
     def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
         """The same in steps."""
-        return TopicMatching(self, keys)
-
-    def root(self) -> Node:
-        """Where every match begins."""
-        return self._trie.root
+        return TopicMatching(self, self._trie, keys)
 
     def _added(self, binding: Binding) -> None:
         self._memo.clear()
@@ -95,97 +93,3 @@ class TopicExchange(Exchange):
     def memo_size(self) -> int:
         """How much of earlier matches is remembered; ``topic_memo.SIZE_MAX`` at most."""
         return int(self._memo.size)
-
-
-def _enter_all(node: Node | None, reached: dict[Node, None]) -> None:
-    while node is not None and node not in reached:
-        reached[node] = None
-        node = node.hash
-
-
-@final
-class TopicMatching(Matching):
-    """A match of a topic exchange in steps: a key that takes few steps is matched at once, a larger one node by node.
-
-    The steps of nodes belong to whoever matches next, so a set is a dictionary here.
-    """
-
-    def __init__(self, exchange: TopicExchange, keys: list[str]) -> None:
-        super().__init__()
-        self._exchange = exchange
-        self._keys = keys
-        self._key: i64 = 0
-        """The next key."""
-        self._words: list[str] = []
-        """Of the key that is matched node by node; no words when there is none."""
-        self._word: i64 = 0
-        self._active: list[Node] = []
-        self._at: i64 = 0
-        """The next node of the active set."""
-        self._reached: dict[Node, None] = {}
-
-    def step(self, budget: i64) -> i64:
-        """See ``Matching``."""
-        while budget > 0:
-            if self._words:
-                budget = self._walk(budget)
-                continue
-            if self._key >= len(self._keys):
-                return budget
-            key = self._keys[self._key]
-            self._key += 1
-            before = len(self.found)
-            left = self._exchange.match(key, None, self.found, budget)
-            if left < 0:
-                del self.found[before:]
-                self._start(key)
-                return -1
-            budget = left - 1
-        return -1
-
-    def _start(self, key: str) -> None:
-        self._words = split_key(key)
-        self._word = 0
-        self._reached = {}
-        _enter_all(self._exchange.root(), self._reached)
-        self._begin(list(self._reached))
-        if not self._words:
-            self._finish()
-
-    def _begin(self, active: list[Node]) -> None:
-        self._active = active
-        self._at = 0
-        self._reached = {}
-
-    def _walk(self, budget: i64) -> i64:
-        """Nodes of the active set, with the word that is due; returns what is left of the budget."""
-        word = self._words[self._word]
-        active = self._active
-        at = self._at
-        end: i64 = len(active)
-        if end - at > budget:
-            end = at + budget
-        budget -= end - at
-        while at < end:
-            node = active[at]
-            at += 1
-            if node.is_hash:
-                _enter_all(node, self._reached)
-            if node.words is not None:
-                _enter_all(node.words.get(word), self._reached)
-            _enter_all(node.star, self._reached)
-        self._at = at
-        if at >= len(active):
-            self._word += 1
-            self._begin(list(self._reached))
-            if self._word >= len(self._words) or not self._active:
-                budget -= self._finish()
-        return budget
-
-    def _finish(self) -> i64:
-        before: i64 = len(self.found)
-        for node in self._active:
-            if node.destinations is not None:
-                self.found.extend(node.destinations)
-        self._words = []
-        return len(self.found) - before

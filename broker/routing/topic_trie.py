@@ -18,9 +18,9 @@ from broker.routing.exchange import add_reference, drop_reference
 class Node:
     """A place in the trie: the words behind it are a prefix of some binding key. No parent, so a dropped branch is freed at once."""
 
-    __slots__ = ("destinations", "hash", "is_hash", "star", "step", "words")
+    __slots__ = ("destinations", "hash", "is_hash", "number", "star", "step", "words")
 
-    def __init__(self, is_hash: bool) -> None:
+    def __init__(self, is_hash: bool, number: i64) -> None:
         self.words: dict[str, Node] | None = None
         self.star: Node | None = None
         self.hash: Node | None = None
@@ -29,6 +29,8 @@ class Node:
         """Where the bindings whose key ends here lead, with their number."""
         self.step: i64 = 0
         """The step of a match that reached this node last."""
+        self.number: i64 = number
+        """Of all nodes that the trie had."""
 
 
 def split_key(key: str) -> list[str]:
@@ -85,7 +87,8 @@ class Trie:
     """The binding keys of one exchange."""
 
     def __init__(self) -> None:
-        self.root = Node(False)
+        self.root = Node(False, 0)
+        self._grown: i64 = 0
         self.vocabulary: dict[str, int] = {}
         """Word -> number of nodes that it leads on from: any other word in a routing key is met by # and * alone."""
 
@@ -118,7 +121,8 @@ class Trie:
             self._cut(path[-1], words.pop())
 
     def _grow(self, node: Node, word: str) -> Node:
-        child = Node(word == "#")
+        self._grown += 1
+        child = Node(word == "#", self._grown)
         if word == "*":
             node.star = child
         elif word == "#":
