@@ -255,13 +255,14 @@ class Commit(SlicedWork):
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        # the first one stands last: what is done is let go at once, and not all of it in the end
         self._publishes = channel.pending
+        self._publishes.reverse()
         self._settlements = channel.settlements
+        self._settlements.reverse()
         channel.pending = []
         channel.settlements = []
         channel.unacked.uncommitted = 0
-        self._at: i64 = 0
-        self._settled: i64 = 0
         self._rejecting: Settling | None = None
         self._holds = False
         self.accepted = True
@@ -281,16 +282,15 @@ class Commit(SlicedWork):
         channel = self._channel
         turn = channel.session.turn
         publishes = self._publishes
-        while self._at < len(publishes):
-            if not channel.carry_out_publish(publishes[self._at]):
+        while publishes:
+            if not channel.carry_out_publish(publishes.pop()):
                 self.accepted = False
-            self._at += 1
-            if self._at % _PER_LOOK == 0 and turn.out_of_time():
+            if len(publishes) % _PER_LOOK == 0 and turn.out_of_time():
                 return False
         settlements = self._settlements
-        while self._settled < len(settlements):
+        while settlements:
             rejecting = self._rejecting
-            settlement = settlements[self._settled]
+            settlement = settlements[-1]
             if rejecting is None and not settlement.ack:
                 rejecting = Settling(channel, settlement.runs, settlement.requeue)
                 self._rejecting = rejecting
@@ -300,8 +300,8 @@ class Commit(SlicedWork):
                 self._rejecting = None
             else:
                 channel.carry_out_acks(settlement.runs)
-            self._settled += 1
-            if self._settled % _PER_LOOK == 0 and turn.out_of_time():
+            settlements.pop()
+            if len(settlements) % _PER_LOOK == 0 and turn.out_of_time():
                 return False
         return True
 
