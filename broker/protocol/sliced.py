@@ -285,7 +285,7 @@ class Commit(SlicedWork):
         while publishes:
             if not channel.carry_out_publish(publishes.pop()):
                 self.accepted = False
-            if len(publishes) % _PER_LOOK == 0 and turn.out_of_time():
+            if publishes and len(publishes) % _PER_LOOK == 0 and turn.out_of_time():
                 return False
         settlements = self._settlements
         while settlements:
@@ -301,7 +301,7 @@ class Commit(SlicedWork):
             else:
                 channel.carry_out_acks(settlement.runs)
             settlements.pop()
-            if len(settlements) % _PER_LOOK == 0 and turn.out_of_time():
+            if settlements and len(settlements) % _PER_LOOK == 0 and turn.out_of_time():
                 return False
         return True
 
