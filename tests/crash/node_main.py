@@ -99,15 +99,15 @@ def transaction_in_two_batches() -> None:
 def transaction_without_its_acks() -> None:
     """tx.commit-ok covers the messages of the transaction only; what it acknowledges is settled a little later."""
 
-    def make(commit_settlements: Any) -> Any:
-        def patched(self: Channel) -> None:
-            later: Any = Later(lambda: commit_settlements(self))
+    def make(carry_out_acks: Any) -> Any:
+        def patched(self: Channel, runs: Any) -> None:
+            later: Any = Later(lambda: carry_out_acks(self, runs))
             clock = self.session.vhost._clock
             clock.call_at(clock.now_ms + 15, later)
 
         return patched
 
-    replace(Channel, "commit_settlements", make)
+    replace(Channel, "carry_out_acks", make)
 
 
 @plant
