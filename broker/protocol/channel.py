@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
 
+from broker.discard import discard
 from broker.errors import (
     COMMAND_INVALID,
     FRAME_ERROR,
@@ -31,7 +32,6 @@ from broker.protocol.transaction import Pending, Settlement
 from broker.protocol.unacked import Run, Unacked
 from broker.queues.consumers import Consumer
 from broker.queues.dead_letter import headers_of
-from broker.queues.discard import discard
 from broker.queues.queue import Queue
 from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable, SlicedWork

@@ -9,11 +9,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final, final
 
+from broker.discard import discard
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.message import Message
 from broker.native import i64
 from broker.queues.consumers import Consumer
-from broker.queues.discard import discard
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Final, final
 
 from broker.clock import NEVER, Clock, Timed, Timer
+from broker.discard import discard
 from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
 from broker.native import i64
 from broker.queues.consumers import Consumer, Group
-from broker.queues.discard import discard
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.limits import full, over_limit

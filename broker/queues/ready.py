@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MESSAGE_BYTES: Final[i64] = 160
 """About what a waiting message costs in memory beside its content."""
+_PLACE_BYTES: Final[i64] = 8
+"""The same, where the content is on disk only."""
 _COMPACT_AT: Final[i64] = 1024
 
 
@@ -348,7 +350,7 @@ class Ready:
             item = run.items[run.offset]
         message = item.message if isinstance(item, Entry) else item
         if message is not None:
-            self.requeued.push(run, memory_size(message))
+            self.requeued.push(run, memory_size(message) if message is not ON_DISK else _PLACE_BYTES)
             self._report()
 
     def _report(self) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, final
 from librt.strings import BytesWriter, read_i64_be, write_i64_be
 from mypy_extensions import mypyc_attr
 
+from broker.discard import discard
 from broker.native import i64
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, Place
 from broker.store.index import Positions
@@ -262,18 +263,14 @@ class Log:
     def _trim(self) -> None:
         """Forget the stretches at the front of which nothing is live."""
         stretches = self.stretches
-        first = self.positions.first
         size: i64 = len(stretches)
-        head = self.head
-        while head < size:
-            stretch = stretches[head]
-            if stretch.first + stretch.count > first:
-                break
-            head += 1
+        head = self.find(self.positions.first)
         if head == size:
+            discard(self._logs.batch.turn, [stretches])
             self.stretches = []
             head = 0
         elif head >= _TRIM_AT and head * 2 >= size:
+            discard(self._logs.batch.turn, [stretches[:head]])
             del stretches[:head]
             head = 0
         self.head = head

@@ -7,6 +7,7 @@ from typing import Final, final
 from librt.strings import read_i64_be
 
 from broker.clock import Clock, Timed, Timer
+from broker.discard import discard
 from broker.native import i64
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchWriter, Collector, Listener, Place, place_at, record_end
 from broker.store.log import Log, LogUser
@@ -104,6 +105,7 @@ class Logs(Collector, Timed):
         """Nothing of it is needed any more. The caller has told the disk so (log 0), if it was to outlive the node."""
         log.dropped = True
         log.user = None
+        discard(self.batch.turn, [log.stretches])
         log.stretches = []
         log.head = 0
         for piece in log.pieces:

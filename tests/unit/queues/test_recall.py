@@ -103,6 +103,26 @@ def test_messages_that_consumers_get_as_they_come_leave_the_memory_too() -> None
     assert is_empty(setting)
 
 
+@pytest.mark.parametrize("count", [10, COUNT])
+def test_what_waits_again_counts_as_memory_as_far_as_it_is_there(count: int) -> None:
+    """One budget for all queues (memory.py): a delivery is the channel's, what came back is the queue's again."""
+    setting = Setting()
+    setting.publish(count)
+    reader = take_all(setting, count)
+    memory = setting.pager._memory
+    assert memory.used < 2 * BODY, "told from time to time"
+    in_memory = kept(reader)
+    reader.drop()
+    assert setting.broker.depth("q") == (count + 2, 0)
+    if count == 10:
+        assert in_memory < memory.used < 2 * in_memory
+    else:
+        assert memory.used < 3 * MEMORY_MAX
+    assert setting.drain() == list(range(count + 2))
+    assert is_empty(setting)
+    assert memory.used < 2 * BODY, "told from time to time"
+
+
 def test_they_go_to_consumers_in_order() -> None:
     setting = Setting()
     setting.publish(COUNT)

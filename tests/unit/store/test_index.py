@@ -39,7 +39,7 @@ def test_agrees_with_a_set(seed: int) -> None:
         assert positions.next_live(at) == min((each for each in model if each >= at), default=top if at <= top else positions.next)
         assert positions.live_between(at, to) == len([each for each in model if at <= each < to])
         again = decode_positions(positions.encode())
-        assert (live_of(again), again.next, again.first, again.dead) == (model, top, positions.first, positions.dead)
+        assert (live_of(again), again.next, again.first, again.dead()) == (model, top, positions.first, positions.dead())
 
 
 def test_in_order_costs_no_ranges() -> None:
@@ -51,7 +51,7 @@ def test_in_order_costs_no_ranges() -> None:
     assert (positions.first, positions.dead_ranges()) == (500, [])
     for position in [*range(501, 1000, 2), *range(500, 1000, 2)]:
         positions.settle(position, position)
-    assert (positions.first, positions.next, positions.dead, positions.dead_ranges()) == (1000, 1000, 0, [])
+    assert (positions.first, positions.next, positions.dead(), positions.dead_ranges()) == (1000, 1000, 0, [])
 
 
 @pytest.mark.parametrize("data", [b"", bytes(23), bytes(25), b"\xff" * 24, bytes(8) + bytes(7) + b"\x09" + bytes(7) + b"\x01"])

@@ -1,12 +1,11 @@
-"""Lets go of many messages a slice at a time: their memory is given back one by one, which takes 0.1 s for a million."""
+"""Lets go of many objects a slice at a time: their memory is given back one by one, which takes 0.1 s for a million messages."""
 
 from __future__ import annotations
 
-from typing import Final, final
+from collections.abc import Sequence
+from typing import Any, Final, final
 
-from broker.message import Message
 from broker.native import i64
-from broker.queues.entry import Entry
 from broker.turn import SlicedWork, Turn
 
 _AT_ONCE_MAX: Final[i64] = 4096
@@ -17,7 +16,7 @@ _SLICE: Final[i64] = 1024
 
 @final
 class _Discard(SlicedWork):
-    def __init__(self, turn: Turn, lists: list[list[Message | Entry | None]]) -> None:
+    def __init__(self, turn: Turn, lists: list[list[Any]]) -> None:
         self._turn = turn
         self._lists = lists
 
@@ -36,10 +35,10 @@ class _Discard(SlicedWork):
         return not lists
 
 
-def discard(turn: Turn, lists: list[list[Message | Entry | None]]) -> None:
-    """Empty these lists, which nobody else may use any more, now or in the next turns."""
+def discard(turn: Turn | None, lists: Sequence[list[Any]]) -> None:
+    """Empty these lists, which nobody else may use any more, now or in the next turns; without a turn they are let go at once."""
     count: i64 = 0
     for items in lists:
         count += len(items)
-    if count > _AT_ONCE_MAX:
-        turn.begin(_Discard(turn, lists))
+    if count > _AT_ONCE_MAX and turn is not None:
+        turn.begin(_Discard(turn, list(lists)))
