@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final, cast
 
 from broker.perf.client import Control, ProducerSocket, ReceiverSocket, connect
 from broker.perf.load import Broken, Producer, Receiver, Tally
 from broker.wire import spec, table
+from broker.wire.methods import method_frame
 
 BODY: Final = 100
 ACK_EVERY: Final = 50
@@ -21,13 +23,27 @@ PREFETCH: Final = 1000
 POLL_S: Final = 0.005
 STALL_S: Final = 60.0
 """A phase in which nothing at all moves for so long has failed."""
+ACK_ALL: Final = method_frame(1, spec.BASIC_ACK, [("longlong", 0), ("octet", 1)])
 _PAYLOAD_MAX: Final = 131072 - 8
 
 
-class SlowReceiver(ReceiverSocket):
+class SteadyReceiver(ReceiverSocket):
+    """A consumer that can also be told to acknowledge."""
+
+    def acknowledge(self, acks: bytes) -> None:
+        """Sends these frames."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(acks)
+
+
+class SlowReceiver(SteadyReceiver):
     """A consumer that acknowledges so much later: it gets what its prefetch allows in that time."""
 
-    delay_s = 1.0
+    def __init__(self, receiver: Receiver, on_broken: Callable[[str], None]) -> None:
+        """Slow until `hurry`."""
+        super().__init__(receiver, on_broken)
+        self._delay_s = 1.0
+        self._due: deque[bytes] = deque()
 
     def data_received(self, data: bytes) -> None:
         """Looks at the deliveries, and puts their acknowledgements off."""
@@ -37,11 +53,21 @@ class SlowReceiver(ReceiverSocket):
             self._on_broken(str(error))
             return
         if acks:
-            asyncio.get_running_loop().call_later(self.delay_s, self._acknowledge, acks)
+            self._due.append(acks)
+            if self._delay_s:
+                asyncio.get_running_loop().call_later(self._delay_s, self._acknowledge, 1)
+            else:
+                self._acknowledge(len(self._due))
 
-    def _acknowledge(self, acks: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(acks)
+    def _acknowledge(self, count: int) -> None:
+        acks = b"".join([self._due.popleft() for _ in range(min(count, len(self._due)))])
+        if acks:
+            self.acknowledge(acks)
+
+    def hurry(self) -> None:
+        """Be like the others from now on."""
+        self._delay_s = 0.0
+        self._acknowledge(len(self._due))
 
 
 class Group:
@@ -51,7 +77,7 @@ class Group:
         """Queues number `first` and those behind it."""
         self.tally = Tally(queues, queues)
         self.producers: list[ProducerSocket] = []
-        self.receivers: list[ReceiverSocket] = []
+        self.receivers: list[SteadyReceiver] = []
         self._load = load
         self._first = first
         self._queues = queues
@@ -78,7 +104,7 @@ class Group:
             control = await self._load.connect()
             await control.call(1, spec.BASIC_QOS, [("long", 0), ("short", PREFETCH), ("octet", 0)], spec.BASIC_QOS_OK)
             receiver = Receiver(number, self.tally, ACK_EVERY, True)
-            socket = (SlowReceiver if self._slow else ReceiverSocket)(receiver, self._load.on_broken)
+            socket = (SlowReceiver if self._slow else SteadyReceiver)(receiver, self._load.on_broken)
             name = self._load.queue_name(self._first + number)
             consume: list[tuple[str, object]] = [("short", 0), ("shortstr", name), ("shortstr", ""), ("octet", 0)]
             await control.call(1, spec.BASIC_CONSUME, [*consume, ("rawtable", table.encode({}))], spec.BASIC_CONSUME_OK)
@@ -96,6 +122,11 @@ class Group:
         """Publish no more."""
         for producer in self.producers:
             producer.stop()
+
+    def acknowledge_all(self) -> None:
+        """Of what consumers have had, nothing is left unacknowledged: the queues are empty then."""
+        for receiver in self.receivers:
+            receiver.acknowledge(ACK_ALL)
 
     def published(self) -> int:
         """How many messages its producers have made."""
@@ -175,11 +206,18 @@ class Load:
             elif time.monotonic() - since > STALL_S:
                 raise Broken(f"nothing has moved for {STALL_S:g} s")
 
-    def close(self) -> None:
-        """Cuts all connections."""
+    def close_clients(self) -> None:
+        """Cuts the connections of producers and consumers."""
         self._closing = True
         for control in self._controls:
-            cast("asyncio.Transport", control.writer.transport).abort()
+            if control is not self._control:
+                cast("asyncio.Transport", control.writer.transport).abort()
+
+    def close(self) -> None:
+        """Cuts all connections."""
+        self.close_clients()
+        if self._control is not None:
+            cast("asyncio.Transport", self._control.writer.transport).abort()
 
 
 @contextlib.asynccontextmanager

@@ -32,6 +32,7 @@ WATERMARK_REFERENCE: Final = 6_000_000_000
 PAGING_RATIO: Final = 0.5
 MARGIN_MIB: Final = 100
 BACK_S: Final = 60.0
+SETTLE_S: Final = 0.5
 SHARE_MIN: Final = 0.5
 SCALE: Final = 0.25
 FITS: Final = 400_000
@@ -138,7 +139,10 @@ async def drain(run: Load, *groups: Group) -> float:
     """Returns when everything was consumed; how many per second."""
     watch = Watch(*groups)
     await run.until(lambda: watch.consumed() >= watch.published(), watch.consumed)
-    return watch.rates()[1]
+    rate = watch.rates()[1]
+    for group in groups:
+        group.acknowledge_all()
+    return rate
 
 
 def counted(group: Group, seconds: float, rates: tuple[float, float, float], *others: Group) -> Figures:
@@ -200,7 +204,7 @@ async def one_slow_consumer(run: Load, scale: float, fits: bool) -> Figures:
     await drain(run, fast)
     for receiver in slow.receivers:
         assert isinstance(receiver, SlowReceiver)
-        receiver.delay_s = 0.0
+        receiver.hurry()
     drained = await drain(run, slow)
     return counted(fast, watch.seconds(), (published, consumed, drained), slow)
 
@@ -284,6 +288,8 @@ async def one_round(running: Node, name: str, scale: float, *, fits: bool, idle_
         drained_at = time.monotonic()
         cpu = cpu_seconds(pid) - cpu
         peak = peak_mib(pid)
+        await asyncio.sleep(SETTLE_S)
+        run.close_clients()
         after = resident_mib(pid)
         while after > idle_mib + MARGIN_MIB and time.monotonic() - drained_at < BACK_S:
             await asyncio.sleep(0.25)
