@@ -28,6 +28,8 @@ from broker.protocol.server import Identity, Server
 from broker.protocol.session import Limits
 from broker.store.datadir import DataDirError
 from broker.store.filesystem import DiskError, RealFileSystem
+from broker.store.logs import UNWRITTEN_MAX
+from broker.store.reading import READ_MEMORY_MAX
 from broker.store.store import Store
 from broker.storelog import StoreLog, tell_findings
 from broker.trimming import Trimmer
@@ -72,7 +74,8 @@ def make_server(config: Config, turn: Turn, clock: Clock, counters: Counters, st
     )
     server = Server(identity, users, limits, config.max_connections, turn, clock, counters)
     server.channels_max = config.channel_max_per_node
-    server.queue_memory.limit = queue_memory(config, total_memory())
+    budget = queue_memory(config, total_memory())
+    server.queue_memory.limit = max(budget - UNWRITTEN_MAX - READ_MEMORY_MAX, budget // 2)  # on the way to the disk, and back
     if store is not None:
         restore(server, store, config.default_vhost)
     else:

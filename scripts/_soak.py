@@ -1,10 +1,11 @@
-"""The crash tests for as long as one likes, and how long a client can make others wait; called by scripts/soak, in its environment.
+"""The crash tests for as long as one likes, and what a client can cost the others; called by scripts/soak, in its environment.
 
     crash     nodes are killed under load and compared with a ledger (tests/crash/cycles.py)
     disk      a small real disk is filled, the node killed and started without a free byte (small_disk.py); needs root
     errors    write errors, failed syncs and planted mistakes on real files (tests/crash/test_disk_errors.py, test_planted.py)
     states    the log on a simulated disk that loses what was not synced (tests/crash/store)
     stalls    how long others wait while one client asks for much (_soak_stalls.py; docs/benchmarks.md)
+    backlog   rates and memory while more waits in queues than fits into memory (_soak_backlog.py; docs/benchmarks.md)
 
 Everything ends at the first failure, with its seed; `crash` prints the command that shows it again and keeps the data directory.
 """
@@ -25,7 +26,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # tests/; behind the installed package, so that the checkout does not stand in for it
 
-from scripts import _soak_stalls  # noqa: E402
+from scripts import _soak_backlog, _soak_stalls  # noqa: E402
 
 PROGRESS_S: Final = 30.0
 
@@ -33,7 +34,7 @@ PROGRESS_S: Final = 30.0
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="crash|disk|errors|states|stalls")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="crash|disk|errors|states|stalls|backlog")
     crash = commands.add_parser("crash", help="SIGKILL under load")
     crash.add_argument("--cycles", type=int, default=10_000, help="kills and stops (10000)")
     crash.add_argument("--cycles-each", type=int, default=20, help="cycles on one data directory (20)")
@@ -47,6 +48,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     states = commands.add_parser("states", help="simulated crash states of the log")
     states.add_argument("--states", type=int, default=1_000_000, help="disks that are looked at (1000000)")
     _soak_stalls.options(commands.add_parser("stalls", help="a probe beside a client that asks for much"))
+    _soak_backlog.options(commands.add_parser("backlog", help="more messages than fit into memory, in several queues"))
     for each in (crash, disk, states):
         each.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000 * 1000, help="where the histories begin (from the time)")
     return parser.parse_args(arguments)
@@ -155,6 +157,7 @@ def main(arguments: list[str]) -> int:
         "errors": errors,
         "states": states,
         "stalls": _soak_stalls.main,
+        "backlog": _soak_backlog.main,
     }
     return commands[options.command](options)
 

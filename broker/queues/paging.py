@@ -34,12 +34,12 @@ MEMORY_MAX: Final[i64] = 8 << 20
 """Of a durable line, whatever is free; what it costs anyway is its write to the log, so paging begins early."""
 MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 """Of a line that would not touch the disk otherwise."""
-READ_BYTES: Final[i64] = 512 << 10
+READ_BYTES: Final[i64] = 1 << 20
 """Read back at a time, at the most."""
 _CHUNK_COUNT: Final[i64] = 1024
 """Messages in a chunk of the tail: they leave the memory together."""
 _REPORT_BYTES: Final[i64] = 4096
-"""A line tells what it has when that has changed by so much, and an eighth."""
+"""A line tells what it has when that has changed by so much, and a sixteenth."""
 _UNLIMITED: Final[i64] = 1 << 60
 
 
@@ -150,7 +150,7 @@ class Pager(LogUser):
         size = self.ready.memory_bytes + self.ready.requeued.memory_bytes() + self._tail_bytes
         self._memory.used += size - self._reported
         self._reported = size
-        margin = _REPORT_BYTES + size // 8
+        margin = _REPORT_BYTES + size // 16
         self.check_above = self.ready.memory_bytes + margin
         self.check_below = self.ready.memory_bytes - margin
         return size

@@ -438,15 +438,21 @@ def read_header(data: bytes) -> BatchHeader | None:
     )
 
 
-def is_whole(header: BatchHeader, data: bytes) -> bool:
-    """Whether ``data`` is the batch of this header: all there, its checksum right, its records in order."""
+def is_intact(header: BatchHeader, data: bytes) -> bool:
+    """Whether ``data`` is the batch of this header, all there and its checksum right: for one whose records are known."""
     end = HEADER_SIZE + header.payload_size
     if len(data) < end:
         return False
     digest = xxhash.xxh3_64(data[:_CHECKSUM_AT])
     digest.update(memoryview(data)[HEADER_SIZE:end])
-    if digest.digest() != data[_CHECKSUM_AT:HEADER_SIZE]:
+    return bool(digest.digest() == data[_CHECKSUM_AT:HEADER_SIZE])
+
+
+def is_whole(header: BatchHeader, data: bytes) -> bool:
+    """Whether it is, and its records in order."""
+    if not is_intact(header, data):
         return False
+    end = HEADER_SIZE + header.payload_size
     at = HEADER_SIZE
     for _ in range(header.record_count):
         if at + RECORD_HEADER_SIZE > end:

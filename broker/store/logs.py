@@ -237,18 +237,19 @@ class Logs(Collector, Timed):
             if read.index is None:
                 log.lose(piece.first, piece.last, index_place(piece))
         for stretch in read.stretches:
-            data = read.payloads.get(stretch.place)
+            data = read.batches.get(stretch.place)
             if data is None:
                 log.lose(stretch.first, stretch.first + stretch.count - 1, stretch.place)
                 continue
-            at = stretch.start
-            while at < stretch.end:
+            at = HEADER_SIZE + stretch.start
+            stretch_end = HEADER_SIZE + stretch.end
+            while at < stretch_end:
                 end = record_end(data, at)
                 position = read_i64_be(data, at + RECORD_HEADER_SIZE)
                 if position >= read.start and position < read.end and positions.is_live(position):
                     try:
                         if data[at + 12] == REFERENCE:
-                            original = read_i64_be(data, at + BODY_AT)
+                            original = HEADER_SIZE + read_i64_be(data, at + BODY_AT)
                             user.record(position, data, original + BODY_AT, record_end(data, original))
                         else:
                             user.record(position, data, at + BODY_AT, end)

@@ -360,7 +360,7 @@ class Mover(Sleeper):
 
     def _sieve(self) -> Sieve:
         options = self._options
-        return Sieve(self._logs, options.segment_size, options.own_size, options.block_size)
+        return Sieve(self._logs, options.segment_size, options.own_size, options.block_size, options.own_block_size)
 
     # ---- both ---------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,9 @@ class MoverOptions(NamedTuple):
     own_size: int = 1 << 20
     """A log with so many live bytes in a file of the write-ahead log gets a segment of its own."""
     block_size: int = 1 << 18
-    """A block of records is closed at this size: what has to be read to get at one of them."""
+    """A block of records is closed at this size: what has to be read to get at one of them. In segments that logs share, ..."""
+    own_block_size: int = 1 << 20
+    """... and in one of a log's own, which is read from front to end."""
     segment_size: int = 80 << 20
     """A segment ends when it has so many bytes."""
     manifest_size: int = SIZE_MIN
@@ -32,9 +34,10 @@ class MoverOptions(NamedTuple):
     """... so many bytes more."""
     rate: int = 100 << 20
     """Bytes per second that are read, at most; 0 for no limit. Nor is there one while the log grows faster than that."""
-    chunk_size: int = 1 << 20
+    chunk_size: int = 2 << 20
     """Bytes read at a time."""
-    records_per_slice: int = 1000
+    records_per_slice: int = 5000
+    """Records that are looked at before others run: less than half a millisecond."""
     logs_per_slice: int = 1000
     new_salt: Callable[[], int] = lambda: secrets.randbits(63)
     """A number that no client can guess."""

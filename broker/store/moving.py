@@ -127,7 +127,8 @@ class Output:
 
     def __init__(self, number: i64, block_size: i64) -> None:
         self.number: i64 = number
-        self._block_size: i64 = block_size
+        self.block_size: i64 = block_size
+        """A block is closed at this size."""
         self.parts: list[Part] = []
         self.count: i64 = 0
         """Records."""
@@ -144,7 +145,7 @@ class Output:
         """Another record was written to ``writer``."""
         self.count += 1
         self._block_count += 1
-        if len(self.writer) >= self._block_size:
+        if len(self.writer) >= self.block_size:
             self.cut()
 
     def cut(self) -> None:
@@ -174,7 +175,7 @@ class Output:
 class Sieve:
     """What is live in a file goes through it."""
 
-    def __init__(self, logs: Logs, output_size_max: i64, own_size: i64, block_size: i64) -> None:
+    def __init__(self, logs: Logs, output_size_max: i64, own_size: i64, block_size: i64, own_block_size: i64) -> None:
         self.outputs: list[Output] = []
         self.own: dict[Log, None] = {}
         """Logs that get a segment of their own."""
@@ -182,6 +183,7 @@ class Sieve:
         self._output_size_max: i64 = output_size_max
         self._own_size: i64 = own_size
         self._block_size: i64 = block_size
+        self._own_block_size: i64 = own_block_size
         self._source: Segment | None = None
         self._shared: Output | None = None
         self._parts: dict[int, Part] = {}  # by number of the log
@@ -190,6 +192,11 @@ class Sieve:
         self._left: i64 = 0
         self._number: i64 = -1
         self._log: Log | None = None
+        self._recent: Part | None = None
+        """Where the record before went, if the source is the write-ahead log."""
+        self._run_output: Output | None = None  # takes these bytes of the batch as they are; nothing waits between two calls of ``work``
+        self._run_start: i64 = 0
+        self._run_end: i64 = 0
 
     def plan(self, log: Log, generation: i64) -> i64:
         """How many bytes of a log are live in that file of the write-ahead log; a segment of its own for it if they are many."""
@@ -205,6 +212,7 @@ class Sieve:
         self._source = source
         self._parts = {}
         self._number = -1
+        self._recent = None
 
     def begin(self, header: BatchHeader, data: bytes) -> None:
         """The next batch."""
@@ -234,20 +242,29 @@ class Sieve:
                         self._take(log, position, kind, at, end)
             at = end
         self._at = at
+        self._write_run()
         if self._left == 0:
             self._data = b""
         return count
 
     def _take(self, log: Log, position: i64, kind: i64, at: i64, end: i64) -> None:
         """A record that is live; perhaps it was moved before."""
-        part = self._part(log, position)
-        if part is None:
-            return
+        part = self._recent
+        if part is not None and part.log is log and part.output.size < self._output_size_max:
+            if position <= part.last():
+                return
+        else:
+            part = self._part(log, position)
+            if part is None:
+                return
+            self._recent = part if self._source is None else None
         data = self._data
         output = part.output
         writer = output.writer
-        start: i64 = len(writer)
         body = at + BODY_AT
+        if self._run_output is not output or self._run_end != at or kind == REFERENCE:
+            self._write_run()
+        start: i64 = len(writer)
         if kind == REFERENCE:
             original = HEADER_SIZE + read_i64_be(data, body)
             end = record_end(data, original)
@@ -258,13 +275,28 @@ class Sieve:
             writer.append(kind)
             write_i64_be(writer, position)
             writer.write(data[body:end])
+            written: i64 = len(writer)
         else:
-            writer.write(data[at:end])
+            if self._run_output is None:
+                self._run_output = output
+                self._run_start = at
+            self._run_end = end
+            start += at - self._run_start
+            written = start + end - at
         weight: i64 = 0
         if kind == MESSAGE:
             weight = read_i64_be(data, body)
-        part.add(position, kind, weight, start, len(writer))
+        part.add(position, kind, weight, start, written)
+        if written >= output.block_size:
+            self._write_run()
         output.record_added()
+
+    def _write_run(self) -> None:
+        """Records that stand behind each other and go to one place are copied in one piece."""
+        output = self._run_output
+        if output is not None:
+            self._run_output = None
+            output.writer.write(self._data[self._run_start : self._run_end])
 
     def _part(self, log: Log, position: i64) -> Part | None:
         """Where it goes; None if it is somewhere else already."""
@@ -299,15 +331,15 @@ class Sieve:
 
     def _output(self, log: Log) -> Output:
         if log in self.own and self._source is None:
-            return self._new_output()
+            return self._new_output(self._own_block_size)
         shared = self._shared
         if shared is None or shared.size >= self._output_size_max:
-            shared = self._new_output()
+            shared = self._new_output(self._block_size)
             self._shared = shared
         return shared
 
-    def _new_output(self) -> Output:
-        made = Output(self._logs.next_segment, self._block_size)
+    def _new_output(self, block_size: i64) -> Output:
+        made = Output(self._logs.next_segment, block_size)
         self._logs.next_segment += 1
         self.outputs.append(made)
         return made

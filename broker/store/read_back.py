@@ -13,7 +13,7 @@ from broker.store.piece import Piece, Stretch, reaching
 
 COUNT_MAX: Final[i64] = 4096
 """Positions that one read tells at the most: a turn must not be long because of it."""
-BATCHES_SIZE_MAX: Final[i64] = 8 << 20
+BATCHES_SIZE_MAX: Final[i64] = 4 << 20
 """A read that has chosen batches of so many bytes ends with them."""
 
 
@@ -39,8 +39,8 @@ class Read:
         self.count: i64 = count
         """Positions to tell at the most."""
         self.stretches: list[Stretch] = []
-        self.payloads: dict[Place, bytes | None] = {}
-        """The payloads of their batches; None for one that is damaged."""
+        self.batches: dict[Place, bytes | None] = {}
+        """Their batches, whole; None for one that is damaged."""
         self.piece: Piece | None = None
         """Where they are, if they are not in the write-ahead log."""
         self.index: list[Stretch] | None = None
@@ -56,10 +56,10 @@ class Read:
             place = stretch.place
             if stretch.first >= self.end or place.generation < 0:
                 return
-            if place not in self.payloads:
+            if place not in self.batches:
                 if size >= BATCHES_SIZE_MAX:
                     return
-                self.payloads[place] = None
+                self.batches[place] = None
                 size += place.size
             self.stretches.append(stretch)
             first = stretch.first if stretch.first > self.start else self.start
@@ -102,11 +102,11 @@ class LogReader:
     """Fetches batches from files."""
 
     def fetch(self, read: Read) -> bool:
-        """Fill in ``payloads``: True if that is done, otherwise ``Logs.fetched`` is called later."""
+        """Fill in ``batches``: True if that is done, otherwise ``Logs.fetched`` is called later."""
         raise NotImplementedError
 
     def fetch_now(self, read: Read) -> None:
-        """Fill in ``payloads`` before returning.
+        """Fill in ``batches`` before returning.
 
         Raises: DiskError if there is no descriptor for it
         """

@@ -1,7 +1,8 @@
 """Fetches batches back from the disk for the logs, on a thread of its own. Nothing is believed that its checksum does not vouch for.
 
-Batches hold records of many logs, and what was read last is kept for those that come for the rest (payload_cache.py): requests wait in one
-row, so one that needs what another has asked for finds it there.
+Batches hold records of many logs, and what was read last is kept for those that come for the rest (batch_cache.py). Requests go in rounds,
+each in the order of the disk: those that need the same batch come one after the other, and queues that go on at the same pace stay close
+together. Only a few are on their way at a time, so that a thousand queues do not have a thousand batches in memory.
 
 An error of the disk is not damage: a read that failed is tried again, later, and only what cannot be read after several attempts is given
 up. Without descriptors or memory for it (EMFILE, ENOMEM), it is tried until there are some.
@@ -12,19 +13,24 @@ from collections import deque
 from typing import Final
 
 from broker.clock import Clock
+from broker.store.batch_cache import CACHE_SIZE, BatchCache, key_of
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.logs import Logs
 from broker.store.moving import Alarm, Sleeper
-from broker.store.payload_cache import PayloadCache, key_of
-from broker.store.read_back import LogReader, Read
+from broker.store.read_back import BATCHES_SIZE_MAX, LogReader, Read
 from broker.store.runner import Job, Runner
-from broker.store.segment import payload_of, read_batch, segment_name
+from broker.store.segment import read_batch, segment_name
 from broker.store.survey import stretches_of
 from broker.store.wal_file import file_name
 
 ATTEMPTS_MAX: Final = 3
 """So often a read is tried when the disk says that it cannot."""
 RETRY_MS: Final = 100
+
+READS_MAX: Final = 3
+"""Reads that are on their way at a time: one that is told, one that is read, and one that is next."""
+READ_MEMORY_MAX: Final = CACHE_SIZE + READS_MAX * int(BATCHES_SIZE_MAX)
+"""Bytes of batches that are in memory for those who read, about."""
 
 IDLE_MS: Final = 2000
 """After so long without a read nothing is kept any more."""
@@ -44,9 +50,12 @@ class Fetcher(LogReader):
         self._logs = logs
         self._runner = runner
         self._in_use: dict[str, int] = {}
-        self._cache = PayloadCache()
+        self._cache = BatchCache()
         self._cleaner = _Cleaner(clock, self._cache)
         self._retries = _Retries(clock, runner)
+        self._row = _Row()
+        self._reading = 0
+        """Reads that are on their way."""
 
     def in_use(self, generation: int) -> bool:
         """Whether a read needs this file of the write-ahead log: it must not be used for anything else now."""
@@ -63,18 +72,28 @@ class Fetcher(LogReader):
         names = _names(read)
         for name in names:
             self._in_use[name] = self._in_use.get(name, 0) + 1
-        self._runner.submit(_Fetch(self, read, names))
+        self._row.add(_Fetch(self, read, names))
+        self._begin()
         return False
+
+    def _begin(self) -> None:
+        """Begin as many of those that wait as may be on their way."""
+        while self._reading < READS_MAX:
+            job = self._row.take()
+            if job is None:
+                return
+            self._reading += 1
+            self._runner.submit(job)
 
     def _is_cached(self, read: Read) -> bool:
         """Fill in what is in the cache; whether it is all."""
-        payloads = read.payloads
+        batches = read.batches
         is_segment = read.piece is not None
-        for place in payloads:
-            payload = self._cache.get(key_of(is_segment, place))
-            if payload is None:
+        for place in batches:
+            batch = self._cache.get(key_of(is_segment, place))
+            if batch is None:
                 return False
-            payloads[place] = payload
+            batches[place] = batch
         return True
 
     def fetched(self, job: "_Fetch") -> None:
@@ -88,6 +107,8 @@ class Fetcher(LogReader):
                 self._in_use[name] = left
             else:
                 del self._in_use[name]
+        self._reading -= 1
+        self._begin()
         self._logs.fetched(job.read)
 
     def fetch_now(self, read: Read) -> None:
@@ -118,7 +139,7 @@ class Fetcher(LogReader):
         return error
 
 
-def _fill(read: Read, file: File, name: str, cache: PayloadCache) -> DiskError | None:
+def _fill(read: Read, file: File, name: str, cache: BatchCache) -> DiskError | None:
     """Read from one of the files."""
     error: DiskError | None = None
     piece = read.piece
@@ -128,17 +149,16 @@ def _fill(read: Read, file: File, name: str, cache: PayloadCache) -> DiskError |
             read.choose()
     except DiskError as unread:
         return unread
-    for place, data in read.payloads.items():
+    for place, data in read.batches.items():
         if data is None and (piece is not None or file_name(place.generation) == name):
             key = key_of(piece is not None, place)
-            payload = cache.get(key)
+            batch = cache.get(key)
             try:
-                if payload is None:
+                if batch is None:
                     batch = read_batch(file, place)
                     if batch is not None:
-                        payload = payload_of(batch)
-                        cache.put(key, payload)
-                read.payloads[place] = payload
+                        cache.put(key, batch)
+                read.batches[place] = batch
             except DiskError as unread:
                 error = unread
     return error
@@ -149,7 +169,7 @@ def _names(read: Read) -> set[str]:
     piece = read.piece
     if piece is not None:
         return {segment_name(piece.segment.number)}
-    return {file_name(place.generation) for place in read.payloads}
+    return {file_name(place.generation) for place in read.batches}
 
 
 class _Fetch(Job):
@@ -177,10 +197,40 @@ class _Fetch(Job):
         self._fetcher.fetched(self)
 
 
+class _Row:
+    """Reads that wait. They go in rounds, each in the order of the disk; who comes meanwhile is in the next one."""
+
+    def __init__(self) -> None:
+        self._round: list[_Fetch] = []
+        """What is left of it, the next one last."""
+        self._waiting: list[_Fetch] = []
+
+    def add(self, job: _Fetch) -> None:
+        """One more."""
+        self._waiting.append(job)
+
+    def take(self) -> _Fetch | None:
+        """The next one; None if nobody waits."""
+        if not self._round:
+            self._round = self._waiting
+            self._round.reverse()  # those of the same place go in the order in which they came
+            self._round.sort(key=_place_of, reverse=True)
+            self._waiting = []
+        return self._round.pop() if self._round else None
+
+
+def _place_of(job: _Fetch) -> tuple[bool, int, int]:
+    """Where it begins to read: what is in segments is older than what is in the write-ahead log."""
+    read = job.read
+    for place in read.batches:
+        return read.piece is None, int(place.generation), int(place.offset)
+    return read.piece is None, 0 if read.piece is None else int(read.piece.segment.number), 0
+
+
 class _Cleaner(Sleeper):
     """Empties the cache when nobody reads any more."""
 
-    def __init__(self, clock: Clock, cache: PayloadCache) -> None:
+    def __init__(self, clock: Clock, cache: BatchCache) -> None:
         self._alarm = Alarm(clock, self)
         self._cache = cache
         self._used = False

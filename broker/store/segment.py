@@ -27,7 +27,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from broker.store.batch import BLOCK, HEADER_SIZE, UNDIVIDED, Batch, BatchWriter, Place, is_whole, place_at, read_header, records
+from broker.store.batch import BLOCK, UNDIVIDED, Batch, BatchWriter, Place, is_intact, place_at, read_header, records
 from broker.store.datadir import KEPT
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.moving import Output, Part
@@ -164,7 +164,7 @@ def read_batch(file: File, place: Place) -> bytes | None:
     """
     data = file.read("log.read", place.offset, place.size)
     header = read_header(data)
-    if header is None or header.generation != place.generation or not is_whole(header, data):
+    if header is None or header.generation != place.generation or not is_intact(header, data):
         return None
     return data
 
@@ -183,10 +183,3 @@ def read_stretches(file: File, place: Place, log_number: int, first: int) -> lis
         if number == log_number and kind == INDEX and _U64.unpack_from(body)[0] == first:
             return decode_stretches(place.generation, body)
     return None
-
-
-def payload_of(data: bytes) -> bytes:
-    """The records in a whole batch."""
-    header = read_header(data)
-    assert header is not None
-    return data[HEADER_SIZE : HEADER_SIZE + header.payload_size]

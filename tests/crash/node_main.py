@@ -303,6 +303,7 @@ def main(arguments: list[str]) -> int:
                 files_kept=1,
                 own_size=size // 8,
                 block_size=max(4096, size // 32),
+                own_block_size=max(4096, size // 32),
                 segment_size=size,
                 small_size=size // 2,
                 small_count=4,

@@ -49,6 +49,7 @@ def options(
         files_kept=0,
         own_size=own_size,
         block_size=5000,
+        own_block_size=5000,
         segment_size=1 << 20,
         small_size=small_size,
         small_count=small_count,

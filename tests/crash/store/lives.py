@@ -44,7 +44,8 @@ def mover_options(chance: random.Random) -> MoverOptions:
     return MoverOptions(
         files_kept=chance.choice((0, 1)),
         own_size=chance.choice((3000, 1 << 20)),
-        block_size=chance.choice((100, 3000, 20_000)),
+        block_size=(block_size := chance.choice((100, 3000, 20_000))),
+        own_block_size=block_size,
         segment_size=chance.choice((9000, 40_000)),
         small_size=chance.choice((0, 20_000)),
         small_count=2,

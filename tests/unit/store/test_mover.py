@@ -9,8 +9,11 @@ import errno
 
 import pytest
 
+from broker.store.log import Log
+from broker.store.move_files import Source
 from broker.store.reading import Fetcher
 from broker.store.records import TRANSIENT
+from broker.store.segment import segment_name
 from tests.support.faulty_disk import Fault, FaultyDisk
 from tests.support.store import Collected, Running, options, weighed
 
@@ -98,6 +101,34 @@ def test_a_record_of_several_logs_is_whole_in_each() -> None:
     running.rest()
     assert running.read(second) == {0: body}
     assert second.pieces
+
+
+def test_runs_of_records_are_copied_without_what_was_settled_between_them() -> None:
+    """What stands behind each other is copied in one piece; a run ends at another log, at a gap, at a reference, with a block."""
+    running = Running(moving=options(own_size=30_000)._replace(own_block_size=9000))
+    large, first, second, filler = (running.declare() for _ in range(4))
+    wanted: dict[Log, dict[int, bytes]] = {log: {} for log in (large, first, second)}
+    for number in range(60):
+        shared = object()
+        for log in (large, first, second):
+            token = shared if number % 4 == 3 and log is not large else None
+            body = weighed(b"%d" % number, 40) if token else weighed(b"%d of %d" % (number, log.number), 40 + number)
+            for _ in range(3 if log is large else 1):
+                wanted[log][running.append(log, body, token=token)] = body
+        if number % 20 == 19:
+            running.sync()
+    for log in wanted:
+        for position in (0, 4, 7, 8, 30):
+            running.settle(log, position, position)
+            del wanted[log][position]
+    at = running.fill(filler, 20)[0]
+    running.settle(filler, at, at + 19)
+    running.rest()
+    assert all(log.pieces for log in wanted)
+    assert {log: running.read(log) for log in wanted} == wanted
+    for number in running.logs.segments:
+        found = Source(running.disk, f"/data/segments/{segment_name(number)}", number, 1 << 30).read(True)
+        assert not found.bad, "a block has more in it than its records"
 
 
 def test_transient_records_move_and_do_not_come_back() -> None:

@@ -30,7 +30,7 @@ def stretches(*batches: tuple[int, int, int]) -> list[Stretch]:
 def chosen(read: Read, *batches: tuple[int, int, int]) -> tuple[int, int, int]:
     """How many stretches and batches a read takes, and up to which position."""
     read.add(stretches(*batches), 0)
-    return len(read.stretches), len(read.payloads), int(read.through())
+    return len(read.stretches), len(read.batches), int(read.through())
 
 
 def a_read(budget: int = 1 << 20, count: int = 1000, start: int = 0, end: int = 1000) -> Read:

@@ -1,13 +1,13 @@
-"""broker/store/payload_cache.py: what was read last is there, and no more than so much of it."""
+"""broker/store/batch_cache.py: what was read last is there, and no more than so much of it."""
 
 from __future__ import annotations
 
 from broker.store.batch import place_at
-from broker.store.payload_cache import PayloadCache, key_of
+from broker.store.batch_cache import BatchCache, key_of
 
 
 def test_those_asked_for_last_are_kept() -> None:
-    cache = PayloadCache(100)
+    cache = BatchCache(100)
     keys = [key_of(False, place_at(1, 4096 * index)) for index in range(4)]
     for index in range(3):
         cache.put(keys[index], bytes([index]) * 40)

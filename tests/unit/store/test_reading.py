@@ -1,0 +1,113 @@
+"""broker/store/reading.py: which of the reads that wait goes next, and how many are on their way."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.store.batch import place_at
+from broker.store.log import Log
+from broker.store.logs import Logs
+from broker.store.read_back import Read
+from broker.store.reading import READS_MAX, Fetcher
+from broker.store.runner import Job, Runner
+from tests.support.fake_clock import FakeClock
+from tests.support.faulty_disk import FaultyDisk
+
+MIB = 1 << 20
+
+
+class Later(Runner):
+    """Keeps what it is given until the test runs it."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def finish(self) -> None:
+        job = self.jobs.pop(0)
+        job.run()
+        job.finished()
+
+
+class Reader:
+    """A fetcher whose files do not exist, and the reads that it has done, by their generations and offsets in MiB."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.logs = Logs(self.clock)
+        self.runner = Later()
+        self.fetcher = Fetcher(FaultyDisk(), "/wal", "/segments", self.logs, self.runner, self.clock)
+
+    def ask(self, generation: int, at: int) -> None:
+        read = Read(Log(1, self.logs), 0, 1, 1, None)
+        read.batches[place_at(generation, at * MIB, 4096)] = None
+        assert not self.fetcher.fetch(read)
+
+    def under_way(self) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        for job in self.runner.jobs:
+            (place,) = job.read.batches  # type: ignore[attr-defined]
+            found.append((int(place.generation), int(place.offset) // MIB))
+        return found
+
+    def finish(self) -> tuple[int, int]:
+        """One more is read to its end; which."""
+        first = self.under_way()[0]
+        job = self.runner.jobs[0]
+        job.run()
+        job.failures = 99  # type: ignore[attr-defined] # the file is not there, and is not tried again
+        self.runner.jobs.pop(0).finished()
+        return first
+
+
+def test_only_a_few_are_on_their_way() -> None:
+    """A thousand queues would otherwise have a thousand batches in memory that nobody has looked at."""
+    reader = Reader()
+    for at in range(100):
+        reader.ask(1, at)
+    assert len(reader.runner.jobs) == READS_MAX
+    reader.finish()
+    assert len(reader.runner.jobs) == READS_MAX
+    while reader.runner.jobs:
+        reader.finish()
+    assert not reader.fetcher.in_use(1)
+
+
+def test_they_go_in_the_order_of_the_disk() -> None:
+    """Queues that share batches come for them one after the other, while these are still in memory."""
+    reader = Reader()
+    for _ in range(READS_MAX):
+        reader.ask(1, 0)
+    for at in (7, 3, 5, 3):
+        reader.ask(2, at)
+    reader.ask(1, 9)
+    done = [reader.finish() for _ in range(READS_MAX + 5)]
+    assert done[READS_MAX:] == [(1, 9), (2, 3), (2, 3), (2, 5), (2, 7)]
+
+
+def test_who_comes_later_is_in_the_next_round() -> None:
+    """A queue that is ahead, and always wants what comes next, does not leave behind those that are not."""
+    reader = Reader()
+    for _ in range(READS_MAX):
+        reader.ask(1, 0)
+    reader.ask(1, 20)
+    reader.ask(1, 10)
+    done = [reader.finish()]
+    for at in (5, 11, 30):
+        reader.ask(1, at)
+    done += [reader.finish() for _ in range(READS_MAX + 4)]
+    assert [at for _, at in done[READS_MAX:]] == [10, 20, 5, 11, 30]
+
+
+@pytest.mark.parametrize("count", [1, READS_MAX + 3])
+def test_a_read_that_fails_gives_its_turn_to_the_next(count: int) -> None:
+    reader = Reader()
+    for at in range(count):
+        reader.ask(1, at)
+    for _ in range(count):
+        reader.finish()
+    assert not reader.runner.jobs
+    reader.ask(1, 0)
+    assert reader.under_way() == [(1, 0)]
