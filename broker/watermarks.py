@@ -34,6 +34,9 @@ UNKNOWN: Final = -1
 MEMORY_SHARE: Final = 0.4
 """RabbitMQ 3.13's ``vm_memory_high_watermark.relative``."""
 _CLEAR_MEMORY_PERCENT: Final = 95
+_RECEIVING_MIN: Final = 1 << 20
+_RECEIVING_MARGIN: Final = 32
+"""With more than a MiB of bodies on their way the alarm comes this part of the limit earlier: what comes meanwhile has to fit, too."""
 _DISK_MARGIN_MAX: Final = 50_000_000
 _BYTES_PER_MS: Final = 1_000_000
 """The fastest that memory or disk are filled."""
@@ -187,7 +190,7 @@ class Watcher(Periodic):
             used = self._probe.memory_used()
         if used == UNKNOWN:
             return NO_LIMIT
-        if used > limit:
+        if used > limit - (limit // _RECEIVING_MARGIN if self._alarms.receiving > _RECEIVING_MIN else 0):
             self._set(MEMORY, True, used=used, limit=limit)
         elif used < limit * _CLEAR_MEMORY_PERCENT // 100:
             self._set(MEMORY, False, used=used, limit=limit)
