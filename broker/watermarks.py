@@ -35,7 +35,7 @@ MEMORY_SHARE: Final = 0.4
 """RabbitMQ 3.13's ``vm_memory_high_watermark.relative``."""
 _CLEAR_MEMORY_PERCENT: Final = 95
 _RECEIVING_MIN: Final = 1 << 20
-_RECEIVING_MARGIN: Final = 16
+_RECEIVING_MARGIN: Final = 8
 """With more than a MiB of bodies on their way the alarm comes this part of the limit earlier: what comes meanwhile has to fit, too."""
 _DISK_MARGIN_MAX: Final = 50_000_000
 _BYTES_PER_MS: Final = 1_000_000
