@@ -35,3 +35,7 @@ class Counters:
         self.dead_lettered_expired = 0
         self.dead_lettered_maxlen = 0
         self.dead_lettered_rejected = 0
+
+    def messages_moved(self) -> int:
+        """Grows with every message that comes or goes: a node where it stands still is quiet."""
+        return self.messages_received + self.messages_delivered + self.messages_delivered_ack + self.messages_acked

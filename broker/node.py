@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import platform
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from broker import build
 from broker.auth.users import Users
 from broker.clock import Clock
+from broker.collecting import Collector
 from broker.counters import Counters
 from broker.logsetup import get_logger
 from broker.management.listener import Listening
@@ -46,7 +46,6 @@ _DRAIN_S: Final = 4.0
 _HTTP_DRAIN_S: Final = 0.3
 _SWITCH_INTERVAL_S: Final = 0.0005
 """How long the thread that writes the log waits for a busy event loop: at the default of 5 ms, a sync of 0.1 ms takes 5 ms."""
-_GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 _log = get_logger("node")
 
@@ -128,6 +127,7 @@ async def _serve(config: Config, started: float) -> int:
     store_log.start(loop.call_later)
     trimmer = Trimmer(server.counters, server.queue_memory)
     trimmer.start(loop.call_later)
+    collector = Collector(server.counters, clock.monotonic_us)
     watchdog = Watchdog(clock.stopwatch)
     watchdog.start(loop)
 
@@ -148,10 +148,8 @@ async def _serve(config: Config, started: float) -> int:
         watchdog.stop()
         store.close()
         return 1
-    # what start-up made lives as long as the process: the cyclic collector need not look at it again
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    collector.begin()
+    collector.start(loop.call_later)
     _log.info(
         "Server startup complete",
         amqp_port=amqp_port,
@@ -174,6 +172,7 @@ async def _serve(config: Config, started: float) -> int:
     watcher.stop()
     store_log.stop()
     trimmer.stop()
+    collector.stop()
     if store.wal.failure is None:
         for vhost in server.vhosts.values():
             vhost.rest()

@@ -3,14 +3,10 @@
 What messages took is freed with them, but the C library keeps most of it for later: a node that has drained a backlog would go on looking
 as if it still had it. To ask for it back costs some milliseconds, so it is done where nobody waits: when nothing was published or delivered
 since the last look, and now and then on a node that is never quiet. It runs on a thread of its own.
-
-Python gives its own memory back by the MiB, and one object in it keeps the whole. What is left of connections that have ended are cycles,
-which nobody collects on a quiet node, strewn over what a backlog had: so they are collected first, if there are any.
 """
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -45,7 +41,6 @@ class Trimmer(Periodic):
         resident: Callable[[], int] = resident_bytes,
         trim: Callable[[], None] = return_memory,
         run: Callable[[Callable[[], None]], None] = _in_thread,
-        collect: Callable[[], object] = gc.collect,
     ) -> None:
         super().__init__()
         self._counters = counters
@@ -53,11 +48,8 @@ class Trimmer(Periodic):
         self._resident = resident
         self._trim = trim
         self._run = run
-        self._collect = collect
-        self._closed = counters.connections_closed
-        """Connections that had ended when cycles were collected last."""
         self._at_start = resident()
-        self._moved = self._messages()
+        self._moved = counters.messages_moved()
         self._looks = 0
         """Since it was done last."""
         self._wait = 0
@@ -68,7 +60,7 @@ class Trimmer(Periodic):
     def look(self) -> int:
         """Ask for memory back, if it is time."""
         self._looks += 1
-        moved = self._messages()
+        moved = self._counters.messages_moved()
         is_quiet = moved == self._moved
         self._moved = moved
         resident = self._resident()
@@ -80,16 +72,8 @@ class Trimmer(Periodic):
             self._before = 0
         excess = resident - self._at_start - self._memory.used
         is_due = excess > EXCESS_MIN if is_quiet else excess > EXCESS_BUSY and self._looks >= BUSY_LOOKS
-        has_garbage = is_quiet and self._counters.connections_closed != self._closed
-        if is_due and (self._looks > self._wait or has_garbage):
+        if is_due and self._looks > self._wait:
             self._looks = self._wait = 0
             self._before = resident
-            if has_garbage:
-                self._closed = self._counters.connections_closed
-                self._collect()
             self._run(self._trim)
         return LOOK_MS
-
-    def _messages(self) -> int:
-        counters = self._counters
-        return counters.messages_received + counters.messages_delivered + counters.messages_delivered_ack + counters.messages_acked

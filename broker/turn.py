@@ -23,7 +23,7 @@ from broker.stopwatch import SLICE, SLOW_US
 
 INPUT_BYTES_MAX: Final[i64] = 1 << 20
 """A turn takes at most this much input; what comes later waits, undecoded, for the next turn."""
-SLICE_US: Final[i64] = 1500
+SLICE_US: Final[i64] = 1000
 """Nor does it decode for longer than this; and so long each other phase goes on at the most."""
 
 

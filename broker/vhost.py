@@ -506,7 +506,9 @@ class VHost(QueueHost):
 
     def remove_reply_queue(self, token: str) -> None:
         """Direct reply-to: the requester is gone, its replies are dropped."""
-        if self.reply_queues.pop(token, None) is not None:
+        queue = self.reply_queues.pop(token, None)
+        if queue is not None:
+            queue.close()
             self._changed()
 
 

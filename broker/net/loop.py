@@ -87,6 +87,9 @@ class LoopWaker(Waker):
         if self._timer is not None:
             self._timer.cancel()
         delay = max(0, deadline_ms - self._clock.monotonic_ms())
+        if delay == 0:
+            self._timer = self._loop.call_later(0, self._fire)  # some were left: the sockets come first
+            return
         # a millisecond more than asked: firing early would only mean to come again
         self._timer = self._loop.call_later((delay + 1) / 1000, self._fire)
 

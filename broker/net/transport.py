@@ -303,6 +303,8 @@ class AmqpProtocol(asyncio.Protocol):
         self._admission.leave(self)
         self._admission.unwatch(self)
         self._transport = None
+        self._held = None
+        self.outbox = None  # it leads back here
         self._server.alarms.received(-sum(map(len, self._pending)))
         self._pending.clear()
         self._server.clock.refresh()

@@ -77,7 +77,7 @@ def consume(channel: Channel, method: Method) -> None:
     tag = fields.consumer_tag
     if not tag:
         tag = generate_name("amq.ctag-")
-    elif tag in channel.consumers or (channel.reply is not None and channel.reply.consumer.tag == tag):
+    elif tag in channel.consumers or (channel.reply is not None and channel.reply.tag == tag):
         raise ConnectionException(NOT_ALLOWED, f"attempt to reuse consumer tag '{tag}'")
     limit = session.limits.consumers_per_channel_max
     if limit and len(channel.consumers) >= limit:
@@ -125,7 +125,7 @@ def cancel(channel: Channel, method: Method) -> None:
     if consumer is not None:
         queue = channel.queue_of.pop(tag)
         queue.remove_consumer(consumer)
-    elif replies is not None and replies.consumer.tag == tag:
+    elif replies is not None and replies.tag == tag:
         channel.reply = None
         channel.session.vhost.remove_reply_queue(replies.token)
     if not fields.nowait:

@@ -113,7 +113,6 @@ class Channel(Flushable):
         """What to do again when the wait is over, before the frames that were kept."""
         self._held_for: i64 = 0
         self._held_answer = b""
-        self._promise = _Promise(self)
         self._promised_group: i64 = 0
         self._dirty = False
         self._route: Route | None = None
@@ -413,7 +412,7 @@ class Channel(Flushable):
             group = logs.batch.group
             if group != self._promised_group:
                 self._promised_group = group
-                logs.batch.listen(self._promise)
+                logs.batch.listen(_Promise(self))
             confirms.logged(sequence, group, deferred)
             return
         if deferred:
@@ -506,7 +505,7 @@ class Channel(Flushable):
         self._held_for = sequence
         self._held_answer = answer
         self.session.answers_held += 1
-        logs.batch.listen(self._promise)
+        logs.batch.listen(_Promise(self))
 
     def answer_when_durable(self, answer: bytes) -> None:
         """Send ``answer`` when everything that was appended to the log so far, settlements included, is on the disk."""

@@ -56,10 +56,9 @@ class _Refill(Deferred):
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.armed = False
 
     def resume(self) -> None:
-        self.armed = False
+        self.connection.refill_armed = False
         self.connection.refill()
 
     def fault_owner(self) -> FaultOwner | None:
@@ -182,7 +181,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self._timer: Timer | None = None
         self._received_ms: i64 = server.clock.now_ms
         self._written_at_tick: i64 = -1
-        self._refill = _Refill(self)
+        self.refill_armed = False
+        """Consumers that wait for room in the outbox have their turn in the next one."""
         self._choked = False
         """Not read because it does not read."""
         self._rest_bytes: i64 = 0
@@ -195,7 +195,6 @@ class Connection(FaultOwner, Flushable, Timed):
         self._last_frame = b""
         self._ends_stream = False
         self._waits = False
-        self._go_on = _GoOn(self)
         self._unfinished = False
         """Not read because frames of an earlier read wait for the next turn."""
         self._later: list[bytes] = []
@@ -262,7 +261,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def _wait_for_time(self) -> None:
         """The rest of what was read waits for the next turn; others come first."""
         self._unfinished = True
-        self.server.turn.defer(self._go_on)
+        self.server.turn.defer(_GoOn(self))
 
     def _slow_down(self, logs: Logs) -> None:
         """It has added to what waits for the disk: read no more while that is too much, before the memory grows with it."""
@@ -611,6 +610,7 @@ class Connection(FaultOwner, Flushable, Timed):
         if self.server.connections.pop(self.number, None) is not None:
             self.server.counters.connections_closed += 1
         if self.state == CLOSED:
+            self.session.detach()
             return
         self.session.send(self._last_frame)
         if self._waits:
@@ -638,6 +638,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self._outbox.closed = True
         self._outbox.discard()
         self._release(b"", False, False)
+        if self._is_released:
+            self.session.detach()
 
     # ---- time ---------------------------------------------------------------------------------------------------------
 
@@ -691,9 +693,9 @@ class Connection(FaultOwner, Flushable, Timed):
                 self._outbox.write(notice)
         if self.state != CLOSED:
             self._outbox.flush()
-            if session.starved and not self._refill.armed and not self._outbox.paused:
-                self._refill.armed = True
-                self.server.turn.defer(self._refill)
+            if session.starved and not self.refill_armed and not self._outbox.paused:
+                self.refill_armed = True
+                self.server.turn.defer(_Refill(self))
 
     def refill(self) -> None:
         """The outbox has room again."""

@@ -33,12 +33,14 @@ class ReplyQueue(Queue):
         self.token = secrets.token_urlsafe(24)
         self.address = REPLY_TO_PREFIX + self.token
         self.channel = channel
-        self.consumer = ChannelConsumer(channel, self, consumer_tag, True, False, 0, 0)
+        self.tag = consumer_tag
+        self._consumer: ChannelConsumer | None = ChannelConsumer(channel, self, consumer_tag, True, False, 0, 0)
         self._ready = Ready()
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
-        if not self.channel.closing:
-            self.consumer.deliver(self, self._ready, [message], 0, 1, False)
+        consumer = self._consumer
+        if consumer is not None and not self.channel.closing:
+            consumer.deliver(self, self._ready, [message], 0, 1, False)
         return ACCEPTED
 
     def ready_count(self) -> i64:
@@ -96,4 +98,5 @@ class ReplyQueue(Queue):
         pass
 
     def close(self) -> i64:
+        self._consumer = None  # it leads back here: nothing is left for the collector of cycles
         return 0

@@ -103,6 +103,16 @@ class Session(Blockable):
         self._flushable = flushable
         self.owner = flushable.fault_owner()
 
+    def detach(self) -> None:
+        """The connection is over: what leads back to it is cut, so that nothing of it waits for the collector of cycles."""
+        self._flushable = None
+        self.owner = None
+        self.resumer = None
+        self.released = []
+        self.dirty = []
+        self.starved = []
+        self.starved_queues = []
+
     def touch(self) -> None:
         """The outbox has something to write: flush at the end of this turn."""
         if not self.flush_marked and self._flushable is not None:

@@ -621,6 +621,7 @@ class ClassicQueue(Queue):
                 pager.close(dropped)
             except Exception as error:
                 self._clock.faults.caught("log of a queue that is deleted", None, error)
+        self._pagers = []
         for level in self._levels:
             level.pager = None
             level.clear(dropped)

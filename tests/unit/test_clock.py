@@ -6,7 +6,7 @@ import random
 import time
 
 from broker.clock import NEVER, Clock, Timed, Timer
-from tests.support.fake_clock import STARTS_AT_MS, FakeClock
+from tests.support.fake_clock import STARTS_AT_MS, FakeClock, HurriedClock
 from tests.support.fakes import needs_traits
 from tests.support.memory import Broker, CountingWaker
 
@@ -59,6 +59,20 @@ def test_a_timer_runs_at_or_after_its_deadline_and_once() -> None:
     clock.run_due()
     clock.run_due()
     assert log == [("", 50)]
+
+
+@needs_traits
+def test_timers_that_fall_due_at_one_moment_leave_room_for_others() -> None:
+    """Ten thousand queues may expire at once."""
+    clock = HurriedClock(0)
+    log: list[tuple[str, int]] = []
+    for number in range(3):
+        clock.call_at(10, Alarm(log, str(number)))
+    clock.time_ms = 20
+    for number in range(3):
+        clock.run_due()
+        assert [name for name, _ in log] == ["0", "1", "2"][: number + 1], "with every look its time is over"
+    assert clock.next_deadline() == NEVER
 
 
 @needs_traits

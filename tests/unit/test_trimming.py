@@ -19,23 +19,16 @@ class Process:
         self.resident = 30 * MIB
         self.keeps = keeps
         self.trims = 0
-        self.collections = 0
-        self.garbage = 0
-        """Bytes that cycles keep from being given back."""
         self.counters = Counters()
         self.memory = QueueMemory()
-        self.trimmer = Trimmer(self.counters, self.memory, lambda: self.resident, self.trim, self.run, self.collect)
+        self.trimmer = Trimmer(self.counters, self.memory, lambda: self.resident, self.trim, self.run)
 
     def run(self, call: Callable[[], None]) -> None:
         call()
 
     def trim(self) -> None:
         self.trims += 1
-        self.resident = min(self.resident, 30 * MIB + int(self.memory.used) + self.keeps + self.garbage)
-
-    def collect(self) -> None:
-        self.collections += 1
-        self.garbage = 0
+        self.resident = min(self.resident, 30 * MIB + int(self.memory.used) + self.keeps)
 
     def looks(self, count: int, busy: bool = False) -> int:
         """How often memory was asked for in so many looks."""
@@ -77,36 +70,3 @@ def test_nothing_happens_where_the_system_does_not_tell() -> None:
     process = Process()
     process.resident = UNKNOWN
     assert process.looks(50) == 0
-
-
-def test_what_connections_have_left_is_collected_first() -> None:
-    """Their cycles are strewn over Python's own memory, which goes back by the MiB."""
-    process = Process()
-    process.resident, process.garbage = 200 * MIB, 150 * MIB
-    process.counters.connections_closed = 100
-    assert process.looks(10) == 1
-    assert (process.resident, process.collections) == (30 * MIB, 1)
-
-
-def test_without_any_nothing_is_collected() -> None:
-    process = Process()
-    process.resident = 200 * MIB
-    assert process.looks(10) == 1
-    assert process.collections == 0
-
-
-def test_connections_that_end_later_are_not_waited_for() -> None:
-    process = Process()
-    process.resident, process.garbage = 185 * MIB, 150 * MIB
-    assert process.looks(3) == 1, "it has brought little, and is not tried again soon"
-    process.counters.connections_closed = 100
-    assert process.looks(2) == 1
-    assert process.resident == 30 * MIB
-
-
-def test_a_busy_node_collects_nothing() -> None:
-    process = Process(keeps=100 * MIB)
-    process.resident = 400 * MIB
-    process.counters.connections_closed = 100
-    assert process.looks(BUSY_LOOKS, busy=True) == 1
-    assert process.collections == 0

@@ -137,9 +137,8 @@ def test_a_turn_takes_input_for_so_long() -> None:
     """No more decoding when a slice is over, however little the input is."""
     turn, _, _, clock = setting()
     assert turn.admit(10)
-    clock.time_ms += int(SLICE_US) // 1000
     assert turn.admit(10)
-    clock.time_ms += 1
+    clock.time_ms += int(SLICE_US) // 1000
     assert not turn.admit(10)
     turn.run()
     assert turn.admit(10)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import pytest
 
+from broker.clock import TIMERS_US, Timed
 from broker.net import loop as module
 from broker.net.loop import LINGER_US, LoopWaker
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock
+from tests.support.fakes import needs_traits
 
 
 class Clock(FakeClock):
@@ -29,9 +33,15 @@ class Loop:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.soon: list[Callable[[], object]] = []
+        self.later: tuple[float, Callable[[], None]] | None = None
+        """The timer that was set last."""
 
     def call_soon(self, call: Callable[[], object]) -> None:
         self.soon.append(call)
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        self.later = (delay_s, call)
+        return Mock()
 
     def iterate(self) -> bool:
         """Whether there was something to do."""
@@ -94,6 +104,33 @@ def test_one_processor_is_left_to_the_client(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "cpu_count", lambda: 1)
     setting = Setting()
     assert [setting.answer(50) for _ in range(300)] == [0] * 300
+
+
+class Due(Timed):
+    """A timer that takes so long."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.fired = 0
+
+    def on_timer(self, now_ms: int) -> None:
+        self.fired += 1
+        self.clock.time_ms += TIMERS_US // 1000
+
+
+@needs_traits
+def test_timers_that_are_left_fire_at_once_after_the_sockets_were_read() -> None:
+    setting = Setting()
+    due = Due(setting.clock)
+    for _ in range(2):
+        setting.clock.call_at(setting.clock.time_ms + 5, due)
+    setting.clock.time_ms += 5
+    assert setting.loop.later is not None
+    assert setting.loop.later[0] == pytest.approx(0.006)
+    setting.loop.later[1]()
+    assert (due.fired, setting.loop.later[0]) == (1, 0)
+    setting.loop.later[1]()
+    assert due.fired == 2
 
 
 def test_processors_are_counted() -> None:
