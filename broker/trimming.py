@@ -24,7 +24,7 @@ EXCESS_BUSY: Final = 96 << 20
 BUSY_LOOKS: Final = 20
 """So many looks pass between two times on such a node."""
 _FUTILE_LOOKS: Final = 30
-"""When it brought nothing, it is not tried again for so many looks."""
+"""When it brought nothing, it is not tried again for so many looks, unless connections have ended meanwhile."""
 
 
 def _in_thread(call: Callable[[], None]) -> None:
@@ -56,6 +56,7 @@ class Trimmer(Periodic):
         """Looks to come before it is done again."""
         self._before = 0
         """What the process had when it was done last; 0 once the effect was looked at."""
+        self._closed = counters.connections_closed
 
     def look(self) -> int:
         """Ask for memory back, if it is time."""
@@ -70,6 +71,9 @@ class Trimmer(Periodic):
             if resident > self._before - EXCESS_MIN // 4:
                 self._wait = _FUTILE_LOOKS
             self._before = 0
+        if self._closed != self._counters.connections_closed:
+            self._closed = self._counters.connections_closed
+            self._wait = 0
         excess = resident - self._at_start - self._memory.used
         is_due = excess > EXCESS_MIN if is_quiet else excess > EXCESS_BUSY and self._looks >= BUSY_LOOKS
         if is_due and self._looks > self._wait:

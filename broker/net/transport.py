@@ -42,6 +42,8 @@ _log = get_logger("connection")
 class SocketSink(Sink):
     """Writes to an asyncio transport."""
 
+    __slots__ = ("protocol", "transport")
+
     def __init__(self, protocol: AmqpProtocol) -> None:
         self.protocol = protocol
         self.transport: asyncio.Transport | None = None

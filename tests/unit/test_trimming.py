@@ -70,3 +70,13 @@ def test_nothing_happens_where_the_system_does_not_tell() -> None:
     process = Process()
     process.resident = UNKNOWN
     assert process.looks(50) == 0
+
+
+def test_connections_that_end_later_are_not_waited_for() -> None:
+    process = Process(keeps=160 * MIB)
+    process.resident = 195 * MIB
+    assert process.looks(3) == 1, "it has brought little, and is not tried again soon"
+    process.keeps = 0
+    process.counters.connections_closed = 100
+    assert process.looks(2) == 1
+    assert process.resident == 30 * MIB
