@@ -8,6 +8,7 @@ Read by ``app.py``, whose import waits for the first request: until then a node 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -28,6 +29,12 @@ _DEAD_LETTER: Final = {"queue_type": "rabbit_classic_queue", "dead_letter_strate
 _CLASSIC: Final = {"protocol": "amqp091", "queue_type": "rabbit_classic_queue"}
 _SLICE: Final = 500
 """Objects that are looked at before the loop goes on with messages: less than a millisecond."""
+
+
+@functools.cache
+def _client_version() -> str:
+    """Of the library that writes the page: asked once, since the answer is read from files."""
+    return metadata.version("prometheus-client")
 
 
 class Totals(NamedTuple):
@@ -305,7 +312,7 @@ class Page:
         )
         # RabbitMQ's dashboards have a column for erlang_version: it shows what this broker runs on
         runtime = identity.platform
-        build.add_metric([identity.product_version, "Leveret", identity.version, metadata.version("prometheus-client"), runtime], 1)
+        build.add_metric([identity.product_version, "Leveret", identity.version, _client_version(), runtime], 1)
         yield build
         node = GaugeMetricFamily(
             "rabbitmq_identity_info",
