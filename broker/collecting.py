@@ -12,11 +12,10 @@ import gc
 from collections.abc import Callable
 from typing import Final
 
-from broker.counters import Counters
 from broker.periodic import Periodic
 
-YOUNG_MAX: Final = 5000
-"""Objects made since the last look, less those freed, after which the young are looked at: at most half a millisecond."""
+YOUNG_MAX: Final = 2000
+"""Objects made since the last look, less those freed, after which the young are looked at: a fraction of a millisecond."""
 MIDDLE_EVERY: Final = 8
 """Every so many times the middle generation is, too: what outlived the former looks."""
 _NEVER: Final = 1 << 30
@@ -32,12 +31,13 @@ SHARE: Final = 10_000
 class Collector(Periodic):
     """Looks at everything now and then, where nobody waits for it."""
 
-    def __init__(self, counters: Counters, now_us: Callable[[], int], collect: Callable[[], object] = gc.collect) -> None:
+    def __init__(self, reads: Callable[[], int], now_us: Callable[[], int], collect: Callable[[], object] = gc.collect) -> None:
         super().__init__()
-        self._counters = counters
+        self._reads = reads
+        """How often something was read from a client so far: where that stands still, the node is quiet."""
         self._now_us = now_us
         self._collect = collect
-        self._moved = -1
+        self._seen = -1
         self._took_us = 0
         self._not_before_us = 0
 
@@ -49,9 +49,9 @@ class Collector(Periodic):
 
     def look(self) -> int:
         """Look at everything, if it is time."""
-        moved = self._counters.messages_moved()
-        is_quiet = moved == self._moved
-        self._moved = moved
+        reads = self._reads()
+        is_quiet = reads == self._seen
+        self._seen = reads
         aged = times_aged()
         began_us = self._now_us()
         if aged and (is_quiet or self._took_us + aged * AGED_US <= QUICK_US) and began_us >= self._not_before_us:

@@ -127,7 +127,7 @@ async def _serve(config: Config, started: float) -> int:
     store_log.start(loop.call_later)
     trimmer = Trimmer(server.counters, server.queue_memory)
     trimmer.start(loop.call_later)
-    collector = Collector(server.counters, clock.monotonic_us)
+    collector = Collector(lambda: int(turn.reads), clock.monotonic_us)
     watchdog = Watchdog(clock.stopwatch)
     watchdog.start(loop)
 

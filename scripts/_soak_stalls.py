@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from scripts import _stall_declarations, _stall_inputs
+from scripts import _stall_declarations, _stall_inputs, _stall_more
 from tests.support.node import Node
 
 PROBE: Final = Path(__file__).resolve().parent / "_stall_probe.py"
@@ -127,6 +127,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     """Runs the inputs; 1 if one does not pass, 2 if there is none of that name."""
     assert _stall_declarations.__name__  # its inputs are in the table by having been imported
+    assert _stall_more.__name__
     every = list(_stall_inputs.INPUTS)
     names = [given.only] if given.only in every else [name for name in every if given.only in name]
     if not names:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 from broker.logsetup import get_logger
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from broker.net.admission import Admission
     from broker.net.http_uvicorn import HttpServer
 
+_STREAMING: Final = "anyio._backends._asyncio"
+"""What the first response in pieces would import, on the loop's own thread."""
 CONNECTIONS_MAX: Final = 256
 """Open connections of one port, or a quarter of the descriptors; more are closed as soon as they are accepted."""
 
@@ -110,6 +113,7 @@ class HttpListener:
 def _import_server(load: Callable[[], ASGIApp]) -> HttpServer:
     from broker.net.http_uvicorn import HttpServer
 
+    import_module(_STREAMING)
     return HttpServer(load())
 
 

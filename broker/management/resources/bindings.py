@@ -55,18 +55,22 @@ def implied(vhost: VHost, queue: Destination) -> Binding:
     return Binding(vhost.exchanges[""], queue, queue.name, EMPTY)
 
 
-def rows_to(vhost: VHost, destination: Destination) -> list[dict[str, Any]]:
+def bindings_to(vhost: VHost, destination: Destination) -> Iterator[tuple[VHost, Binding]]:
     """The bindings that lead to a queue or exchange."""
-    bindings = vhost.bindings_to(destination)
     if not destination.is_exchange:
-        bindings = [implied(vhost, destination), *bindings]
-    return [row((vhost, binding)) for binding in bindings]
+        yield vhost, implied(vhost, destination)
+    for binding in vhost.bindings_to(destination):
+        yield vhost, binding
 
 
-def rows_from(vhost: VHost, source: Exchange) -> list[dict[str, Any]]:
+def bindings_from(vhost: VHost, source: Exchange) -> Iterator[tuple[VHost, Binding]]:
     """The bindings that start at an exchange."""
-    bindings = source.bindings() if source.name else [implied(vhost, queue) for queue in vhost.queues.values()]
-    return [row((vhost, binding)) for binding in bindings]
+    if source.name:
+        for binding in source.bindings():
+            yield vhost, binding
+        return
+    for queue in list(vhost.queues.values()):
+        yield vhost, implied(vhost, queue)
 
 
 def _all(vhosts: list[VHost]) -> Iterator[tuple[VHost, Binding]]:

@@ -47,7 +47,7 @@ def row(found: tuple[Connection, Channel]) -> dict[str, Any]:
 
 async def get_channels(request: Request) -> Response:
     """GET /api/channels"""
-    found = [(connection, channel) for connection in visible(request) for channel in connection.channels.values()]
+    found = ((connection, channel) for connection in visible(request) for channel in list(connection.channels.values()))
     return await listed(request, found, row)
 
 

@@ -26,7 +26,7 @@ def row(server: Server, vhost: VHost, consumer: ChannelConsumer) -> dict[str, An
     number = int(consumer.channel.number)
     peer_host, peer_port, _, _ = ends(session.name)
     single = queue.consumers.single_active
-    waiting = single and queue.consumers.all[0] is not consumer
+    waiting = single and queue.consumers.all[:1] != [consumer]
     return {
         "consumer_tag": consumer.tag,
         "queue": {"name": queue.name, "vhost": vhost.name},
@@ -67,13 +67,13 @@ class _Rows:
 async def get_consumers(request: Request) -> Response:
     """GET /api/consumers, GET /api/consumers/vhost"""
     user = user_of(request)
-    found = [
+    found = (
         (vhost, consumer)
         for vhost in vhosts_of(request)
-        for queue in vhost.queues.values()
-        for consumer in queue.consumers.all
+        for queue in list(vhost.queues.values())
+        for consumer in list(queue.consumers.all)
         if isinstance(consumer, ChannelConsumer) and may_see(user, consumer.channel.session.user)
-    ]
+    )
     return await listed(request, found, _Rows(server_of(request)).row)
 
 

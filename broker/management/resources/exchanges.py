@@ -14,7 +14,8 @@ from broker.management.lists import listed
 from broker.management.loopback import Loopback, Refused
 from broker.management.present import fields
 from broker.management.request import exchange_of, flag, server_of, user_of, vhosts_of
-from broker.management.resources.bindings import rows_from, rows_to
+from broker.management.resources import bindings
+from broker.management.resources.bindings import bindings_from, bindings_to
 from broker.wire import spec
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def row(found: tuple[VHost, Exchange]) -> dict[str, Any]:
 
 async def get_exchanges(request: Request) -> Response:
     """GET /api/exchanges, GET /api/exchanges/vhost"""
-    found = [(vhost, exchange) for vhost in vhosts_of(request) for exchange in vhost.exchanges.values()]
+    found = ((vhost, exchange) for vhost in vhosts_of(request) for exchange in list(vhost.exchanges.values()))
     return await listed(request, found, row)
 
 
@@ -51,12 +52,12 @@ async def get_exchange(request: Request) -> Response:
 
 async def get_bindings_from(request: Request) -> Response:
     """GET /api/exchanges/vhost/name/bindings/source"""
-    return answer(rows_from(*exchange_of(request)))
+    return await listed(request, bindings_from(*exchange_of(request)), bindings.row)
 
 
 async def get_bindings_to(request: Request) -> Response:
     """GET /api/exchanges/vhost/name/bindings/destination"""
-    return answer(rows_to(*exchange_of(request)))
+    return await listed(request, bindings_to(*exchange_of(request)), bindings.row)
 
 
 async def delete_exchange(request: Request) -> Response:

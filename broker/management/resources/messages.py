@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from broker.errors import NOT_FOUND
 from broker.management.answers import Failure, answer, bad_request
+from broker.management.lists import in_slices
 from broker.management.loopback import Answer, Loopback, Refused
 from broker.management.present import properties, properties_from
 from broker.management.request import DEFAULT_EXCHANGE, body_of, name_in, server_of, user_of, vhost_of
@@ -151,7 +152,7 @@ async def get_messages(request: Request) -> Response:
             raise bad_request(f"{refused.code} {refused.text}") from None
         if rows:
             client.tell(wanted.settlement())
-    return answer(rows)
+    return in_slices(rows)
 
 
 ROUTES: Final = [

@@ -13,7 +13,8 @@ from broker.management.lists import listed
 from broker.management.loopback import Loopback, Refused
 from broker.management.present import fields
 from broker.management.request import flag, queue_of, server_of, user_of, vhosts_of
-from broker.management.resources.bindings import rows_to
+from broker.management.resources import bindings
+from broker.management.resources.bindings import bindings_to
 from broker.management.resources.consumers import rows_of
 from broker.management.resources.overview import counted
 from broker.wire import spec
@@ -65,7 +66,7 @@ class _Rows:
 
 async def get_queues(request: Request) -> Response:
     """GET /api/queues, GET /api/queues/vhost"""
-    found = [(vhost, queue) for vhost in vhosts_of(request) for queue in vhost.queues.values()]
+    found = ((vhost, queue) for vhost in vhosts_of(request) for queue in list(vhost.queues.values()))
     return await listed(request, found, _Rows(server_of(request)).row)
 
 
@@ -79,7 +80,7 @@ async def get_queue(request: Request) -> Response:
 
 async def get_bindings(request: Request) -> Response:
     """GET /api/queues/vhost/name/bindings"""
-    return answer(rows_to(*queue_of(request)))
+    return await listed(request, bindings_to(*queue_of(request)), bindings.row)
 
 
 async def delete_queue(request: Request) -> Response:

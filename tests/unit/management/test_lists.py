@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from typing import ClassVar
 
-from broker.management.lists import projected, value_at
+import pytest
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from broker.management.lists import listed, projected, value_at
 from tests.support.api import Api
 from tests.support.memory import Broker
 
@@ -101,3 +106,63 @@ async def test_a_long_list_is_whole() -> None:
     names = [f"q{number:03}" for number in range(450)]
     rows = (await with_queues(*names).get("/api/queues?columns=name")).json
     assert [row["name"] for row in rows] == names
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_a_long_list_is_in_order_where_slices_meet_and_equal_rows_stay_as_they_were(reverse: bool) -> None:
+    names = [f"q{(number * 7) % 1300:04}" for number in range(1300)]
+    broker = Broker()
+    client = broker.open()
+    for name in names:
+        client.ask("queue.declare", queue=name, arguments={"x-max-length": int(name[1:]) // 100})
+    api = Api(broker)
+    query = f"columns=name&sort=arguments.x-max-length&sort_reverse={str(reverse).lower()}"
+    expected = sorted(names, key=lambda name: int(name[1:]) // 100, reverse=reverse)
+    assert [row["name"] for row in (await api.get(f"/api/queues?{query}")).json] == expected
+    reply = (await api.get(f"/api/queues?{query}&page=3&page_size=400")).json
+    assert [row["name"] for row in reply["items"]] == expected[800:1200]
+    assert (reply["filtered_count"], reply["total_count"], reply["page_count"]) == (1300, 1300, 4)
+
+
+class Row(dict[str, int]):
+    """A row that tells when it is let go."""
+
+    gone: ClassVar[int] = 0
+
+    def __del__(self) -> None:
+        Row.gone += 1
+
+
+@pytest.mark.parametrize("query", ["", "sort=place", "sort=place&page=2&page_size=10", "page=2&page_size=10"])
+async def test_nothing_is_done_with_many_rows_at_once(query: str) -> None:
+    """The loop has its turn in between: while rows are made, put in order, encoded, and let go."""
+    count = 20_000
+    made = 0
+    steps: list[int] = []
+
+    def make(place: int) -> Row:
+        nonlocal made
+        made += 1
+        return Row(place=(place * 7) % count)
+
+    async def watch() -> None:
+        before = 0
+        while True:
+            steps.append(made + Row.gone - before)
+            before = made + Row.gone
+            await asyncio.sleep(0)
+
+    Row.gone = 0
+    watcher = asyncio.create_task(watch())
+    request = Request({"type": "http", "query_string": query.encode(), "headers": [], "method": "GET", "path": "/"})
+    response = await listed(request, range(count), make)
+    size = 0
+    if isinstance(response, StreamingResponse):
+        async for part in response.body_iterator:
+            size += len(part)
+    await asyncio.sleep(0)
+    watcher.cancel()
+    assert made == count
+    assert bool(size) == ("page" not in query)
+    assert Row.gone >= count - 10
+    assert max(steps) <= 600
