@@ -51,6 +51,8 @@ COMPILED = (
     "raft",
     "queues",
     "routing",
+    "bindings.py",
+    "dead_letters.py",
     "vhost.py",
     "alarms.py",
     "protocol",

@@ -18,6 +18,7 @@ from broker.stopwatch import Stopwatch
 NEVER: Final[i64] = 1 << 62
 TIMERS_US: Final[i64] = 1000
 """So long timers are served before others have their turn: ten thousand may fall due at one moment."""
+_CANCELLED_PER_LOOK: Final[i64] = 256
 
 
 @trait
@@ -115,10 +116,12 @@ class Clock:
         return timer
 
     def next_deadline(self) -> i64:
-        """The earliest live deadline, or ``NEVER``."""
+        """The earliest live deadline, or an earlier one, or ``NEVER``."""
         heap = self._heap
-        while heap and heap[0][2].target is None:
+        left = _CANCELLED_PER_LOOK
+        while heap and heap[0][2].target is None and left > 0:  # one that is still there only wakes somebody for nothing
             heapq.heappop(heap)
+            left -= 1
         return heap[0][0] if heap else NEVER
 
     def run_due(self) -> None:
@@ -127,15 +130,20 @@ class Clock:
         now = self.refresh()
         heap = self._heap
         stopwatch = self.stopwatch
-        until_us: i64 = 0
+        until_us = self.slice_us() + TIMERS_US
+        left = _CANCELLED_PER_LOOK
         while heap and heap[0][0] <= now:
             timer = heapq.heappop(heap)[2]
             target = timer.target
-            if target is not None:
+            if target is None:
+                left -= 1
+                if left == 0:
+                    left = _CANCELLED_PER_LOOK
+                    if self.slice_us() >= until_us:
+                        return
+            else:
                 timer.target = None
                 started_us = self.slice_us()
-                if until_us == 0:
-                    until_us = started_us + TIMERS_US
                 stopwatch.start("timer", started_us)
                 try:
                     target.on_timer(now)

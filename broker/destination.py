@@ -10,3 +10,5 @@ class Destination:
     def __init__(self, name: str, is_exchange: bool) -> None:
         self.name = name
         self.is_exchange = is_exchange
+        self.deleted = False
+        """It is gone for everybody; bindings to it may still be there for a while."""

@@ -10,9 +10,12 @@ import base64
 import secrets
 from typing import Final, cast, final
 
+from broker.bindings import Bindings, Unbinding
 from broker.clock import Clock
 from broker.counters import Counters
+from broker.dead_letters import DeadLetters
 from broker.destination import Destination
+from broker.discard import discard
 from broker.errors import (
     ACCESS_REFUSED,
     NOT_FOUND,
@@ -25,18 +28,17 @@ from broker.errors import (
     queue_label,
 )
 from broker.message import DEFERRED, LOGGED, REJECTED, Confirm, Message, make_tail
-from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue
+from broker.metadata.changes import Declared, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
 from broker.native import i64
 from broker.queues.classic import ClassicQueue
-from broker.queues.dead_letter import DeathWriter, headers_of, is_cycle
 from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions, check_argument, check_arguments, refuse_foreign, validate
 from broker.queues.queue import Queue, QueueHost
 from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import PREDECLARED, check_type, create
-from broker.routing.router import Router, Routing, extra_keys
+from broker.routing.router import CarbonCopies, Router, Routing
 from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.wire.methods import split_publish
@@ -45,6 +47,10 @@ from broker.wire.table import EMPTY, FieldTable
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
 REPLY_TO_PREFIX: Final = "amq.rabbitmq.reply-to."
 _ROUTES_MAX: Final = 20_000
+"""Most routes that are remembered, and most queues in all of them together: they are forgotten in one go."""
+_FEW_ROUTES: Final = 1024
+_KEYS_AT_ONCE: Final[i64] = 32
+"""More routing keys than these are read step by step."""
 
 
 @final
@@ -103,11 +109,10 @@ class VHost(QueueHost):
         self._journal = journal
         self._memory = QueueMemory() if memory is None else memory
         self._routes: dict[bytes, Route] = {}
-        self._sources: dict[Destination, dict[Exchange, int]] = {}
+        self._queues_in_routes: i64 = 0
         self._router = Router(self.exchanges)
-        self._deaths: list[tuple[Queue, Message, str]] = []
-        self._burying = False
-        self._death_writer = DeathWriter()
+        self._bindings = Bindings(name, self.queues, self.exchanges, self._router, self._changed, turn, journal, logs)
+        self.dead_letters = DeadLetters(self.exchanges, self._router, turn, clock, counters, logs)
         self.exchanges[""] = DefaultExchange(cast("dict[str, Destination]", self.queues))
         for exchange, kind, internal in PREDECLARED:
             self.exchanges[exchange] = create(kind, exchange, True, False, internal, EMPTY)
@@ -115,7 +120,13 @@ class VHost(QueueHost):
     def _changed(self) -> None:
         # forgotten at once, not when their turn to be replaced comes: a route keeps its queues alive
         self.generation += 1
+        self._forget_routes()
+
+    def _forget_routes(self) -> None:
+        if len(self._routes) > _FEW_ROUTES:
+            discard(self._turn, [list(self._routes.values())])
         self._routes.clear()
+        self._queues_in_routes = 0
 
     # ---- publish ------------------------------------------------------------------------------------------------------
 
@@ -149,9 +160,17 @@ class VHost(QueueHost):
             route.queues = cast("list[Queue] | None", self._router.attempt(exchange, [key], None))
             route.by_headers = route.queues is not None and self._router.used_headers
         if len(self._routes) >= _ROUTES_MAX:
-            self._routes.clear()
+            self._forget_routes()
         self._routes[arguments] = route
+        self._count_queues(route)
         return route
+
+    def _count_queues(self, route: Route) -> None:
+        queues = route.queues
+        if queues is not None:
+            self._queues_in_routes += len(queues)
+            if self._queues_in_routes > _ROUTES_MAX:
+                self._forget_routes()  # whoever uses this route goes on to do so
 
     def routes_known(self) -> int:
         """How many routes are remembered."""
@@ -162,61 +181,26 @@ class VHost(QueueHost):
 
         Raises: PRECONDITION_FAILED (406) if CC or BCC is not an array of strings.
         """
-        keys = [route.routing_key, *extra_keys(headers)]
+        keys = [route.routing_key]
+        if not CarbonCopies(headers).read(keys, _KEYS_AT_ONCE):
+            return None
         return cast("list[Queue] | None", self._router.attempt(route.exchange, keys, headers))
 
     def begin_routing(self, route: Route, headers: FieldTable, copies: bool) -> Routing:
         """Find the queues of one message step by step, where ``route`` or ``queues_for`` could not say at once."""
-        keys = [route.routing_key, *extra_keys(headers)] if copies else [route.routing_key]
-        return self._router.begin(route.exchange, keys, headers)
+        return self._router.begin(route.exchange, [route.routing_key], headers, CarbonCopies(headers) if copies else None)
 
     def learn(self, route: Route, routing: Routing) -> None:
         """That is what was found for a message of this route."""
         if route.generation == self.generation and not routing.used_headers:
             route.queues = cast("list[Queue]", routing.found)
+            self._count_queues(route)
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
-        if queue.options.dead_letter_exchange is None:
-            return
-        self._deaths.append((queue, message, reason))
-        if self._burying:
-            return  # a dead letter that dies at once, again: no recursion
-        self._burying = True
-        try:
-            while self._deaths:
-                deaths = self._deaths
-                self._deaths = []
-                for origin, dead, why in deaths:
-                    try:
-                        self._bury(origin, dead, why)
-                    except Exception as error:  # the others that died meanwhile must not be lost with it
-                        self._clock.faults.caught("dead letter", None, error)
-        finally:
-            self._burying = False
+        self.dead_letters.add(queue, message, reason)
 
-    def _bury(self, queue: Queue, message: Message, reason: str) -> None:
-        target = queue.options.dead_letter_exchange
-        exchange = self.exchanges.get(target) if target is not None else None
-        if exchange is None:
-            return  # RabbitMQ docs, Dead Letter Exchanges: silently dropped
-        self._count_death(reason)
-        death = self._death_writer.bury(
-            message, queue.name, reason, exchange.name, queue.options.dead_letter_routing_key, self._clock.wall_s()
-        )
-        reached = cast("list[Queue]", self._router.route(exchange, death.routing_keys, None))
-        if self._router.used_headers:
-            reached = cast("list[Queue]", self._router.route(exchange, death.routing_keys, headers_of(death.message)))
-        for destination in reached:
-            if reason == "rejected" or not is_cycle(destination.name, death.deaths):
-                destination.enqueue(death.message, None, 0)
-
-    def _count_death(self, reason: str) -> None:
-        if reason == "expired":
-            self.counters.dead_lettered_expired += 1
-        elif reason == "maxlen":
-            self.counters.dead_lettered_maxlen += 1
-        else:
-            self.counters.dead_lettered_rejected += 1
+    def is_dead_lettering(self, queue: Queue) -> bool:
+        return queue in self.dead_letters.under_way
 
     # ---- exchanges ----------------------------------------------------------------------------------------------------
 
@@ -266,16 +250,9 @@ class VHost(QueueHost):
         _check_flag("internal", label, internal, current.internal)
         check_argument(ALTERNATE_EXCHANGE, arguments, current.arguments, label)
 
-    def delete_exchange(self, exchange: Exchange) -> None:
-        """Remove an exchange and all bindings from and to it."""
-        del self.exchanges[exchange.name]
-        self._changed()
-        for binding in exchange.bindings():
-            self._note_unbound(binding)
-            self._drop_source(binding.destination, exchange)
-        self._unbind_destination(exchange)
-        if exchange.durable and self._journal is not None:
-            self._journal.delete(DurableExchange(self.name, exchange.name))
+    def delete_exchange(self, exchange: Exchange) -> Unbinding:
+        """Remove an exchange; the work that is left to do, and must be done, is to undo all bindings from and to it."""
+        return Unbinding(self._bindings, exchange, self._bindings.take_exchange(exchange))
 
     def in_use(self, exchange: Exchange) -> bool:
         """Whether it is the source of a binding (exchange.delete if-unused)."""
@@ -289,73 +266,21 @@ class VHost(QueueHost):
         Raises: PRECONDITION_FAILED (406) if the exchange type cannot use the arguments.
         """
         source.validate_binding(arguments)
-        binding = Binding(source, destination, key, arguments)
-        if source.bind(binding):
-            journal = self._journal
-            if journal is not None and _is_durable(binding):
-                journal.put(self._durable_binding(binding))
-            self._know(source, destination)
-            self._changed()
-
-    def _know(self, source: Exchange, destination: Destination) -> None:
-        known = self._sources.get(destination)
-        if known is None:
-            known = {}
-            self._sources[destination] = known
-        known[source] = known.get(source, 0) + 1
+        self._bindings.add(Binding(source, destination, key, arguments))
 
     def is_bound(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> bool:
         """Whether there is such a binding."""
         return source.is_bound(destination, key, arguments)
 
-    def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
-        """Remove a binding if it is there; an auto-delete exchange goes with its last one."""
-        if source.unbind(destination, key, arguments):
-            self._note_unbound(Binding(source, destination, key, arguments))
-            self._drop_source(destination, source)
-            self._changed()
-            self._collect(source)
-
-    def _note_unbound(self, binding: Binding) -> None:
-        if self._journal is not None and _is_durable(binding):
-            self._journal.delete(self._durable_binding(binding))
-
-    def _durable_binding(self, binding: Binding) -> DurableBinding:
-        destination = binding.destination
-        return DurableBinding(
-            self.name, binding.source.name, destination.is_exchange, destination.name, binding.key, binding.arguments.raw
-        )
-
-    def _drop_source(self, destination: Destination, source: Exchange) -> None:
-        known = self._sources.get(destination)
-        if known is None or source not in known:
-            return
-        known[source] -= 1
-        if not known[source]:
-            del known[source]
-        if not known:
-            del self._sources[destination]
-
-    def _unbind_destination(self, destination: Destination) -> None:
-        known = self._sources.pop(destination, None)
-        if known is None:
-            return
-        for source in list(known):
-            for binding in source.bindings_to(destination):
-                self._note_unbound(binding)
-            source.remove_destination(destination)
-            self._collect(source)
-
-    def _collect(self, source: Exchange) -> None:
-        if source.auto_delete and source.had_binding and not source.binding_count and source.name in self.exchanges:
-            self.delete_exchange(source)
+    def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> Unbinding | None:
+        """Remove a binding if it is there. An auto-delete exchange goes with its last one: the work that is left to do then."""
+        if self._bindings.remove(source, destination, key, arguments) and source.is_unused() and not source.deleted:
+            return self.delete_exchange(source)
+        return None
 
     def bindings_to(self, destination: Destination) -> list[Binding]:
         """All explicit bindings that lead to a queue or exchange."""
-        found: list[Binding] = []
-        for source in self._sources.get(destination, {}):
-            found.extend(source.bindings_to(destination))
-        return found
+        return self._bindings.to(destination)
 
     # ---- queues -------------------------------------------------------------------------------------------------------
 
@@ -453,9 +378,7 @@ class VHost(QueueHost):
             ends: dict[str, Destination] = cast("dict[str, Destination]", self.exchanges if declared.to_exchange else self.queues)
             destination = ends.get(declared.destination)
             if source is not None and destination is not None:
-                arguments = FieldTable(declared.arguments)
-                if source.bind(Binding(source, destination, declared.binding_key, arguments)):
-                    self._know(source, destination)
+                self._bindings.recover(Binding(source, destination, declared.binding_key, FieldTable(declared.arguments)))
 
     def rest(self) -> None:
         """The node ends, and nobody consumes any more."""
@@ -483,21 +406,24 @@ class VHost(QueueHost):
         _check_flag("auto_delete", label, auto_delete, current.auto_delete)
         check_arguments(arguments, current.arguments, label)
 
-    def delete_queue(self, queue: Queue) -> i64:
-        """Remove a queue, its bindings and its consumers; returns how many ready messages went with it."""
+    def delete_queue(self, queue: Queue) -> tuple[i64, Unbinding | None]:
+        """Remove a queue and its consumers: how many ready messages went with it, and the work that is left to do, and must be done:
+        its bindings are undone. None if it was deleted before."""
         if queue.deleted:
-            return 0
+            return 0, None
         del self.queues[queue.name]
         self._changed()
         self.counters.queues_deleted += 1
         count = queue.close()
-        self._unbind_destination(queue)
-        if queue.durable and self._journal is not None:
+        recorded = queue.durable and self._journal is not None
+        if recorded and self._journal is not None:
             self._journal.delete(DurableQueue(self.name, queue.name))
-        return count
+        return count, Unbinding(self._bindings, queue, recorded)
 
     def remove_queue(self, queue: Queue) -> None:
-        self.delete_queue(queue)
+        unbinding = self.delete_queue(queue)[1]
+        if unbinding is not None:
+            unbinding.start()
 
     def add_reply_queue(self, token: str, queue: Queue) -> None:
         """Direct reply-to: replies for ``token`` go to ``queue``."""
@@ -510,15 +436,6 @@ class VHost(QueueHost):
         if queue is not None:
             queue.close()
             self._changed()
-
-
-def _is_durable(binding: Binding) -> bool:
-    destination = binding.destination
-    if not binding.source.durable:
-        return False
-    if isinstance(destination, Exchange):
-        return destination.durable
-    return isinstance(destination, Queue) and destination.durable
 
 
 def deliver_to(queues: list[Queue], message: Message, confirm: Confirm | None, sequence: i64) -> tuple[bool, i64, bool]:

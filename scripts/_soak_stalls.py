@@ -1,9 +1,9 @@
 """How long a node leaves others unserved while one client asks for much: `scripts/soak stalls`.
 
-Each input (_stall_inputs.py, _stall_declarations.py) runs on a fresh node, from one ordinary client, beside a probe of 1 kHz on a
-connection and in a process of its own (_stall_probe.py). The same probe without the input is measured directly before it, on the same
-node with everything prepared. A round passes when the probe's 99th percentile is at most 5 ms and its maximum at most 20 ms above that;
-what is printed and judged are the medians of the rounds.
+Each input (PARTS below) runs on a fresh node, from one ordinary client, beside a probe of 1 kHz on a connection and in a process of its
+own (_stall_probe.py). The same probe without the input is measured directly before it, on the same node with everything prepared. A round
+passes when the probe's 99th percentile is at most 5 ms and its maximum at most 20 ms above that; what is printed and judged are the medians
+of the rounds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from scripts import _stall_declarations, _stall_inputs, _stall_more
+from scripts import _stall_consumers, _stall_declarations, _stall_inputs, _stall_management, _stall_routing
+from scripts._stall_client import INPUTS, Client
 from tests.support.node import Node
 
+PARTS: Final = (_stall_routing, _stall_inputs, _stall_consumers, _stall_declarations, _stall_management)
 PROBE: Final = Path(__file__).resolve().parent / "_stall_probe.py"
 SETTLE_S: Final = 0.3
 QUIET_S: Final = 1.2
@@ -75,8 +77,8 @@ def put_first(pid: int) -> None:
 def run(name: str) -> Round:
     """One round of an input, on a node of its own."""
     with Node() as node:
-        client = _stall_inputs.Client(node)
-        steps = _stall_inputs.INPUTS[name](client)
+        client = Client(node)
+        steps = INPUTS[name](client)
         next(steps)  # prepares
         put_first(node.pid)
         probe = start_probe(node)
@@ -126,12 +128,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(given: argparse.Namespace) -> int:
     """Runs the inputs; 1 if one does not pass, 2 if there is none of that name."""
-    assert _stall_declarations.__name__  # its inputs are in the table by having been imported
-    assert _stall_more.__name__
-    every = list(_stall_inputs.INPUTS)
+    assert all(part.__name__ for part in PARTS)  # their inputs are in the table by having been imported
+    every = list(INPUTS)
     names = [given.only] if given.only in every else [name for name in every if given.only in name]
     if not names:
-        print(f"no input is called {given.only}: {', '.join(_stall_inputs.INPUTS)}", file=sys.stderr)
+        print(f"no input is called {given.only}: {', '.join(INPUTS)}", file=sys.stderr)
         return 2
     if not given.json:
         print(f"| {'input':<21} | " + " | ".join(f"{column:>10}" for column in COLUMNS) + " |      |")

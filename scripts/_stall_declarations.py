@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
 
-from scripts._stall_inputs import CHUNK, LAST, Client, stall
+from scripts._stall_client import CHUNK, LAST, Client, stall
 from tests.support.wire import method, publish
 
+KEYS: Final = [f"key.{number}" for number in range(100_000)]
 
-def keys(count: int) -> list[str]:
-    """So many binding keys."""
-    return [f"key.{number}" for number in range(count)]
+
+def declare(client: Client) -> None:
+    """A topic exchange `t` and a queue `q`."""
+    client.exchange("t", "topic")
+    client.queue("q")
+
+
+def consumes(count: int, channel: int = 1, queue: str = "q") -> bytes:
+    """So many consumers `c0` ... of a queue, or each of a queue of its own if that is a pattern."""
+    return b"".join(
+        method(channel, "basic.consume", queue=queue.format(number), consumer_tag=f"c{number}", nowait=True) for number in range(count)
+    )
+
+
+def lose(client: Client, count: int) -> Iterator[None]:
+    """The connection breaks; returns when so many messages wait in `q` again."""
+    other = Client(client.node)
+    yield
+    client.close()
+    other.await_count("q", count)
+    other.close()
 
 
 @stall
 def delete_exchange(client: Client) -> Iterator[None]:
     """exchange.delete with 100,000 bindings."""
-    client.exchange("t", "topic")
-    client.queue("q")
-    client.bind("q", "t", keys(100_000))
+    declare(client)
+    client.bind("q", "t", KEYS)
     yield
     client.ask(1, "exchange.delete", exchange="t")
 
@@ -26,9 +46,47 @@ def delete_exchange(client: Client) -> Iterator[None]:
 @stall
 def delete_bound_queue(client: Client) -> Iterator[None]:
     """queue.delete with 100,000 bindings."""
-    client.exchange("t", "topic")
+    declare(client)
+    client.bind("q", "t", KEYS)
+    yield
+    client.ask(1, "queue.delete", queue="q")
+
+
+@stall
+def delete_durable_queue(client: Client) -> Iterator[None]:
+    """The same, all of it durable."""
+    client.do(method(1, "exchange.declare", exchange="t", type="topic", durable=True))
+    client.queue("q", durable=True)
+    channels = range(2, 252)
+    client.send(*(method(channel, "channel.open") for channel in channels))
+    for channel in channels:  # on many of them, since each waits for the disk with every binding
+        keys = KEYS[channel - 2 :: len(channels)]
+        client.send(*(method(channel, "queue.bind", queue="q", exchange="t", routing_key=key, nowait=True) for key in keys))
+    for channel in channels:
+        client.do(b"", channel)
+    yield
+    client.ask(1, "queue.delete", queue="q")
+
+
+@stall
+def unbind_auto_delete(client: Client) -> Iterator[None]:
+    """queue.unbind of the last binding of an auto-delete exchange to which 100,000 bindings lead."""
+    declare(client)
+    client.do(method(1, "exchange.declare", exchange="inner", type="fanout", auto_delete=True))
+    client.bind("q", "inner", [""])
+    client.do(b"".join(method(1, "exchange.bind", source="t", destination="inner", routing_key=key, nowait=True) for key in KEYS))
+    yield
+    client.ask(1, "queue.unbind", queue="q", exchange="inner", routing_key="")
+
+
+@stall
+def auto_delete_chain(client: Client) -> Iterator[None]:
+    """queue.delete that takes a chain of 20,000 auto-delete exchanges with it, each bound to the next."""
+    names = [f"e{number}" for number in range(20_000)]
+    client.do(b"".join(method(1, "exchange.declare", exchange=name, type="fanout", auto_delete=True, nowait=True) for name in names))
+    client.do(b"".join(method(1, "exchange.bind", source=one, destination=other, nowait=True) for one, other in pairwise(names)))
     client.queue("q")
-    client.bind("q", "t", keys(100_000))
+    client.bind("q", names[-1], [""])
     yield
     client.ask(1, "queue.delete", queue="q")
 
@@ -36,19 +94,17 @@ def delete_bound_queue(client: Client) -> Iterator[None]:
 @stall
 def bind_burst(client: Client) -> Iterator[None]:
     """100,000 queue.bind in one write."""
-    client.exchange("t", "topic")
-    client.queue("q")
+    declare(client)
     yield
-    client.bind("q", "t", keys(100_000))
+    client.bind("q", "t", KEYS)
 
 
 @stall
 def unbind_burst(client: Client) -> Iterator[None]:
     """100,000 queue.unbind in one write."""
-    client.exchange("t", "topic")
-    client.queue("q")
-    client.bind("q", "t", keys(100_000))
-    data = b"".join(method(1, "queue.unbind", queue="q", exchange="t", routing_key=key) for key in keys(100_000))
+    declare(client)
+    client.bind("q", "t", KEYS)
+    data = b"".join(method(1, "queue.unbind", queue="q", exchange="t", routing_key=key) for key in KEYS)
     yield
     client.do(data)
 
@@ -89,8 +145,7 @@ def auto_delete_queues(client: Client) -> Iterator[None]:
             publish(1, "", f"q{number}", b"m") * 20,
         )
     client.do()
-    consumes = [method(2, "basic.consume", queue=f"q{number}", consumer_tag=f"c{number}", nowait=True) for number in range(10_000)]
-    client.push(b"".join(consumes) + method(2, "basic.qos"), method(2, "basic.qos-ok"))
+    client.do(consumes(10_000, 2, "q{}"), 2)
     yield
     client.push(method(2, "channel.close", reply_code=200), method(2, "channel.close-ok"))
 
@@ -99,7 +154,7 @@ def auto_delete_queues(client: Client) -> Iterator[None]:
 def cancel_many(client: Client) -> Iterator[None]:
     """basic.cancel of 10,000 consumers of one queue in one write."""
     client.queue("q")
-    client.do(b"".join(method(1, "basic.consume", queue="q", consumer_tag=f"c{number}", nowait=True) for number in range(10_000)))
+    client.do(consumes(10_000))
     data = b"".join(method(1, "basic.cancel", consumer_tag=f"c{number}", nowait=True) for number in range(10_000))
     yield
     client.do(data)
@@ -133,11 +188,7 @@ def consumers_lost(client: Client) -> Iterator[None]:
     """A connection breaks that has 5,000 consumers of different x-priority on a queue where 20,000 messages wait."""
     consume_by_priority(client)
     client.do(publish(1, "", "q", b"m") * 20_000)
-    other = Client(client.node)
-    yield
-    client.close()
-    other.await_count("q", 20_000)
-    other.close()
+    return lose(client, 20_000)
 
 
 @stall
@@ -163,11 +214,7 @@ def connection_lost(client: Client) -> Iterator[None]:
             method(channel, "confirm.select-ok"),
         )
     client.fill("q", 200_000)
-    other = Client(client.node)
-    yield
-    client.close()
-    other.await_count("q", 200_000)
-    other.close()
+    return lose(client, 200_000)
 
 
 @stall

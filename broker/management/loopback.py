@@ -61,6 +61,7 @@ class Loopback(Sink):
     """One connection with one channel: `async with Loopback(...) as client: await client.ask(...)`."""
 
     def __init__(self, server: Server, vhost: VHost, user: str) -> None:
+        self._turn = server.turn
         self._outbox = Outbox(self)
         session = server.new_session("management", user, vhost, self._outbox)
         self._connection = Connection(server, session, FrameReader(0), 0, 0, EMPTY)
@@ -86,8 +87,7 @@ class Loopback(Sink):
         self._answers = []
         heard = asyncio.get_running_loop().create_future()
         self._heard = heard
-        for frame in frames:
-            self._connection.receive(frame)
+        self.tell(*frames)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await heard
         return self._answers
@@ -95,6 +95,7 @@ class Loopback(Sink):
     def tell(self, *frames: bytes) -> None:
         """Send what has no answer."""
         for frame in frames:
+            self._turn.admit(len(frame))  # as the transport does: what comes of it is bounded in time
             self._connection.receive(frame)
 
     async def call(self, index: int, *values: tuple[str, object]) -> Answer:

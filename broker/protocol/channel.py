@@ -356,19 +356,15 @@ class Channel(Flushable):
         if queues is None:
             routing = vhost.begin_routing(route, headers_of(message) if headers is None else headers, traits.copies)
             self.carry_out(Publishing(self, route, message, None, routing))
-        elif len(queues) > AT_ONCE and not self.transactional:
+        elif (len(queues) > AT_ONCE or vhost.dead_letters.crowded) and not self.transactional:
             self.carry_out(Publishing(self, route, message, queues, None))
         else:
             self.publish_to(queues, message, route.mandatory)
 
     def publish_to(self, queues: list[Queue], message: Message, mandatory: bool) -> None:
         """Put a message into its queues, and promise it when that is asked for; in a transaction keep it until the commit."""
-        session = self.session
-        confirms = self.confirms
-        session.counters.messages_received += 1
-        if session.alarms.reason and not session.blocked:
-            session.block()
-        if confirms is None:
+        sequence = self.begin_publish()
+        if sequence == 0:
             if self.transactional:
                 self.pending.append(Pending(queues, message, mandatory))
                 return
@@ -378,18 +374,15 @@ class Channel(Flushable):
             for queue in queues:
                 queue.enqueue(message, None, 0)
             return
-        session.counters.messages_received_confirm += 1
-        confirms.published += 1
-        sequence = confirms.published
         if queues:
-            refused, deferred, logged = deliver_to(queues, message, confirms, sequence)
+            refused, deferred, logged = deliver_to(queues, message, self.confirms, sequence)
             self.promise(sequence, refused, deferred, logged)
             return
         self._unroutable(message, mandatory)
         self.promise(sequence, False, 0, False)
 
     def begin_publish(self) -> i64:
-        """A message comes that goes to its queues in slices: its publish sequence number, 0 without confirms."""
+        """Count a message that is published: its publish sequence number, 0 without confirms."""
         session = self.session
         confirms = self.confirms
         session.counters.messages_received += 1

@@ -1,10 +1,16 @@
 """Class exchange: declare, delete, bind, unbind (AMQP 0-9-1 §1.6.3; RabbitMQ docs, Exchange to Exchange Bindings)."""
 
+from typing import final
+
 from pamqp import commands
 
+from broker.bindings import Unbinding
 from broker.errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, ChannelException, exchange_label
+from broker.faults import FaultOwner
 from broker.protocol.channel import Channel
+from broker.protocol.sliced import Deleting
 from broker.routing.exchange import Exchange
+from broker.turn import Deferred
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
 
@@ -30,7 +36,39 @@ def reply(channel: Channel, nowait: bool, index: int) -> None:
 
 def reply_when_declared(channel: Channel, nowait: bool, index: int, durable: bool) -> None:
     """The same about something durable, but only when it would survive the node."""
-    channel.answer_when_declared(b"" if nowait else method_frame(int(channel.number), index, []), durable)
+    channel.answer_when_declared(_answer(channel, nowait, index), durable)
+
+
+def _answer(channel: Channel, nowait: bool, index: int) -> bytes:
+    return b"" if nowait else method_frame(int(channel.number), index, [])
+
+
+def reply_when_unbound(channel: Channel, answer: bytes, durable: bool, unbinding: Unbinding | None) -> None:
+    """Send ``answer``, which may be empty, when all bindings of what was deleted are undone and, if ``durable``, when that would survive
+    the node; the channel's later frames wait."""
+    if unbinding is None:
+        channel.answer_when_declared(answer, durable)
+        return
+    deleting = Deleting(channel, unbinding)
+    channel.carry_out(deleting, _Unbound(channel, deleting, answer, durable))
+
+
+@final
+class _Unbound(Deferred):
+    """All bindings of what was deleted are undone."""
+
+    def __init__(self, channel: Channel, deleting: Deleting, answer: bytes, durable: bool) -> None:
+        self.channel = channel
+        self.deleting = deleting
+        self.answer = answer
+        self.durable = durable
+
+    def resume(self) -> None:
+        self.channel.answer_when_declared(self.answer, self.durable)
+        self.deleting.answered()
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
 
 
 def declare(channel: Channel, method: Method) -> None:
@@ -61,11 +99,13 @@ def delete(channel: Channel, method: Method) -> None:
             ACCESS_REFUSED, f"deletion of system {exchange_label(name, vhost.name)} not allowed"
         )
     exchange = vhost.exchanges.get(name)
+    unbinding: Unbinding | None = None
     if exchange is not None:
         if fields.if_unused and vhost.in_use(exchange):
             raise ChannelException(PRECONDITION_FAILED, f"{exchange_label(name, vhost.name)} in use")
-        vhost.delete_exchange(exchange)
-    reply_when_declared(channel, fields.nowait, spec.EXCHANGE_DELETE_OK, exchange is not None and exchange.durable)
+        unbinding = vhost.delete_exchange(exchange)
+    answer = _answer(channel, fields.nowait, spec.EXCHANGE_DELETE_OK)
+    reply_when_unbound(channel, answer, exchange is not None and exchange.durable, unbinding)
 
 
 def _ends(channel: Channel, source: str, destination: str) -> tuple[Exchange, Exchange]:
@@ -97,7 +137,8 @@ def unbind(channel: Channel, method: Method) -> None:
     refuse_default(source)
     refuse_default(destination)
     durable = False
+    unbinding: Unbinding | None = None
     if source in vhost.exchanges and destination in vhost.exchanges:
         durable = vhost.exchanges[source].durable and vhost.exchanges[destination].durable
-        vhost.unbind(vhost.exchanges[source], vhost.exchanges[destination], fields.routing_key, method.arguments)
-    reply_when_declared(channel, fields.nowait, spec.EXCHANGE_UNBIND_OK, durable)
+        unbinding = vhost.unbind(vhost.exchanges[source], vhost.exchanges[destination], fields.routing_key, method.arguments)
+    reply_when_unbound(channel, _answer(channel, fields.nowait, spec.EXCHANGE_UNBIND_OK), durable, unbinding)

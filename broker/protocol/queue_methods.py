@@ -2,6 +2,7 @@
 
 from pamqp import commands
 
+from broker.bindings import Unbinding
 from broker.errors import (
     NOT_FOUND,
     PRECONDITION_FAILED,
@@ -10,7 +11,7 @@ from broker.errors import (
 )
 from broker.native import i64
 from broker.protocol.channel import Channel
-from broker.protocol.exchange_methods import refuse_default, reply_when_declared, stripped
+from broker.protocol.exchange_methods import refuse_default, reply_when_declared, reply_when_unbound, stripped
 from broker.queues.queue import Queue
 from broker.vhost import REPLY_TO, REPLY_TO_PREFIX, generate_name
 from broker.wire import spec
@@ -116,11 +117,12 @@ def unbind(channel: Channel, method: Method) -> None:
     queue = vhost.queues.get(name)
     source = vhost.exchanges.get(exchange)
     durable = False
+    unbinding: Unbinding | None = None
     if queue is not None and source is not None and vhost.is_bound(source, queue, key, method.arguments):
         vhost.check_owner(queue, channel.session)  # RabbitMQ asks only once there is something to unbind
-        vhost.unbind(source, queue, key, method.arguments)
+        unbinding = vhost.unbind(source, queue, key, method.arguments)
         durable = source.durable and queue.durable
-    reply_when_declared(channel, False, spec.QUEUE_UNBIND_OK, durable)
+    reply_when_unbound(channel, method_frame(int(channel.number), spec.QUEUE_UNBIND_OK, []), durable, unbinding)
 
 
 def purge(channel: Channel, method: Method) -> None:
@@ -139,6 +141,7 @@ def delete(channel: Channel, method: Method) -> None:
     vhost = channel.session.vhost
     name = name_or_last(channel, stripped(fields.queue))
     count: i64 = 0
+    unbinding: Unbinding | None = None
     queue = vhost.queues.get(name)
     if queue is not None:
         vhost.check_owner(queue, channel.session)
@@ -148,7 +151,6 @@ def delete(channel: Channel, method: Method) -> None:
         if fields.if_unused and queue.consumers.count():
             raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
         queue.ready_count()
-        count = vhost.delete_queue(queue)
-    if not fields.nowait:
-        answer = method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))])
-        channel.answer_when_declared(answer, queue is not None and queue.durable)
+        count, unbinding = vhost.delete_queue(queue)
+    answer = b"" if fields.nowait else method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))])
+    reply_when_unbound(channel, answer, queue is not None and queue.durable and not fields.nowait, unbinding)

@@ -3,6 +3,7 @@
     Publishing      a message for very many queues, or through bindings that take long to follow
     Settling        deliveries that come back or are refused, a run at a time
     Commit          the publishes and settlements of a transaction; one commit group of the log, however many turns it takes
+    Deleting        a queue or exchange whose bindings are undone, before the answer
     ChannelEnd      what a channel held: consumers leave first, then deliveries go back
     ConnectionEnd   the channels of a connection one by one, then its exclusive queues
 
@@ -13,15 +14,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast, final
 
+from broker.bindings import Unbinding
+from broker.dead_letters import DeadLettering
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
 from broker.protocol.unacked import Run
-from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
-from broker.routing.router import ATTEMPT, Routing
+from broker.routing.router import STEP, Routing
 from broker.turn import Deferred, SlicedWork
 from broker.vhost import Route, deliver_to
 
@@ -57,21 +59,25 @@ class Publishing(SlicedWork):
         turn = channel.session.turn
         routing = self._routing
         if routing is not None:
-            while not routing.step(ATTEMPT):
+            while not routing.step(STEP):
                 if turn.out_of_time():
                     return False
             self._routing = None
             channel.session.vhost.learn(self._route, routing)
             self._queues = cast("list[Queue]", routing.found)
+            if len(routing.found) > AT_ONCE and turn.out_of_time():
+                return False
         queues = self._queues
         assert queues is not None
         if len(queues) <= AT_ONCE or channel.transactional:
+            if channel.session.vhost.dead_letters.crowds_out(queues):
+                return False
             channel.publish_to(queues, self._message, self._route.mandatory)
             return True
         if self._at == 0:
             self._sequence = channel.begin_publish()
         while self._at < len(queues):
-            part = queues[self._at : self._at + _PER_LOOK]
+            part = [queue for queue in queues[self._at : self._at + _PER_LOOK] if not queue.deleted]
             self._at += _PER_LOOK
             refused, deferred, logged = deliver_to(part, self._message, channel.confirms, self._sequence)
             self._refused = self._refused or refused
@@ -103,15 +109,23 @@ class Settling(SlicedWork):
         self._returned: ReturnedRun | None = None
         """What is left of it, once it was begun."""
         self._held: dict[Ready, Queue] = {}
+        self._dead_lettering: dict[DeadLettering, None] = {}
+        """What is still on its way of that which was rejected."""
 
     def step(self) -> bool:
         turn = self._channel.session.turn
+        vhost = self._channel.session.vhost
         runs = self._runs
         while self._at < len(runs):
+            if not self._requeue and vhost.is_dead_lettering(runs[self._at].queue):
+                return False  # what it has rejected before is still on its way
             if self._settle(runs[self._at]):
                 self._at += 1
                 self._returned = None
             if (not self._requeue or self._at % _PER_LOOK == 0) and turn.out_of_time():
+                return False
+        for letters in self._dead_lettering:
+            if not letters.ended:
                 return False
         for ready, queue in self._held.items():
             queue.release(ready)
@@ -131,7 +145,7 @@ class Settling(SlicedWork):
         queue = run.queue
         try:
             if not self._requeue:
-                return queue.reject(run.ready, returned, _PER_LOOK)
+                return self._reject(queue, run, returned)
             if run.ready not in self._held:
                 self._held[run.ready] = queue
                 queue.hold(run.ready)
@@ -140,6 +154,43 @@ class Settling(SlicedWork):
             session = self._channel.session
             session.clock.faults.caught("requeue or reject", session.owner, error)
         return True
+
+    def _reject(self, queue: Queue, run: Run, returned: ReturnedRun) -> bool:
+        done = queue.reject(run.ready, returned, _PER_LOOK)
+        letters = self._channel.session.vhost.dead_letters.under_way.get(queue)
+        if letters is not None:
+            self._dead_lettering[letters] = None
+        return done
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self._channel.session.owner
+
+
+@final
+class Deleting(SlicedWork):
+    """The bindings of something that a client has deleted are undone. The client's notices (that consumers of the queue were cancelled)
+    wait for the answer, which is sent when all are."""
+
+    def __init__(self, channel: Channel, unbinding: Unbinding) -> None:
+        self._channel = channel
+        self._unbinding = unbinding
+        self._waits = False
+
+    def step(self) -> bool:
+        done = self._unbinding.step()
+        if not done and not self._waits:
+            self._waits = True
+            self._channel.session.answers_held += 1
+        if done and self._channel.closing:
+            self.answered()
+        return done
+
+    def answered(self) -> None:
+        """The answer is sent, or need not be."""
+        if self._waits:
+            self._waits = False
+            self._channel.session.answers_held -= 1
+            self._channel.session.touch()
 
     def fault_owner(self) -> FaultOwner | None:
         return self._channel.session.owner
@@ -175,25 +226,22 @@ class ChannelEnd(SlicedWork):
         self._channel = channel
         self._then = then
         """Told when it is over."""
-        self._consumers: list[tuple[Queue, Consumer]] = []
-        queues = channel.queue_of
-        for tag, consumer in channel.consumers.items():
-            self._consumers.append((queues[tag], consumer))
+        self._consumers = channel.consumers
+        self._queue_of = channel.queue_of
         channel.forget_consumers()
-        self._at: i64 = 0
         self._settling: Settling | None = None
 
     def step(self) -> bool:
         channel = self._channel
         session = channel.session
-        while self._at < len(self._consumers):
-            queue, consumer = self._consumers[self._at]
-            self._at += 1
+        consumers = self._consumers
+        while consumers:
+            tag, consumer = consumers.popitem()
             try:
-                queue.remove_consumer(consumer)
+                self._queue_of.pop(tag).remove_consumer(consumer)
             except Exception as error:
                 session.clock.faults.caught("consumer of a channel that ends", None, error)
-            if self._at % _PER_LOOK == 0 and session.turn.out_of_time():
+            if len(consumers) % _PER_LOOK == 0 and session.turn.out_of_time():
                 return False
         settling = self._settling
         if settling is None:
@@ -240,7 +288,7 @@ class ConnectionEnd(SlicedWork):
         while queues:
             queue = queues.pop()
             try:
-                session.vhost.delete_queue(queue)
+                session.vhost.remove_queue(queue)
             except Exception as error:
                 faults.caught("exclusive queue of a connection that ends", None, error)
             if turn.out_of_time():

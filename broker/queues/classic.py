@@ -188,12 +188,15 @@ class ClassicQueue(Queue):
         left = _DROPS_PER_LOOK
         while True:
             count, size = self._totals()
-            if not over_limit(self.options, count, size) or not self._drop_head():
+            if not over_limit(self.options, count, size):
+                return
+            slow = self._host.is_dead_lettering(self)
+            if not slow and not self._drop_head():
                 return
             left -= 1
-            if left == 0:
+            if left == 0 or slow:
                 left = _DROPS_PER_LOOK
-                if self._turn.out_of_time():
+                if slow or self._turn.out_of_time():
                     self._is_over_limit = True
                     self.mark()
                     return
@@ -553,6 +556,9 @@ class ClassicQueue(Queue):
                 deadline = level.head_deadline()
                 if deadline == 0 or deadline > now_ms - 1:
                     break
+                if self._host.is_dead_lettering(self):
+                    self.mark()
+                    return False
                 self._bury(level, "expired")
                 left -= 1
                 if left == 0:

@@ -28,6 +28,10 @@ class QueueHost:
         """Publish ``message`` to the queue's dead letter exchange, if it has one."""
         raise NotImplementedError
 
+    def is_dead_lettering(self, queue: Queue) -> bool:
+        """Whether a dead letter of the queue is still on its way: those that follow wait, and should be few."""
+        return False
+
     def remove_queue(self, queue: Queue) -> None:
         """The queue expired or lost its last consumer: delete it."""
         raise NotImplementedError
@@ -55,7 +59,6 @@ class Queue(Destination, Dispatchable):
         self.options = options
         self.consumers = Consumers(options.single_active)
         self.unacked: i64 = 0
-        self.deleted = False
 
     def ready_count(self) -> i64:
         """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first."""

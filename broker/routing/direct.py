@@ -1,5 +1,6 @@
 """The direct exchange and the default exchange: routing key equal to binding key, or to a queue's name (AMQP 0-9-1 §3.1.3.1-2)."""
 
+from collections.abc import Collection
 from typing import final
 
 from broker.destination import Destination
@@ -25,6 +26,10 @@ class DirectExchange(Exchange):
             return -1
         found.extend(bound)
         return budget - len(bound)
+
+    def bound_with(self, key: str) -> Collection[Destination]:
+        """See ``Exchange``."""
+        return self._by_key.get(key, {})
 
     def _added(self, binding: Binding) -> None:
         bound = self._by_key.get(binding.key)
@@ -57,3 +62,8 @@ class DefaultExchange(Exchange):
         if queue is not None:
             found.append(queue)
         return budget
+
+    def bound_with(self, key: str) -> Collection[Destination]:
+        """The queue of this name, if there is one."""
+        queue = self._queues.get(key)
+        return [] if queue is None else [queue]

@@ -1,5 +1,6 @@
 """The fanout exchange: everything goes to everyone who is bound (AMQP 0-9-1 §3.1.3.2)."""
 
+from collections.abc import Collection
 from typing import final
 
 from broker.destination import Destination
@@ -25,4 +26,8 @@ class FanoutExchange(Exchange):
 
     def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
         """The same in steps."""
-        return KeyByKey(self, keys[:1], headers)
+        return KeyByKey(self, keys[:1])
+
+    def bound_with(self, key: str) -> Collection[Destination]:
+        """All destinations."""
+        return self._by_destination

@@ -15,7 +15,7 @@ from typing import Final, final
 from broker.destination import Destination
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.native import i64
-from broker.routing.exchange import UNLIMITED, Binding, Exchange, Matching, add_reference, drop_reference
+from broker.routing.exchange import UNLIMITED, Binding, Exchange, Listing, Matching, add_reference, drop_reference
 from broker.wire import table
 from broker.wire.table import FieldTable
 
@@ -111,6 +111,9 @@ class HeadersExchange(Exchange):
 
     def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the destinations whose conditions the headers fulfil; the key does not count."""
+        budget -= len(self._always)
+        if budget < 0:
+            return -1
         found.extend(self._always)
         if headers is None or not self._conditions:
             return budget
@@ -136,9 +139,7 @@ class HeadersExchange(Exchange):
 
     def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
         """The same in steps."""
-        matching = HeadersMatching(self, [] if headers is None else self.holding(headers))
-        matching.found.extend(self._always)
-        return matching
+        return HeadersMatching(self, [] if headers is None else self.holding(headers), Listing(self, self._always))
 
     def holding(self, headers: FieldTable) -> list[Condition]:
         """The conditions that hold for these headers."""
@@ -270,8 +271,9 @@ def _review(condition: Condition) -> None:
 class HeadersMatching(Matching):
     """A match of a headers exchange in steps; the stamps belong to whoever matches next, so they are renewed in every step."""
 
-    def __init__(self, exchange: HeadersExchange, held: list[Condition]) -> None:
+    def __init__(self, exchange: HeadersExchange, held: list[Condition], always: Listing) -> None:
         super().__init__()
+        self._always: Listing | None = always
         self._exchange = exchange
         self._held = held
         self._condition: i64 = 0
@@ -285,6 +287,11 @@ class HeadersMatching(Matching):
 
     def step(self, budget: i64) -> i64:
         """See ``Matching``."""
+        if self._always is not None and budget > 0:
+            before: i64 = len(self.found)
+            if self._always.take(self.found, budget):
+                self._always = None
+            budget -= len(self.found) - before
         stamp = self._exchange.stamp(self._held)
         while budget > 0:
             if self._at < len(self._any_of):

@@ -21,34 +21,47 @@ from broker.wire.table import FieldTable
 
 _SENDER_SELECTED: Final = (b"CC", b"BCC")
 ATTEMPT: Final[i64] = 20_000
-"""The budget of ``attempt``, in units of ``Exchange.match``: 1 to 2 ms."""
+"""The budget of ``attempt``, in units of ``Exchange.match``: up to 1 ms."""
+STEP: Final[i64] = 8000
+"""A good budget for a step of a ``Routing``."""
+KEY_COST: Final[i64] = 4
+"""Units of it that reading a routing key from the headers takes."""
 
 
 @final
 class Routing:
     """A route that is found in steps. The exchanges, and queues found early, may be gone when it is done: ask ``Queue.deleted``."""
 
-    def __init__(self, exchanges: dict[str, Exchange], exchange: Exchange, keys: list[str], headers: FieldTable | None) -> None:
+    def __init__(
+        self,
+        exchanges: dict[str, Exchange],
+        exchange: Exchange,
+        keys: list[str],
+        headers: FieldTable | None,
+        copies: "CarbonCopies | None",
+    ) -> None:
+        self.found: list[Destination] = []
+        """The queues, each once, when ``step`` has said that these are all."""
         self.used_headers: bool = False
         """Whether the route depends on the headers, so that it must not be remembered by routing key."""
         self._exchanges = exchanges
         self._keys = keys
         self._headers = headers
-        self._queues: dict[Destination, None] = {}
+        self._copies = copies
+        """Where further keys are still to be read from."""
         self._seen: set[Destination] = {exchange}
+        """What must not be taken again: exchanges, and the first ``_known`` of the queues, all of them once any may be found again."""
+        self._known: i64 = 0
+        self._distinct: bool = True
+        """No queue was found, or can be, more than once: a set of very many takes long to build."""
         self._waiting: list[Exchange] = []
         self._exchange = exchange
         self._matched: bool = False
         """Whether the bindings of ``_exchange`` have led anywhere yet."""
-        self._matching: Matching = self._enter(exchange)
+        self._matching: Matching | None = None
         self._fresh: list[Destination] = []
         self._at: i64 = 0
         """The next of ``_fresh`` to look at: what a matching has found."""
-
-    @property
-    def found(self) -> list[Destination]:
-        """The queues, each once, when ``step`` has said that these are all."""
-        return list(self._queues)
 
     def _enter(self, exchange: Exchange) -> Matching:
         self._exchange = exchange
@@ -61,15 +74,22 @@ class Routing:
         """Do some ``budget`` units of work (``exchange.UNLIMITED``: some 50 ns each); whether that was the last of it."""
         whole = budget
         while budget > 0:
-            budget -= self._look(budget)
+            if self._copies is not None:
+                if self._copies.read(self._keys, budget // KEY_COST + 1):
+                    self._copies = None
+                return False
+            budget -= self._get_to_know(budget) if not self._distinct and self._known < len(self.found) else self._look(budget)
             if self._at < len(self._fresh) or budget < whole - (whole >> 2):
                 return False  # a match gets most of a budget, so that it is not taken for a long one
-            left = self._matching.step(budget)
-            self._fresh = self._matching.found
-            self._matching.found = []
+            matching = self._matching
+            if matching is None:
+                matching = self._enter(self._exchange)
+                self._matching = matching
+            left = matching.step(budget)
+            self._distinct = self._distinct and matching.distinct
+            self._fresh = matching.found
+            matching.found = []
             self._at = 0
-            if self._fresh:
-                self._matched = True
             if left < 0:
                 return False
             budget = left - 1
@@ -79,8 +99,16 @@ class Routing:
                 self._try_alternate()
             if not self._waiting:
                 return True
+            self._distinct = False
             self._matching = self._enter(self._waiting.pop())
         return False
+
+    def _get_to_know(self, limit: i64) -> i64:
+        """Prepare for queues that were found before; returns for how many."""
+        part = self.found[self._known : self._known + limit]
+        self._seen.update(part)
+        self._known += len(part)
+        return len(part)
 
     def _look(self, budget: i64) -> i64:
         """Take some of what was found; returns how many."""
@@ -93,11 +121,18 @@ class Routing:
         while at < end:
             destination = fresh[at]
             at += 1
-            if not destination.is_exchange:
-                self._queues[destination] = None
+            if destination.deleted:
+                continue
+            self._matched = True
+            if not destination.is_exchange and self._distinct:
+                self.found.append(destination)
             elif destination not in self._seen:
                 self._seen.add(destination)
-                self._waiting.append(cast(Exchange, destination))
+                if destination.is_exchange:
+                    self._waiting.append(cast(Exchange, destination))
+                else:
+                    self.found.append(destination)
+                    self._known += 1
         self._at = at
         return taken
 
@@ -117,6 +152,8 @@ class Router:
         self._exchanges = exchanges
         self.used_headers: bool = False
         """Whether the last route depended on the headers, so that it must not be remembered by routing key."""
+        self.unbinding = 0
+        """How many deletions are under way whose bindings are still to be undone."""
 
     def route(self, exchange: Exchange, keys: list[str], headers: FieldTable | None) -> list[Destination]:
         """The queues a message with these routing keys (its own first, then CC and BCC) goes to, each once; [] if none."""
@@ -128,9 +165,11 @@ class Router:
         self.used_headers = routing.used_headers
         return routing.found
 
-    def begin(self, exchange: Exchange, keys: list[str], headers: FieldTable | None) -> Routing:
-        """The same in steps."""
-        return Routing(self._exchanges, exchange, keys, headers)
+    def begin(
+        self, exchange: Exchange, keys: list[str], headers: FieldTable | None, copies: "CarbonCopies | None" = None
+    ) -> Routing:
+        """The same in steps; ``copies`` holds keys besides ``keys``."""
+        return Routing(self._exchanges, exchange, keys, headers, copies)
 
     def attempt(
         self, exchange: Exchange, keys: list[str], headers: FieldTable | None, budget: i64 = ATTEMPT
@@ -141,6 +180,8 @@ class Router:
         budget = exchange.match_keys(keys, headers, found, budget)
         if budget < 0:
             return None
+        if self.unbinding:
+            found = _living(found)
         if not found:
             return self._follow(exchange, keys, headers, found, budget) if exchange.alternate_exchange else found
         for destination in found:
@@ -175,28 +216,54 @@ class Router:
             budget = exchange.match_keys(keys, headers, found, budget - 1)
             if budget < 0:
                 return None
+            if self.unbinding:
+                found = _living(found)
 
 
-def extra_keys(headers: FieldTable) -> list[str]:
-    """The further routing keys in the CC and BCC headers (RabbitMQ docs, Sender-selected Distribution).
+def _living(found: list[Destination]) -> list[Destination]:
+    """Without what is deleted but still bound."""
+    return [destination for destination in found if not destination.deleted]
+
+
+@final
+class CarbonCopies:
+    """The further routing keys in the CC and BCC headers (RabbitMQ docs, Sender-selected Distribution), read some at a time.
 
     Elements that are not long strings are passed over, as RabbitMQ does. Raises: PRECONDITION_FAILED (406) if a header is no array.
     """
-    keys: list[str] = []
-    data = headers.raw
-    for name in _SENDER_SELECTED:
-        at = table.find(data, 0, len(data), name)
-        if at < 0:
-            continue
-        if data[at] != table.ARRAY:
-            type_name = table.TYPE_NAMES[data[at]]
-            text = f'invalid message: {{unacceptable_type_in_header,"{name.decode()}",{type_name}}}'
-            raise ChannelException(PRECONDITION_FAILED, text)
-        end = at + 5 + (i64(read_i32_be(data, at + 1)) & 0xFFFFFFFF)
-        at += 5
-        while at < end:
-            after = table.after_value(data, at)
+
+    def __init__(self, headers: FieldTable) -> None:
+        self._data = headers.raw
+        self._at: i64 = 0
+        self._end: i64 = 0
+        self._following: list[int] = []
+        """Where the arrays begin that are still to be read, the last one first."""
+        data = headers.raw
+        for name in _SENDER_SELECTED:
+            at = table.find(data, 0, len(data), name)
+            if at < 0:
+                continue
+            if data[at] != table.ARRAY:
+                type_name = table.TYPE_NAMES[data[at]]
+                text = f'invalid message: {{unacceptable_type_in_header,"{name.decode()}",{type_name}}}'
+                raise ChannelException(PRECONDITION_FAILED, text)
+            self._following.insert(0, int(at))
+
+    def read(self, keys: list[str], limit: i64) -> bool:
+        """Append up to ``limit`` keys; whether that was all of them."""
+        data = self._data
+        while True:
+            if self._at >= self._end:
+                if not self._following:
+                    return True
+                start: i64 = self._following.pop()
+                self._at = start + 5
+                self._end = self._at + (i64(read_i32_be(data, start + 1)) & 0xFFFFFFFF)
+                continue
+            if limit <= 0:
+                return False
+            limit -= 1
+            at = self._at
+            self._at = table.after_value(data, at)
             if data[at] == table.LONGSTR:
-                keys.append(data[at + 5 : after].decode("utf-8", "surrogateescape"))
-            at = after
-    return keys
+                keys.append(data[at + 5 : self._at].decode("utf-8", "surrogateescape"))

@@ -20,6 +20,8 @@ SIZE_MAX: Final[i64] = 1 << 16
 """Most node memberships, transitions and destinations that are remembered, together."""
 SET_MAX: Final[i64] = SIZE_MAX // 8
 """Larger sets are not remembered at all."""
+COLLECT_MAX: Final[i64] = SIZE_MAX // 4
+"""Bindings that are gone through in one go."""
 REST: Final[i64] = 1024
 """So many matches do without the memo after it was of no use."""
 
@@ -98,10 +100,16 @@ class Memo:
             self._states[identity] = found
         return found
 
-    def destinations(self, state: State) -> list[Destination]:
-        """Where a key goes that ends here, each once."""
+    def destinations(self, state: State, limit: i64) -> list[Destination] | None:
+        """Where a key goes that ends here, each once; None if there are more than ``limit``, or it takes too long to find out."""
         found = state.destinations
         if found is None:
+            count: i64 = 0
+            for node in state.nodes:
+                if node.destinations is not None:
+                    count += len(node.destinations)
+            if count > COLLECT_MAX:
+                return None
             bound: dict[Destination, None] = {}
             for node in state.nodes:
                 if node.destinations is not None:
@@ -109,7 +117,7 @@ class Memo:
             found = list(bound)
             if self._make_room(len(found)):
                 state.destinations = found
-        return found
+        return found if len(found) <= limit else None
 
     def _make_room(self, added: i64) -> bool:
         """Whether so much more may be remembered; everything else may have been forgotten for it."""

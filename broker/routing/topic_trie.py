@@ -18,9 +18,9 @@ from broker.routing.exchange import add_reference, drop_reference
 class Node:
     """A place in the trie: the words behind it are a prefix of some binding key. No parent, so a dropped branch is freed at once."""
 
-    __slots__ = ("destinations", "hash", "is_hash", "number", "star", "step", "words")
+    __slots__ = ("destinations", "hash", "is_hash", "key", "place", "star", "step", "words")
 
-    def __init__(self, is_hash: bool, number: i64) -> None:
+    def __init__(self, is_hash: bool) -> None:
         self.words: dict[str, Node] | None = None
         self.star: Node | None = None
         self.hash: Node | None = None
@@ -29,8 +29,10 @@ class Node:
         """Where the bindings whose key ends here lead, with their number."""
         self.step: i64 = 0
         """The step of a match that reached this node last."""
-        self.number: i64 = number
-        """Of all nodes that the trie had."""
+        self.key: str = ""
+        """The binding key that ends here, or one that means the same."""
+        self.place: i64 = 0
+        """Of that key among all of its kind (topic_bits.py)."""
 
 
 def split_key(key: str) -> list[str]:
@@ -87,23 +89,25 @@ class Trie:
     """The binding keys of one exchange."""
 
     def __init__(self) -> None:
-        self.root = Node(False, 0)
-        self._grown: i64 = 0
+        self.root = Node(False)
         self.vocabulary: dict[str, int] = {}
         """Word -> number of nodes that it leads on from: any other word in a routing key is met by # and * alone."""
 
-    def add(self, key: str, destination: Destination) -> None:
-        """One more binding."""
+    def add(self, key: str, destination: Destination) -> Node | None:
+        """One more binding; the node where its key ends, if it is the first one there."""
         node = self.root
         for word in _pattern(key):
             child = _child(node, word)
             node = self._grow(node, word) if child is None else child
-        if node.destinations is None:
-            node.destinations = {}
-        add_reference(node.destinations, destination)
+        destinations = node.destinations
+        if destinations is None:
+            node.destinations = {destination: 1}
+            return node
+        add_reference(destinations, destination)
+        return None
 
-    def remove(self, key: str, destination: Destination) -> None:
-        """One binding less; branches that lead nowhere any more are cut."""
+    def remove(self, key: str, destination: Destination) -> Node | None:
+        """One binding less; branches that lead nowhere any more are cut. The node where its key ended, if it was the last one there."""
         words = _pattern(key)
         node = self.root
         path = [node]
@@ -115,14 +119,15 @@ class Trie:
         destinations = node.destinations
         assert destinations is not None
         drop_reference(destinations, destination)
-        if not destinations:
-            node.destinations = None
+        if destinations:
+            return None
+        node.destinations = None
         while words and _is_bare(path.pop()):
             self._cut(path[-1], words.pop())
+        return node
 
     def _grow(self, node: Node, word: str) -> Node:
-        self._grown += 1
-        child = Node(word == "#", self._grown)
+        child = Node(word == "#")
         if word == "*":
             node.star = child
         elif word == "#":

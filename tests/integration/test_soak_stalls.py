@@ -13,9 +13,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # for scripts/; behind the installed package
 
-from scripts import _soak_stalls, _stall_inputs
+from scripts import _soak_stalls, _stall_client
 from scripts._soak_stalls import Latency, Round
-from scripts._stall_inputs import Client
+from scripts._stall_client import Client
 
 
 def test_a_node_that_stands_still_for_a_fifth_of_a_second_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_a_node_that_stands_still_for_a_fifth_of_a_second_fails(monkeypatch: pyt
         os.kill(client.node.pid, signal.SIGCONT)
         client.do()
 
-    monkeypatch.setitem(_stall_inputs.INPUTS, "stopped", stopped)
+    monkeypatch.setitem(_stall_client.INPUTS, "stopped", stopped)
     found = _soak_stalls.run("stopped")
     assert found.seconds >= 0.2
     assert found.loaded.max >= 150

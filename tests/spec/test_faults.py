@@ -149,7 +149,7 @@ def cancel(broker: DurableBroker, victim: Client) -> int:
     queue = broker.queue("shared")
     queue.consumers.all.insert(0, consumer := BrokenConsumer(victim))
     consumer.registered = True
-    broker.vhost.delete_queue(queue)
+    broker.vhost.remove_queue(queue)
     return 0
 
 

@@ -76,6 +76,24 @@ def test_timers_that_fall_due_at_one_moment_leave_room_for_others() -> None:
 
 
 @needs_traits
+def test_timers_that_were_cancelled_leave_the_heap_some_at_a_time() -> None:
+    """A hundred thousand queues may have been deleted before they expired."""
+    clock = HurriedClock(0)
+    log: list[tuple[str, int]] = []
+    timers = [clock.call_at(10, Alarm(log)) for _ in range(10_000)]
+    clock.call_at(10, Alarm(log, "last"))
+    for timer in timers:
+        timer.cancel()
+    clock.time_ms = 20
+    calls = 0
+    while clock.next_deadline() != NEVER:
+        clock.run_due()
+        calls += 1
+    assert log == [("last", 20)]
+    assert calls >= 10_000 // 512
+
+
+@needs_traits
 def test_a_cancelled_timer_does_not_run() -> None:
     clock = FakeClock(0)
     log: list[tuple[str, int]] = []

@@ -7,9 +7,17 @@ from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.routing import registry
 from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import Binding, Exchange
-from broker.routing.router import Router, extra_keys
+from broker.routing.router import CarbonCopies, Router
 from broker.wire import table
 from broker.wire.table import EMPTY, FieldTable
+
+
+def extra_keys(headers: FieldTable, at_a_time: int = 1) -> list[str]:
+    keys: list[str] = []
+    copies = CarbonCopies(headers)
+    while not copies.read(keys, at_a_time):
+        pass
+    return keys
 
 
 class World:
@@ -195,7 +203,8 @@ def test_further_keys_route_like_the_first(world: World) -> None:
 def test_cc_and_bcc_are_arrays_of_long_strings() -> None:
     """RabbitMQ docs, Sender-selected Distribution; `rabbit_basic:header_routes`: CC before BCC, other elements are passed over."""
     headers = table.make({"BCC": ["b1"], "x": 1, "CC": ["c1", 5, None, "", ["deep"], b"binary", "c\u00e9"]})
-    assert extra_keys(headers) == ["c1", "", "c\u00e9", "b1"]
+    for at_a_time in (1, 2, 1000):
+        assert extra_keys(headers, at_a_time) == ["c1", "", "c\u00e9", "b1"]
     assert extra_keys(EMPTY) == []
     assert extra_keys(table.make({"cc": ["c1"], "CC": []})) == []
 

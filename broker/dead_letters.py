@@ -1,0 +1,237 @@
+"""Dead-lettering in a virtual host: what has died is routed through the dead letter exchange of its queue, and enqueued where that leads.
+
+Mostly that is done at once. Where it takes long, because the exchange leads to very many queues or its bindings are long to match, it is
+done in slices (``DeadLettering``), and what dies in the same queue meanwhile waits behind it, so that order is kept. A queue that is told
+so (``QueueHost.is_dead_lettering``) lets nothing else die until it is done: what waits is little.
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast, final
+
+from broker.clock import Clock
+from broker.counters import Counters
+from broker.message import Message
+from broker.native import i64
+from broker.queues.dead_letter import Death, DeathWriter, headers_of, is_cycle
+from broker.queues.options import REJECT_PUBLISH_DLX
+from broker.queues.queue import Queue
+from broker.routing.exchange import Exchange
+from broker.routing.router import STEP, Router, Routing
+from broker.store.logs import Logs
+from broker.turn import SlicedWork, Turn
+
+_AT_ONCE: Final[i64] = 64
+"""A dead letter for so many queues is not worth slices."""
+_PER_LOOK: Final[i64] = 16
+"""Queues that a dead letter reaches between two looks at the clock."""
+_CROWD: Final = 256
+"""More than so many dead letters of one queue wait: whoever publishes to it has to wait as well."""
+
+
+@final
+class DeadLetters:
+    """The dead letters of one virtual host; ``exchanges`` is the host's own dictionary."""
+
+    def __init__(
+        self, exchanges: dict[str, Exchange], router: Router, turn: Turn, clock: Clock, counters: Counters, logs: Logs | None
+    ) -> None:
+        self.router = router
+        self.turn = turn
+        self.clock = clock
+        self.logs = logs
+        self.under_way: dict[Queue, DeadLettering] = {}
+        self.crowded = 0
+        """Queues of which many dead letters wait."""
+        self._exchanges = exchanges
+        self._counters = counters
+        self._writer = DeathWriter()
+        self._deaths: list[tuple[Queue, Message, str]] = []
+        self._busy = False
+
+    def add(self, queue: Queue, message: Message, reason: str) -> None:
+        """Route ``message``, which has died in ``queue``; dropped if that has no dead letter exchange."""
+        if queue.options.dead_letter_exchange is None:
+            return
+        self._deaths.append((queue, message, reason))
+        if self._busy:
+            return  # a dead letter that dies at once, again: no recursion
+        self._busy = True
+        try:
+            while self._deaths:
+                deaths = self._deaths
+                self._deaths = []
+                for origin, dead, why in deaths:
+                    under_way = self.under_way.get(origin)
+                    if under_way is not None:
+                        under_way.add(dead, why)
+                        continue
+                    try:
+                        self._route(origin, dead, why)
+                    except Exception as error:  # the others that died meanwhile must not be lost with it
+                        self.clock.faults.caught("dead letter", None, error)
+        finally:
+            self._busy = False
+
+    def crowds_out(self, queues: list[Queue]) -> bool:
+        """Whether a message for these queues has to wait, because too many dead letters of one of them do."""
+        if self.crowded:
+            for queue in queues:
+                under_way = self.under_way.get(queue)
+                if under_way is not None and under_way.crowds:
+                    return True
+        return False
+
+    def death(self, queue: Queue, message: Message, reason: str) -> tuple[Exchange, Death] | None:
+        """What becomes of a message that has died, and the exchange it goes to; None if there is no such exchange."""
+        target = queue.options.dead_letter_exchange
+        exchange = self._exchanges.get(target) if target is not None else None
+        if exchange is None:
+            return None  # RabbitMQ docs, Dead Letter Exchanges: silently dropped
+        self._count(reason)
+        routing_key = queue.options.dead_letter_routing_key
+        return exchange, self._writer.bury(message, queue.name, reason, exchange.name, routing_key, self.clock.wall_s())
+
+    def _route(self, queue: Queue, message: Message, reason: str) -> None:
+        found = self.death(queue, message, reason)
+        if found is None:
+            return
+        exchange, death = found
+        reached = self.router.attempt(exchange, death.routing_keys, None)
+        if reached is not None and self.router.used_headers:
+            reached = self.router.attempt(exchange, death.routing_keys, headers_of(death.message))
+        if reached is not None and len(reached) <= _AT_ONCE:
+            deliver(cast("list[Queue]", reached), death, reason)
+            return
+        under_way = DeadLettering(self, queue, exchange, death, reason)
+        self.under_way[queue] = under_way
+        self.turn.begin(under_way)
+
+    def _count(self, reason: str) -> None:
+        if reason == "expired":
+            self._counters.dead_lettered_expired += 1
+        elif reason == "maxlen":
+            self._counters.dead_lettered_maxlen += 1
+        else:
+            self._counters.dead_lettered_rejected += 1
+
+
+def deliver(queues: list[Queue], death: Death, reason: str) -> None:
+    """Put a dead letter into these queues, except where it would go round in a circle."""
+    for queue in queues:
+        if not queue.deleted and (reason == "rejected" or not is_cycle(queue.name, death.deaths)):
+            queue.enqueue(death.message, None, 0)
+
+
+@final
+class DeadLettering(SlicedWork):
+    """A dead letter that takes long, and those that have died after it in the same queue."""
+
+    def __init__(self, letters: DeadLetters, queue: Queue, exchange: Exchange, death: Death, reason: str) -> None:
+        self._letters = letters
+        self._queue = queue
+        self._death = death
+        self._reason = reason
+        self._routing: Routing | None = letters.router.begin(exchange, death.routing_keys, headers_of(death.message))
+        """None once it has found the queues."""
+        self._reached: list[Queue] = []
+        self._at: i64 = 0
+        """The next of them."""
+        self._waiting: list[tuple[Message, str]] = []
+        self._next: i64 = 0
+        """The first one that waits."""
+        self.ended = False
+        self.crowds = False
+        """So many wait that whoever publishes to the queue has to wait as well."""
+        self._moving: i64 = 0
+        """So many of them are settled where they have died, and must not be lost: all that the log is told of them is one commit group."""
+        self._count_moving(reason, 1)
+
+    def add(self, message: Message, reason: str) -> None:
+        """This one comes behind it."""
+        self._waiting.append((message, reason))
+        self._count_moving(reason, 1)
+        if not self.crowds and self.count() > _CROWD:
+            self.crowds = True
+            self._letters.crowded += 1
+
+    def count(self) -> int:
+        """How many wait behind it."""
+        return len(self._waiting) - int(self._next)
+
+    def step(self) -> bool:
+        """Do some of it; whether it is done."""
+        done = True
+        try:
+            while self._go_on():
+                if self._letters.turn.out_of_time():
+                    done = False
+                    break
+        finally:  # a mistake of ours ends the work, but must not keep the log and the queue from going on
+            if done:
+                self._end()
+        return done
+
+    def _end(self) -> None:
+        self.ended = True
+        self._letters.under_way.pop(self._queue, None)
+        if self.crowds:
+            self._letters.crowded -= 1
+        if self._moving:  # it ends by a mistake of ours
+            self._count_moving("", -self._moving)
+
+    def _count_moving(self, reason: str, added: i64) -> None:
+        logs = self._letters.logs
+        if logs is None or not self._queue.durable or (reason == "maxlen" and self._queue.options.overflow == REJECT_PUBLISH_DLX):
+            return  # what a full queue has refused was never in it
+        before = self._moving
+        self._moving += added
+        if before == 0 or self._moving == 0:
+            logs.batch.hold_group(before == 0)
+
+    def _go_on(self) -> bool:
+        """Some steps of a route, or some queues; whether there is more to do."""
+        try:
+            return self._advance()
+        except Exception as error:  # what waits must not be lost with it
+            self._letters.clock.faults.caught("dead letter", None, error)
+            if self._routing is not None:
+                self._routing = None
+                self._reached = []
+            return True
+
+    def _advance(self) -> bool:
+        routing = self._routing
+        if routing is not None:
+            if routing.step(STEP):
+                self._routing = None
+                self._reached = cast("list[Queue]", routing.found)
+                self._at = 0
+            return True
+        if self._at < len(self._reached):
+            part = self._reached[self._at : self._at + _PER_LOOK]
+            self._at += _PER_LOOK
+            deliver(part, self._death, self._reason)
+            return True
+        self._count_moving(self._reason, -1)
+        if self._next == len(self._waiting):
+            return False
+        self._begin_next()
+        return True
+
+    def _begin_next(self) -> None:
+        message, reason = self._waiting[self._next]
+        self._next += 1
+        if self.crowds and self.count() <= _CROWD:
+            self.crowds = False
+            self._letters.crowded -= 1
+        if self._next >= _CROWD:
+            del self._waiting[: self._next]
+            self._next = 0
+        self._reached = []
+        self._at = 0
+        self._reason = reason
+        found = self._letters.death(self._queue, message, reason)
+        if found is not None:
+            exchange, self._death = found
+            self._routing = self._letters.router.begin(exchange, self._death.routing_keys, headers_of(self._death.message))
