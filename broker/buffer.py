@@ -8,6 +8,9 @@ from typing import Final, final
 
 from broker.native import i64
 
+ROOM_MIN: Final[i64] = (32 << 20) + 4096
+"""So much address space at the least: the C library has blocks of this size from the system, each for itself, while a smaller one may be made
+of what was used before and would be cleared as a whole, pages that were given back included. The end of it goes when the size is known."""
 ROOM_MAX: Final[i64] = 1 << 29
 """No more room is made at once, whatever is asked for; beyond that it grows with what is written."""
 
@@ -19,7 +22,8 @@ class Buffer:
     def __init__(self, size: i64) -> None:
         self.size: i64 = 0
         """Bytes written."""
-        self._file = BytesIO(bytes(int(size if size < ROOM_MAX else ROOM_MAX)))  # takes the zeros over, as nobody else has them
+        room = size if size < ROOM_MAX else ROOM_MAX
+        self._file = BytesIO(bytes(int(room if room > ROOM_MIN else ROOM_MIN)))  # takes the zeros over, as nobody else has them
 
     def write(self, data: bytes) -> None:
         """Append."""

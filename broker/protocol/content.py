@@ -1,8 +1,8 @@
 """A content whose frames do not come in one read, until it is whole: the time and the memory it takes are spread over what comes.
 
-    few frames, together less than a MiB     kept as they came, and joined when the last one is there
+    few frames, together less than 2 MiB     kept as they came, and joined when the last one is there
     many small frames                        their bodies are put together into frames of 4 KiB: nothing is kept per frame
-    a MiB and more                           what comes is written to where it stays: a buffer of the size that the header announces
+    2 MiB and more                           what comes is written to where it stays: a buffer of the size that the header announces
 
 To join 128 MiB takes 80 ms, most of it for pages that are touched for the first time, and all of it in one turn; two million frames of one
 byte cost 60 bytes each, and 60 ms to let go of. What is sized by an announcement takes address space only: the pages come with the bytes.
@@ -18,7 +18,7 @@ from broker.buffer import Buffer
 from broker.native import i64, u8
 from broker.wire import spec
 
-_JOINED_MAX: Final[i64] = 1 << 20
+_JOINED_MAX: Final[i64] = 2 << 20
 """Contents of this size and more are not joined."""
 _FRAMES_MAX: Final[i64] = 16
 """So many frames are kept as they came, whatever their size."""

@@ -74,7 +74,7 @@ def test_a_large_one_is_written_to_its_place_as_it_comes(frame: int) -> None:
 
 def test_one_that_begins_with_large_frames_and_ends_with_small_ones() -> None:
     """More frames than there was room for."""
-    content, text = received([131_064] * 9 + [2048] * 3000)
+    content, text = received([131_064] * 17 + [2048] * 3000)
     assert content._whole is not None
     check(content, text)
 
