@@ -9,8 +9,8 @@ from typing import Final, final
 from broker.native import i64
 
 ROOM_MIN: Final[i64] = (32 << 20) + 4096
-"""So much address space at the least: the C library has blocks of this size from the system, each for itself, while a smaller one may be made
-of what was used before and would be cleared as a whole, pages that were given back included. The end of it goes when the size is known."""
+"""So much address space at the least: the C library has blocks of this size from the system, each for itself. A smaller one may be made of
+what was used before, and be cleared as a whole, with the pages that were given back. What is too much goes when the size is known."""
 ROOM_MAX: Final[i64] = 1 << 29
 """No more room is made at once, whatever is asked for; beyond that it grows with what is written."""
 
