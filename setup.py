@@ -33,6 +33,7 @@ COMPILED = (
     "counters.py",
     "turn.py",
     "discard.py",
+    "buffer.py",
     "wire",
     "message.py",
     "destination.py",

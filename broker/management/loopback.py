@@ -14,7 +14,7 @@ from pamqp.base import Frame
 
 from broker.errors import NAMES
 from broker.protocol.connection import Connection
-from broker.protocol.outbox import Outbox, Sink
+from broker.protocol.outbox import Outbox, Piece, Sink
 from broker.wire import properties, spec
 from broker.wire.frames import FrameReader
 from broker.wire.methods import decode, method_frame
@@ -128,10 +128,10 @@ class Loopback(Sink):
                 raise
             self._heard.set_exception(error)
 
-    def write_pieces(self, pieces: list[bytes]) -> None:
+    def write_pieces(self, pieces: list[Piece]) -> None:
         """The broker says something, in pieces."""
         for piece in pieces:
-            self.write(piece)
+            self.write(bytes(piece))
 
     def _take(self, kind: int, data: bytes, start: int, end: int) -> None:
         if kind == spec.FRAME_METHOD:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 from broker.faults import FaultOwner
 from broker.logsetup import get_logger
 from broker.protocol.handshake import Handshake, Peer
-from broker.protocol.outbox import Outbox, Sink
+from broker.protocol.outbox import Outbox, Piece, Sink
 from broker.turn import Deferred
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class SocketSink(Sink):
         if self.transport is not None:
             self.transport.write(data)
 
-    def write_pieces(self, pieces: list[bytes]) -> None:
+    def write_pieces(self, pieces: list[Piece]) -> None:
         """Hand several buffers to the loop; they leave in one system call if the socket takes them."""
         if self.transport is not None:
             self.transport.writelines(pieces)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from librt.strings import read_i16_be, read_i32_be, read_i64_be
+from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
 
 from broker.discard import discard
 from broker.errors import (
@@ -25,7 +25,9 @@ from broker.faults import FaultOwner
 from broker.message import REJECTED, Message
 from broker.native import i64
 from broker.protocol.confirms import Confirms
+from broker.protocol.content import Content
 from broker.protocol.session import Session
+from broker.protocol.settling import Acknowledging, Rollback, Taking
 from broker.protocol.sliced import AT_ONCE, ChannelEnd, ChannelWork, Publishing, Settling
 from broker.protocol.traits import Traits, read_traits
 from broker.protocol.transaction import Pending, Settlement
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
 
 _PROPERTIES_AT: Final[i64] = 12
 _HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
-_REJECTED_AT_ONCE: Final[i64] = 1024
+_MANY_CONSUMERS: Final[i64] = 64
+"""To ask so many whether they have room again is worth a look at the clock."""
 
 
 @final
@@ -107,8 +110,10 @@ class Channel(Flushable):
         """It has published: a publisher, in the metrics."""
         self.held = False
         """It waits for the disk, or for a message from it: its frames are kept (``hold_frame``) until that is there."""
-        self.held_frames: list[bytes] = []
+        self._held_frames: BytesWriter | None = None
         self.held_bytes: i64 = 0
+        self.working: i64 = 0
+        """Pieces of work that were begun (``carry_out``) and are not done: the channel does not end before."""
         self.retry: Deferred | None = None
         """What to do again when the wait is over, before the frames that were kept."""
         self._held_for: i64 = 0
@@ -120,12 +125,8 @@ class Channel(Flushable):
         self._traits: Traits | None = None
         # a content whose frames did not arrive in one read
         self._arguments: bytes | None = None
-        self._pieces: list[bytes] = []
-        self._pieces_size: i64 = 0
-        self._header_size: i64 = 0
-        self._body_size: i64 = 0
-        self._missing: i64 = -1
-        self._payload_max: i64 = 0
+        self._content: Content | None = None
+        """Once its header has come."""
 
     # ---- frames -------------------------------------------------------------------------------------------------------
 
@@ -200,7 +201,6 @@ class Channel(Flushable):
                     return
         split_publish(arguments)  # told with the method frame, not when its content has come
         self._arguments = arguments
-        self._missing = -1
 
     def receive_header(self, reader: FrameReader) -> None:
         """A content header frame.
@@ -210,7 +210,7 @@ class Channel(Flushable):
         arguments = self._arguments
         if arguments is None:
             raise ConnectionException(UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
-        if self._missing >= 0:
+        if self._content is not None:
             raise self.unexpected_method()
         data = reader.data
         size = reader.end - reader.start
@@ -225,14 +225,12 @@ class Channel(Flushable):
             raise self.unexpected_method()
         body_size = read_i64_be(data, reader.start + 4)
         self._check_size(arguments, body_size)  # now, not when all of it has arrived: an announced body is never kept just to be refused
-        self._pieces = [data[reader.start - 7 : reader.end + 1]]
-        self._header_size = size + 8
-        self._body_size = body_size
-        self._payload_max = 0
-        self._missing = body_size
+        header = data[reader.start - 7 : reader.end + 1]
         if body_size == 0:
-            self._assembled()
+            self._arguments = None
+            self._complete(arguments, header, len(header), 0, 0)
             return
+        self._content = Content(header, body_size)
         self.session.begin_content()
 
     def receive_body(self, reader: FrameReader) -> None:
@@ -242,48 +240,45 @@ class Channel(Flushable):
         """
         if self._arguments is None:
             raise ConnectionException(UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
-        if self._missing < 0:
+        content = self._content
+        if content is None:
             raise self.unexpected_method()
         size = reader.end - reader.start
-        if size > self._missing:
+        if size > content.missing:
             raise self.unexpected_method()
-        self._missing -= size
         if size:
-            if size > self._payload_max:
-                self._payload_max = size
-            self._pieces.append(reader.data[reader.start - 7 : reader.end + 1])
-        if self._missing == 0:
-            self._end_content()
-            self._assembled()
-        elif size:
-            self._pieces_size += size
-            self.session.alarms.received(size)
+            content.add(reader.data, reader.start, reader.end)
+            if content.missing == 0:
+                self._assembled(content)
+            else:
+                self.session.alarms.received(size)
 
     @property
     def missing(self) -> int:
         """Bytes of the content that is on its way; 0 if there is none."""
-        return int(self._missing) if self._arguments is not None and self._missing > 0 else 0
+        content = self._content
+        return 0 if content is None else int(content.missing)
 
     def _end_content(self) -> None:
-        """Its frames are not counted any more: they make a message, or are forgotten."""
-        session = self.session
-        session.end_content()
-        session.alarms.received(-self._pieces_size)
-        self._pieces_size = 0
+        """What was begun to come makes a message, or is forgotten: its frames are not counted any more."""
+        content = self._content
+        self._arguments = None
+        if content is not None:
+            self._content = None
+            session = self.session
+            session.end_content()
+            session.alarms.received(-content.received)
 
-    def _assembled(self) -> None:
+    def _assembled(self, content: Content) -> None:
         arguments = self._arguments
         assert arguments is not None
-        self._arguments = None
-        self._missing = -1
-        pieces = self._pieces
-        self._pieces = []
-        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._complete(arguments, content, self._header_size, self._body_size, self._payload_max)
+        self._end_content()
+        joined = content.joined()
+        self._complete(arguments, joined, content.header_size, content.body_size, content.payload_max)
 
     def unexpected_method(self) -> ConnectionException:
         """The answer to a method frame where content was expected."""
-        if self._missing < 0:
+        if self._content is None:
             text = "expected content header for class 60, got non content header frame instead"
         else:
             text = "expected content body, got non content body frame instead"
@@ -425,6 +420,7 @@ class Channel(Flushable):
                 then.resume()
             return
         self.held = True
+        self.working += 1
         self.session.turn.begin(ChannelWork(self, work, then))
 
     def _rewritten(self, message: Message, copies: bool) -> Message:
@@ -539,9 +535,20 @@ class Channel(Flushable):
         queue.wait(_Waiter(self))
 
     def hold_frame(self, frame: bytes) -> None:
-        """Keep a whole frame until the wait is over."""
-        self.held_frames.append(frame)
-        self.held_bytes += len(frame)
+        """Keep a whole frame, or several, until the wait is over."""
+        frames = self._held_frames
+        if frames is None:
+            frames = BytesWriter()
+            self._held_frames = frames
+        frames.write(frame)
+
+    def take_held(self) -> bytes:
+        """The frames that were kept, one behind the other; they are not kept any more."""
+        frames = self._held_frames
+        if frames is None:
+            return b""
+        self._held_frames = None
+        return frames.getvalue()
 
     def mark_dirty(self) -> None:
         """There are confirms to write at the end of this turn."""
@@ -553,8 +560,12 @@ class Channel(Flushable):
     def flush(self) -> None:
         """Write the confirms that are due."""
         self._dirty = False
+        if not self.closing:
+            self._write_confirms()
+
+    def _write_confirms(self) -> None:
         confirms = self.confirms
-        if confirms is not None and not self.closing:
+        if confirms is not None:
             before = confirms.confirmed
             confirms.flush(self.session.outbox, self.number)
             self.session.counters.messages_confirmed += confirms.confirmed - before
@@ -562,38 +573,48 @@ class Channel(Flushable):
     # ---- settle -------------------------------------------------------------------------------------------------------
 
     def _ack(self, tag: i64, multiple: bool) -> None:
+        unacked = self.unacked
         if self.transactional:
-            taken = self.unacked.take(tag, multiple)
-            self.unacked.hold(taken)
-            self.settlements.append(Settlement(taken, False, True))
-            return
-        self.session.counters.messages_acked += self.unacked.ack(tag, multiple)
-        self.unblock()
+            self._settle_at_commit(tag, multiple, Settlement([], False, True))
+        elif multiple and unacked.is_much(tag):
+            self.carry_out(Acknowledging(self, unacked.through(tag)))
+        else:
+            self.session.counters.messages_acked += unacked.ack(tag, multiple)
+            self.unblock()
 
     def _refuse(self, tag: i64, multiple: bool, requeue: bool) -> None:
-        runs = self.unacked.take(tag, multiple)
         if self.transactional:
-            self.unacked.hold(runs)
-            self.settlements.append(Settlement(runs, requeue, False))
-            return
-        self.carry_out(Settling(self, runs, requeue))
+            self._settle_at_commit(tag, multiple, Settlement([], requeue, False))
+        elif multiple:
+            self.carry_out(Settling(self, [], requeue, self.unacked.through(tag)))
+        else:
+            self.carry_out(Settling(self, self.unacked.take(tag, False), requeue))
 
-    def rollback(self) -> None:
+    def _settle_at_commit(self, tag: i64, multiple: bool, settlement: Settlement) -> None:
+        unacked = self.unacked
+        if multiple:
+            taking = Taking(self, settlement, unacked.through(tag))
+            self.settlements.append(settlement)
+            self.carry_out(taking)
+            return
+        settlement.runs = unacked.take(tag, False)
+        unacked.hold(settlement.runs)
+        self.settlements.append(settlement)
+
+    def rollback(self, then: Deferred | None) -> None:
         """Forget the transaction's publishes; its settlements become unacknowledged deliveries again."""
-        self.pending = []
-        self.unacked.uncommitted = 0
-        for settlement in self.settlements:
-            self.unacked.restore(settlement.runs)
-        self.settlements = []
+        self.carry_out(Rollback(self), then)
 
     def requeue_all(self, then: Deferred | None) -> None:
         """Everything unacknowledged goes back to its queue (basic.recover)."""
-        self.carry_out(Settling(self, self.unacked.take(0, True), True), then)
+        self.carry_out(Settling(self, [], True, self.unacked.last_tag()), then)
 
     def unblock(self) -> None:
         """Deliveries were settled: others may have room now."""
         # only a channel-wide limit couples consumers: without one each was told by ``settled``
         if self.prefetch_global:
+            if len(self.consumers) > _MANY_CONSUMERS:
+                self.session.turn.costly = True
             self.unblock_all()
 
     def unblock_all(self) -> None:
@@ -605,14 +626,16 @@ class Channel(Flushable):
     def end(self, then: Deferred | None) -> ChannelEnd:
         """The channel is gone: what it held goes back; consumers leave first, then deliveries, in order (redelivered)."""
         self.closing = True
-        if self.transactional:
-            self.rollback()
         return ChannelEnd(self, then)
 
-    def forget_consumers(self) -> None:
-        """They are leaving their queues."""
+    def leave(self) -> tuple[dict[str, Consumer], dict[str, Queue]]:
+        """The consumers that have to leave their queues, and these, by their tags: the channel forgets them. Confirms that are due go out
+        before the close."""
+        self.session.clock.faults.run("confirms of a channel that ends", None, self._write_confirms)
+        leaving = (self.consumers, self.queue_of)
         self.consumers = {}
         self.queue_of = {}
+        return leaving
 
     def let_go(self) -> None:
         """Everything that was delivered has gone back: forget the rest."""
@@ -620,12 +643,9 @@ class Channel(Flushable):
         if reply is not None:
             self.reply = None
             self.session.vhost.remove_reply_queue(reply.token)
-        if self._arguments is not None and self._missing > 0:
-            self._end_content()
-        self._arguments = None
-        self._pieces = []
+        self._end_content()
         self.held = False
-        self.held_frames = []
+        self._held_frames = None
         self.retry = None
         if self._held_for:
             self._held_for = 0

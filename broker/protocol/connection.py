@@ -322,13 +322,12 @@ class Connection(FaultOwner, Flushable, Timed):
             retry.resume()
             if channel.held:
                 return
-        frames = channel.held_frames
+        frames = channel.take_held()
         if not frames:
             return
-        channel.held_frames = []
         self._let_go(channel)
         reader = FrameReader(0)
-        reader.feed(b"".join(frames))
+        reader.feed(frames)
         self._take_frames(reader)
         rest = reader.rest()
         if rest and not channel.closing:
@@ -336,12 +335,13 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _hold_again(self, channel: Channel, rest: bytes) -> None:
         """The turn's time was over before all frames that were kept were taken."""
-        if channel.held:
-            channel.held_frames.insert(0, rest)
-        else:
+        if not channel.held:
             channel.held = True
-            channel.held_frames = [rest]
             self.session.release(channel)
+        later = channel.take_held()
+        channel.hold_frame(rest)
+        if later:
+            channel.hold_frame(later)
         channel.held_bytes += len(rest)
         self._held_bytes += len(rest)
         self.server.alarms.received(len(rest))
@@ -355,6 +355,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def _hold(self, channel: Channel, reader: FrameReader) -> None:
         frame = reader.data[reader.start - 7 : reader.end + 1]
         channel.hold_frame(frame)
+        channel.held_bytes += len(frame)
         self._held_bytes += len(frame)
         self.server.alarms.received(len(frame))
         if self._held_bytes >= _HELD_BYTES_MAX and not self._held_back:
@@ -523,7 +524,6 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _end_of(self, channel: Channel, then: Deferred | None) -> ChannelEnd:
         """Nothing is taken from this channel nor delivered to it any more; the rest is the caller's to carry out."""
-        self.server.clock.faults.run("confirms of a channel that ends", None, channel.flush)  # those that are due go out before the close
         self._let_go(channel)
         return channel.end(then)
 
@@ -531,6 +531,11 @@ class Connection(FaultOwner, Flushable, Timed):
         if self.channels.pop(channel.number, None) is not None:
             self.server.channels_open -= 1
             self.server.counters.channels_closed += 1
+
+    def _forget_channels(self) -> None:
+        self.server.channels_open -= len(self.channels)
+        self.server.counters.channels_closed += len(self.channels)
+        self.channels = {}
 
     def _fail_channel(self, channel: Channel, error: ChannelException) -> None:
         frame = close_frame(int(channel.number), spec.CHANNEL_CLOSE, error)
@@ -560,7 +565,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def _begin_closing(self, last_frame: bytes, ends_stream: bool, waits: bool) -> None:
         self.state = CLOSING
         self._arm(_CLOSE_TIMEOUT_MS)
-        self._release(last_frame, ends_stream, waits)
+        self._release(last_frame, ends_stream, waits, True)
 
     def fault_owner(self) -> FaultOwner | None:
         return self
@@ -585,23 +590,26 @@ class Connection(FaultOwner, Flushable, Timed):
         """Close from our side: an operator, or the node going down (CONNECTION_FORCED, 320)."""
         self.fail(ConnectionException(CONNECTION_FORCED, reason))
 
-    def _release(self, last_frame: bytes, ends_stream: bool, waits: bool) -> None:
+    def _release(self, last_frame: bytes, ends_stream: bool, waits: bool, in_slice: bool) -> None:
         """Give back everything the connection held: channels, then exclusive queues. Only then ``last_frame`` leaves: a client that has
-        read it may declare the same queues again. Afterwards the client's answer is waited for, or the connection is closed."""
+        read it may declare the same queues again. Afterwards the client's answer is waited for, or the connection is closed. The first
+        part is done now if this is a slice of a turn: time is bounded nowhere else."""
         if self._is_releasing:
             return
         self._is_releasing = True
         self._last_frame = last_frame
         self._ends_stream = ends_stream
         self._waits = waits
-        ends: list[ChannelEnd] = []
-        for channel in list(self.channels.values()):
-            if not channel.closing:
-                ends.append(self._end_of(channel, None))
-            self._forget_channel(channel)
+        # nothing is delivered to them any more; the rest is done in slices
+        ends = [self._end_of(channel, None) for channel in self.channels.values() if not channel.closing]
+        self._forget_channels()
         self._last = None
         self._count_rest(0)
-        self._begin(ConnectionEnd(self.session, ends, _Released(self)))
+        work = ConnectionEnd(self.session, ends, _Released(self))
+        if in_slice:
+            self._begin(work)
+        else:
+            self.server.turn.begin(work)
 
     def released(self) -> None:
         """Everything has gone back."""
@@ -623,7 +631,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self.server.closed(self.number)
         self._disarm()
         self._outbox.paused = False  # the last frames go out even to a socket whose buffer is full
-        self._outbox.flush()
+        self._outbox.flush_all()
         self._outbox.closed = True
         if end_stream:
             self._outbox.sink.close()
@@ -637,7 +645,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._disarm()
         self._outbox.closed = True
         self._outbox.discard()
-        self._release(b"", False, False)
+        self._release(b"", False, False, False)
         if self._is_released:
             self.session.detach()
 
@@ -693,14 +701,23 @@ class Connection(FaultOwner, Flushable, Timed):
                 self._outbox.write(notice)
         if self.state != CLOSED:
             self._outbox.flush()
-            if session.starved and not self.refill_armed and not self._outbox.paused:
-                self.refill_armed = True
-                self.server.turn.defer(_Refill(self))
+            self._ask_for_refill()
+
+    def _ask_for_refill(self) -> None:
+        """``refill`` in the next turn, if somebody waits for it, or some of what waits to be written."""
+        if (self.session.starved or self._outbox.size() > 0) and not self.refill_armed and not self._outbox.paused:
+            self.refill_armed = True
+            self.server.turn.defer(_Refill(self))
 
     def refill(self) -> None:
-        """The outbox has room again."""
-        if self.state == RUNNING and not self._outbox.paused:
+        """The outbox has room again, or the next part of what is in it may leave."""
+        if self._outbox.paused or self.state == CLOSED:
+            return
+        if self._outbox.size() > 0:
+            self.session.touch()
+        if self.state == RUNNING and self._outbox.room() > 0:
             self.session.refill()
+            self._ask_for_refill()
 
     def writable(self, ready: bool) -> None:
         """The socket's buffer passed its high water (False) or fell below its low water (True)."""
@@ -710,7 +727,7 @@ class Connection(FaultOwner, Flushable, Timed):
                 self._choked = False
                 self._outbox.sink.resume_reading()
             self._outbox.flush()
-            self.refill()
+            self._ask_for_refill()
 
 
 def unknown_frame(reader: FrameReader) -> ConnectionException:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from broker.vhost import VHost
 
 _PRUNE_AT: Final = 64
+_REFILLED_PER_LOOK: Final[i64] = 64
 
 
 @final
@@ -186,14 +187,15 @@ class Session(Blockable):
         self.starved_queues.append(queue)
 
     def refill(self) -> None:
-        """The outbox drained: consumers that waited for it may have messages again."""
-        if not self.starved:
-            return
+        """The outbox drained: consumers that waited for it may have messages again; those that are left ``starved`` when the time is over
+        have their turn later."""
         consumers = self.starved
         queues = self.starved_queues
-        self.starved = []
-        self.starved_queues = []
-        index = 0
-        for consumer in consumers:
-            queues[index].unblock(consumer)
+        index: i64 = 0
+        while index < len(consumers):
+            queues[index].unblock(consumers[index])
             index += 1
+            if index % _REFILLED_PER_LOOK == 0 and self.turn.out_of_time():
+                break
+        self.starved = consumers[index:]
+        self.starved_queues = queues[index:]

@@ -19,7 +19,9 @@ from broker.dead_letters import DeadLettering
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
+from broker.protocol.settling import Rollback
 from broker.protocol.unacked import Run
+from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
@@ -100,10 +102,12 @@ class Settling(SlicedWork):
     Nothing is delivered from a level that they go back to before the last of them is there, so nothing overtakes them.
     """
 
-    def __init__(self, channel: Channel, runs: list[Run], requeue: bool) -> None:
+    def __init__(self, channel: Channel, runs: list[Run], requeue: bool, through: i64 = 0) -> None:
         self._channel = channel
         self._runs = runs
         self._requeue = requeue
+        self._through: i64 = through
+        """When these runs are done: all that is outstanding up to this tag, a share at a time."""
         self._at: i64 = 0
         """The next run."""
         self._returned: ReturnedRun | None = None
@@ -115,15 +119,18 @@ class Settling(SlicedWork):
     def step(self) -> bool:
         turn = self._channel.session.turn
         vhost = self._channel.session.vhost
-        runs = self._runs
+        runs = self._runs if self._at < len(self._runs) else self._take_more()
         while self._at < len(runs):
             if not self._requeue and vhost.is_dead_lettering(runs[self._at].queue):
                 return False  # what it has rejected before is still on its way
+            is_costly = not self._requeue or runs[self._at].queue.deleted
             if self._settle(runs[self._at]):
                 self._at += 1
                 self._returned = None
-            if (not self._requeue or self._at % _PER_LOOK == 0) and turn.out_of_time():
+            if (is_costly or self._at % _PER_LOOK == 0) and turn.out_of_time():
                 return False
+            if self._at == len(runs):
+                runs = self._take_more()
         for letters in self._dead_lettering:
             if not letters.ended:
                 return False
@@ -132,6 +139,12 @@ class Settling(SlicedWork):
         self._held = {}
         self._channel.unblock()
         return True
+
+    def _take_more(self) -> list[Run]:
+        if self._through > 0:
+            self._runs = self._channel.unacked.take_some(self._through)
+            self._at = 0
+        return self._runs
 
     def _settle(self, run: Run) -> bool:
         """Some of a run; whether it is done."""
@@ -206,9 +219,14 @@ class ChannelWork(SlicedWork):
         self._then = then
 
     def step(self) -> bool:
-        if not self._work.step():
-            return False
         channel = self._channel
+        try:
+            if not self._work.step():
+                return False
+        except Exception:
+            channel.working -= 1
+            raise
+        channel.working -= 1
         if not channel.closing:
             channel.retry = self._then
             channel.session.release(channel)
@@ -226,14 +244,18 @@ class ChannelEnd(SlicedWork):
         self._channel = channel
         self._then = then
         """Told when it is over."""
-        self._consumers = channel.consumers
-        self._queue_of = channel.queue_of
-        channel.forget_consumers()
+        self._leaves = True
+        self._consumers: dict[str, Consumer] = {}
+        self._queue_of: dict[str, Queue] = {}
+        self._rollback: Rollback | None = None
         self._settling: Settling | None = None
 
     def step(self) -> bool:
         channel = self._channel
         session = channel.session
+        if self._leaves:
+            self._leaves = False
+            self._consumers, self._queue_of = channel.leave()
         consumers = self._consumers
         while consumers:
             tag, consumer = consumers.popitem()
@@ -243,9 +265,17 @@ class ChannelEnd(SlicedWork):
                 session.clock.faults.caught("consumer of a channel that ends", None, error)
             if len(consumers) % _PER_LOOK == 0 and session.turn.out_of_time():
                 return False
+        if channel.working > 0:
+            return False  # it was asked for before: what it refuses, for example, must not go back
+        rollback = self._rollback
+        if rollback is None and channel.transactional:
+            rollback = Rollback(channel)
+            self._rollback = rollback
+        if rollback is not None and not rollback.step():
+            return False
         settling = self._settling
         if settling is None:
-            settling = Settling(channel, channel.unacked.take(0, True), True)
+            settling = Settling(channel, [], True, channel.unacked.last_tag())
             self._settling = settling
         if not settling.step():
             return False
@@ -310,8 +340,10 @@ class Commit(SlicedWork):
         self._settlements.reverse()
         channel.pending = []
         channel.settlements = []
-        channel.unacked.uncommitted = 0
+        channel.unacked.end_transaction()
         self._rejecting: Settling | None = None
+        self._acked: i64 = 0
+        """Runs of the settlement."""
         self._holds = False
         self.accepted = True
         """False once a queue has refused a message."""
@@ -346,12 +378,28 @@ class Commit(SlicedWork):
                 if not rejecting.step():
                     return False
                 self._rejecting = None
-            else:
-                channel.carry_out_acks(settlement.runs)
+            elif not self._acknowledge(settlement.runs):
+                return False
             settlements.pop()
             if settlements and len(settlements) % _PER_LOOK == 0 and turn.out_of_time():
                 return False
         return True
+
+    def _acknowledge(self, runs: list[Run]) -> bool:
+        """Some of the runs of an acknowledgement; whether all are done."""
+        turn = self._channel.session.turn
+        while True:
+            start = self._acked
+            left = _PER_LOOK
+            while self._acked < len(runs) and left > 0:
+                left -= runs[self._acked].weight()
+                self._acked += 1
+            self._channel.carry_out_acks(runs[start : self._acked])
+            if self._acked == len(runs):
+                self._acked = 0
+                return True
+            if turn.out_of_time():
+                return False
 
     def fault_owner(self) -> FaultOwner | None:
         return self._channel.session.owner

@@ -67,5 +67,18 @@ def tx_rollback(channel: Channel, method: Method) -> None:
     """tx.rollback: deliveries stay unacknowledged, nothing is redelivered. Raises: 406 without tx.select."""
     if not channel.transactional:
         raise not_transactional()
-    channel.rollback()
-    reply(channel, False, spec.TX_ROLLBACK_OK)
+    channel.rollback(_RolledBack(channel))
+
+
+@final
+class _RolledBack(Deferred):
+    """A transaction was undone."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def resume(self) -> None:
+        reply(self.channel, False, spec.TX_ROLLBACK_OK)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner

@@ -23,6 +23,10 @@ from broker.turn import Turn
 _RUN_MAX: Final[i64] = 4096
 _COMPACT_AT: Final[i64] = 64
 _DISCARD_AT: Final[i64] = 4096
+_SHARE: Final[i64] = 64
+"""So many runs are settled or taken between two looks at the clock; a run with gaps counts for more, by its size."""
+_FORGOTTEN_MIN: Final[i64] = 256
+"""So many earlier messages are looked at when a delivery finds the memory short, or twice what is delivered."""
 
 
 def unknown_tag(tag: i64) -> ChannelException:
@@ -64,6 +68,11 @@ class Run:
         """The tag of the last item."""
         return self.first_tag + len(self.items) - 1
 
+    def weight(self) -> i64:
+        """How much work it is to settle it, in runs without gaps."""
+        size: i64 = len(self.items)
+        return 1 if self.live == size - self.offset else 1 + size // 32
+
     def settle(self, size: i64) -> None:
         """Tell the queue that the unsettled ones among the first ``size`` items are settled."""
         index = self.offset
@@ -97,6 +106,8 @@ class Unacked:
         """Those that consumers got: what basic.qos counts (a basic.get is not limited)."""
         self.uncommitted: i64 = 0
         """Settled inside a transaction: no longer outstanding, but they fill a channel-wide window until the commit."""
+        self.keeps_places = False
+        """What is settled in a transaction may come back: the places of its runs are kept until the transaction is over."""
         self._turn = turn
         self._runs: list[Run] = []
         """By their tags. The last one is not settled; those before ``_head`` are, and ``_settled_runs`` of those behind it."""
@@ -126,7 +137,7 @@ class Unacked:
             item = items[0]
             message = item.message if isinstance(item, Entry) else item
             if message is not None and pager.outgrown(queue.unacked, message):
-                self._forget()
+                self._forget(2 * len(items))
         tag = self.next_tag
         count: i64 = len(items)
         self.next_tag += count
@@ -153,22 +164,32 @@ class Unacked:
         runs.append(Run(consumer, queue, ready, tag, first_position, stride, items))
         return tag
 
-    def _forget(self) -> None:
-        """Take the content of what was delivered earlier out of the memory, where it can be read back (queues/recall.py)."""
+    def _forget(self, left: i64) -> None:
+        """Take the content of some of what was delivered earlier out of the memory, where it can be read back (queues/recall.py)."""
+        if left < _FORGOTTEN_MIN:
+            left = _FORGOTTEN_MIN
         runs = self._runs
         at: i64 = bisect_right(runs, self._forgotten, key=_first_tag) - 1
         if at < self._head:
             at = self._head
         while at < len(runs):
             run = runs[at]
+            start = self._forgotten - run.first_tag
+            if start < run.offset:
+                start = run.offset
+            end: i64 = len(run.items)
+            if start + left < end:
+                end = start + left
             pager = run.ready.pager
-            if pager is not None:
-                start = self._forgotten - run.first_tag
-                size: i64 = len(run.items)
-                stopped = pager.forget(run.items, start if start > run.offset else run.offset, run.first_position, run.stride)
-                if stopped < size:
-                    self._forgotten = run.first_tag + stopped
-                    return
+            stopped = end
+            if pager is not None and start < end:
+                stopped = pager.forget(run.items, start, end, run.first_position, run.stride)
+            if stopped > start:
+                left -= stopped - start
+            left -= 1
+            self._forgotten = run.first_tag + stopped
+            if left <= 0 or stopped < end:
+                return
             at += 1
         self._forgotten = self.next_tag
 
@@ -224,10 +245,14 @@ class Unacked:
             runs[at].items = []
             runs[at].offset = 0
             self._settled_runs += 1
-            if self._settled_runs >= _COMPACT_AT and self._settled_runs * 2 >= len(runs) - self._head:
-                self._runs = self._unsettled()
-                self._head = 0
-                self._settled_runs = 0
+            if not self.keeps_places:
+                self._compact()
+
+    def _compact(self) -> None:
+        if self._settled_runs >= _COMPACT_AT and self._settled_runs * 2 >= len(self._runs) - self._head:
+            self._runs = self._unsettled()
+            self._head = 0
+            self._settled_runs = 0
 
     def _remove_before(self, end: i64) -> None:
         """The runs before index ``end`` are settled, and not among ``_settled_runs``."""
@@ -263,10 +288,14 @@ class Unacked:
             consumer.settled(count)
 
     def _ack_up_to(self, tag: i64) -> i64:
-        runs = self._runs
-        last: i64 = len(runs) - 1
+        last: i64 = len(self._runs) - 1
         if tag:
             last = self._find(tag)
+        return self._ack_through(last, tag)
+
+    def _ack_through(self, last: i64, tag: i64) -> i64:
+        """The same, up to the run at index ``last`` and up to ``tag`` in it; 0: all of it."""
+        runs = self._runs
         total: i64 = 0
         at = self._head
         whole = last
@@ -332,17 +361,18 @@ class Unacked:
             self._taken(part)
             return [part]
         if tag == 0:
-            taken = self._unsettled()
-            self._runs = []
-            self._head = 0
-            self._settled_runs = 0
-            for run in taken:
-                self._taken(run)
-            return taken
-        last = self._find(tag)
+            return self._take_through(len(runs) - 1, self.last_tag())
+        return self._take_through(self._find(tag), tag)
+
+    def _take_through(self, last: i64, tag: i64) -> list[Run]:
+        """Remove everything up to the run at index ``last``, and up to ``tag`` in it."""
+        runs = self._runs
         end = last + 1
         taken = [run for run in runs[self._head : end] if run.live > 0]
         self._settled_runs -= end - self._head - len(taken)
+        if not taken:
+            self._remove_before(end)
+            return taken
         run = taken[-1]
         size = tag - run.first_tag + 1
         if size < len(run.items):
@@ -360,41 +390,157 @@ class Unacked:
             self._taken(run)
         return taken
 
+    # ---- a share at a time ----------------------------------------------------------------------------------------------
+
+    def last_tag(self) -> i64:
+        """No delivery with a greater tag is outstanding; 0 if none is at all."""
+        return self._runs[-1].last_tag() if self._runs else 0
+
+    def through(self, tag: i64) -> i64:
+        """Up to where a settlement of many reaches that names ``tag``: to that one, or, with 0, to the last one there is now.
+
+        Raises: PRECONDITION_FAILED (406) ``unknown delivery tag N``.
+        """
+        if tag == 0:
+            return self.last_tag()
+        self._find(tag)
+        return tag
+
+    def is_much(self, tag: i64) -> bool:
+        """Whether a settlement of many that names ``tag`` is more than a share."""
+        runs = self._runs
+        at = self._head + 1
+        if at >= len(runs) or (tag and tag < runs[at].first_tag):
+            return False
+        end = self._share_end(tag if tag else self.last_tag())
+        return end < len(runs) and (tag == 0 or runs[end].first_tag <= tag)
+
+    def _share_end(self, through: i64) -> i64:
+        """Behind the last of those runs that make a share and begin up to that tag."""
+        runs = self._runs
+        at = self._head
+        left = _SHARE
+        while at < len(runs) and left > 0 and runs[at].first_tag <= through:
+            left -= runs[at].weight()
+            at += 1
+        return at
+
+    def ack_some(self, through: i64) -> tuple[i64, bool]:
+        """Settle a share of what is outstanding up to that tag: how many, and whether that was all."""
+        end = self._share_end(through)
+        runs = self._runs
+        if end == self._head:
+            return 0, True
+        last = runs[end - 1]
+        size = through - last.first_tag + 1
+        if size < len(last.items):  # it goes on behind what was meant, or has grown meanwhile
+            if last.offset < size:
+                return self._ack_through(end - 1, through), True
+            end -= 1
+            return (self._ack_through(end - 1, 0) if end > self._head else 0), True
+        is_all = end == len(runs) or runs[end].first_tag > through
+        return self._ack_through(end - 1, 0), is_all
+
+    def take_some(self, through: i64) -> list[Run]:
+        """Remove a share of what is outstanding up to that tag, and return it as ``take`` does; nothing when there is no more."""
+        while True:
+            end = self._share_end(through)
+            if end == self._head:
+                return []
+            taken = self._take_through(end - 1, through)
+            if taken or not self._runs or self._runs[self._head].first_tag > through:
+                return taken
+
     def _taken(self, run: Run) -> None:
         self.count -= run.live
         if run.consumer is not None:
             self.consumer_count -= run.live
 
+    # ---- transactions ---------------------------------------------------------------------------------------------------
+
     def hold(self, runs: list[Run]) -> None:
         """These runs, just taken, are settled only when the transaction commits."""
+        self.keeps_places = True
         for run in runs:
             if run.consumer is not None:
                 self.uncommitted += run.live
 
-    def restore(self, runs: list[Run]) -> None:
-        """Put runs that ``take`` returned back (tx.rollback).
+    def end_transaction(self) -> None:
+        """Nothing comes back any more."""
+        self.keeps_places = False
+        self.uncommitted = 0
+        self._compact()
 
-        They come back one delivery at a time: what a transaction settled may lie between what it did not, and runs must not
-        overlap.
-        """
-        parts: list[Run] = []
-        for run in runs:
+    def restore(self, runs: list[Run]) -> None:
+        """Put runs that ``take`` returned back (tx.rollback): best the last first, as they leave no place that is looked for in vain."""
+        index: i64 = len(runs)
+        while index > 0:
+            index -= 1
+            run = runs[index]
             self.count += run.live
             if run.consumer is not None:
                 self.consumer_count += run.live
-            _split(run, parts)
-        for run in self._runs:
-            _split(run, parts)
-        parts.sort(key=_first_tag)
-        self._runs = parts
-        self._head = 0
-        self._settled_runs = 0
+            self._put_back(run)
+
+    def _put_back(self, run: Run) -> None:
+        """Into the gap that it has left in another run, or as a run of its own."""
+        runs = self._runs
+        tag = run.first_tag
+        at: i64 = bisect_right(runs, tag, lo=self._head, key=_first_tag) - 1
+        if at >= self._head:
+            place = runs[at]
+            if run.last_tag() <= place.last_tag():
+                _fill(place, run)
+                return
+            if place.first_tag == tag:  # what stood there was all taken, or belongs into a gap
+                runs[at] = run
+                if place.live > 0:
+                    _fill(run, place)
+                else:
+                    self._settled_runs -= 1
+                self._swallow(at)
+                return
+        self._swallow(self._insert(at + 1, run))
+
+    def _insert(self, at: i64, run: Run) -> i64:
+        """Put it at index ``at``; which it has then."""
+        runs = self._runs
+        if at == self._head:
+            if at == 0 and len(runs) >= _COMPACT_AT:
+                at = len(runs)
+                self._runs = [run] * int(at) + runs
+            if at > 0:
+                at -= 1
+                self._runs[at] = run
+                self._head = at
+                return at
+        self._runs.insert(int(at), run)
+        return at
+
+    def _swallow(self, at: i64) -> None:
+        """Those behind it that stand in its gaps."""
+        runs = self._runs
+        run = runs[at]
+        end = at + 1
+        while end < len(runs) and runs[end].first_tag <= run.last_tag():
+            other = runs[end]
+            if other.live > 0:
+                _fill(run, other)
+            else:
+                self._settled_runs -= 1
+            end += 1
+        del runs[at + 1 : end]
 
 
-def _split(run: Run, parts: list[Run]) -> None:
-    index: i64 = 0
-    for item in run.items:
+def _fill(run: Run, part: Run) -> None:
+    """Put what ``part`` holds into the gaps of ``run``."""
+    start = part.first_tag - run.first_tag
+    index = part.offset
+    while index < len(part.items):
+        item = part.items[index]
         if item is not None:
-            position = run.first_position + index * run.stride
-            parts.append(Run(run.consumer, run.queue, run.ready, run.first_tag + index, position, run.stride, [item]))
+            run.items[start + index] = item
+            if start + index < run.offset:
+                run.offset = start + index
         index += 1
+    run.live += part.live

@@ -13,7 +13,7 @@ from broker.clock import NEVER, Clock, Timed, Timer
 from broker.discard import discard
 from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
 from broker.native import i64
-from broker.queues.consumers import Consumer, Group
+from broker.queues.consumers import Cancelling, Consumer, Group
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.limits import full, over_limit
@@ -29,6 +29,8 @@ from broker.wire.table import FieldTable
 
 _BATCH_MAX: Final[i64] = 1024
 _SMALL_BODY: Final[i64] = 1024
+_TURNS_MAX: Final[i64] = 256
+"""So many consumers at the most get their share of a batch in one go; more get one message after the other."""
 _DROPS_PER_LOOK: Final[i64] = 16
 """Messages dropped or dead-lettered between two looks at the clock."""
 _DELIVERIES_PER_LOOK: Final[i64] = 16
@@ -81,6 +83,8 @@ class ClassicQueue(Queue):
         levels = options.levels()
         self._levels: list[Ready] = [Ready() for _ in range(levels)]
         self._ready = self._levels[0]
+        for level in self._levels:
+            level.requeued.counts_bodies = options.max_length_bytes >= 0
         self._pagers: list[Pager] = []
         self._waiters: list[Deferred] = []
         self._marked = False
@@ -309,9 +313,8 @@ class ClassicQueue(Queue):
                 if consumer.no_ack:
                     ready.settle(position, count, stride)
                 left -= count // 16
-            elif plain >= size and not group.crowded:
-                self._deliver_in_turns(group, ready, plain)
-                left -= plain // 16
+            elif plain >= size and size <= _TURNS_MAX and not group.crowded:
+                left -= self._deliver_in_turns(group, ready, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
             else:
                 self._deliver_one(group, consumer, ready)
         return ready.count() == 0 and ready.holds == 0
@@ -352,8 +355,8 @@ class ClassicQueue(Queue):
         if consumer.no_ack:
             ready.settle(position, 1, 1)
 
-    def _deliver_in_turns(self, group: Group, ready: Ready, plain: i64) -> None:
-        # every consumer of the group gets one message a round; as many rounds as all of them have room for
+    def _deliver_in_turns(self, group: Group, ready: Ready, plain: i64) -> i64:
+        """Every consumer of the group gets one message a round, as many rounds as all have room for; how many messages that is."""
         active = group.active
         size: i64 = len(active)
         rounds = plain // size
@@ -363,13 +366,13 @@ class ClassicQueue(Queue):
             capacity = consumer.capacity()
             if capacity <= 0:
                 group.block(consumer)
-                return
+                return size
             capacity = self._bounded(ready, consumer, capacity)
             if capacity < rounds:
                 rounds = capacity
             if consumer.shared:
                 self._deliver_one(group, active[group.turn], ready)
-                return
+                return size
             index += 1
         position = ready.next_position()
         stride = ready.next_stride()
@@ -394,6 +397,7 @@ class ClassicQueue(Queue):
             index += 1
         for refused, mistake in failed:
             self._undelivered(refused, mistake)
+        return rounds * size
 
     def _undelivered(self, consumer: Consumer, error: Exception) -> None:
         """A delivery failed by a mistake of ours: its connection ends, and what it had goes back; until then it gets nothing more."""
@@ -618,9 +622,9 @@ class ClassicQueue(Queue):
         for timer in (self._expiry_timer, self._lease_timer):
             if timer is not None:
                 timer.cancel()
-        for consumer in list(self.consumers.all):
-            self.consumers.remove(consumer)
-            self._clock.faults.run("cancel of a consumer", consumer.fault_owner(), consumer.cancelled)
+        cancelling = Cancelling(self._turn, self._clock.faults, self.consumers.dissolve())
+        if not cancelling.step():
+            self._turn.begin(cancelling)
         dropped: list[list[Message | Entry | None]] = []
         for pager in self._pagers:
             try:

@@ -8,18 +8,24 @@ while all higher ones are blocked (RabbitMQ docs, Consumer Priorities).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+import heapq
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from broker.faults import FaultOwner
+from broker.faults import FaultOwner, Faults
 from broker.message import Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.ready import Ready
+from broker.turn import SlicedWork, Turn
 
 if TYPE_CHECKING:
     from broker.queues.queue import Queue
+
+_SPARE: Final = 16
+_CANCELLED_AT_ONCE: Final[i64] = 128
+"""Consumers that are told in one turn that their queue is gone; each takes 3 us."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -91,6 +97,8 @@ class Group:
         self.turn: i64 = 0
         self.members: i64 = 0
         """Consumers that are in the rotation or will come back to it."""
+        self.listed = False
+        """Its priority is among those that may have a consumer in the rotation."""
         self.crowded: i64 = 0
         """Consumers that share their lane with an earlier one of the group."""
         self._lanes: dict[object, int] = {}
@@ -135,6 +143,9 @@ class Consumers:
         self.groups: list[Group] = []
         """By descending priority; groups without a member do not exist."""
         self.exclusive: Consumer | None = None
+        self._heap: list[int] = []
+        """Priorities with the sign changed, so that the highest comes first: all groups that have a consumer in the rotation, and some
+        that had one. With thousands of priorities nobody looks through the groups for each message."""
 
     def count(self) -> int:
         """Consumers of the queue, active or not."""
@@ -142,10 +153,33 @@ class Consumers:
 
     def group(self) -> Group | None:
         """The group whose turn it is: the highest priority with a consumer in the rotation."""
-        for group in self.groups:
-            if group.active:
-                return group
+        groups = self.groups
+        if not groups:
+            return None
+        first = groups[0]
+        if first.active:
+            return first
+        heap = self._heap
+        while heap:
+            priority = -heap[0]
+            at = self._place_of(priority)
+            if at < len(groups):
+                group = groups[at]
+                if group.priority == priority:
+                    if group.active:
+                        return group
+                    group.listed = False
+            heapq.heappop(heap)
         return None
+
+    def _join(self, group: Group, consumer: Consumer) -> None:
+        group.join(consumer)
+        if group.listed:
+            return
+        group.listed = True
+        heapq.heappush(self._heap, -group.priority)
+        if len(self._heap) > 2 * len(self.groups) + _SPARE:  # of groups that are gone
+            self._heap = sorted([-each.priority for each in self.groups if each.listed])
 
     def _group_of(self, priority: int) -> Group:
         at = self._place_of(priority)
@@ -172,7 +206,7 @@ class Consumers:
     def _enter(self, consumer: Consumer) -> None:
         group = self._group_of(consumer.priority)
         group.members += 1
-        group.join(consumer)
+        self._join(group, consumer)
 
     def add(self, consumer: Consumer) -> None:
         """A new consumer; last in its group's rotation. With single-active only the first one enters it."""
@@ -198,11 +232,22 @@ class Consumers:
         if was_active and self.all:
             self._enter(self.all[0])
 
+    def dissolve(self) -> list[Consumer]:
+        """Forget all consumers, and return them."""
+        everybody = self.all
+        self.all = []
+        self.groups = []
+        self._heap = []
+        self.exclusive = None
+        for consumer in everybody:
+            consumer.registered = False
+        return everybody
+
     def suspend(self, consumer: Consumer) -> None:
         """Take it out of the rotation, where it may or may not be."""
-        for group in self.groups:
-            if consumer in group.active:
-                group.block(consumer)
+        at = self._place_of(consumer.priority)
+        if at < len(self.groups) and consumer in self.groups[at].active:
+            self.groups[at].block(consumer)
 
     def _leave(self, group: Group, at: i64, consumer: Consumer) -> None:
         if consumer in group.active:
@@ -217,5 +262,27 @@ class Consumers:
         """It may have room again; True when it is back in the rotation."""
         if not consumer.blocked or not consumer.registered:
             return False
-        self._group_of(consumer.priority).join(consumer)
+        self._join(self._group_of(consumer.priority), consumer)
         return True
+
+
+@final
+class Cancelling(SlicedWork):
+    """Consumers are told that their queue is gone."""
+
+    def __init__(self, turn: Turn, faults: Faults, consumers: list[Consumer]) -> None:
+        self._turn = turn
+        self._faults = faults
+        self._consumers = consumers
+        self._at: i64 = 0
+
+    def step(self) -> bool:
+        consumers = self._consumers
+        end = self._at + _CANCELLED_AT_ONCE
+        while self._at < len(consumers):
+            consumer = consumers[self._at]
+            self._at += 1
+            self._faults.run("cancel of a consumer", consumer.fault_owner(), consumer.cancelled)
+            if self._at >= end:
+                break
+        return self._at >= len(consumers)

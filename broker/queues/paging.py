@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
+from broker.discard import discard
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
@@ -224,6 +225,7 @@ class Pager(LogUser):
             self._paged_body_bytes += chunk.body_bytes
             self._page_to = end
         if count > 0:
+            discard(self._logs.batch.turn, [chunk.items for chunk in tail[:count]])
             del tail[:count]
             self.report()
 
@@ -362,19 +364,18 @@ class Pager(LogUser):
         """Whether ``count`` messages like this one, which consumers have, are too much for the memory."""
         return self.log is not None and count * memory_size(sample) > self.allowed()
 
-    def forget(self, items: list[Message | Entry | None], start: i64, first_position: i64, stride: i64) -> i64:
-        """Keep no content of these delivered messages, from index ``start`` on, that can be read back; the index where that ends for now.
+    def forget(self, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64) -> i64:
+        """Keep no content of these delivered messages, from index ``start`` up to ``end``, that can be read back; where that stops for now.
 
-        It ends where the write of a message is on its way.
+        It stops where the write of a message is on its way.
         """
-        size: i64 = len(items)
         log = self.log
         if log is None:
-            return size
+            return end
         positions = log.positions
         durable = log.durable_next
         index = start
-        while index < size:
+        while index < end:
             position = first_position + index * stride
             if positions.is_live(position):
                 if position >= durable:
@@ -385,7 +386,7 @@ class Pager(LogUser):
                 elif item is not None:
                     items[index] = ON_DISK
             index += 1
-        return size
+        return end
 
     def recall(self) -> Recall:
         """Who reads back what ``forget`` has taken out."""

@@ -50,6 +50,8 @@ class Requeued:
         """Messages."""
         self.expiring: i64 = 0
         """Runs in which some may have a deadline."""
+        self.counts_bodies = False
+        """The sum of the bodies' sizes will be asked for: what comes back is counted at once, and not all of it later."""
         self._heap = RunHeap()
         self._plain: i64 = 0
         """So many of the first run's are next and can be taken at once; 0 if nobody has looked."""
@@ -75,6 +77,8 @@ class Requeued:
         else:
             run.key = run.next_position()
             self._uncounted += 1
+            if self.counts_bodies:
+                self._count_bodies(run)
             if run.expiring:
                 self.expiring += 1
             self._insert(run)
@@ -278,8 +282,11 @@ class Requeued:
 
     def clear(self, ready: Ready, dropped: list[list[Message | Entry | None]]) -> None:
         """Drop all and tell the line so; ``dropped`` gets what they stood in."""
+        pager = ready.pager
+        is_logged = pager is not None and pager.log is not None
         for run in self._heap.runs:
-            run.settle(ready, len(run.items))
+            if is_logged:
+                run.settle(ready, len(run.items))
             dropped.append(run.items)
             run.items = []  # a read that is on its way must not find them
         self._heap = RunHeap()
@@ -297,13 +304,16 @@ class Requeued:
         if self._uncounted:
             for run in self._heap.runs:
                 if run.body_bytes < 0:
-                    size: i64 = 0
-                    for item in run.items:
-                        size += body_size(item)
-                    run.body_bytes = size
-                    self._body_bytes += size
-            self._uncounted = 0
+                    self._count_bodies(run)
         return self._body_bytes
+
+    def _count_bodies(self, run: ReturnedRun) -> None:
+        size: i64 = 0
+        for item in run.items:
+            size += body_size(item)
+        run.body_bytes = size
+        self._body_bytes += size
+        self._uncounted -= 1
 
     def memory_bytes(self) -> i64:
         """About what they cost in memory."""

@@ -158,12 +158,12 @@ class File:
             data += more
         return data
 
-    def write(self, site: str, offset: int, pieces: Sequence[bytes]) -> None:
+    def write(self, site: str, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write all pieces, one behind the other; they are durable after the next ``sync``.
 
         Raises: DiskError, with any part of it written
         """
-        rest: Sequence[bytes | memoryview] = pieces
+        rest = pieces
         size = sum(map(len, pieces))
         while True:
             written = _checked(site, self.path, self.do_write, site, offset, rest)

@@ -160,7 +160,7 @@ def make_file(
     made = ManifestFile(path, copy, file, header)
     try:
         file.allocate("manifest.allocate", size)
-        pieces = [header.encode()]
+        pieces: list[bytes | memoryview] = [header.encode()]
         offset, written = 0, START
         writer = BatchWriter(1, None, UNDIVIDED)
         for group in groups:

@@ -145,6 +145,37 @@ def _write_reframed(out: BytesWriter, message: Message, channel: i64, payload_ma
         position += length
 
 
+def write_frames(out: BytesWriter, message: Message, at: i64, size: i64, channel: i64, payload_max: i64) -> i64:
+    """The frames of ``message`` from offset ``at`` on, as ``write_content`` makes them, until they are ``size`` bytes or more.
+
+    Returns the offset of the first one that is left; the length of the content when there is none.
+    """
+    content = message.content
+    limit: i64 = len(content)
+    first: i64 = len(out)
+    while at < limit and len(out) - first < size:
+        length = i64(read_i32_be(content, at + 3)) & 0xFFFFFFFF
+        start = at + 7
+        end = start + length
+        most = length  # a header goes out whole
+        if payload_max and at > 0:
+            most = payload_max
+        while True:
+            part = end - start
+            if part > most:
+                part = most
+            out.append(content[at])
+            _write_short(out, channel)
+            write_i32_be(out, i32(part))
+            out.write(content[start : start + part])
+            out.append(0xCE)
+            start += part
+            if start >= end:
+                break
+        at = end + 1
+    return at
+
+
 def make_content(channel: i64, properties: bytes, body: bytes, payload_max: i64) -> tuple[bytes, int]:
     """Header and body frames for ``properties`` (flags onward) and ``body``, and the size of the header frame."""
     header = b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + properties

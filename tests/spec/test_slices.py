@@ -6,6 +6,9 @@ for the next turn is left. `test_other_rules_hold_as_well` runs rules of other f
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
+
 import pytest
 
 from tests.spec import (
@@ -24,7 +27,7 @@ from tests.spec import (
 from tests.support.durable import DurableBroker
 from tests.support.fake_clock import HurriedClock
 from tests.support.memory import Broker, Client
-from tests.support.wire import publish
+from tests.support.wire import body, header, method, publish
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +177,183 @@ def test_nothing_expired_is_delivered_while_the_rest_of_it_goes() -> None:
     assert numbers(consumer.bodies()) == [0], "the one that came last"
     broker.advance(10)
     assert broker.depth("dead") == (300, 0)
+
+
+def with_single_runs(broker: Broker, count: int) -> Client:
+    """So many deliveries of queue q, each a run of its own: two consumers of one channel take turns."""
+    client = with_graveyard(broker)
+    client.consume("q", "one")
+    client.consume("q", "two")
+    numbered(client, "q", count)
+    assert numbers(client.bodies()) == list(range(count))
+    return client
+
+
+@pytest.mark.parametrize("tag", [0, 1500])
+def test_very_many_runs_are_acknowledged_in_slices(tag: int) -> None:
+    broker = Broker()
+    client = with_single_runs(broker, 2000)
+    turns = broker.turn.turns
+    client.tell("basic.ack", delivery_tag=tag, multiple=True)
+    assert broker.turn.turns - turns > 10
+    assert broker.depth("q") == (0, 500 if tag else 0)
+    assert broker.counters.messages_acked == (tag or 2000)
+    if tag:
+        client.tell("basic.ack", delivery_tag=tag)
+        assert "unknown delivery tag" in client.channel_error(406)
+
+
+def test_what_is_delivered_meanwhile_is_not_acknowledged_with_it() -> None:
+    broker = Broker()
+    client = with_single_runs(broker, 1000)
+    client.send(method(1, "basic.ack", delivery_tag=0, multiple=True))
+    other = broker.open()
+    client.auto = other.auto = False
+    numbered(client, "q", 0)
+    client.tell("basic.ack", delivery_tag=0, multiple=True)
+    client.auto = other.auto = True
+    numbered(other, "q", 300)
+    client.auto = False
+    client.tell("basic.ack", delivery_tag=1300, multiple=True)
+    for _ in range(2):
+        broker.turn.run()
+    numbered(other, "q", 5)
+    assert broker.depth("q") == (0, 5)
+
+
+@pytest.mark.parametrize("requeue", [False, True])
+@pytest.mark.parametrize("tag", [0, 1500])
+def test_very_many_runs_are_refused_in_slices(tag: int, requeue: bool) -> None:
+    broker = Broker()
+    client = with_single_runs(broker, 2000)
+    client.ask("basic.cancel", consumer_tag="one")
+    client.ask("basic.cancel", consumer_tag="two")
+    turns = broker.turn.turns
+    client.tell("basic.nack", delivery_tag=tag, multiple=True, requeue=requeue)
+    assert broker.turn.turns - turns > 10
+    refused = tag or 2000
+    assert broker.depth("q") == (refused if requeue else 0, 2000 - refused)
+    assert numbers(broker.open().drain("q" if requeue else "dead")) == list(range(refused))
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "close", "drop"])
+@pytest.mark.parametrize("name", ["basic.ack", "basic.nack"])
+def test_a_transaction_settles_very_many_runs_in_slices(name: str, end: str) -> None:
+    broker = Broker()
+    client = with_single_runs(broker, 2000)
+    client.ask("basic.cancel", consumer_tag="one")
+    client.ask("basic.cancel", consumer_tag="two")
+    client.ask("tx.select")
+    options: dict[str, object] = {"requeue": True} if name == "basic.nack" else {}
+    client.send(method(1, name, delivery_tag=3, **options))
+    turns = broker.turn.turns
+    client.send(method(1, name, delivery_tag=1500, multiple=True, **options))
+    assert broker.turn.turns - turns > 10
+    client.send(method(1, name, delivery_tag=1700, **options))
+    numbered(client, "q", 5)
+    assert broker.depth("q") == (0, 2000)
+    turns = broker.turn.turns
+    if end == "commit":
+        client.ask("tx.commit")
+        rejected = 1501 if name == "basic.nack" else 0
+        assert broker.depth("q") == (5 + rejected, 499)
+    elif end == "rollback":
+        client.ask("tx.rollback")
+        assert broker.depth("q") == (0, 2000)
+        client.tell("basic.ack", delivery_tag=3)
+        client.tell("basic.ack", delivery_tag=2000, multiple=True)
+        client.ask("tx.commit")
+        assert broker.depth("q") == (0, 0)
+    else:
+        client.ask("channel.close", reply_code=200) if end == "close" else client.drop()
+        broker.run_turn()
+        assert broker.depth("q") == (2000, 0)
+        assert numbers(broker.open().drain("q")) == list(range(2000))
+    assert broker.turn.turns - turns > 10
+
+
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_what_was_refused_is_dead_lettered_even_if_the_channel_ends_meanwhile(how: str) -> None:
+    broker = Broker()
+    client = with_single_runs(broker, 1000)
+    client.ask("basic.cancel", consumer_tag="one")
+    client.ask("basic.cancel", consumer_tag="two")
+    client.auto = False
+    client.tell("basic.nack", delivery_tag=800, multiple=True, requeue=False)
+    broker.turn.run()
+    assert 0 < broker.depth("dead")[0] < 800
+    client.auto = True
+    client.ask("channel.close", reply_code=200) if how == "close" else client.drop()
+    broker.run_turn()
+    assert (broker.depth("dead"), broker.depth("q")) == ((800, 0), (200, 0))
+
+
+def test_the_channels_of_a_lost_connection_end_in_slices() -> None:
+    broker = Broker()
+    client = broker.open(*range(1, 101))
+    client.ask("queue.declare", queue="q")
+    for channel in range(1, 101):
+        client.consume("q", on=channel)
+    numbered(client, "q", 1000)
+    client.hear()
+    client.opened.lost()
+    client.sink.closed = True
+    assert broker.server.channels_open == 0
+    assert broker.queue("q").consumers.count() > 90, "they have not even been asked yet"
+    assert broker.depth("q")[0] == 0, "nothing is delivered to those that are still to go, either"
+    turns = broker.turn.turns
+    broker.run_turn()
+    assert broker.turn.turns - turns > 50
+    assert broker.depth("q") == (1000, 0)
+    assert numbers(broker.open().drain("q")) == list(range(1000))
+
+
+def test_consumers_that_waited_for_room_have_their_turn_in_slices() -> None:
+    broker = Broker()
+    client = broker.open(*range(1, 301))
+    client.ask("queue.declare", queue="q")
+    for channel in range(1, 301):
+        client.consume("q", on=channel, no_ack=True)
+    connection = client.opened
+    connection.writable(False)
+    numbered(broker.open(), "q", 1000)
+    waiting = [len(connection.session.starved)]
+    assert waiting[0] == 300
+    connection.writable(True)
+    waiting.append(len(connection.session.starved))
+    while broker.turn.scheduled:
+        broker.turn.run()
+        waiting.append(len(connection.session.starved))
+    assert max(before - after for before, after in pairwise(waiting)) <= 64
+    assert sorted(numbers(client.bodies())) == list(range(1000))
+
+
+def test_a_very_large_message_leaves_in_parts_and_whole() -> None:
+    broker = Broker()
+    client = broker.open(1, 2)
+    other = broker.open(frame_max=4096)
+    client.ask("queue.declare", queue="q")
+    text = random.Random(1).randbytes(5 << 20)
+    client.send(*(publish(1, "", "q", text) for _ in range(3)))
+    for who, channel in ((client, 1), (client, 2), (other, 1)):
+        turns = broker.turn.turns
+        said = who.get("q", on=channel, no_ack=True)
+        assert said is not None
+        assert said.body == text
+        assert max(who.sink.writes) < 2 << 20
+        assert broker.turn.turns - turns >= 5
+
+
+def test_a_body_in_many_small_frames_is_delivered_in_few() -> None:
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q")
+    text = random.Random(1).randbytes(50_000)
+    client.send(method(1, "basic.publish", routing_key="q"), header(1, len(text)), *(body(1, bytes([each])) for each in text))
+    said = client.get("q", no_ack=True)
+    assert said is not None
+    assert said.body == text
+    assert len(said.body_frames) < 32
 
 
 ABOUT_ONE_TURN = {

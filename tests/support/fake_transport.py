@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from broker.protocol.outbox import Sink
+from broker.protocol.outbox import Piece, Sink
 
 
 class FakeSink(Sink):
@@ -38,7 +38,7 @@ class FakeSink(Sink):
         self.writes.append(len(data))
         self.data += data
 
-    def write_pieces(self, pieces: list[bytes]) -> None:
+    def write_pieces(self, pieces: list[Piece]) -> None:
         sizes = [len(piece) for piece in pieces]
         self.pieces.append(sizes)
         self.write(b"".join(pieces))

@@ -135,10 +135,10 @@ class _Unsealed:
     def size(self) -> int:
         return self.batch.size()
 
-    def seal(self, generation: int, salt: int) -> list[bytes]:
+    def seal(self, generation: int, salt: int) -> list[bytes | memoryview]:
         head, *rest = self.batch.seal(generation, salt)
         payload = b"".join(rest)[: self.batch.payload_size]
-        return [head[: HEADER_SIZE - 8] + xxhash.xxh3_64_digest(payload), *rest]
+        return [bytes(head[: HEADER_SIZE - 8]) + xxhash.xxh3_64_digest(payload), *rest]
 
 
 def takes_any_generation(self: Scan, block: bytes) -> BatchHeader | None:

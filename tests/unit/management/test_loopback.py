@@ -72,6 +72,7 @@ async def test_what_it_left_unsettled_goes_back_when_it_is_gone() -> None:
         await client.publish("", "q", Properties(), b"x")
         await client.call(spec.BASIC_GET, ("short", 0), ("shortstr", "q"), ("octet", 0))
         assert broker.depth("q") == (0, 1)
+    broker.run_turn()
     assert broker.depth("q") == (1, 0)
 
 

@@ -58,6 +58,7 @@ def test_a_full_outbox_is_no_room() -> None:
     assert consumer.capacity() == 0
     assert client.opened.session.starved == [consumer]
     client.opened.writable(True)
+    broker.run_turn()
     assert client.opened.session.starved == []
     assert consumer.capacity() >= UNLIMITED
 

@@ -62,6 +62,7 @@ def test_losing_it_twice_does_no_harm() -> None:
     client.ask("queue.declare", queue="mine", exclusive=True)
     client.opened.lost()
     client.opened.lost()
+    broker.run_turn()
     assert (broker.server.channels_open, broker.counters.connections_closed, broker.counters.channels_closed) == (0, 1, 1)
     assert broker.vhost.queues == {}
 

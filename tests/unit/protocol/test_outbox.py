@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+from typing import Final
+
 import pytest
 
-from broker.protocol.outbox import HIGH_WATER, PIECE_SIZE_MIN, Outbox
+from broker.protocol.outbox import HIGH_WATER, PART_SIZE, PIECE_SIZE_MIN, WHOLE_MAX, Outbox
 from tests.support.fake_transport import FakeSink
 from tests.support.fakes import make_message
 from tests.support.wire import split_frames
@@ -108,3 +111,67 @@ def test_a_burst_does_not_spoil_what_follows() -> None:
         outbox.write(b"x" * size)
         outbox.flush()
     assert sink.writes == [10, 1 << 20, 10, 100_000, 10]
+
+
+FRAME: Final = 131_064
+LARGE: Final = 5 * PART_SIZE + 12_345
+
+
+@pytest.mark.parametrize(("channel", "payload_max"), [(3, 0), (3, FRAME), (4, 0), (3, 4088), (4, 1000)])
+def test_a_very_large_content_leaves_a_part_at_a_time(channel: int, payload_max: int) -> None:
+    """The system copies 128 MiB in 10 ms, and with new frames it took 100 ms: in one turn, with everybody else waiting."""
+    outbox, sink = made()
+    text = Random(1).randbytes(LARGE)
+    outbox.write(b"before")
+    outbox.write_content(make_message(text, channel=3), channel, payload_max)
+    outbox.write(b"behind")
+    written: list[bytes] = []
+    while outbox.size() > 0:
+        outbox.flush()
+        written.append(sink.take())
+        assert 0 < len(written[-1]) < PART_SIZE + FRAME + 1000
+        assert len(written) < 20
+    data = b"".join(written)
+    assert outbox.bytes_written == len(data)
+    assert (data[:6], data[-6:]) == (b"before", b"behind")
+    frames = split_frames(data[6:-6])
+    assert {frame.channel for frame in frames} == {channel}
+    assert b"".join(frame.payload for frame in frames[1:]) == text
+    assert max(len(frame.payload) for frame in frames) <= (payload_max or FRAME)
+
+
+def test_several_large_ones_keep_their_order() -> None:
+    outbox, sink = made()
+    sizes = [WHOLE_MAX + 1, PIECE_SIZE_MIN, 100, WHOLE_MAX, 3 * PART_SIZE, WHOLE_MAX + 5]
+    messages = [make_message(bytes([number]) * size, channel=1) for number, size in enumerate(sizes)]
+    for message in messages:
+        outbox.write_content(message, 1, 0)
+    while outbox.size() > 0:
+        outbox.flush()
+    assert sink.take() == b"".join(message.content for message in messages)
+
+
+def test_a_full_socket_stops_it_and_the_end_does_not() -> None:
+    outbox, sink = made()
+    message = make_message(b"x" * LARGE, channel=1)
+    outbox.write_content(message, 1, 0)
+    outbox.flush()
+    outbox.paused = True
+    outbox.flush()
+    assert len(sink.data) == PART_SIZE
+    outbox.paused = False
+    outbox.write(b"last")
+    outbox.flush_all()
+    assert sink.take() == message.content + b"last"
+    assert outbox.size() == 0
+
+
+def test_what_is_forgotten_is_forgotten_in_the_middle_of_it_too() -> None:
+    outbox, sink = made()
+    outbox.write_content(make_message(b"x" * LARGE, channel=1), 1, 0)
+    outbox.flush()
+    sink.take()
+    outbox.discard()
+    outbox.write(b"next")
+    outbox.flush()
+    assert (sink.take(), outbox.size()) == (b"next", 0)

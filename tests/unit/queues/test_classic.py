@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -14,15 +15,15 @@ from broker.queues.options import QueueOptions
 from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
 from broker.turn import Turn
-from tests.support.fake_clock import FakeClock
+from tests.support.fake_clock import FakeClock, HurriedClock
 from tests.support.fakes import FakeConsumer, FakeHost, arguments, make_message, numbered, text_of
 
 
 class Setting:
     """A queue, its host, and the turn it marks itself in."""
 
-    def __init__(self, auto_delete: bool = False, **given: object) -> None:
-        self.clock = FakeClock()
+    def __init__(self, auto_delete: bool = False, clock: FakeClock | None = None, **given: object) -> None:
+        self.clock = clock or FakeClock()
         self.turn = Turn(self.clock)
         self.host = FakeHost()
         made = arguments(**given)
@@ -306,3 +307,50 @@ def test_a_long_backlog_is_delivered_in_bounded_batches() -> None:
     assert sum(consumer.batches) == 5000
     assert max(consumer.batches) <= 1024
     assert consumer.got == [str(number) for number in range(5000)]
+
+
+@pytest.mark.parametrize("count", [2, 3, 256, 257, 1000])
+def test_what_consumers_get_in_turns_between_two_looks_at_the_clock_is_bounded(count: int) -> None:
+    """2,000 consumers and a long queue: two million deliveries were one step."""
+    setting = Setting(clock=HurriedClock())
+    setting.publish(5000)
+    consumers = [setting.consumer(f"c{number}") for number in range(count)]
+    got = [0]
+    while setting.turn.scheduled:
+        setting.turn.run()
+        got.append(sum(len(consumer.got) for consumer in consumers))
+        assert len(got) < 5000
+    assert got[-1] == 5000
+    assert max(after - before for before, after in pairwise(got)) <= 1024 + count
+    if count <= 256:
+        assert max(len(consumer.got) for consumer in consumers) - min(len(consumer.got) for consumer in consumers) <= 1
+
+
+def test_thousands_of_consumers_are_told_in_several_turns_that_their_queue_is_gone() -> None:
+    setting = Setting()
+    consumers = [setting.consumer(f"c{number}") for number in range(1000)]
+    setting.turn.drain()
+    setting.queue.close()
+    told = [sum(consumer.cancels for consumer in consumers)]
+    assert not any(consumer.registered for consumer in consumers)
+    while setting.turn.scheduled:
+        setting.turn.run()
+        told.append(sum(consumer.cancels for consumer in consumers))
+    assert told[-1] == 1000
+    assert max(after - before for before, after in pairwise([0, *told])) <= 128
+
+
+def test_the_sizes_of_what_comes_back_are_summed_up_as_it_comes() -> None:
+    """Not when somebody asks: it may be a million by then."""
+    setting = Setting(x_max_length_bytes=1_000_000)
+    setting.publish(100)
+    consumer = setting.consumer(room=50)
+    setting.turn.drain()
+    assert len(consumer.got) == 50
+    queue = setting.queue
+    run = ReturnedRun([*numbered(50)], 0, 1, 0, 50, False)
+    queue.hold(queue._ready)
+    queue.requeue(queue._ready, run)
+    assert run.body_bytes == sum(len(str(number)) for number in range(50))
+    queue.release(queue._ready)
+    assert queue._ready.body_bytes == sum(len(str(number)) for number in range(100))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from broker.queues.consumers import Consumers
+from broker.queues.consumers import Consumers, Group
 from tests.support.fakes import FakeConsumer
 
 
@@ -207,3 +209,79 @@ def test_thousands_of_priorities_come_and_go_quickly() -> None:
         consumers.remove(consumer)
     assert time.monotonic() - began < 5
     assert (consumers.count(), consumers.group(), consumers.groups) == (0, None, [])
+
+
+def naive_group(consumers: Consumers) -> object:
+    return next((group for group in consumers.groups if group.active), None)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_group_whose_turn_it_is_is_found_whatever_happened_before(seed: int) -> None:
+    chance = random.Random(seed)
+    consumers = Consumers(False)
+    known: list[FakeConsumer] = []
+    for _ in range(600):
+        action = chance.choice(["add", "remove", "block", "block", "unblock", "suspend"])
+        if action == "add" or not known:
+            known.append(FakeConsumer(priority=chance.randrange(12)))
+            consumers.add(known[-1])
+        elif action == "remove":
+            consumers.remove(known.pop(chance.randrange(len(known))))
+        elif action == "block":
+            group = consumers.group()
+            if group is not None:
+                group.block(group.active[group.turn])
+        elif action == "unblock":
+            consumers.unblock(chance.choice(known))
+        else:
+            consumers.suspend(chance.choice(known))
+        assert consumers.group() is naive_group(consumers)
+
+
+def test_nobody_looks_through_thousands_of_priorities_for_each_message() -> None:
+    consumers = Consumers(False)
+    known = [FakeConsumer(priority=priority) for priority in range(3000)]
+    for consumer in known:
+        consumers.add(consumer)
+    for consumer in known[1:]:
+        block(consumers, consumer)
+    looks = 0
+
+    class Counted(list[Group]):
+        def __getitem__(self, index: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return super().__getitem__(index)
+
+        def __iter__(self) -> Iterator[Group]:
+            for index in range(len(self)):
+                yield self[index]
+
+    consumers.groups = Counted(consumers.groups)
+    group = consumers.group()
+    looks = 0  # those that have nobody left are forgotten once
+    for _ in range(100):
+        assert consumers.group() is group
+    assert looks < 100 * 30
+
+
+def test_priorities_that_come_and_go_leave_nothing_behind() -> None:
+    consumers = Consumers(False)
+    consumers.add(FakeConsumer(priority=1_000_000))
+    for number in range(1000):
+        consumer = FakeConsumer(priority=number)
+        consumers.add(consumer)
+        consumers.remove(consumer)
+    assert len(consumers._heap) < 30
+
+
+def test_all_leave_in_one_go() -> None:
+    consumers, known = made("a", "b", "c")
+    known["b"].exclusive = True
+    assert consumers.dissolve() == list(known.values())
+    assert (consumers.count(), consumers.group(), consumers.exclusive) == (0, None, None)
+    for consumer in known.values():
+        assert not consumer.registered
+        consumers.remove(consumer)
+    consumers.add(known["a"])
+    assert rotation(consumers, 2) == "aa"

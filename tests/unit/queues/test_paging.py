@@ -6,10 +6,14 @@ RabbitMQ docs, Classic Queues: messages beyond a small part in memory are on dis
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
+from broker.message import ON_DISK
+from tests.support.fake_clock import HurriedClock
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number, pager_of
 from tests.support.wire import publish
@@ -528,3 +532,52 @@ def test_the_size_of_what_is_left_is_exact_whatever_the_sizes_are(durable: bool,
         assert said is not None
         assert len(said.body) == sizes.pop(0)
     assert is_empty(setting)
+
+
+def test_what_leaves_the_memory_in_one_go_is_let_go_in_slices() -> None:
+    """A message of 32 MiB made 150,000 small ones leave the memory: the node stood still for 60 ms."""
+    setting = Setting()
+    setting.publish(60)
+    pager = setting.pager
+    assert pager.active
+    pager.memory_max = 64 << 20
+    setting.publish(10_000, 20, each_turn=1000)
+    parts = [chunk.items for chunk in pager.tail]
+    assert len(parts) >= 10
+
+    def let_go() -> int:
+        return sum(sys.getrefcount(part) <= 3 for part in parts)  # nobody else has it
+
+    pager.memory_max = MEMORY_MAX
+    seen = [let_go()]
+    setting.client.auto = False
+    setting.publish(1)
+    setting.broker.clock = setting.broker.turn.clock = HurriedClock()
+    while setting.broker.turn.scheduled or setting.broker.work():
+        setting.broker.turn.run()
+        seen.append(let_go())
+    assert held(setting) < 2 * MEMORY_MAX
+    assert seen[-1] - seen[0] >= 9
+    assert max(after - before for before, after in pairwise(seen)) <= 1
+
+
+def test_a_delivery_takes_the_content_of_some_earlier_ones_out_of_the_memory() -> None:
+    """Not of all at once: when memory becomes short there may be a million."""
+    setting = Setting()
+    setting.pager.memory_max = 64 << 20
+    reader = setting.broker.open()
+    reader.consume("q")
+    setting.publish(3000, 20, each_turn=500)
+    unacked = reader.opened.channels[1].unacked
+
+    def forgotten() -> int:
+        return sum(item is ON_DISK for run in unacked._runs for item in run.items)
+
+    assert forgotten() == 0
+    setting.pager.memory_max = MEMORY_MAX
+    seen = [0]
+    for _ in range(16):
+        setting.publish(1, 20)
+        seen.append(forgotten())
+    assert 0 < max(after - before for before, after in pairwise(seen)) <= 256
+    assert seen[-1] > 2900

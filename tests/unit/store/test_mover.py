@@ -131,6 +131,32 @@ def test_runs_of_records_are_copied_without_what_was_settled_between_them() -> N
         assert not found.bad, "a block has more in it than its records"
 
 
+def test_large_records_are_written_from_where_they_are() -> None:
+    """Those of another log before, between and behind them, and references to one, are found where they were put."""
+    running = Running(moving=options(own_size=1 << 30))
+    first, second, filler = (running.declare() for _ in range(3))
+    wanted: dict[Log, dict[int, bytes]] = {first: {}, second: {}}
+    for number in range(4):
+        large = weighed(b"%d" % number, (1 << 20) + 1000 * number)
+        shared = object()
+        for log, body, token in (
+            (first, weighed(b"before", 100), None),
+            (second, weighed(b"other", 100), None),
+            (first, large, shared),
+            (second, large, shared),
+            (second, large, None),
+            (first, weighed(b"behind", 100), None),
+        ):
+            wanted[log][running.append(log, body, token=token)] = body
+        if number % 2:
+            running.sync()
+    at = running.fill(filler, 20)[0]
+    running.settle(filler, at, at + 19)
+    running.rest()
+    assert all(log.pieces for log in wanted)
+    assert {log: running.read(log) for log in wanted} == wanted
+
+
 def test_transient_records_move_and_do_not_come_back() -> None:
     running = Running()
     log = running.declare()

@@ -169,3 +169,24 @@ def test_the_body_without_its_frames() -> None:
     for size in (0, 1, 1000, 5000):
         body = random.Random(size).randbytes(size)
         assert writer.body_of(make_message(body, payload_max=999)) == body
+
+
+@pytest.mark.parametrize("payload_max", [0, 1, 999, 1000, 1001, 4088])
+@pytest.mark.parametrize("size", [1, 500, 5000, 1 << 20])
+def test_frames_in_parts_are_the_same_frames(size: int, payload_max: int) -> None:
+    """As the whole content has them, but that each frame is cut for itself where smaller ones are asked for."""
+    body = random.Random(size).randbytes(3500)
+    message = make_message(body, channel=300, payload_max=1000)
+    at = 0
+    parts = []
+    while at < len(message.content):
+        out = BytesWriter()
+        at = writer.write_frames(out, message, at, size, 7, payload_max)
+        parts.append(out.getvalue())
+    assert all(len(part) < size + 9100 for part in parts), "a frame more, cut to single bytes"
+    found = split_frames(b"".join(parts))
+    assert {frame.channel for frame in found} == {7}
+    assert [frame.kind for frame in found] == [2] + [3] * (len(found) - 1)
+    assert found[0].payload == message.content[7 : message.header_size - 1]
+    assert b"".join(frame.payload for frame in found[1:]) == body
+    assert max(len(frame.payload) for frame in found[1:]) == min(payload_max or 1000, 1000)

@@ -1,0 +1,36 @@
+"""A buffer of a size that is about known beforehand. What was written becomes bytes without a copy.
+
+The system gives it zeros that cost nothing until they are written to, so the time for a large one is spread over what is written.
+"""
+
+from io import BytesIO
+from typing import Final, final
+
+from broker.native import i64
+
+ROOM_MIN: Final[i64] = (32 << 20) + 4096
+"""So much address space at the least: the C library has blocks of this size from the system, each for itself. A smaller one may be made of
+what was used before, and be cleared as a whole, with the pages that were given back. What is too much goes when the size is known."""
+ROOM_MAX: Final[i64] = 1 << 29
+"""No more room is made at once, whatever is asked for; beyond that it grows with what is written."""
+
+
+@final
+class Buffer:
+    """Room for ``size`` bytes, and for more if need be."""
+
+    def __init__(self, size: i64) -> None:
+        self.size: i64 = 0
+        """Bytes written."""
+        room = size if size < ROOM_MAX else ROOM_MAX
+        self._file = BytesIO(bytes(int(room if room > ROOM_MIN else ROOM_MIN)))  # takes the zeros over, as nobody else has them
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._file.write(data)
+        self.size += len(data)
+
+    def take(self) -> bytes:
+        """All that was written. Nothing may be written afterwards."""
+        self._file.truncate(int(self.size))
+        return self._file.getvalue()
