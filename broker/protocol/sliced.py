@@ -20,6 +20,7 @@ from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
 from broker.protocol.unacked import Run
+from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
@@ -226,22 +227,25 @@ class ChannelEnd(SlicedWork):
         self._channel = channel
         self._then = then
         """Told when it is over."""
-        self._consumers = channel.consumers
-        self._queue_of = channel.queue_of
+        self._consumers: list[tuple[Queue, Consumer]] = []
+        queues = channel.queue_of
+        for tag, consumer in channel.consumers.items():
+            self._consumers.append((queues[tag], consumer))
         channel.forget_consumers()
+        self._at: i64 = 0
         self._settling: Settling | None = None
 
     def step(self) -> bool:
         channel = self._channel
         session = channel.session
-        consumers = self._consumers
-        while consumers:
-            tag, consumer = consumers.popitem()
+        while self._at < len(self._consumers):
+            queue, consumer = self._consumers[self._at]
+            self._at += 1
             try:
-                self._queue_of.pop(tag).remove_consumer(consumer)
+                queue.remove_consumer(consumer)
             except Exception as error:
                 session.clock.faults.caught("consumer of a channel that ends", None, error)
-            if len(consumers) % _PER_LOOK == 0 and session.turn.out_of_time():
+            if self._at % _PER_LOOK == 0 and session.turn.out_of_time():
                 return False
         settling = self._settling
         if settling is None:
