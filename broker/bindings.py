@@ -57,7 +57,7 @@ class Bindings:
         if not self.recover(binding):
             return False
         journal = self._journal
-        if journal is not None and _is_durable(binding):
+        if journal is not None and is_durable(binding):
             journal.put(self._durable(binding))
         return True
 
@@ -93,7 +93,7 @@ class Bindings:
             if not known:
                 del self._sources[binding.destination]
         journal = self._journal
-        if journal is None or not _is_durable(binding) or self._is_made_again(binding):
+        if journal is None or not is_durable(binding) or self._is_made_again(binding):
             return False
         journal.delete(self._durable(binding))
         return True
@@ -106,7 +106,7 @@ class Bindings:
         if source is None or destination is None:
             return False
         again = Binding(source, destination, binding.key, binding.arguments)
-        return source.is_bound(destination, binding.key, binding.arguments) and _is_durable(again)
+        return source.is_bound(destination, binding.key, binding.arguments) and is_durable(again)
 
     def _durable(self, binding: Binding) -> DurableBinding:
         destination = binding.destination
@@ -223,7 +223,8 @@ class Unbinding(SlicedWork):
         return len(removed)
 
 
-def _is_durable(binding: Binding) -> bool:
+def is_durable(binding: Binding) -> bool:
+    """Whether it must survive the node."""
     destination = binding.destination
     if not binding.source.durable:
         return False

@@ -245,8 +245,9 @@ class ChannelEnd(SlicedWork):
         self._then = then
         """Told when it is over."""
         self._leaves = True
-        self._consumers: dict[str, Consumer] = {}
+        self._consumers: list[tuple[str, Consumer]] = []
         self._queue_of: dict[str, Queue] = {}
+        self._at: i64 = 0
         self._rollback: Rollback | None = None
         self._settling: Settling | None = None
 
@@ -256,14 +257,14 @@ class ChannelEnd(SlicedWork):
         if self._leaves:
             self._leaves = False
             self._consumers, self._queue_of = channel.leave()
-        consumers = self._consumers
-        while consumers:
-            tag, consumer = consumers.popitem()
+        while self._at < len(self._consumers):
+            tag, consumer = self._consumers[self._at]
+            self._at += 1
             try:
-                self._queue_of.pop(tag).remove_consumer(consumer)
+                self._queue_of[tag].remove_consumer(consumer)
             except Exception as error:
                 session.clock.faults.caught("consumer of a channel that ends", None, error)
-            if len(consumers) % _PER_LOOK == 0 and session.turn.out_of_time():
+            if self._at % _PER_LOOK == 0 and session.turn.out_of_time():
                 return False
         if channel.working > 0:
             return False  # it was asked for before: what it refuses, for example, must not go back

@@ -27,17 +27,22 @@ class Declarations(Sleeper):
         """They have waited long enough."""
         self._wanted = wanted
         self._alarm = Alarm(clock, self)
-        self._waiting: list[tuple[int, bytes]] = []
+        self._waiting: dict[bytes, tuple[int, bytes]] = {}
+        """The last one of each key: found here, one by one, and not for a hundred thousand of them when they are taken."""
+        self._size = 0
 
     def add(self, kind: int, body: bytes) -> None:
         """Such a record was appended to the log, or found there."""
+        if kind not in (PUT, DELETE):
+            return
         if not self._waiting:
             self._alarm.set(DELAY_MS)
-        self._waiting.append((kind, body))
+        self._waiting[key_of(kind, body)] = (kind, body)
+        self._size += len(body) + int(RECORD_HEADER_SIZE)
 
     def size(self) -> int:
         """Bytes that they need in an edit, at most."""
-        return sum(len(body) + int(RECORD_HEADER_SIZE) for _, body in self._waiting)
+        return self._size
 
     def postpone(self) -> None:
         """There is no space for them now."""
@@ -50,8 +55,8 @@ class Declarations(Sleeper):
 
     def take(self) -> list[tuple[int, bytes]]:
         """All of them, the last of each key: with them the manifest has every record of log 0 that was appended so far."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
+        self._size = 0
         self.due = False
         self._alarm.cancel()
-        # A DELETE counts as well: the manifest may know an older PUT.
-        return list({key_of(kind, body): (kind, body) for kind, body in waiting if kind in (PUT, DELETE)}.values())
+        return list(waiting.values())  # a DELETE counts as well: the manifest may know an older PUT

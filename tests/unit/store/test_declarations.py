@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from broker.store.declarations import DELAY_MS
+from broker.store.batch import RECORD_HEADER_SIZE
+from broker.store.declarations import DELAY_MS, Declarations
 from broker.store.manifest import Manifest
+from broker.store.records import DELETE, PUT, put_body
+from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.store import Running, options
 
@@ -147,3 +150,12 @@ def test_it_does_not_disturb_a_task_that_pauses() -> None:
     running.sync()
     running.clock.advance(DELAY_MS)
     assert running.mover._pausing
+
+
+def test_the_last_record_of_each_key_is_kept() -> None:
+    waiting = Declarations(FakeClock(), lambda: None)
+    for kind, body in ((PUT, put_body(b"a", b"1")), (PUT, put_body(b"b", b"")), (PUT, put_body(b"a", b"2")), (DELETE, b"b")):
+        waiting.add(int(kind), body)
+    assert waiting.size() >= len(put_body(b"a", b"2")) + len(b"b") + 2 * int(RECORD_HEADER_SIZE)
+    assert waiting.take() == [(PUT, put_body(b"a", b"2")), (DELETE, b"b")]
+    assert (waiting.size(), waiting.take()) == (0, [])
