@@ -148,6 +148,11 @@ class Turn:
         """Whether the slice of this phase is over: what is left waits for the next turn. Costs a look at the clock."""
         return self.clock.slice_us() >= self._until_us
 
+    def limit(self) -> None:
+        """Something begins between two turns (timers): what it causes at once takes a slice, and the rest waits for a turn."""
+        if self._until_us == NEVER:
+            self._start_slice(self.clock.slice_us())
+
     def _start_slice(self, now_us: i64) -> None:
         self._until_us = now_us + SLICE_US
 
@@ -213,8 +218,9 @@ class Turn:
 
     def _settle(self) -> None:
         """Dispatch, sync and flush until nothing is marked (dispatch may mark: dead letters, freed prefetch) or the time is over."""
-        self._start_slice(self.clock.slice_us())
+        until_us = self.clock.slice_us() + SLICE_US
         while True:
+            self._until_us = until_us
             while self._dispatch:
                 self._dispatch_all()
                 if self._dispatch and self.out_of_time():
@@ -226,7 +232,7 @@ class Turn:
             if self._flush:
                 self._start_slice(self.clock.slice_us())
                 self._flush_all()
-            if self.out_of_time() or (not self._dispatch and not self._sync and not self._flush):
+            if self.clock.slice_us() >= until_us or (not self._dispatch and not self._sync and not self._flush):
                 return
 
     def drain(self) -> None:

@@ -215,6 +215,43 @@ class Slow(Worker, SlicedWork):
 
 
 @needs_traits
+def test_what_flushes_cause_again_and_again_does_not_make_a_turn_longer() -> None:
+    """Consumers that have room again when something was written: the slice of the flush is not one more for the dispatch."""
+    turn, waker, _, clock = setting()
+
+    class Endless(Dispatchable, Flushable):
+        def __init__(self) -> None:
+            self.rounds = 0
+
+        def dispatch(self) -> None:
+            clock.time_ms += 1
+            self.rounds += 1
+            turn.mark_flush(self)
+
+        def flush(self) -> None:
+            turn.mark_dispatch(self)
+
+    endless = Endless()
+    turn.mark_dispatch(endless)
+    turn.run()
+    assert endless.rounds <= SLICE_US // 1000 + 1
+    assert waker.wakes == 2, "it goes on in the next turn"
+
+
+@needs_traits
+def test_what_begins_between_two_turns_has_a_slice() -> None:
+    turn, _, _, clock = setting()
+    turn.limit()
+    assert not turn.out_of_time()
+    clock.time_ms += SLICE_US // 1000
+    turn.limit()
+    assert turn.out_of_time(), "one slice, whatever begins"
+    turn.run()
+    turn.limit()
+    assert not turn.out_of_time()
+
+
+@needs_traits
 def test_what_does_not_fit_into_the_slice_of_a_phase_waits_in_its_place() -> None:
     """broker/turn.py: a turn is bounded in time, whatever is asked for; phases that come later have a slice of their own."""
     turn, _, log, clock = setting()
