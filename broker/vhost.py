@@ -292,7 +292,7 @@ class VHost(QueueHost):
         binding = Binding(source, destination, key, arguments)
         if source.bind(binding):
             journal = self._journal
-            if journal is not None and _is_durable(binding):
+            if journal is not None and is_durable(binding):
                 journal.put(self._durable_binding(binding))
             self._know(source, destination)
             self._changed()
@@ -317,7 +317,7 @@ class VHost(QueueHost):
             self._collect(source)
 
     def _note_unbound(self, binding: Binding) -> None:
-        if self._journal is not None and _is_durable(binding):
+        if self._journal is not None and is_durable(binding):
             self._journal.delete(self._durable_binding(binding))
 
     def _durable_binding(self, binding: Binding) -> DurableBinding:
@@ -510,7 +510,8 @@ class VHost(QueueHost):
             self._changed()
 
 
-def _is_durable(binding: Binding) -> bool:
+def is_durable(binding: Binding) -> bool:
+    """Whether it must survive the node."""
     destination = binding.destination
     if not binding.source.durable:
         return False
