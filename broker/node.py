@@ -7,6 +7,7 @@ import platform
 import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from broker import build
@@ -14,6 +15,7 @@ from broker.auth.users import Users
 from broker.clock import Clock
 from broker.collecting import Collector
 from broker.counters import Counters
+from broker.inventory import declared_now
 from broker.logsetup import get_logger
 from broker.management.listener import Listening
 from broker.management.listener import listen as listen_management
@@ -92,6 +94,7 @@ def restore(server: Server, store: Store, default_vhost: str) -> None:
     for declared in declarations(replay(store.changes)):
         vhost = server.vhosts.get(declared.vhost) or server.add_vhost(declared.vhost)
         vhost.recover(declared)
+    store.mover.declared = partial(declared_now, server.vhosts)
     store.begin({number for vhost in server.vhosts.values() for number in vhost.log_numbers()}, server.turn)
 
 

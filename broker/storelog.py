@@ -49,6 +49,10 @@ class StoreLog(Periodic):
                 file=int(place.generation), offset=int(place.offset),
             )  # fmt: skip
         damage = self._store.damage
+        found, self._store.mover.findings = self._store.mover.findings, []
+        for text in found:
+            _log.error("Damage on the disk", finding=text)
+        damage.add(found)
         damage.add(f"records {first} to {last} of log {log.number} cannot be read back: they are lost" for log, first, last, _ in lost)
         damage.save_later()
         trouble = self._store.mover.trouble or damage.trouble

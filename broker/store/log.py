@@ -155,6 +155,7 @@ class Log:
         """
         if position + MARK_AHEAD // 2 > self.mark:
             self._move_mark(position)
+            self._logs.batch.hurry()
         if position <= self.mark_durable:
             return self.mark_durable - position + 1
         if position >= self._mark_from and position <= self.mark:

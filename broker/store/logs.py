@@ -68,8 +68,6 @@ class Logs(Collector, Timed):
         """Nothing in them is live. The mover takes them out."""
         self.dropped: list[int] = []
         """Numbers of logs that the manifest need not know any more. The mover takes them out."""
-        self.journal_files: set[int] = set()
-        """Generations of the files of the write-ahead log that hold records of log 0."""
         self._clock = clock
         self._commits = _Commits(self)
         self._waiting: list[Log] = []
@@ -77,7 +75,6 @@ class Logs(Collector, Timed):
         self._unrelieved: list[Deferred] = []
         self._taken: list[Log] = []
         self._taken_place: Place = self.batch.place
-        self._taken_journal = False
         self._distrusted = False
 
     def attach(self, batch: BatchWriter) -> None:
@@ -130,6 +127,7 @@ class Logs(Collector, Timed):
     def on_timer(self, now_ms: i64) -> None:
         self._timer = None
         self.settle()
+        self.batch.hurry()
 
     def settle(self) -> None:
         """Append all settlements that wait."""
@@ -151,13 +149,12 @@ class Logs(Collector, Timed):
             self._timer = None
         self.last_token = None
         touched = self.touched
-        if touched or self.batch.has_journal:
+        if self.batch.record_count > 0:
             self.touched = []
             for log in touched:
                 log.taken()
             self._taken = touched
             self._taken_place = self.batch.group_place()
-            self._taken_journal = self.batch.has_journal
             self.batch.listen(self._commits)
 
     def committed(self) -> None:
@@ -165,8 +162,6 @@ class Logs(Collector, Timed):
         taken = self._taken
         self._taken = []
         generation = int(self._taken_place.generation)
-        if self._taken_journal:
-            self.journal_files.add(generation)
         known = self.by_file.setdefault(generation, {})
         for log in taken:
             known[log] = None
@@ -274,7 +269,6 @@ class Logs(Collector, Timed):
             kind: i64 = data[at + 12]
             if found == JOURNAL:
                 changes.append((int(kind), data[at + RECORD_HEADER_SIZE : end]))
-                self.journal_files.add(int(generation))
             else:
                 if found != number or log is None:
                     log = self.open(found)

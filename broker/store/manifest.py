@@ -45,6 +45,10 @@ _DAMAGE: Final = (errno.EIO, errno.EISDIR)
 """Why a file cannot be opened that will not be better next time."""
 
 
+class ManifestLostError(DiskError):
+    """Both files are damaged in one place: what they said there nobody knows but the node that runs."""
+
+
 class Manifest:
     """The manifest of a data directory. ``recover`` at the start, then ``append``, one call at a time."""
 
@@ -223,7 +227,7 @@ class Manifest:
     def append(self, edit: Edit) -> None:
         """Make an edit durable. After an error it is not known whether it is: the caller tries the same again, later.
 
-        Raises: DiskError
+        Raises: DiskError; ManifestLostError if that does not help: the caller has to ``replace`` it
         """
         full_size = max(self._size_min, 2 * self._fresh_size)
         if self._whole and self._targets and self._targets[0].end <= full_size:
@@ -273,7 +277,7 @@ class Manifest:
     def _with(self, edit: Edit) -> ManifestState:
         """What the files say, and the edit.
 
-        Raises: DiskError, also if something is missing in both files by now
+        Raises: DiskError; ManifestLostError if something is missing in both files by now
         """
         state = ManifestState()
         if self._files:
@@ -282,9 +286,10 @@ class Manifest:
             found, missing = unite(self._files)
             for file in self._files:
                 file.batches = {}
-            if missing:
-                raise DiskError(errno.EIO, "both files of the manifest are damaged", self._directory, "manifest.read")
             state, _ = _folded(found)
+            reached = found[-1].header.first_sequence + found[-1].header.record_count if found else 1
+            if missing or reached < self._next_sequence:
+                raise ManifestLostError(errno.EIO, "both files of the manifest are damaged in one place", self._directory, "manifest.read")
         for number, kind, body in edit_records(edit):
             state.apply(number, kind, body)
         return state

@@ -31,8 +31,8 @@ from broker.store.declarations import Declarations
 from broker.store.filesystem import DiskError
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.manifest import Manifest
-from broker.store.manifest_records import Edit
+from broker.store.manifest import Manifest, ManifestLostError
+from broker.store.manifest_records import Edit, edit_records
 from broker.store.move_files import Chunk, Outputs, Source, unlink_all
 from broker.store.mover_options import MoverOptions, worth_rewriting
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
@@ -86,6 +86,10 @@ class Mover(Sleeper):
         """Told of every record of log 0."""
         self.damaged_journal: dict[bytes, bytes] | None = None
         """What a manifest has said of log 0 that does not say any more what the logs do: it is replaced first of all."""
+        self.declared: Callable[[], dict[bytes, bytes]] | None = None
+        """Tells what is declared now, as the journal would: key -> body of the PUT."""
+        self.findings: list[str] = []
+        """What was found wrong with the manifest; for people. Whoever tells it takes it out."""
         self._options = options or MoverOptions()
         self._alarm = Alarm(clock, self)
         self._task: Task | None = None
@@ -250,7 +254,6 @@ class Mover(Sleeper):
                 log.forget(generation)
             yield 0
         self._logs.by_file.pop(generation, None)
-        self._logs.journal_files.discard(generation)
         self._moved = generation
         self._free.append(generation)
         self._give_back()
@@ -378,7 +381,12 @@ class Mover(Sleeper):
         )
         logs.dropped = []
         yield None
-        yield from self._insist(partial(self._manifest.append, edit))
+        try:
+            yield from self._insist(partial(self._manifest.append, edit))
+        except ManifestLostError as lost:
+            assert self.declared is not None
+            self.findings.append(f"{lost}: it is written again from what the node knows")
+            yield from self._put_together(self.declared(), edit)
         self._covers = covers
 
     def _declare(self) -> Task:
@@ -394,6 +402,8 @@ class Mover(Sleeper):
                 yield call
                 return
             except DiskError as error:
+                if isinstance(error, ManifestLostError) and self.declared is not None:
+                    raise
                 self.trouble = error
                 yield RETRY_MS
             except Exception as mistake:  # what became of the edit is not known: it is tried until it succeeds
@@ -402,15 +412,20 @@ class Mover(Sleeper):
 
     def _rewrite(self, journal: dict[bytes, bytes]) -> Task:
         """Put the manifest together again, from what the logs have been brought back to."""
+        declared = self.declarations.take()
+        edit = Edit(journal=declared, declared=int(self._logs.batch.next_sequence) - 1, covers=self._covers)
+        yield from self._put_together(journal, edit)
+        self.damaged_journal = None
+
+    def _put_together(self, journal: dict[bytes, bytes], edit: Edit) -> Task:
+        """Let the manifest say what the logs do now, that this is declared, and then the edit."""
         logs = self._logs
         state = yield from whole_state(logs, journal, self._options.logs_per_slice)
-        for kind, body in self.declarations.take():
-            state.apply(0, kind, body)
-        state.covers, state.declared = self._covers, int(logs.batch.next_sequence) - 1
+        for number, kind, body in edit_records(edit):
+            state.apply(number, kind, body)
         state.next_log, state.next_segment = int(logs.next_number), int(logs.next_segment)
         yield None
         yield from self._insist(partial(self._manifest.replace, state))
-        self.damaged_journal = None
 
     def _install(self, added: list[tuple[Output, int]]) -> Task:
         """Let the logs read from the new segments; of which only a summary is left then."""

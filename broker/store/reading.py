@@ -9,6 +9,7 @@ up. Without descriptors or memory for it (EMFILE, ENOMEM), it is tried until the
 """
 
 import errno
+import threading
 from collections import deque
 from typing import Final
 
@@ -44,14 +45,14 @@ class Fetcher(LogReader):
     def __init__(
         self, filesystem: FileSystem, wal_directory: str, segment_directory: str, logs: Logs, runner: Runner, clock: Clock
     ) -> None:
-        self._filesystem = filesystem
         self._wal_directory = wal_directory
         self._segment_directory = segment_directory
         self._logs = logs
         self._runner = runner
         self._in_use: dict[str, int] = {}
         self._cache = BatchCache()
-        self._cleaner = _Cleaner(clock, self._cache)
+        self._kept = _Kept(filesystem)
+        self._cleaner = _Cleaner(clock, self._cache, self._kept)
         self._retries = _Retries(clock, runner)
         self._row = _Row()
         self._reading = 0
@@ -128,15 +129,58 @@ class Fetcher(LogReader):
         for name in sorted(_names(read)):
             directory = self._wal_directory if read.piece is None else self._segment_directory
             try:
-                file = self._filesystem.open("log.open", f"{directory}/{name}")
+                file = self._kept.take(f"{directory}/{name}")
             except DiskError as unopened:
                 error = unopened
                 continue
-            try:
-                error = _fill(read, file, name, self._cache) or error
-            finally:
+            unread = _fill(read, file, name, self._cache)
+            if unread is None:
+                self._kept.keep(file)
+            else:
                 file.close()
+                error = unread
         return error
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        self._kept.close()
+
+
+class _Kept:
+    """The file that was read last stays open for the next read, which mostly goes on in it. Used by the owner's thread and by the one that
+    reads: who has taken it has it alone.
+    """
+
+    def __init__(self, filesystem: FileSystem) -> None:
+        self._filesystem = filesystem
+        self._file: File | None = None
+        self._lock = threading.Lock()
+
+    def take(self, path: str) -> File:
+        """That file, open.
+
+        Raises: DiskError
+        """
+        with self._lock:
+            file = self._file
+            if file is not None and file.path == path:
+                self._file = None
+                return file
+        return self._filesystem.open("log.open", path)
+
+    def keep(self, file: File) -> None:
+        """It was read without an error."""
+        with self._lock:
+            other, self._file = self._file, file
+        if other is not None:
+            other.close()
+
+    def close(self) -> None:
+        """Close what is kept."""
+        with self._lock:
+            file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def _fill(read: Read, file: File, name: str, cache: BatchCache) -> DiskError | None:
@@ -228,11 +272,12 @@ def _place_of(job: _Fetch) -> tuple[bool, int, int]:
 
 
 class _Cleaner(Sleeper):
-    """Empties the cache when nobody reads any more."""
+    """Empties the cache, and closes the file that is kept open, when nobody reads any more."""
 
-    def __init__(self, clock: Clock, cache: BatchCache) -> None:
+    def __init__(self, clock: Clock, cache: BatchCache, kept: _Kept) -> None:
         self._alarm = Alarm(clock, self)
         self._cache = cache
+        self._kept = kept
         self._used = False
         self._waits = False
 
@@ -250,6 +295,7 @@ class _Cleaner(Sleeper):
             self._alarm.set(IDLE_MS)
         else:
             self._cache.clear()
+            self._kept.close()
 
 
 class _Retries(Sleeper):

@@ -82,13 +82,16 @@ class SegmentFile:
             raise
 
     def write(self, blocks: list[Batch]) -> None:
-        """Write blocks where the output has placed them.
+        """Write blocks, one behind the other, where the output has placed them.
 
         Raises: DiskError
         """
+        pieces: list[bytes | memoryview] = []
         for batch in blocks:
-            self._file.write("segment.write", batch.place.offset, batch.seal(self.output.number, self._salt))
+            pieces += batch.seal(self.output.number, self._salt)
             self._unsynced += batch.place.size
+        if pieces:
+            self._file.write("segment.write", blocks[0].place.offset, pieces)
         if self._unsynced >= _SYNC_SIZE:
             self._unsynced = 0
             self._file.sync("segment.sync")

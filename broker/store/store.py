@@ -61,6 +61,7 @@ class Store:
         self._manifest = manifest
         self._threads = threads
         self._new_salt = MoverOptions().new_salt
+        self._fetcher: Fetcher | None = None
 
     @classmethod
     def open(
@@ -122,6 +123,7 @@ class Store:
         if restored.differs:
             mover.damaged_journal = state.journal
         store._new_salt = mover_options.new_salt
+        store._fetcher = fetcher
         return store
 
     @property
@@ -168,5 +170,7 @@ class Store:
         self.wal.close()
         for thread in self._threads:
             thread.stop()
+        if self._fetcher is not None:
+            self._fetcher.close()
         self._manifest.close()
         self._data_dir.close()

@@ -1,17 +1,19 @@
 """The node's one write-ahead log, as seen by the thread that owns it: group commit.
 
     append ... append      into the open batch (``batch``), which is memory
-    sync                   at the end of the turn: the commit group goes to the writer if that is free; otherwise it stays open and grows
+    sync                   at the end of the turn: the commit group goes to the writer if that is free; otherwise it stays open and grows,
+                           and so it does for a moment under load if nobody waits for it
     (write, fdatasync)     wal_writer.py, on the writer's thread (runner.py)
     listeners              those of the group, in the order they were registered; then the next group goes
 
 One group is outstanding at a time, so only the last one in the log can be torn. A group is taken in ``sync`` or when the one before it is
 done: what is appended without returning to the event loop is in one group, and recovered whole or not at all.
 
-A group for which no file can be begun because there is no descriptor waits until there is one; nothing of it was written. Any other error,
-the first one, is the end: no listener is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of
-the outstanding group is for recovery to see. A mistake of ours while a group is taken is such an error, since nobody knows what is in it;
-one in a listener is not: it is told (faults.py), and the others are called.
+A group for which no file can be begun for want of space or of a descriptor waits until there is some; nothing of it was written. Files that
+are retired meanwhile are used again for it. Any other error, the first one, is the end: no listener is called after it, nothing is tried
+again, ``on_failure`` is told once. What the disk then holds of the outstanding group is for recovery to see. A mistake of ours while a
+group is taken is such an error, since nobody knows what is in it; one in a listener is not: it is told (faults.py), and the others are
+called.
 """
 
 from collections.abc import Callable
@@ -19,14 +21,14 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from broker.clock import Clock
 from broker.faults import Faults
 from broker.store.batch import BatchHost, BatchWriter, CommitGroup, Listener
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError
 from broker.store.moving import Alarm, Sleeper
 from broker.store.recovery import Recovery
 from broker.store.runner import Job, Runner
-from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter
+from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter, is_postponable
 
 DIRECT_SIZE_MAX: Final = 16384
 """A group of this size at most, in a turn with no more input than this, is written on the owner's thread, if the disk is quick: two changes
@@ -41,7 +43,14 @@ DIRECT_PAUSE_MS_MAX: Final = 10_000
 """... up to this. A disk that is always slow costs the owner's thread a few syncs in ten seconds."""
 _DIRECT_MEAN_OF: Final = 16
 RETRY_MS: Final = 100
-"""How long a group waits that could not be written for want of a descriptor."""
+"""How long a group waits that could not be written for want of a descriptor or of space."""
+LINGER_MS: Final = 5
+"""A group that nobody waits for stays open for so long, ..."""
+LINGER_SIZE_MAX: Final = 1 << 20
+"""... unless it has so many bytes, ..."""
+LINGER_BUSY_SIZE: Final = 65536
+"""... or the one before it had less than this: under load a few large groups cost less than many small ones (measured: each takes half a
+dozen changes of threads)."""
 GROUPS_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many commit groups."""
 
@@ -57,7 +66,7 @@ class WriteAheadLog(BatchHost):
         self.files: list[LogFile] = list(writer.files)
         """The files of the log, oldest first; the last one is being written."""
         self.short_of_space = False
-        """There was no room for a spare file: once the last file is full, the log fails. Time to block publishers."""
+        """There was no room for a spare file: once the last file is full, nothing more is promised. Time to block publishers."""
         self.on_new_file: Callable[[], None] | None = None
         """Called when a file is full and the next one was begun, if set."""
         self.on_short_of_space: Callable[[], object] | None = None
@@ -69,8 +78,9 @@ class WriteAheadLog(BatchHost):
         self._writer = writer
         self._runner = runner
         self._on_failure = on_failure
+        self._again = _Again(self)
         self._postponed: CommitGroup | None = None
-        """What waits for a descriptor."""
+        """What waits for a descriptor or for space."""
         self._retired: set[int] = set()
         self._busy = False
         self._wanted = False
@@ -81,6 +91,8 @@ class WriteAheadLog(BatchHost):
         self._direct_mean_ms = 0.0
         self._closing = False
         self._groups_since_chore = 0
+        self._last_size = 0
+        self._overdue = _Overdue(self)
 
     @classmethod
     def open(
@@ -153,7 +165,7 @@ class WriteAheadLog(BatchHost):
 
     def look_for_space(self) -> None:
         """Somebody else may have made room: try again for a spare file."""
-        if self.short_of_space and not self._busy:
+        if self.short_of_space and not self._busy and self._postponed is None:
             self._chores_left = True
             self._writer.short_of_space = False
             self._next_job()
@@ -189,8 +201,15 @@ class WriteAheadLog(BatchHost):
         if self.failure is not None:
             self.batch.take()  # nobody will ever be told
             return
+        if self._postponed is not None:
+            if self._oldest_is_retired() and not self._closing:
+                self._busy = True
+                self._runner.submit(_Chore(self, self._writer, True))
+            return
         chore_is_due = self._groups_since_chore >= GROUPS_BETWEEN_CHORES
         if self._wanted and self.batch.holders == 0 and not (chore_is_due and self._has_chores()):
+            if self._lingers():
+                return  # no time for chores: zeros in a file that is filled with records soon are work for nothing
             self._wanted = False
             if self.batch.record_count:
                 self._groups_since_chore += 1
@@ -201,8 +220,26 @@ class WriteAheadLog(BatchHost):
             self._busy = True
             self._runner.submit(_Chore(self, self._writer, self._oldest_is_retired()))
 
+    def _lingers(self) -> bool:
+        """Whether the open group stays open for a moment, to be larger."""
+        batch = self.batch
+        if batch.urgent or self._closing or self._last_size < LINGER_BUSY_SIZE or batch.group_size() >= LINGER_SIZE_MAX:
+            return False
+        turn = batch.turn
+        if turn is None or batch.record_count == 0 or not self._overdue.waits(turn.clock):
+            return False
+        batch.lingers = True
+        return True
+
+    def overdue(self) -> None:
+        """The open group has been open for long enough."""
+        if not self._busy:
+            self._next_job()
+
     def _submit(self, group: CommitGroup) -> None:
         self._busy = True
+        self._last_size = group.size()
+        self._overdue.begin()
         job = _Commit(self, self._writer, group)
         if not self._run_directly(job, group):
             self._runner.submit(job)
@@ -257,21 +294,28 @@ class WriteAheadLog(BatchHost):
         self.files = list(self._writer.files)
         self._retired = {generation for generation in self._retired if generation >= self.files[0].generation}
         self._chores_left = more
+        self._busy = False
+        if self._postponed is not None:
+            self.try_again()
+            return
         changed = self.short_of_space != self._writer.short_of_space
         self.short_of_space = self._writer.short_of_space
-        self._busy = False
         self._next_job()
         if changed and self.on_short_of_space is not None:
             self.faults.run("space for the log", None, self.on_short_of_space)
 
-    def postpone(self, group: CommitGroup, error: DiskError) -> None:
-        """There is no descriptor for a new file, and nothing of the group is written: it waits, like all behind it. Called by its job."""
+    def postpone(self, group: CommitGroup, error: Exception) -> None:
+        """There is no descriptor or no space for a new file, and nothing of the group is written: it waits, like all behind it. Called by
+        its job.
+        """
         turn = self.batch.turn
         if turn is None or self._closing:
             self.fail(error)
             return
         self._postponed = group
-        Alarm(turn.clock, _Again(self)).set(RETRY_MS)
+        self._busy = False
+        self._again.set(turn.clock)
+        self._next_job()
         if not self.short_of_space:
             self.short_of_space = True
             if self.on_short_of_space is not None:
@@ -280,8 +324,9 @@ class WriteAheadLog(BatchHost):
     def try_again(self) -> None:
         """Write the group that was postponed, if one was."""
         group = self._postponed
-        if group is not None:
+        if group is not None and not self._busy:
             self._postponed = None
+            self._busy = True
             self._runner.submit(_Commit(self, self._writer, group))
 
     def fail(self, error: Exception) -> None:
@@ -310,7 +355,7 @@ class _Commit(Job):
         error = self._error
         if error is None:
             self._log.committed(self._group)
-        elif isinstance(error, DiskError) and error.wants_descriptor and error.site == "wal.create":
+        elif is_postponable(error):
             self._log.postpone(self._group, error)
         else:
             self._log.fail(error)
@@ -321,9 +366,49 @@ class _Again(Sleeper):
 
     def __init__(self, log: WriteAheadLog) -> None:
         self._log = log
+        self._alarm: Alarm | None = None
+
+    def set(self, clock: Clock) -> None:
+        """Once, in a while."""
+        if self._alarm is None:
+            self._alarm = Alarm(clock, self)
+        self._alarm.set(RETRY_MS)
 
     def wake(self) -> None:
         self._log.try_again()
+
+
+class _Overdue(Sleeper):
+    """How long a group may stay open."""
+
+    def __init__(self, log: WriteAheadLog) -> None:
+        self._log = log
+        self._alarm: Alarm | None = None
+        self._is_set = False
+        self._is_over = False
+
+    def begin(self) -> None:
+        """Another group is open from now on."""
+        self._is_over = False
+        if self._is_set and self._alarm is not None:
+            self._is_set = False
+            self._alarm.cancel()
+
+    def waits(self, clock: Clock) -> bool:
+        """Whether there is time left; the log is told when it is over."""
+        if self._is_over:
+            return False
+        if not self._is_set:
+            self._is_set = True
+            if self._alarm is None:
+                self._alarm = Alarm(clock, self)
+            self._alarm.set(LINGER_MS)
+        return True
+
+    def wake(self) -> None:
+        self._is_set = False
+        self._is_over = True
+        self._log.overdue()
 
 
 class _Chore(Job):

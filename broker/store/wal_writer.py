@@ -21,6 +21,9 @@ from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.wal_file import SPARE_SUFFIX, START, FileHeader, file_name
 
 FILE_SIZE: Final = 64 << 20
+_BEFORE_ITS_NAME: Final = frozenset(("wal.create", "wal.allocate", "wal.header", "wal.header.sync", "wal.publish"))
+"""What is done to a new file before it belongs to the log."""
+_WRITE_SIZE: Final = 4 << 20
 _STEP: Final = 1 << 20
 _ZEROS: Final = bytes(_STEP)
 
@@ -67,6 +70,11 @@ class LogEnd(NamedTuple):
     """Where it stands in the file that ``continues``; 0 if it is in another one."""
     spares: list[str]
     """Names of spare files."""
+
+
+def is_postponable(error: Exception) -> bool:
+    """Whether a commit group has failed for want of space or of a descriptor for a new file: nothing of it was written then."""
+    return isinstance(error, DiskError) and error.is_full and error.site in _BEFORE_ITS_NAME
 
 
 class _Spare:
@@ -132,8 +140,7 @@ class WalWriter:
     def write(self, group: CommitGroup) -> None:
         """Write the batches of a group and sync them; in a new file if they do not all fit into this one.
 
-        Raises: DiskError: nothing is known about this group, and no other may be written; except if it ``wants_descriptor`` for a
-            new file: then nothing has happened, and the same may be tried again
+        Raises: DiskError: nothing is known about this group, and no other may be written; except if it ``is_postponable``
         """
         if not self._has_room(group):
             self._next_file(group.first_sequence(), group.size())
@@ -146,10 +153,17 @@ class WalWriter:
         file, header = self._file, self._header
         assert file is not None
         assert header is not None
-        position = self.position
-        for batch in group.batches:  # a write for each: what is sealed for it is let go before the next
-            file.write(write_site, position, batch.seal(header.generation, header.salt))
-            position += batch.size()
+        position = end = self.position
+        pieces: list[bytes | memoryview] = []
+        for batch in group.batches:  # a write for several: after each of them this thread waits until it may run again
+            pieces += batch.seal(header.generation, header.salt)
+            end += batch.size()
+            if end - position >= _WRITE_SIZE:
+                file.write(write_site, position, pieces)
+                pieces = []
+                position = end
+        if pieces:
+            file.write(write_site, position, pieces)
         file.sync(sync_site)
         for batch in group.batches:
             place = batch.place
@@ -172,9 +186,14 @@ class WalWriter:
         size = max(needed, self.options.file_size)
         spare = self._spares.pop(0) if self._spares and size == self.options.file_size else self._new_spare(size)
         header = FileHeader(self._next_generation, self.options.new_salt(), first_sequence)
-        spare.file.write("wal.header", 0, [header.encode()])
-        spare.file.sync("wal.header.sync")
-        self.filesystem.rename("wal.publish", spare.path, self._path(file_name(header.generation)))
+        try:
+            spare.file.write("wal.header", 0, [header.encode()])
+            spare.file.sync("wal.header.sync")
+            self.filesystem.rename("wal.publish", spare.path, self._path(file_name(header.generation)))
+        except DiskError as error:
+            if error.is_full:
+                self._discard(spare.path, spare.file)
+            raise
         self.filesystem.sync_directory("wal.publish.directory", self.directory)
         if self._file is not None:
             self._file.close()
@@ -189,10 +208,13 @@ class WalWriter:
         try:
             file.allocate("wal.allocate", size)
         except DiskError:
-            file.close()
-            self.filesystem.unlink("wal.discard", path)
+            self._discard(path, file)
             raise
         return _Spare(path, file, 0)
+
+    def _discard(self, path: str, file: File) -> None:
+        file.close()
+        self.filesystem.unlink("wal.discard", path)
 
     def _adopt_spare(self, name: str) -> None:
         path = self._path(name)
@@ -209,8 +231,7 @@ class WalWriter:
             # Filled or not: filling it again would cost more at every start than the few slower syncs after a first one cut short.
             self._spares.append(_Spare(path, file, size))
         else:
-            file.close()
-            self.filesystem.unlink("wal.discard", path)
+            self._discard(path, file)
 
     # Work for when there is time
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from broker.bindings import Bindings
 from broker.metadata.journal import Journal
 from broker.protocol import channel as channel_module
 from broker.protocol.channel import Channel
@@ -164,17 +165,17 @@ def declare_ok_before_sync() -> None:
 def binding_not_journalled() -> None:
     """A binding lives in memory only."""
 
-    def make(bind: Any) -> Any:
-        def patched(self: VHost, *arguments: Any) -> None:
+    def make(add: Any) -> Any:
+        def patched(self: Bindings, *arguments: Any) -> bool:
             journal, self._journal = self._journal, None
             try:
-                bind(self, *arguments)
+                return bool(add(self, *arguments))
             finally:
                 self._journal = journal
 
         return patched
 
-    replace(VHost, "bind", make)
+    replace(Bindings, "add", make)
 
 
 @plant

@@ -146,8 +146,9 @@ def test_a_node_that_goes_on_after_a_failed_sync_is_found_out(shim: Path, tmp_pa
     failing = Failing(tmp_path, shim, f"fdatasync:60:{errno.EIO}", 1, plant)
     node = failing.history.node
     try:
-        crowd = failing.load(0.5)
+        crowd = failing.load(20, until=lambda: failing.faults() > 0)
         assert failing.faults() == 1
+        crowd.run(lambda: False, time.monotonic() + 0.2)  # what it confirms now is lost
         assert node.is_running(), node.output()
         node.kill()
         with pytest.raises(Broken) as found:

@@ -1,4 +1,5 @@
-"""Without descriptors the disk waits: nothing is lost, nothing is in doubt, and the node does not end (docs/durability.md)."""
+"""Without descriptors, or space for a new file, the disk waits: nothing is lost, nothing is in doubt, and the node does not end
+(docs/durability.md)."""
 
 from __future__ import annotations
 
@@ -62,11 +63,17 @@ def test_what_cannot_be_opened_is_opened_later(broker: DurableBroker, site: str,
     assert any(fault.seen for fault in broker.disk.faults)
 
 
-def test_publishers_wait_while_no_file_can_be_begun(broker: DurableBroker) -> None:
-    """A batch that found no descriptor waits, those behind it too; nothing is confirmed meanwhile, everything afterwards."""
+@pytest.mark.parametrize(
+    ("site", "number"),
+    [("wal.create", errno.EMFILE)]
+    + [(site, errno.ENOSPC) for site in ("wal.create", "wal.allocate", "wal.header", "wal.header.sync", "wal.publish")]
+    + [("wal.allocate", errno.EDQUOT)],
+)
+def test_publishers_wait_while_no_file_can_be_begun(broker: DurableBroker, site: str, number: int) -> None:
+    """A batch for which no file can be begun waits, those behind it too; nothing is confirmed meanwhile, everything afterwards."""
     client = publisher(broker)
     assert isinstance(broker.disk, FaultyDisk)
-    faults = [Fault("error", "wal.create", arg=errno.EMFILE) for _ in range(100_000)]
+    faults = [Fault("error", site, arg=number) for _ in range(100_000)]
     broker.disk.faults += faults
     before = fill(broker, client, 20)
     assert 0 < before < 20
@@ -78,6 +85,23 @@ def test_publishers_wait_while_no_file_can_be_begun(broker: DurableBroker) -> No
     assert acks[-1].method["delivery_tag"] == 20
     assert not broker.store.short_of_space
     assert broker.killed().depth("q") == (20, 0)
+
+
+def test_a_full_disk_does_not_end_the_node(broker: DurableBroker) -> None:
+    """What there is no room for is not promised; all goes on when there is room again."""
+    client = publisher(broker)
+    assert isinstance(broker.disk, FaultyDisk)
+    broker.disk.free = 0
+    before = fill(broker, client, 40)
+    assert 0 < before < 40
+    assert broker.failure is None
+    assert broker.store.short_of_space
+    broker.disk.free = 1 << 30
+    broker.advance(5000)
+    acks = [said for said in client.hear() if said.method.name == "basic.ack"]
+    assert acks[-1].method["delivery_tag"] == 40
+    assert not broker.store.short_of_space
+    assert broker.killed().depth("q") == (40, 0)
 
 
 def test_a_node_that_stops_while_a_batch_waits_writes_it_first(broker: DurableBroker) -> None:

@@ -229,6 +229,7 @@ def job_is_finished(broker: DurableBroker, victim: Client) -> int:
 
 def new_file(broker: DurableBroker, victim: Client) -> int:
     def broken() -> None:
+        broker.store.wal.on_new_file = None  # once: there may be more than one new file
         raise ZeroDivisionError
 
     broker.store.wal.on_new_file = broken

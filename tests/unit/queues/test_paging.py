@@ -552,6 +552,7 @@ def test_what_leaves_the_memory_in_one_go_is_let_go_in_slices() -> None:
     seen = [let_go()]
     setting.client.auto = False
     setting.publish(1)
+    setting.broker.store.logs.batch.hurry()
     setting.broker.clock = setting.broker.turn.clock = HurriedClock()
     while setting.broker.turn.scheduled or setting.broker.work():
         setting.broker.turn.run()

@@ -8,10 +8,11 @@ from broker.store.batch import place_at
 from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.read_back import Read
-from broker.store.reading import READS_MAX, Fetcher
+from broker.store.reading import IDLE_MS, READS_MAX, Fetcher
 from broker.store.runner import Job, Runner
 from tests.support.fake_clock import FakeClock
-from tests.support.faulty_disk import FaultyDisk
+from tests.support.faulty_disk import Fault, FaultyDisk
+from tests.support.store import Collected, Running
 
 MIB = 1 << 20
 
@@ -111,3 +112,45 @@ def test_a_read_that_fails_gives_its_turn_to_the_next(count: int) -> None:
     assert not reader.runner.jobs
     reader.ask(1, 0)
     assert reader.under_way() == [(1, 0)]
+
+
+def opens(running: Running) -> int:
+    disk = running.disk
+    assert isinstance(disk, FaultyDisk)
+    return disk.sites.count("log.open")
+
+
+def read(running: Running, log: Log) -> None:
+    """Every record, each in a read of its own."""
+    log.user = user = Collected()
+    for position in range(int(log.positions.next)):
+        running.logs.read(log, position, position + 1, 100)
+        running.read_thread.drain()
+    assert len(user.records) == log.positions.live()
+
+
+def test_a_file_stays_open_until_nobody_reads_any_more() -> None:
+    running = Running()
+    log = running.declare()
+    running.fill(log, 4)
+    read(running, log)
+    assert opens(running) == 1
+    running.clock.advance(3 * IDLE_MS)
+    read(running, log)
+    assert opens(running) == 2
+
+
+def test_a_file_that_could_not_be_read_is_opened_again() -> None:
+    running = Running()
+    log = running.declare()
+    running.fill(log, 4)
+    disk = running.disk
+    assert isinstance(disk, FaultyDisk)
+    disk.faults.append(Fault("error", "log.read"))
+    log.user = user = Collected()
+    running.logs.read(log, 0, 1, 100)
+    for _ in range(3):
+        running.read_thread.drain()
+        running.clock.advance(1000)
+    assert 0 in user.records
+    assert opens(running) == 2

@@ -14,7 +14,7 @@ from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, RealFileSystem
 from broker.store.recovery import Recovery
 from broker.store.runner import Runner, WriterThread
-from broker.store.wal import GROUPS_BETWEEN_CHORES, WriteAheadLog
+from broker.store.wal import GROUPS_BETWEEN_CHORES, LINGER_BUSY_SIZE, LINGER_MS, LINGER_SIZE_MAX, RETRY_MS, WriteAheadLog
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -40,7 +40,7 @@ class Told(Listener):
 class Node:
     """A log on a simulated disk whose writer works when the test says so."""
 
-    def __init__(self, disk: FaultyDisk | None = None, spare_count: int = 1) -> None:
+    def __init__(self, disk: FaultyDisk | None = None, spare_count: int = 1, file_size: int = FILE_SIZE) -> None:
         self.disk = disk or FaultyDisk()
         self.runner = HandRunner()
         self.failures: list[Exception] = []
@@ -48,7 +48,7 @@ class Node:
         self.data_dir = DataDir.open(self.disk, "/data")
         self.recovery = Recovery(self.data_dir)
         self.found = list(self.recovery.records())
-        options = WalOptions(FILE_SIZE, spare_count, lambda: 42)
+        options = WalOptions(file_size, spare_count, lambda: 42)
         self.log = WriteAheadLog.open(self.data_dir, self.recovery, self.runner, self.failures.append, options)
 
     def append(self, name: str, size: int = 10) -> int:
@@ -295,6 +295,91 @@ def test_no_room_for_a_spare_is_a_warning_only() -> None:
     assert node.files() == ["0000000000000001.wal"]
     node.commit("a")
     assert node.told == [("a", 1)]
+    assert not node.failures
+
+
+class Loaded:
+    """A log under load: the group before was a large one."""
+
+    def __init__(self) -> None:
+        self.node = Node(file_size=START + 64 * LINGER_BUSY_SIZE)
+        self.clock = FakeClock()
+        self.node.log.batch.turn = self.turn = Turn(self.clock)
+        self.node.commit("large", LINGER_BUSY_SIZE)
+        self.run()
+
+    def run(self) -> list[str]:
+        """A turn, and what the disk has to do; who was told."""
+        self.node.told.clear()
+        self.turn.run()
+        self.node.runner.drain()
+        return [name for name, _ in self.node.told]
+
+
+def test_under_load_a_group_that_nobody_waits_for_stays_open_for_a_moment() -> None:
+    loaded = Loaded()
+    node = loaded.node
+    through = node.log.durable_through
+    for _ in range(5):
+        node.log.append(1, 1, b"nobody")
+        loaded.run()
+        loaded.clock.advance(LINGER_MS // 5)
+    loaded.run()
+    assert node.log.durable_through == through + 5
+    assert node.disk.sites.count("wal.write") == 2
+
+
+def test_a_group_that_somebody_waits_for_goes_at_once() -> None:
+    loaded = Loaded()
+    node = loaded.node
+    node.log.append(1, 1, b"nobody")
+    assert loaded.run() == []
+    node.append("somebody")
+    assert loaded.run() == ["somebody"]
+    node.commit("large again", LINGER_BUSY_SIZE)
+    node.log.append(1, 1, b"nobody")
+    loaded.run()
+    node.log.listen(Told("later", node.told))
+    assert loaded.run() == ["later"]
+
+
+def test_a_group_that_is_large_enough_goes_at_once() -> None:
+    loaded = Loaded()
+    node = loaded.node
+    node.log.append(1, 1, b"nobody")
+    loaded.run()
+    through = node.log.durable_through
+    node.log.append(1, 1, b"", bytes(LINGER_SIZE_MAX))
+    loaded.run()
+    assert node.log.durable_through == through + 2
+
+
+def test_a_log_that_is_closed_waits_for_nothing() -> None:
+    loaded = Loaded()
+    loaded.node.log.append(1, 1, b"nobody")
+    loaded.run()
+    loaded.node.log.close()
+    assert loaded.node.log.batch.is_durable()
+
+
+def test_a_file_that_is_given_back_takes_the_group_that_has_no_space() -> None:
+    node = Node(spare_count=0)
+    clock = FakeClock()
+    node.log.batch.turn = Turn(clock)
+    for number in range(8):
+        node.commit(str(number))
+    node.disk.free = 0
+    node.commit("8")
+    assert node.told[-1] == ("7", 8)
+    assert node.log.short_of_space
+    clock.advance(RETRY_MS)
+    node.runner.drain()
+    assert node.told[-1] == ("7", 8)
+    node.log.retire(1)
+    node.runner.drain()
+    assert node.told[-1] == ("8", 9)
+    assert node.log.files[0].generation == 2
+    assert not node.log.short_of_space
     assert not node.failures
 
 
