@@ -27,7 +27,7 @@ from broker.native import i64
 from broker.protocol.confirms import Confirms
 from broker.protocol.content import Content
 from broker.protocol.session import Session
-from broker.protocol.settling import Acknowledging, Rollback, Taking
+from broker.protocol.settling import Acknowledging, Rollback, Taking, Unblocking
 from broker.protocol.sliced import AT_ONCE, ChannelEnd, ChannelWork, Publishing, Settling
 from broker.protocol.traits import Traits, read_traits
 from broker.protocol.transaction import Pending, Settlement
@@ -119,6 +119,8 @@ class Channel(Flushable):
         self._held_for: i64 = 0
         self._held_answer = b""
         self._promised_group: i64 = 0
+        self._unblocking: Unblocking | None = None
+        """Once it has had many consumers."""
         self._dirty = False
         self._route: Route | None = None
         self._route_arguments = b""
@@ -414,14 +416,15 @@ class Channel(Flushable):
 
     def carry_out(self, work: SlicedWork, then: Deferred | None = None) -> None:
         """Do work that may take longer than a turn, and then ``then``; until that is done the channel's later frames wait."""
-        self.session.turn.costly = True
+        turn = self.session.turn
+        turn.costly = True
         if work.step():
             if then is not None:
                 then.resume()
             return
         self.held = True
         self.working += 1
-        self.session.turn.begin(ChannelWork(self, work, then))
+        turn.begin(ChannelWork(self, work, then))
 
     def _rewritten(self, message: Message, copies: bool) -> Message:
         """``message`` without its BCC header, or with reply-to rewritten for direct reply-to."""
@@ -609,16 +612,30 @@ class Channel(Flushable):
         """Everything unacknowledged goes back to its queue (basic.recover)."""
         self.carry_out(Settling(self, [], True, self.unacked.last_tag()), then)
 
+    def shares_window(self) -> bool:
+        """Whether many consumers share one window, and get what becomes free of it in turn."""
+        return self.prefetch_global > 0 and len(self.consumers) > _MANY_CONSUMERS
+
+    def is_full(self) -> bool:
+        """Whether the window that its consumers share is full."""
+        window = self.prefetch_global
+        return window > 0 and self.unacked.consumer_count + self.unacked.uncommitted >= window
+
     def unblock(self) -> None:
         """Deliveries were settled: others may have room now."""
         # only a channel-wide limit couples consumers: without one each was told by ``settled``
         if self.prefetch_global:
-            if len(self.consumers) > _MANY_CONSUMERS:
-                self.session.turn.costly = True
             self.unblock_all()
 
     def unblock_all(self) -> None:
         """Every consumer of the channel may have room again."""
+        if len(self.consumers) > _MANY_CONSUMERS:
+            unblocking = self._unblocking
+            if unblocking is None:
+                unblocking = Unblocking(self)
+                self._unblocking = unblocking
+            unblocking.start()
+            return
         for tag, consumer in self.consumers.items():
             if consumer.blocked:
                 self.queue_of[tag].unblock(consumer)
@@ -644,6 +661,7 @@ class Channel(Flushable):
             self.reply = None
             self.session.vhost.remove_reply_queue(reply.token)
         self._end_content()
+        self._unblocking = None
         self.held = False
         self._held_frames = None
         self.retry = None

@@ -144,7 +144,7 @@ class ChannelConsumer(Consumer):
 
     def settled(self, count: i64) -> None:
         self.unacked -= count
-        if self.blocked:
+        if self.blocked and not self.channel.shares_window():
             self.queue.unblock(self)
 
     def fault_owner(self) -> FaultOwner | None:

@@ -50,6 +50,8 @@ class Publishing(SlicedWork):
         self._queues = queues
         """None until ``routing`` has found them."""
         self._routing = routing
+        self._began = routing is None
+        """The first step of the routing comes behind an attempt that has failed: perhaps not in the same slice."""
         self._at: i64 = 0
         self._sequence: i64 = 0
         self._refused = False
@@ -61,6 +63,10 @@ class Publishing(SlicedWork):
         turn = channel.session.turn
         routing = self._routing
         if routing is not None:
+            if not self._began:
+                self._began = True
+                if turn.out_of_time():
+                    return False
             while not routing.step(STEP):
                 if turn.out_of_time():
                     return False

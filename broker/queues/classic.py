@@ -90,6 +90,8 @@ class ClassicQueue(Queue):
         self._marked = False
         self._bounded_time = False
         """What is being done looks at the clock."""
+        self._left: i64 = _DELIVERIES_PER_LOOK
+        """Deliveries, on all levels, until it does so again."""
         self._is_over_limit = False
         """The turn's time was over before the queue was as short as it should be."""
         self._held: i64 = 0
@@ -276,10 +278,9 @@ class ClassicQueue(Queue):
     def _dispatch_level(self, ready: Ready) -> bool:
         """Dispatch one level; False when consumers ran out before messages did, or messages are on their way from the disk."""
         consumers = self.consumers
-        left = _DELIVERIES_PER_LOOK
         while ready.available() > 0:
-            if left <= 0:
-                left = _DELIVERIES_PER_LOOK
+            if self._left <= 0:
+                self._left = _DELIVERIES_PER_LOOK
                 if self._bounded_time and self._turn.out_of_time():
                     self.mark()
                     return False
@@ -289,11 +290,11 @@ class ClassicQueue(Queue):
             active = group.active
             consumer = active[group.turn]
             capacity = consumer.capacity()
+            self._left -= 1
             if capacity <= 0:
                 group.block(consumer)
                 continue
             plain = ready.plain()
-            left -= 1
             if plain == 0:
                 self._deliver_one(group, consumer, ready)
                 continue
@@ -312,9 +313,9 @@ class ClassicQueue(Queue):
                     self._undelivered(consumer, error)
                 if consumer.no_ack:
                     ready.settle(position, count, stride)
-                left -= count // 16
+                self._left -= count // 16
             elif plain >= size and size <= _TURNS_MAX and not group.crowded:
-                left -= self._deliver_in_turns(group, ready, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
+                self._left -= self._deliver_in_turns(group, ready, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
             else:
                 self._deliver_one(group, consumer, ready)
         return ready.count() == 0 and ready.holds == 0

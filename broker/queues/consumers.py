@@ -105,7 +105,9 @@ class Group:
 
     def block(self, consumer: Consumer) -> None:
         """Take it out of the rotation."""
-        at: i64 = self.active.index(consumer)
+        at = self.turn
+        if at >= len(self.active) or self.active[at] is not consumer:  # mostly it is the one whose turn it is
+            at = self.active.index(consumer)
         del self.active[at]
         if at < self.turn:
             self.turn -= 1

@@ -20,8 +20,8 @@ from broker.wire import table
 from broker.wire.table import FieldTable
 
 _SENDER_SELECTED: Final = (b"CC", b"BCC")
-ATTEMPT: Final[i64] = 20_000
-"""The budget of ``attempt``, in units of ``Exchange.match``: up to 1 ms."""
+ATTEMPT: Final[i64] = 8000
+"""The budget of ``attempt``, in units of ``Exchange.match``: up to half a millisecond."""
 STEP: Final[i64] = 8000
 """A good budget for a step of a ``Routing``."""
 KEY_COST: Final[i64] = 4

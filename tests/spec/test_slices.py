@@ -7,6 +7,7 @@ for the next turn is left. `test_other_rules_hold_as_well` runs rules of other f
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -380,3 +381,38 @@ RULES = [
 def test_other_rules_hold_as_well(rule: object) -> None:
     assert callable(rule)
     rule()
+
+
+def test_a_window_of_a_channel_goes_round_among_many_consumers() -> None:
+    """Each acknowledgement made 20,000 consumers enter the rotation, and leave it again: 90 ms."""
+    broker = Broker()
+    client = broker.open()
+    client.ask("basic.qos", prefetch_count=1, **{"global": True})
+    for queue in ("a", "b"):
+        client.ask("queue.declare", queue=queue)
+    for number in range(300):
+        client.consume("ab"[number % 2], tag=f"c{number}")
+    client.send(publish(1, "", "a", b"a") * 300, publish(1, "", "b", b"b") * 300)
+    served: Counter[str] = Counter()
+    bodies: Counter[bytes] = Counter()
+    for _ in range(600):
+        [said] = client.hear()
+        served[str(said.method["consumer_tag"])] += 1
+        bodies[said.body] += 1
+        client.send(method(1, "basic.ack", delivery_tag=0, multiple=True))
+    assert client.hear() == []
+    assert bodies == {b"a": 300, b"b": 300}
+    assert len(served) == 300, "everybody has had some"
+
+
+def test_a_window_that_is_taken_away_lets_everybody_have_something() -> None:
+    broker = Broker()
+    client = broker.open()
+    client.ask("basic.qos", prefetch_count=1, **{"global": True})
+    client.ask("queue.declare", queue="q")
+    for number in range(300):
+        client.consume("q", tag=f"c{number}")
+    client.send(publish(1, "", "q", b"m") * 300)
+    assert len(client.hear()) == 1
+    client.send(method(1, "basic.qos", prefetch_count=0, **{"global": True}))
+    assert sum(said.method.name == "basic.deliver" for said in client.hear()) == 299

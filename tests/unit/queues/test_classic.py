@@ -354,3 +354,18 @@ def test_the_sizes_of_what_comes_back_are_summed_up_as_it_comes() -> None:
     assert run.body_bytes == sum(len(str(number)) for number in range(50))
     queue.release(queue._ready)
     assert queue._ready.body_bytes == sum(len(str(number)) for number in range(100))
+
+
+def test_a_dispatch_of_many_levels_looks_at_the_clock_as_often_as_one_of_one() -> None:
+    """255 priorities with 2,000 messages each were one step of 13 ms."""
+    clock = HurriedClock()
+    setting = Setting(clock=clock, x_max_priority=255)
+    consumer = setting.consumer("c", room=1_000_000)
+    for priority in range(255):
+        for _ in range(100):
+            setting.queue.enqueue(make_message(b"x", priority=priority), None, 0)
+    turns = 0
+    while len(consumer.got) < 25_500:
+        setting.turn.run()
+        turns += 1
+    assert turns >= 25_500 // 1024, "with every look the time is over"
