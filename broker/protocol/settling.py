@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PER_LOOK: Final = 64
 """Runs between two looks at the clock."""
 _ENTER: Final = 61
-"""Consumers that return in one turn. One of them gets what there is: a prime number, so that it is not always the same of a round number."""
+"""Consumers that return in one turn. One of them gets what there is: a prime number, so that it is not always the same one."""
 
 
 @final
