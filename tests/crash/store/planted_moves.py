@@ -164,7 +164,7 @@ FOUND_BY_LIVES: dict[str, Bug] = {
     "segment removed before the edit": Bug(build(RemovesFirst)),
     "states not kept": Bug(build(ForgetsStates)),
     "what is declared not kept": Bug(build(), ((Declarations, "take", forgets_what_is_declared),)),
-    "rewritten segments stay": Bug(build(ForgetsWhatIsReplaced), seed=7),
+    "rewritten segments stay": Bug(build(ForgetsWhatIsReplaced)),
     "one record too many covered": Bug(build(CoversTooMuch)),
     "an edit that failed taken for none": Bug(build(GivesUpEdits, fault_sites=["manifest.sync"]), seed=3),
     "an edit synced again after an error": Bug(build(fault_sites=["manifest.sync"]), ((ManifestFile, "add", syncs_again),)),
