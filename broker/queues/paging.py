@@ -37,10 +37,6 @@ MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 """Of a line that would not touch the disk otherwise."""
 READ_BYTES: Final[i64] = 1 << 20
 """Read back at a time, at the most."""
-TAIL_BYTES_FAR: Final[i64] = 1 << 20
-"""Of the tail so much stays in memory where consumers are far behind, ..."""
-_FAR: Final[i64] = 4
-"""... which they are with so many times on disk what the line may have in memory."""
 _CHUNK_COUNT: Final[i64] = 1024
 """Messages in a chunk of the tail: they leave the memory together."""
 _REPORT_BYTES: Final[i64] = 4096
@@ -216,8 +212,6 @@ class Pager(LogUser):
             return
         tail = self.tail
         tail_max = allowed - (size - self._tail_bytes)
-        if tail_max > TAIL_BYTES_FAR and self._paged * MESSAGE_BYTES + self._paged_body_bytes > allowed * _FAR:
-            tail_max = TAIL_BYTES_FAR  # it will have left the memory before anybody gets there
         count: i64 = 0
         while self._tail_bytes > tail_max and count < len(tail):
             chunk = tail[count]
