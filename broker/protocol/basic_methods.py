@@ -18,7 +18,7 @@ from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import ChannelConsumer
 from broker.protocol.direct_reply import ReplyQueue
-from broker.protocol.exchange_methods import reply
+from broker.protocol.exchange_methods import Reply, reply
 from broker.protocol.queue_methods import find, name_or_last
 from broker.queues.queue import Queue
 from broker.turn import Deferred
@@ -184,20 +184,6 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
     session.touch()
 
 
-@final
-class _Recovered(Deferred):
-    """Everything has gone back."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-
-    def resume(self) -> None:
-        reply(self.channel, False, spec.BASIC_RECOVER_OK)
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.channel.session.owner
-
-
 def _recover(channel: Channel, requeue: bool, then: Deferred | None) -> None:
     if not requeue:
         raise ConnectionException(NOT_IMPLEMENTED, "requeue=false")
@@ -208,7 +194,7 @@ def recover(channel: Channel, method: Method) -> None:
     """basic.recover. Raises: NOT_IMPLEMENTED (540) for requeue=false."""
     fields = method.fields
     assert isinstance(fields, commands.Basic.Recover)
-    _recover(channel, fields.requeue, _Recovered(channel))
+    _recover(channel, fields.requeue, Reply(channel, spec.BASIC_RECOVER_OK))
 
 
 def recover_async(channel: Channel, method: Method) -> None:

@@ -616,10 +616,13 @@ class Channel(Flushable):
         """Whether many consumers share one window, and get what becomes free of it in turn."""
         return self.prefetch_global > 0 and len(self.consumers) > _MANY_CONSUMERS
 
+    def window_left(self) -> i64:
+        """How many deliveries still fit into the window that its consumers share, where there is one (``prefetch_global``)."""
+        return self.prefetch_global - self.unacked.consumer_count - self.unacked.uncommitted
+
     def is_full(self) -> bool:
         """Whether the window that its consumers share is full."""
-        window = self.prefetch_global
-        return window > 0 and self.unacked.consumer_count + self.unacked.uncommitted >= window
+        return self.prefetch_global > 0 and self.window_left() <= 0
 
     def unblock(self) -> None:
         """Deliveries were settled: others may have room now."""

@@ -54,7 +54,7 @@ class ChannelConsumer(Consumer):
         if self.prefetch:
             room = self.prefetch - self.unacked
         if channel.prefetch_global:
-            left = channel.prefetch_global - channel.unacked.consumer_count - channel.unacked.uncommitted
+            left = channel.window_left()
             if left < room:
                 room = left
         return room

@@ -339,12 +339,16 @@ class Connection(FaultOwner, Flushable, Timed):
             channel.held = True
             self.session.release(channel)
         later = channel.take_held()
-        channel.hold_frame(rest)
+        self._keep(channel, rest)
         if later:
             channel.hold_frame(later)
-        channel.held_bytes += len(rest)
-        self._held_bytes += len(rest)
-        self.server.alarms.received(len(rest))
+
+    def _keep(self, channel: Channel, frames: bytes) -> None:
+        """Keep frames of a channel that waits, and count them."""
+        channel.hold_frame(frames)
+        channel.held_bytes += len(frames)
+        self._held_bytes += len(frames)
+        self.server.alarms.received(len(frames))
 
     def _let_go(self, channel: Channel) -> None:
         """Its frames are not kept any more."""
@@ -354,10 +358,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _hold(self, channel: Channel, reader: FrameReader) -> None:
         frame = reader.data[reader.start - 7 : reader.end + 1]
-        channel.hold_frame(frame)
-        channel.held_bytes += len(frame)
-        self._held_bytes += len(frame)
-        self.server.alarms.received(len(frame))
+        self._keep(channel, frame)
         if self._held_bytes >= _HELD_BYTES_MAX and not self._held_back:
             self._held_back = True
             self._outbox.sink.pause_reading()

@@ -34,6 +34,21 @@ def reply(channel: Channel, nowait: bool, index: int) -> None:
         channel.session.send(method_frame(int(channel.number), index, []))
 
 
+@final
+class Reply(Deferred):
+    """The same for work that may take longer than a turn, once it is done (``Channel.carry_out``)."""
+
+    def __init__(self, channel: Channel, index: int) -> None:
+        self.channel = channel
+        self.index = index
+
+    def resume(self) -> None:
+        reply(self.channel, False, self.index)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
+
+
 def reply_when_declared(channel: Channel, nowait: bool, index: int, durable: bool) -> None:
     """The same about something durable, but only when it would survive the node."""
     channel.answer_when_declared(_answer(channel, nowait, index), durable)

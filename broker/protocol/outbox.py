@@ -63,6 +63,11 @@ class Sink:
         raise NotImplementedError
 
 
+def _fits(message: Message, channel: i64, payload_max: i64) -> bool:
+    """Whether the frames of a content can go out as they are."""
+    return message.channel == channel and (payload_max == 0 or message.payload_max <= payload_max)
+
+
 @final
 class _Large:
     """A content that leaves in parts."""
@@ -71,7 +76,7 @@ class _Large:
         self.message = message
         self.channel: i64 = channel
         self.payload_max: i64 = payload_max
-        self.as_it_is = message.channel == channel and (payload_max == 0 or message.payload_max <= payload_max)
+        self.as_it_is = _fits(message, channel, payload_max)
         """Its frames need no change."""
         self.at: i64 = 0
         """What stands before it in the content has left."""
@@ -132,11 +137,7 @@ class Outbox:
             self._pieces.append(b"")
             self._large.append(_Large(message, channel, payload_max))
             self._pieces_size += len(message.content)
-        elif (
-            len(message.content) >= PIECE_SIZE_MIN
-            and message.channel == channel
-            and (payload_max == 0 or message.payload_max <= payload_max)
-        ):
+        elif len(message.content) >= PIECE_SIZE_MIN and _fits(message, channel, payload_max):
             self._cut()
             self._pieces.append(message.content)
             self._pieces_size += len(message.content)

@@ -8,7 +8,7 @@ from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.faults import FaultOwner
 from broker.protocol.channel import Channel, not_transactional
 from broker.protocol.confirms import Confirms
-from broker.protocol.exchange_methods import reply
+from broker.protocol.exchange_methods import Reply, reply
 from broker.protocol.sliced import Commit
 from broker.turn import Deferred
 from broker.wire import spec
@@ -67,18 +67,4 @@ def tx_rollback(channel: Channel, method: Method) -> None:
     """tx.rollback: deliveries stay unacknowledged, nothing is redelivered. Raises: 406 without tx.select."""
     if not channel.transactional:
         raise not_transactional()
-    channel.rollback(_RolledBack(channel))
-
-
-@final
-class _RolledBack(Deferred):
-    """A transaction was undone."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-
-    def resume(self) -> None:
-        reply(self.channel, False, spec.TX_ROLLBACK_OK)
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.channel.session.owner
+    channel.rollback(Reply(channel, spec.TX_ROLLBACK_OK))
