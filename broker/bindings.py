@@ -18,7 +18,7 @@ from broker.native import i64
 from broker.queues.queue import Queue
 from broker.routing.exchange import Binding, Exchange
 from broker.routing.router import Router
-from broker.store.logs import Logs
+from broker.store.logs import GroupHold, Logs
 from broker.turn import SlicedWork, Turn
 from broker.wire.table import FieldTable
 
@@ -151,7 +151,7 @@ class Unbinding(SlicedWork):
         """The exchanges that may still be bound to ``_current``."""
         self._recorded = durable
         """The journal was told something: the commit group stays open until the end."""
-        self._holds = False
+        self._hold = GroupHold(bindings.logs)
         bindings.router.unbinding += 1
 
     def step(self) -> bool:
@@ -173,14 +173,8 @@ class Unbinding(SlicedWork):
         finally:  # a mistake of ours ends the work, but must not keep the log from going on
             if done:
                 self._bindings.router.unbinding -= 1
-            self._hold(not done)
+            self._hold.set(self._recorded and not done)
         return done
-
-    def _hold(self, hold: bool) -> None:
-        logs = self._bindings.logs
-        if logs is not None and self._holds != hold and (self._recorded or not hold):
-            self._holds = hold
-            logs.batch.hold_group(hold)
 
     def _undo_some(self) -> bool:
         """Undo some bindings; whether there may be more."""

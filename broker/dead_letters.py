@@ -18,7 +18,7 @@ from broker.queues.options import REJECT_PUBLISH_DLX
 from broker.queues.queue import Queue
 from broker.routing.exchange import Exchange
 from broker.routing.router import STEP, Router, Routing
-from broker.store.logs import Logs
+from broker.store.logs import GroupHold, Logs
 from broker.turn import SlicedWork, Turn
 
 _AT_ONCE: Final[i64] = 64
@@ -145,6 +145,7 @@ class DeadLettering(SlicedWork):
         """So many wait that whoever publishes to the queue has to wait as well."""
         self._moving: i64 = 0
         """So many of them are settled where they have died, and must not be lost: all that the log is told of them is one commit group."""
+        self._hold = GroupHold(letters.logs)
         self._count_moving(reason, 1)
 
     def add(self, message: Message, reason: str) -> None:
@@ -181,13 +182,10 @@ class DeadLettering(SlicedWork):
             self._count_moving("", -self._moving)
 
     def _count_moving(self, reason: str, added: i64) -> None:
-        logs = self._letters.logs
-        if logs is None or not self._queue.durable or (reason == "maxlen" and self._queue.options.overflow == REJECT_PUBLISH_DLX):
+        if not self._queue.durable or (reason == "maxlen" and self._queue.options.overflow == REJECT_PUBLISH_DLX):
             return  # what a full queue has refused was never in it
-        before = self._moving
         self._moving += added
-        if before == 0 or self._moving == 0:
-            logs.batch.hold_group(before == 0)
+        self._hold.set(self._moving > 0)
 
     def _go_on(self) -> bool:
         """Some steps of a route, or some queues; whether there is more to do."""

@@ -26,6 +26,7 @@ from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
 from broker.routing.router import STEP, Routing
+from broker.store.logs import GroupHold
 from broker.turn import Deferred, SlicedWork
 from broker.vhost import Route, deliver_to
 
@@ -351,16 +352,13 @@ class Commit(SlicedWork):
         self._rejecting: Settling | None = None
         self._acked: i64 = 0
         """Runs of the settlement."""
-        self._holds = False
+        self._hold = GroupHold(channel.session.logs)
         self.accepted = True
         """False once a queue has refused a message."""
 
     def step(self) -> bool:
         done = self._step()
-        logs = self._channel.session.logs
-        if logs is not None and self._holds == done:
-            self._holds = not done
-            logs.batch.hold_group(not done)
+        self._hold.set(not done)
         if done:
             self._channel.unblock()
         return done

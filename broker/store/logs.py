@@ -305,3 +305,19 @@ class Logs(Collector, Timed):
             for log in self.logs.values():
                 if log.mark >= 0:
                     log.write_mark()
+
+
+@final
+class GroupHold:
+    """Keeps the open commit group open while one piece of work goes on, however many turns it takes; on a node without logs, nothing."""
+
+    def __init__(self, logs: Logs | None) -> None:
+        self._logs = logs
+        self._holds = False
+
+    def set(self, holds: bool) -> None:
+        """Whether the work goes on. What is appended until it does not belongs into one group."""
+        logs = self._logs
+        if logs is not None and holds != self._holds:
+            self._holds = holds
+            logs.batch.hold_group(holds)
