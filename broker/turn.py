@@ -144,6 +144,12 @@ class Turn:
         self._work.append(work)
         self._wake()
 
+    def start(self, work: SlicedWork) -> None:
+        """Do the first slice of ``work`` now, and the rest in the turns that follow."""
+        self.costly = True
+        if not work.step():
+            self.begin(work)
+
     def out_of_time(self) -> bool:
         """Whether the slice of this phase is over: what is left waits for the next turn. Costs a look at the clock."""
         return self.clock.slice_us() >= self._until_us

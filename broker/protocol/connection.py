@@ -32,7 +32,7 @@ from broker.protocol.server import Server
 from broker.protocol.session import Session
 from broker.protocol.sliced import ChannelEnd, ConnectionEnd
 from broker.store.logs import Logs
-from broker.turn import Deferred, Flushable, SlicedWork
+from broker.turn import Deferred, Flushable
 from broker.wire import spec
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
@@ -506,7 +506,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _close_channel(self, channel: Channel) -> None:
         frame = method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, [])
-        self._begin(self._end_of(channel, _ChannelEnded(self, channel, frame, True)))
+        self.server.turn.start(self._end_of(channel, _ChannelEnded(self, channel, frame, True)))
 
     def channel_ended(self, channel: Channel, frame: bytes, forget: bool) -> None:
         """What it held has gone back."""
@@ -515,13 +515,6 @@ class Connection(FaultOwner, Flushable, Timed):
         if forget:
             self._forget_channel(channel)
         self.session.send(frame)
-
-    def _begin(self, work: SlicedWork) -> None:
-        """Do its first slice now, and the rest in the turns that follow."""
-        turn = self.server.turn
-        turn.costly = True
-        if not work.step():
-            turn.begin(work)
 
     def _end_of(self, channel: Channel, then: Deferred | None) -> ChannelEnd:
         """Nothing is taken from this channel nor delivered to it any more; the rest is the caller's to carry out."""
@@ -540,7 +533,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _fail_channel(self, channel: Channel, error: ChannelException) -> None:
         frame = close_frame(int(channel.number), spec.CHANNEL_CLOSE, error)
-        self._begin(self._end_of(channel, _ChannelEnded(self, channel, frame, False)))
+        self.server.turn.start(self._end_of(channel, _ChannelEnded(self, channel, frame, False)))
 
     def _closing_channel_frame(self, channel: Channel, reader: FrameReader) -> None:
         """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close)."""
@@ -608,7 +601,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._count_rest(0)
         work = ConnectionEnd(self.session, ends, _Released(self))
         if in_slice:
-            self._begin(work)
+            self.server.turn.start(work)
         else:
             self.server.turn.begin(work)
 

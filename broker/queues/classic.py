@@ -623,9 +623,7 @@ class ClassicQueue(Queue):
         for timer in (self._expiry_timer, self._lease_timer):
             if timer is not None:
                 timer.cancel()
-        cancelling = Cancelling(self._turn, self._clock.faults, self.consumers.dissolve())
-        if not cancelling.step():
-            self._turn.begin(cancelling)
+        self._turn.start(Cancelling(self._clock.faults, self.consumers.dissolve()))
         dropped: list[list[Message | Entry | None]] = []
         for pager in self._pagers:
             try:

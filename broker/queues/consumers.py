@@ -18,7 +18,7 @@ from broker.message import Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.ready import Ready
-from broker.turn import SlicedWork, Turn
+from broker.turn import SlicedWork
 
 if TYPE_CHECKING:
     from broker.queues.queue import Queue
@@ -272,8 +272,7 @@ class Consumers:
 class Cancelling(SlicedWork):
     """Consumers are told that their queue is gone."""
 
-    def __init__(self, turn: Turn, faults: Faults, consumers: list[Consumer]) -> None:
-        self._turn = turn
+    def __init__(self, faults: Faults, consumers: list[Consumer]) -> None:
         self._faults = faults
         self._consumers = consumers
         self._at: i64 = 0

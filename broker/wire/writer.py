@@ -131,22 +131,27 @@ def _write_reframed(out: BytesWriter, message: Message, channel: i64, payload_ma
     out.write(header)
     renumber(out, at, header, channel)
     body = body_of(message)
-    size: i64 = len(body)
-    position: i64 = 0
-    while position < size:
-        length = size - position
+    _write_cut(out, 3, channel, body, 0, len(body), payload_max)
+
+
+def _write_cut(out: BytesWriter, kind: u8, channel: i64, data: bytes, start: i64, end: i64, payload_max: i64) -> None:
+    """Frames of this kind that have ``data[start:end]`` as their payloads: at least one, which may be empty."""
+    while True:
+        length = end - start
         if length > payload_max:
             length = payload_max
-        out.append(3)
+        out.append(kind)
         _write_short(out, channel)
         write_i32_be(out, i32(length))
-        out.write(body[position : position + length])
+        out.write(data[start : start + length])
         out.append(0xCE)
-        position += length
+        start += length
+        if start >= end:
+            return
 
 
 def write_frames(out: BytesWriter, message: Message, at: i64, size: i64, channel: i64, payload_max: i64) -> i64:
-    """The frames of ``message`` from offset ``at`` on, as ``write_content`` makes them, until they are ``size`` bytes or more.
+    """The frames of ``message`` from offset ``at`` on, each cut where it is too large, until they are ``size`` bytes or more.
 
     Returns the offset of the first one that is left; the length of the content when there is none.
     """
@@ -157,21 +162,8 @@ def write_frames(out: BytesWriter, message: Message, at: i64, size: i64, channel
         length = i64(read_i32_be(content, at + 3)) & 0xFFFFFFFF
         start = at + 7
         end = start + length
-        most = length  # a header goes out whole
-        if payload_max and at > 0:
-            most = payload_max
-        while True:
-            part = end - start
-            if part > most:
-                part = most
-            out.append(content[at])
-            _write_short(out, channel)
-            write_i32_be(out, i32(part))
-            out.write(content[start : start + part])
-            out.append(0xCE)
-            start += part
-            if start >= end:
-                break
+        most = payload_max if payload_max and at > 0 else length  # a header goes out whole
+        _write_cut(out, content[at], channel, content, start, end, most)
         at = end + 1
     return at
 
