@@ -50,6 +50,10 @@ class Alarm(Timed):
         self.cancel()
         self._timer = self._clock.call_at(self._clock.monotonic_ms() + delay_ms, self)
 
+    def is_set(self) -> bool:
+        """Whether it will wake it."""
+        return self._timer is not None
+
     def cancel(self) -> None:
         """Let it sleep."""
         timer = self._timer

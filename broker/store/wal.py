@@ -384,29 +384,25 @@ class _Overdue(Sleeper):
     def __init__(self, log: WriteAheadLog) -> None:
         self._log = log
         self._alarm: Alarm | None = None
-        self._is_set = False
         self._is_over = False
 
     def begin(self) -> None:
         """Another group is open from now on."""
         self._is_over = False
-        if self._is_set and self._alarm is not None:
-            self._is_set = False
+        if self._alarm is not None:
             self._alarm.cancel()
 
     def waits(self, clock: Clock) -> bool:
         """Whether there is time left; the log is told when it is over."""
         if self._is_over:
             return False
-        if not self._is_set:
-            self._is_set = True
-            if self._alarm is None:
-                self._alarm = Alarm(clock, self)
+        if self._alarm is None:
+            self._alarm = Alarm(clock, self)
+        if not self._alarm.is_set():
             self._alarm.set(LINGER_MS)
         return True
 
     def wake(self) -> None:
-        self._is_set = False
         self._is_over = True
         self._log.overdue()
 
