@@ -591,7 +591,7 @@ class Channel(Flushable):
         elif multiple:
             self.carry_out(Settling(self, [], requeue, self.unacked.through(tag)))
         else:
-            self.carry_out(Settling(self, self.unacked.take(tag, False), requeue))
+            self.carry_out(Settling(self, [self.unacked.take(tag)], requeue))
 
     def _settle_at_commit(self, tag: i64, multiple: bool, settlement: Settlement) -> None:
         unacked = self.unacked
@@ -600,7 +600,7 @@ class Channel(Flushable):
             self.settlements.append(settlement)
             self.carry_out(taking)
             return
-        settlement.runs = unacked.take(tag, False)
+        settlement.runs = [unacked.take(tag)]
         unacked.hold(settlement.runs)
         self.settlements.append(settlement)
 

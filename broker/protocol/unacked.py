@@ -340,29 +340,24 @@ class Unacked:
         run.live -= count
         return count
 
-    def take(self, tag: i64, multiple: bool) -> list[Run]:
-        """Remove one delivery, or all up to ``tag`` (0: all), and return them as runs, in order. Their queues are not told.
+    def take(self, tag: i64) -> Run:
+        """Remove one delivery, and return it as a run. Its queue is not told. (Of many: ``take_some``.)
 
         Raises: PRECONDITION_FAILED (406) ``unknown delivery tag N``.
         """
-        runs = self._runs
-        if not multiple:
-            at = self._find(tag)
-            run = runs[at]
-            index = tag - run.first_tag
-            item = run.items[index]
-            part = Run(run.consumer, run.queue, run.ready, tag, run.first_position + index * run.stride, run.stride, [item])
-            run.items[index] = None
-            run.live -= 1
-            if run.live == 0:
-                self._remove(at)
-            elif index == run.offset:
-                run.offset += 1
-            self._taken(part)
-            return [part]
-        if tag == 0:
-            return self._take_through(len(runs) - 1, self.last_tag())
-        return self._take_through(self._find(tag), tag)
+        at = self._find(tag)
+        run = self._runs[at]
+        index = tag - run.first_tag
+        item = run.items[index]
+        part = Run(run.consumer, run.queue, run.ready, tag, run.first_position + index * run.stride, run.stride, [item])
+        run.items[index] = None
+        run.live -= 1
+        if run.live == 0:
+            self._remove(at)
+        elif index == run.offset:
+            run.offset += 1
+        self._taken(part)
+        return part
 
     def _take_through(self, last: i64, tag: i64) -> list[Run]:
         """Remove everything up to the run at index ``last``, and up to ``tag`` in it."""
