@@ -42,6 +42,7 @@ COMPILED = (
     "store/log.py",
     "store/logs.py",
     "store/moving.py",
+    "store/pages.py",
     "store/piece.py",
     "store/ranges.py",
     "store/read_back.py",

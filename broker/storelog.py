@@ -55,7 +55,7 @@ class StoreLog(Periodic):
         damage.add(found)
         damage.add(f"records {first} to {last} of log {log.number} cannot be read back: they are lost" for log, first, last, _ in lost)
         damage.save_later()
-        trouble = self._store.mover.trouble or damage.trouble
+        trouble = self._store.mover.trouble or self._store.page_trouble or damage.trouble
         text = "" if trouble is None else str(trouble)
         if text != self._trouble:
             self._trouble = text

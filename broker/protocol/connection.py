@@ -229,7 +229,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _take(self, data: bytes) -> None:
         logs = self.session.logs
-        appended: i64 = 0 if logs is None else logs.batch.next_sequence
+        appended: i64 = 0 if logs is None else logs.appended()
         was_unfinished = len(data) == 0
         try:
             if not was_unfinished:
@@ -239,7 +239,7 @@ class Connection(FaultOwner, Flushable, Timed):
             self.fail(error)
         if self._unfinished and not was_unfinished:
             self._outbox.sink.pause_reading()
-        if logs is not None and logs.batch.next_sequence != appended and logs.is_congested():
+        if logs is not None and logs.appended() != appended and logs.is_congested():
             self._slow_down(logs)
         self._count_rest(self._reader.waiting)
         if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:

@@ -26,9 +26,13 @@ class QueueMemory:
         self.used: i64 = 0
         """Bytes that lines have, as far as they have told."""
 
-    def allowance(self, most: i64) -> i64:
-        """How many bytes a line may have now; never more than ``most``."""
-        free = self.limit - self.used
+    def tails(self) -> i64:
+        """What is reserved for the tails of lines that page: an eighth of what these had when they began to."""
+        return self.limit // 9
+
+    def allowance(self, most: i64, reserve: i64 = 0) -> i64:
+        """How many bytes a line may have now; never more than ``most``. ``reserve`` bytes of the budget are for others."""
+        free = self.limit - reserve - self.used
         if free < ALLOWANCE_MIN:
             free = ALLOWANCE_MIN
         return free if free < most else most

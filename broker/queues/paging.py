@@ -1,12 +1,13 @@
 """The part of a line that is on disk: what must survive the node, and what is too much for the memory.
 
 A persistent message in a durable queue is appended to the line's log when it comes. A line that has more in memory than it may (memory.py)
-pages: whatever comes is appended to the log as well. Once it is on the disk it may leave the memory; its position is all that is known of
-it then. So nothing has to be written because memory is short, and the memory a backlog needs does not grow with it. Consumers find the head
-of the line in memory; before it runs out, the next part is read back. The tail stays in memory as far as it may, so that a line whose
-consumers come near the end does not read what was written a moment ago.
+pages: whatever comes forms its tail, and once that is on the disk it may leave the memory; its position is all that is known of it then. So
+the memory a backlog needs does not grow with it. In a durable queue, what comes is appended to the log as well, and nothing has to be
+written because memory is short; of others, the oldest part of the tail is written when the tail has become too long (page files,
+store/pages.py). Consumers find the head of the line in memory; before it runs out, the next part is read back. The tail stays in memory as
+far as it may, so that a line whose consumers come near the end does not read what was written a moment ago.
 
-    chunks in memory | page_from ... page_to: on disk only | tail: in memory, and on the disk or on the way there
+    chunks in memory | page_from ... page_to: on disk only | tail: in memory, and perhaps on the disk or on the way there
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.memory import QueueMemory
+from broker.queues.page_out import CHUNK_BYTES, block_of
 from broker.queues.ready import MESSAGE_BYTES, Chunk, Ready, memory_size
 from broker.queues.recall import Recall
 from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
@@ -36,7 +38,14 @@ MEMORY_MAX: Final[i64] = 8 << 20
 MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 """Of a line that would not touch the disk otherwise."""
 READ_BYTES: Final[i64] = 1 << 20
-"""Read back at a time, at the most."""
+"""Read back at a time, at the most, and no sooner than less than this is left: what is read long before it goes has left the processor's
+cache by then, which costs as much as the read."""
+PAGED_OUT_BYTES: Final[i64] = 1 << 20
+"""What is written to page files at a time costs so much memory, at the most, ..."""
+_PAGED_OUT_MIN: Final[i64] = 16 << 10
+"""... and at the least, where a thousand lines share the memory."""
+_FAR_TAIL_BYTES: Final[i64] = 2 << 20
+"""With more on the disk than in its tail, a line has no use for a longer tail soon."""
 _CHUNK_COUNT: Final[i64] = 1024
 """Messages in a chunk of the tail: they leave the memory together."""
 _REPORT_BYTES: Final[i64] = 4096
@@ -52,7 +61,7 @@ class Pager(LogUser):
         self.ready = ready
         self.queue = queue
         self.log = log
-        """None until a line that need not survive the node has too much in memory."""
+        """None until a line that need not survive the node has too much in memory; its log is on page files."""
         self.durable_queue = log is not None
         self.memory_max: i64 = MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT
         """The line has no more than this in memory, whatever is free."""
@@ -73,6 +82,14 @@ class Pager(LogUser):
         self._clock = clock
         self._tail_count: i64 = 0
         self._tail_bytes: i64 = 0
+        self._tail_max: i64 = 0
+        """The tail may have so much beside what is on its way to a page file."""
+        self._tail_due: i64 = 0
+        """With more than this there, ``_page_out`` is due: what the tail may have is asked for anew as it grows, since all lines do so."""
+        self._requested: i64 = 0
+        """So many chunks of the tail, the first ones, were handed over to be written."""
+        self._in_flight: i64 = 0
+        """What those cost in memory that are not written yet."""
         self._page_from: i64 = 0
         self._page_to: i64 = 0
         """Where the tail begins."""
@@ -119,9 +136,11 @@ class Pager(LogUser):
 
     def store(self, message: Message, position: i64) -> bool:
         """Append to the log if that is necessary; whether a promise depends on it."""
+        if not self.durable_queue:
+            return False
         promised = False
         kind = TRANSIENT
-        if self.durable_queue and message.persistent:
+        if message.persistent:
             promised = True
             kind = MESSAGE
         elif not self.active:
@@ -137,12 +156,13 @@ class Pager(LogUser):
     def begin(self) -> None:
         """The line has too much in memory: from now on it pages."""
         if self.log is None:
-            log = self._logs.open(self._logs.create())
+            log = self._logs.create_on_pages()
             log.positions.first = log.positions.next = self.ready.next
             log.user = self
             self.log = log
         self.active = True
         self._nothing_paged()
+        self._measure_tail(self.report(), self.allowed())
 
     # ---- how much -----------------------------------------------------------------------------------------------------
 
@@ -163,7 +183,7 @@ class Pager(LogUser):
     def check(self) -> None:
         """The line has more in memory than when it was asked last: perhaps too much."""
         size = self.report()
-        allowed = self.allowed()
+        allowed = self._memory.allowance(self.memory_max, self._memory.tails())
         if size > allowed:
             self.begin()
         elif allowed < self.check_above:
@@ -174,13 +194,19 @@ class Pager(LogUser):
         self._paged = 0
         self._paged_body_bytes = 0
         self._page_from = self._page_to = self.ready.next
+        self._drop_tail()
+
+    def _drop_tail(self) -> None:
+        self.tail = []
         self._tail_count = 0
         self._tail_bytes = 0
+        self._requested = 0
 
     def keep(self, item: Message | Entry, message: Message) -> None:
-        """What ``store`` has just appended: until it is on the disk, and longer if there is room."""
+        """What comes while the line pages: until it is on the disk, and longer if there is room."""
         tail = self.tail
-        if not tail or len(tail[-1].items) >= _CHUNK_COUNT:
+        count: i64 = len(tail)
+        if count == self._requested or len(tail[-1].items) >= _CHUNK_COUNT or tail[-1].memory_bytes >= CHUNK_BYTES:
             tail.append(Chunk(self.ready.next))
         chunk = tail[-1]
         chunk.items.append(item)
@@ -191,6 +217,45 @@ class Pager(LogUser):
         chunk.body_bytes += message.body_size
         self._tail_count += 1
         self._tail_bytes += size
+        if not self.durable_queue and self._tail_bytes - self._in_flight > self._tail_due:
+            self._page_out()
+
+    def _measure_tail(self, size: i64, allowed: i64) -> i64:
+        """How long the tail may be if the line has ``size`` in memory; how much goes to a page file at a time."""
+        step = (allowed if allowed > size else size) // 8  # with many lines, what is free may be nothing: then it is what it had
+        step = _PAGED_OUT_MIN if step < _PAGED_OUT_MIN else PAGED_OUT_BYTES if step > PAGED_OUT_BYTES else step
+        tail_max = allowed - (size - self._tail_bytes)
+        if self._paged > self._tail_count and tail_max > _FAR_TAIL_BYTES:
+            tail_max = _FAR_TAIL_BYTES
+        self._tail_max = tail_max if tail_max > step else step
+        due = self._tail_bytes - self._in_flight + step
+        self._tail_due = due if due < self._tail_max else self._tail_max
+        return step
+
+    def _page_out(self) -> None:
+        """The tail is too long: let go of what is written, and begin to write the oldest part that is not."""
+        self._evict()
+        log = self.log
+        step = self._measure_tail(self.report(), self.allowed())
+        if log is None or not self.active or self._tail_bytes - self._in_flight <= self._tail_max:
+            return
+        tail = self.tail
+        first = self._requested
+        end = first
+        size: i64 = 0
+        while end < len(tail) and (end == first or size + tail[end].memory_bytes <= step):
+            size += tail[end].memory_bytes
+            end += 1
+        self._requested = end
+        self._in_flight += size
+        self._logs.pages.add(block_of(log, tail[first:end], self.queue.options, self._clock))
+        turn = self._logs.batch.turn
+        if turn is not None:
+            turn.costly = True
+
+    def paged(self, memory_bytes: i64) -> None:
+        self._in_flight -= memory_bytes
+        self.durable()
 
     def durable(self) -> None:
         if self._waits_for_mark:
@@ -212,6 +277,9 @@ class Pager(LogUser):
             return
         tail = self.tail
         tail_max = allowed - (size - self._tail_bytes)
+        if not self.durable_queue:
+            self._measure_tail(size, allowed)
+            tail_max = self._tail_max
         count: i64 = 0
         while self._tail_bytes > tail_max and count < len(tail):
             chunk = tail[count]
@@ -227,15 +295,14 @@ class Pager(LogUser):
         if count > 0:
             discard(self._logs.batch.turn, [chunk.items for chunk in tail[:count]])
             del tail[:count]
+            self._requested = self._requested - count if self._requested > count else 0
             self.report()
 
     def _take_tail(self) -> None:
         """Everything before it is in the chunks: the line goes on in memory."""
         for chunk in self.tail:
             self.ready.add_chunk(chunk)
-        self.tail = []
-        self._tail_count = 0
-        self._tail_bytes = 0
+        self._drop_tail()
         self.active = False
         self.expiring = False
         self.report()
@@ -265,12 +332,14 @@ class Pager(LogUser):
         if self._reading or self._paged == 0 or log is None:
             return
         allowed = self.allowed()
-        if self.ready.memory_bytes > allowed // 2:
+        if self.ready.memory_bytes > (allowed // 2 if allowed // 2 < READ_BYTES else READ_BYTES):
             return
         self._reading = True
         size = allowed // 2 if allowed // 2 < READ_BYTES else READ_BYTES
         count = size // (MESSAGE_BYTES + self._paged_body_bytes // self._paged) + 1
-        self._logs.read(log, self._page_from, self._page_to, size, None, count if count < COUNT_MAX else COUNT_MAX)
+        if count > COUNT_MAX or (log.on_pages and size == READ_BYTES):  # such a block is read in one go
+            count = COUNT_MAX
+        self._logs.read(log, self._page_from, self._page_to, size, None, count)
 
     def load_now(self) -> None:
         """Have the next message in memory before returning: for the rare cases that cannot wait, such as dead-lettering what is dropped."""
@@ -418,7 +487,6 @@ class Pager(LogUser):
         if recall is not None:
             recall.clear()
         dropped += [chunk.items for chunk in self.tail]
-        self.tail = []
         self._chunk = None
         self._loaded_body_bytes = 0
         self._loaded_count = 0

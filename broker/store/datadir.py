@@ -6,6 +6,7 @@
     wal/                     the write-ahead log (wal_file.py)
     segments/                what was live when a file of it was full (segment.py)
     manifest/                what these segments are, and what else the log no longer tells (manifest.py)
+    pages/                   messages that need not outlive the node and are too many for the memory (page_files.py); emptied at each start
     quarantine/              copies of what recovery cut or could not read; nobody but people reads it
 
 ``FORMAT`` is the first thing made in a new directory, and replaced as a whole: written beside, synced, renamed, directory synced. Its copy
@@ -35,6 +36,7 @@ _WAL: Final = "wal"
 _SEGMENTS: Final = "segments"
 _MANIFEST: Final = "manifest"
 _QUARANTINE: Final = "quarantine"
+_PAGES: Final = "pages"
 
 Migration = Callable[[FileSystem, str], None]
 
@@ -74,6 +76,7 @@ class DataDir:
         self.segments = f"{path}/{_SEGMENTS}"
         self.manifest = f"{path}/{_MANIFEST}"
         self.quarantine = f"{path}/{_QUARANTINE}"
+        self.pages = f"{path}/{_PAGES}"
         self.repaired: list[str] = []
         """What was damaged and has lost nothing, for people."""
         self._lock = lock
@@ -94,7 +97,7 @@ class DataDir:
                 # An earlier run may have died before FORMAT was durable, and a log without one is refused.
                 filesystem.sync_directory("datadir.format.directory", path)
             filesystem.make_directory("datadir.create", made.wal)
-            for directory in (made.segments, made.manifest, made.quarantine):
+            for directory in (made.segments, made.manifest, made.quarantine, made.pages):
                 filesystem.make_directory("datadir.create", directory)
             # Also when nothing was made: an earlier run may have made it and died before this line.
             filesystem.sync_directory("datadir.create.directory", path)

@@ -102,6 +102,10 @@ SITES: Final[dict[str, str]] = {
     "manifest.publish.directory": "sync the directory that names it",
     "manifest.remove": "remove the manifest before it",
     "manifest.discard": "remove one that was never finished",
+    "page.list": "look which page files there are",
+    "page.create": "create a page file",
+    "page.write": "write messages to it that are too many for the memory",
+    "page.remove": "remove a page file in which nothing is live, or that an earlier run has left",
 }
 """Every place that touches the disk, and why. A test compares it with the calls."""
 

@@ -44,6 +44,11 @@ class Positions:
             self._skip_to(position)
         self.next = position + 1
 
+    def append_run(self, first: i64, last: i64) -> None:
+        """The same for all positions from ``first`` to ``last``, both included."""
+        self.append(first)
+        self.next = last + 1
+
     def _skip_to(self, position: i64) -> None:
         assert position > self.next, "positions ascend"
         start = self.next

@@ -52,6 +52,9 @@ class LogUser:
         """A read is over: of the live positions below ``through``, none is left to be told."""
         raise NotImplementedError
 
+    def paged(self, memory_bytes: i64) -> None:
+        """Records that cost so much memory were written to a page file, and can be read back: those below ``Log.durable_next``."""
+
 
 @final
 class Log:
@@ -78,6 +81,8 @@ class Log:
         self.dropped = False
         self.saved = False
         """The manifest knows it."""
+        self.on_pages = False
+        """Its records are in page files (pages.py), and nothing of it is told to the write-ahead log."""
         self._logs = logs
         self._mark_from: i64 = 0
         self._pending: list[int] = []  # first position, and how many more, in one number each
@@ -228,8 +233,8 @@ class Log:
             start = first
             end = last
         self._bury(start, end, writer)
-        if len(writer) == 0:
-            return  # nothing of it was ever written
+        if len(writer) == 0 or self.on_pages:
+            return  # nothing of it was ever written there
         self._touch()
         self._logs.batch.append(self.number, SETTLED, writer.getvalue())
         self._trim()
@@ -331,6 +336,18 @@ class Log:
         if piece.live > 0:
             pieces.insert(index, piece)
             piece.segment.live += piece.live
+
+    def paged(self, piece: Piece) -> None:
+        """The records of this piece, behind all others of the log, are in a page file; those settled meanwhile are dead."""
+        positions = self.positions
+        first = piece.first if piece.first > positions.next else positions.next
+        if first > piece.last:
+            return
+        positions.append_run(first, piece.last)
+        piece.live = piece.last + 1 - first
+        piece.segment.live += piece.live
+        self.pieces.append(piece)
+        self.durable_next = positions.next
 
     def forget(self, generation: i64) -> None:
         """What is live in this file of the write-ahead log, the oldest one, was installed."""

@@ -11,6 +11,7 @@ from broker.discard import discard
 from broker.native import i64
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchWriter, Collector, Listener, Place, place_at, record_end
 from broker.store.log import Log, LogUser
+from broker.store.pages import Pages
 from broker.store.piece import Segment
 from broker.store.read_back import COUNT_MAX, LogReader, Read, index_place
 from broker.store.records import BODY_AT, JOURNAL, REFERENCE
@@ -63,6 +64,7 @@ class Logs(Collector, Timed):
         self.transient: list[tuple[Log, int, int]] = []
         """What was in segments and need not outlive the node: log, first and last position, settled by recovery."""
         self.segments: dict[int, Segment] = {}
+        self.pages = Pages()
         self.next_segment: i64 = 1
         self.empty: list[Segment] = []
         """Nothing in them is live. The mover takes them out."""
@@ -76,6 +78,7 @@ class Logs(Collector, Timed):
         self._taken: list[Log] = []
         self._taken_place: Place = self.batch.place
         self._distrusted = False
+        self.pages.relieved = self.relieve
 
     def attach(self, batch: BatchWriter) -> None:
         """Append here from now on."""
@@ -98,6 +101,12 @@ class Logs(Collector, Timed):
                 self.next_number = number + 1
         return found
 
+    def create_on_pages(self) -> Log:
+        """A new log whose records go to page files."""
+        log = self.open(self.create())
+        log.on_pages = True
+        return log
+
     def drop(self, log: Log) -> None:
         """Nothing of it is needed any more. The caller has told the disk so (log 0), if it was to outlive the node."""
         log.dropped = True
@@ -116,7 +125,10 @@ class Logs(Collector, Timed):
         """So many records of a segment are not live any more."""
         segment.live -= count
         if segment.live == 0 and count > 0:
-            self.empty.append(segment)
+            if segment.on_pages:
+                self.pages.emptied(segment)
+            else:
+                self.empty.append(segment)
 
     def wait(self, log: Log) -> None:
         """It has settlements for the next batch."""
@@ -127,7 +139,8 @@ class Logs(Collector, Timed):
     def on_timer(self, now_ms: i64) -> None:
         self._timer = None
         self.settle()
-        self.batch.hurry()
+        if self.batch.record_count > 0:
+            self.batch.hurry()
 
     def settle(self) -> None:
         """Append all settlements that wait."""
@@ -169,21 +182,29 @@ class Logs(Collector, Timed):
                 log.committed()
             except Exception as error:
                 self._clock.faults.caught("commit of a log", None, error)
-        if self._unrelieved and self.batch.unwritten() < _UNWRITTEN_LOW:
-            waiters = self._unrelieved
-            self._unrelieved = []
-            for waiter in waiters:
-                self._clock.faults.run("end of back-pressure", waiter.fault_owner(), waiter.resume)
+        self.relieve()
 
     # ---- back-pressure ------------------------------------------------------------------------------------------------
 
     def is_congested(self) -> bool:
         """Whether the disk is so far behind that publishers should wait (``when_relieved``): what waits for it is in memory twice."""
-        return self.batch.unwritten() > UNWRITTEN_MAX
+        return self.batch.unwritten() > UNWRITTEN_MAX or self.pages.unwritten > UNWRITTEN_MAX
+
+    def appended(self) -> i64:
+        """Grows with whatever is added to what waits for the disk."""
+        return self.batch.next_sequence + self.pages.added
 
     def when_relieved(self, waiter: Deferred) -> None:
         """Call ``waiter.resume`` when the disk has caught up."""
         self._unrelieved.append(waiter)
+
+    def relieve(self) -> None:
+        """Something has reached the disk: perhaps that is enough."""
+        if self._unrelieved and self.batch.unwritten() < _UNWRITTEN_LOW and self.pages.unwritten < _UNWRITTEN_LOW:
+            waiters = self._unrelieved
+            self._unrelieved = []
+            for waiter in waiters:
+                self._clock.faults.run("end of back-pressure", waiter.fault_owner(), waiter.resume)
 
     # ---- read back ----------------------------------------------------------------------------------------------------
 

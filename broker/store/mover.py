@@ -37,7 +37,7 @@ from broker.store.move_files import Chunk, Outputs, Source, unlink_all
 from broker.store.mover_options import MoverOptions, worth_rewriting
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
 from broker.store.piece import Piece, Segment, Stretch
-from broker.store.reading import Fetcher
+from broker.store.reading import Fetcher, page_name
 from broker.store.rewriting import whole_state
 from broker.store.runner import Runner
 from broker.store.segment import segment_name
@@ -116,6 +116,7 @@ class Mover(Sleeper):
         """Look after the files from now on."""
         self._running = True
         self._wal.on_new_file = self.look
+        self._logs.pages.on_full_file = self.look
         self.look()
 
     def stop(self) -> None:
@@ -146,7 +147,7 @@ class Mover(Sleeper):
         if task is not None:
             self._task = task
             self._advance(None, None)
-        elif self._logs.segments or self._free or self._removable:
+        elif self._logs.segments or self._logs.pages.files or self._free or self._removable:
             self._alarm.set(LOOK_MS)
 
     def _choose(self) -> Task | None:
@@ -308,22 +309,30 @@ class Mover(Sleeper):
         try:
             for segment in sources:
                 sieve.turn_to(segment)
-                path = f"{self._data_dir.segments}/{segment_name(segment.number)}"
-                bad = yield from self._sift(sieve, files, Source(self._filesystem, path, segment.number, self._options.chunk_size))
+                source = Source(self._filesystem, self._path(segment), segment.number, self._options.chunk_size)
+                bad = yield from self._sift(sieve, files, source)
                 if bad:
                     self._lose_from(segment, sieve)
             added = yield from _sealed(sieve, files)
         except Exception:
             for segment in sources:
                 segment.leaving = False
-                if segment.live == 0:
+                if segment.live == 0 and not segment.on_pages:
                     self._logs.empty.append(segment)
             yield files.discard
             raise
-        dropped = [int(segment.number) for segment in sources]
+        dropped = [int(segment.number) for segment in sources if not segment.on_pages]
         yield from self._commit(Edit(added, dropped))
         yield from self._install(added)
         self._gone(dropped)
+        for segment in sources:
+            if segment.on_pages:
+                self._logs.pages.emptied(segment)
+
+    def _path(self, segment: Segment) -> str:
+        if segment.on_pages:
+            return f"{self._data_dir.pages}/{page_name(segment.number)}"
+        return f"{self._data_dir.segments}/{segment_name(segment.number)}"
 
     def _drop(self, segments: list[Segment]) -> Task:
         """Take segments out in which nothing is live."""

@@ -44,8 +44,19 @@ class MoverOptions(NamedTuple):
 
 
 def worth_rewriting(logs: Logs, options: MoverOptions) -> list[Segment]:
-    """Segments to be rewritten now."""
+    """Segments, or page files, to be rewritten now."""
     segments = [segment for segment in logs.segments.values() if segment.live > 0 and not segment.leaving]
+    chosen = _sparse(segments, options)
+    if chosen is None:
+        small = sorted((segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number)
+        chosen = small[: options.small_count] if len(small) > options.small_count else []
+    if not chosen:
+        chosen = _sparse([file for file in logs.pages.closed_files() if file.live > 0 and not file.leaving], options)
+    return chosen or []
+
+
+def _sparse(segments: list[Segment], options: MoverOptions) -> list[Segment] | None:
+    """Those that are best rewritten, if too much of all these is dead; None if it is not."""
     live = sum(int(segment.live_size()) for segment in segments)
     garbage = sum(int(segment.size) for segment in segments) - live
     allowed = int(options.garbage_share * live) + options.garbage_size
@@ -59,8 +70,7 @@ def worth_rewriting(logs: Logs, options: MoverOptions) -> list[Segment]:
             size += segment.live_size()
             garbage -= segment.size - segment.live_size()
         return chosen
-    small = sorted((segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number)
-    return small[: options.small_count] if len(small) > options.small_count else []
+    return None
 
 
 def _live_share(segment: Segment) -> float:

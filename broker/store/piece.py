@@ -53,6 +53,8 @@ class Segment:
         """How many of them are live."""
         self.leaving = False
         """It is being rewritten or dropped."""
+        self.on_pages = False
+        """It is a page file (pages.py): no manifest knows it."""
 
     def live_size(self) -> i64:
         """Bytes of the file that are still needed, about."""

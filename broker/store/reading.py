@@ -18,8 +18,8 @@ from broker.store.batch_cache import CACHE_SIZE, BatchCache, key_of
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.logs import Logs
 from broker.store.moving import Alarm, Sleeper
-from broker.store.read_back import BATCHES_SIZE_MAX, LogReader, Read
-from broker.store.runner import Job, Runner
+from broker.store.read_back import BATCHES_SIZE_MAX, COUNT_MAX, LogReader, Read
+from broker.store.runner import Job, Runner, tell
 from broker.store.segment import read_batch, segment_name
 from broker.store.survey import stretches_of
 from broker.store.wal_file import file_name
@@ -33,22 +33,39 @@ READS_MAX: Final = 3
 READ_MEMORY_MAX: Final = CACHE_SIZE + READS_MAX * int(BATCHES_SIZE_MAX)
 """Bytes of batches that are in memory for those who read, about."""
 
+KEPT_OPEN_MAX: Final = 4
+"""Files that stay open for the next read."""
+
 IDLE_MS: Final = 2000
 """After so long without a read nothing is kept any more."""
 
 _FINAL_ERRORS: Final = (errno.EIO, errno.ENOENT)
 
 
+def page_name(number: int) -> str:
+    """The name of a page file (page_files.py)."""
+    return f"{number:016x}.page"
+
+
 class Fetcher(LogReader):
     """The files of one data directory, read."""
 
     def __init__(
-        self, filesystem: FileSystem, wal_directory: str, segment_directory: str, logs: Logs, runner: Runner, clock: Clock
+        self,
+        filesystem: FileSystem,
+        wal_directory: str,
+        segment_directory: str,
+        page_directory: str,
+        logs: Logs,
+        runner: Runner,
+        clock: Clock,
     ) -> None:
         self._wal_directory = wal_directory
         self._segment_directory = segment_directory
+        self._page_directory = page_directory
         self._logs = logs
         self._runner = runner
+        self.faults = clock.faults
         self._in_use: dict[str, int] = {}
         self._cache = BatchCache()
         self._kept = _Kept(filesystem)
@@ -66,6 +83,20 @@ class Fetcher(LogReader):
         """Whether a read needs this segment: it must not be removed now."""
         return segment_name(number) in self._in_use
 
+    def page_in_use(self, number: int) -> bool:
+        """The same of a page file."""
+        return page_name(number) in self._in_use
+
+    def forget_page(self, number: int) -> None:
+        """That page file is removed."""
+        self._kept.forget(f"{self._page_directory}/{page_name(number)}")
+
+    def _directory(self, read: Read) -> str:
+        piece = read.piece
+        if piece is None:
+            return self._wal_directory
+        return self._page_directory if piece.segment.on_pages else self._segment_directory
+
     def fetch(self, read: Read) -> bool:
         self._cleaner.used()
         if (read.piece is None or read.index is not None) and self._is_cached(read):
@@ -80,11 +111,11 @@ class Fetcher(LogReader):
     def _begin(self) -> None:
         """Begin as many of those that wait as may be on their way."""
         while self._reading < READS_MAX:
-            job = self._row.take()
-            if job is None:
+            jobs = self._row.take()
+            if not jobs:
                 return
             self._reading += 1
-            self._runner.submit(job)
+            self._runner.submit(jobs[0] if len(jobs) == 1 else _Together(jobs))
 
     def _is_cached(self, read: Read) -> bool:
         """Fill in what is in the cache; whether it is all."""
@@ -108,8 +139,10 @@ class Fetcher(LogReader):
                 self._in_use[name] = left
             else:
                 del self._in_use[name]
-        self._reading -= 1
-        self._begin()
+        job.group.count -= 1
+        if job.group.count == 0:
+            self._reading -= 1
+            self._begin()
         self._logs.fetched(job.read)
 
     def fetch_now(self, read: Read) -> None:
@@ -127,9 +160,8 @@ class Fetcher(LogReader):
         if read.piece is None and self._is_cached(read):
             return None
         for name in sorted(_names(read)):
-            directory = self._wal_directory if read.piece is None else self._segment_directory
             try:
-                file = self._kept.take(f"{directory}/{name}")
+                file = self._kept.take(f"{self._directory(read)}/{name}")
             except DiskError as unopened:
                 error = unopened
                 continue
@@ -147,13 +179,13 @@ class Fetcher(LogReader):
 
 
 class _Kept:
-    """The file that was read last stays open for the next read, which mostly goes on in it. Used by the owner's thread and by the one that
-    reads: who has taken it has it alone.
+    """The files that were read last stay open for the next reads, which mostly go on in them: each open and close may have to wait for its
+    turn to run Python, as long as the loop is busy. Used by the owner's thread and by the one that reads: who has taken one has it alone.
     """
 
     def __init__(self, filesystem: FileSystem) -> None:
         self._filesystem = filesystem
-        self._file: File | None = None
+        self._files: dict[str, File] = {}  # by path; the one that was read last stands last
         self._lock = threading.Lock()
 
     def take(self, path: str) -> File:
@@ -162,24 +194,32 @@ class _Kept:
         Raises: DiskError
         """
         with self._lock:
-            file = self._file
-            if file is not None and file.path == path:
-                self._file = None
-                return file
-        return self._filesystem.open("log.open", path)
+            file = self._files.pop(path, None)
+        return self._filesystem.open("log.open", path) if file is None else file
 
     def keep(self, file: File) -> None:
         """It was read without an error."""
         with self._lock:
-            other, self._file = self._file, file
-        if other is not None:
-            other.close()
+            others = [self._files.pop(file.path, None)]
+            self._files[file.path] = file
+            if len(self._files) > KEPT_OPEN_MAX:
+                others.append(self._files.pop(next(iter(self._files))))
+        for other in others:
+            if other is not None:
+                other.close()
+
+    def forget(self, path: str) -> None:
+        """That file is removed: it must not take space any longer."""
+        with self._lock:
+            file = self._files.pop(path, None)
+        if file is not None:
+            file.close()
 
     def close(self) -> None:
         """Close what is kept."""
         with self._lock:
-            file, self._file = self._file, None
-        if file is not None:
+            files, self._files = self._files, {}
+        for file in files.values():
             file.close()
 
 
@@ -212,7 +252,8 @@ def _names(read: Read) -> set[str]:
     """The files it needs."""
     piece = read.piece
     if piece is not None:
-        return {segment_name(piece.segment.number)}
+        segment = piece.segment
+        return {page_name(segment.number) if segment.on_pages else segment_name(segment.number)}
     return {file_name(place.generation) for place in read.batches}
 
 
@@ -223,6 +264,8 @@ class _Fetch(Job):
         self.failures = 0
         """How often the disk has said that it cannot."""
         self.error: DiskError | None = None
+        self.group = _Group()
+        self.faults = fetcher.faults
         self._fetcher = fetcher
 
     def run(self) -> None:
@@ -233,12 +276,48 @@ class _Fetch(Job):
     def finished(self) -> None:
         self._fetcher.fetched(self)
 
+    def size(self) -> int:
+        """How many positions it will tell, at the most."""
+        read = self.read
+        return int(COUNT_MAX) if read.piece is not None and read.index is None else int(read.end - read.start)
+
     def crashed(self, error: Exception) -> None:
         """Tried again like one that the disk has refused; for want of memory, until there is some."""
         if not isinstance(error, MemoryError):
             self.failures += 1
         self.error = DiskError(errno.EIO, repr(error), ", ".join(self.names), "log.read")
         self._fetcher.fetched(self)
+
+
+class _Group:
+    """Reads that were begun together."""
+
+    def __init__(self) -> None:
+        self.count = 1
+        """How many of them are not over."""
+
+
+class _Together(Job):
+    """Small reads that are one job: to hand something over between threads costs as much as to read some hundred messages."""
+
+    def __init__(self, jobs: list[_Fetch]) -> None:
+        self._jobs = jobs
+        self._crashed: dict[_Fetch, Exception] = {}
+        group = _Group()
+        group.count = len(jobs)
+        for job in jobs:
+            job.group = group
+
+    def run(self) -> None:
+        for job in self._jobs:
+            try:
+                job.run()
+            except Exception as error:
+                self._crashed[job] = error
+
+    def finished(self) -> None:
+        for job in self._jobs:
+            tell(job, self._crashed.get(job), self._jobs[0].faults)
 
 
 class _Row:
@@ -253,14 +332,21 @@ class _Row:
         """One more."""
         self._waiting.append(job)
 
-    def take(self) -> _Fetch | None:
-        """The next one; None if nobody waits."""
+    def take(self) -> list[_Fetch]:
+        """The next ones, which together tell no more than one may; none if nobody waits."""
         if not self._round:
             self._round = self._waiting
             self._round.reverse()  # those of the same place go in the order in which they came
             self._round.sort(key=_place_of, reverse=True)
             self._waiting = []
-        return self._round.pop() if self._round else None
+        taken: list[_Fetch] = []
+        count = 0
+        while self._round:
+            count += self._round[-1].size()
+            if taken and count > COUNT_MAX:
+                break
+            taken.append(self._round.pop())
+        return taken
 
 
 def _place_of(job: _Fetch) -> tuple[bool, int, int]:

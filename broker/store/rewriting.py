@@ -17,7 +17,7 @@ def whole_state(logs: Logs, journal: dict[bytes, bytes], logs_per_slice: int) ->
         for number, mark, positions in states(known, index, index + logs_per_slice):
             state.logs[number] = state_body(mark, positions)
         for log in known[index : index + logs_per_slice]:
-            for piece in log.pieces:
+            for piece in [piece for piece in log.pieces if not piece.segment.on_pages]:
                 span = (log.number, piece.first, piece.last, piece.count, piece.messages, piece.weight, log.flags)
                 parts.setdefault(int(piece.segment.number), []).append((*span, piece.index_offset, piece.index_size))
         yield 0

@@ -81,6 +81,8 @@ class WriterThread(Runner):
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[tuple[Job, Exception | None]] = queue.SimpleQueue()
         self._left = 0
+        self._told = False
+        """The owner's thread was woken, and will look at all that is finished."""
         self._worker = threading.Thread(target=self._work, name=name, daemon=True)
         self._worker.start()
 
@@ -96,6 +98,7 @@ class WriterThread(Runner):
 
     def collect(self) -> None:
         """Tell the jobs that are done; never waits. Owner's thread."""
+        self._told = False  # before the look: whatever is finished from now on wakes it again
         while True:
             try:
                 job, error = self._finished.get_nowait()
@@ -122,4 +125,6 @@ class WriterThread(Runner):
             if job is None:
                 return
             self._finished.put((job, carry_out(job)))
-            self._wake(self.collect)
+            if not self._told:
+                self._told = True
+                self._wake(self.collect)

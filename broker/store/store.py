@@ -2,17 +2,18 @@
 
 import gc
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from broker.clock import Clock
 from broker.store.damage import Damage
 from broker.store.datadir import DataDir
-from broker.store.filesystem import FileSystem
+from broker.store.filesystem import DiskError, FileSystem
 from broker.store.keeping import keep_orphans
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest
 from broker.store.mover import Mover
 from broker.store.mover_options import MoverOptions
+from broker.store.page_files import PageFiles
 from broker.store.reading import Fetcher
 from broker.store.recovery import Recovery, Report
 from broker.store.restoring import Restoration, settle_transient, was_there
@@ -23,6 +24,8 @@ from broker.turn import Turn
 
 Wake = Callable[[Callable[[], None]], object]
 
+_THREADS: Final = ("leveret-log", "leveret-read", "leveret-move", "leveret-page")
+
 
 class Threads(NamedTuple):
     """Who works on the disk."""
@@ -30,6 +33,7 @@ class Threads(NamedTuple):
     log: Runner
     read: Runner
     move: Runner
+    page: Runner
 
 
 class Store:
@@ -62,6 +66,7 @@ class Store:
         self._threads = threads
         self._new_salt = MoverOptions().new_salt
         self._fetcher: Fetcher | None = None
+        self._page_files: PageFiles | None = None
 
     @classmethod
     def open(
@@ -98,7 +103,7 @@ class Store:
                 logs.replay(header, found.data, generation, found.offset, [] if known else changes)
             settle_transient(data_dir, logs)
             if threads is None:
-                threads = Threads(*(WriterThread(wake, name, clock.faults) for name in ("leveret-log", "leveret-read", "leveret-move")))
+                threads = Threads(*(WriterThread(wake, name, clock.faults) for name in _THREADS))
             wal = WriteAheadLog.open(data_dir, recovery, threads.log, on_failure, options)
             wal.faults = clock.faults
             if restored.differs or recovery.report.damaged:
@@ -110,8 +115,10 @@ class Store:
             if collecting:
                 gc.enable()
         logs.attach(wal.batch)
-        fetcher = Fetcher(filesystem, data_dir.wal, data_dir.segments, logs, threads.read, clock)
+        fetcher = Fetcher(filesystem, data_dir.wal, data_dir.segments, data_dir.pages, logs, threads.read, clock)
         logs.reader = fetcher
+        page_files = PageFiles(filesystem, data_dir.pages, logs.pages, fetcher, threads.page, clock)
+        logs.pages.attach(page_files, clock.wall_ms)
         mover = make_mover(data_dir, logs, wal, manifest, fetcher, threads.move, clock, restored.covers, mover_options)
         damage = Damage(filesystem, data_dir.path, clock, threads.move)
         damage.load()
@@ -124,6 +131,7 @@ class Store:
             mover.damaged_journal = state.journal
         store._new_salt = mover_options.new_salt
         store._fetcher = fetcher
+        store._page_files = page_files
         return store
 
     @property
@@ -139,7 +147,13 @@ class Store:
     @property
     def short_of_space(self) -> bool:
         """The disk is full, and soon nothing more can be written: time to block publishers."""
-        return self.wal.short_of_space or self.mover.short_of_space
+        pages = self.page_trouble
+        return self.wal.short_of_space or self.mover.short_of_space or (pages is not None and pages.is_full)
+
+    @property
+    def page_trouble(self) -> DiskError | None:
+        """Why page files cannot be written, until they can."""
+        return None if self._page_files is None else self._page_files.trouble
 
     def look_for_space(self) -> None:
         """Somebody else may have made room on the disk."""
@@ -157,6 +171,8 @@ class Store:
         self.damage.add(self._losses())
         self.damage.save()
         self.wal.idle()
+        if self._page_files is not None:
+            self._page_files.begin()
         self.mover.begin()
 
     def _losses(self) -> list[str]:
@@ -172,5 +188,7 @@ class Store:
             thread.stop()
         if self._fetcher is not None:
             self._fetcher.close()
+        if self._page_files is not None:
+            self._page_files.close()
         self._manifest.close()
         self._data_dir.close()

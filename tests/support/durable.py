@@ -45,7 +45,7 @@ class DurableBroker(Broker):
         super().__init__()
 
     def set_up(self) -> None:
-        self._runners = [HandRunner(), HandRunner(), HandRunner()]
+        self._runners = [HandRunner() for _ in Threads._fields]
         for runner in self._runners:
             runner.faults = self.clock.faults
         self.disk_is_stalled = False

@@ -76,7 +76,7 @@ class Running:
         self.clock = FakeClock()
         self.turn = Turn(self.clock)
         self.failures: list[Exception] = []
-        self.log_thread, self.read_thread, self.move_thread = HandRunner(), HandRunner(), HandRunner()
+        self.log_thread, self.read_thread, self.move_thread, self.page_thread = (HandRunner() for _ in Threads._fields)
         salts = iter(range(SALT, SALT + 1000))
         self.store = Store.open(
             self.disk,
@@ -86,7 +86,7 @@ class Running:
             self.failures.append,
             WalOptions(WAL_FILE_SIZE, spares, lambda: next(salts)),
             options() if moving is None else moving,
-            Threads(self.log_thread, self.read_thread, self.move_thread),
+            Threads(self.log_thread, self.read_thread, self.move_thread, self.page_thread),
         )
         self.logs = self.store.logs
         self.mover = self.store.mover

@@ -149,7 +149,7 @@ class Life:
         self.clock = FakeClock()
         self.clock.faults = StrictFaults()
         self.turn = Turn(self.clock)
-        self.runners = [HandRunner(self.clock.faults) for _ in range(3)]
+        self.runners = [HandRunner(self.clock.faults) for _ in Threads._fields]
         self.store = Store.open(
             disk,
             "/data",

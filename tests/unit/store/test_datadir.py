@@ -27,7 +27,7 @@ def test_a_new_directory_gets_its_layout_and_survives_a_crash() -> None:
 
 def test_it_is_made_on_a_real_disk_too(tmp_path: Path) -> None:
     made = DataDir.open(RealFileSystem(), f"{tmp_path}/data/")
-    names = ["FORMAT", "FORMAT.copy", "LOCK", "manifest", "quarantine", "segments", "wal"]
+    names = ["FORMAT", "FORMAT.copy", "LOCK", "manifest", "pages", "quarantine", "segments", "wal"]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == names
     for name in names[:2]:
         assert (tmp_path / "data" / name).read_text() == "leveret data format 2 0bceb930\n" * 3

@@ -7,7 +7,7 @@ import pytest
 from broker.store.batch import place_at
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.read_back import Read
+from broker.store.read_back import COUNT_MAX, Read
 from broker.store.reading import IDLE_MS, READS_MAX, Fetcher
 from broker.store.runner import Job, Runner
 from tests.support.fake_clock import FakeClock
@@ -39,10 +39,11 @@ class Reader:
         self.clock = FakeClock()
         self.logs = Logs(self.clock)
         self.runner = Later()
-        self.fetcher = Fetcher(FaultyDisk(), "/wal", "/segments", self.logs, self.runner, self.clock)
+        self.fetcher = Fetcher(FaultyDisk(), "/wal", "/segments", "/pages", self.logs, self.runner, self.clock)
 
-    def ask(self, generation: int, at: int) -> None:
-        read = Read(Log(1, self.logs), 0, 1, 1, None)
+    def ask(self, generation: int, at: int, count: int = COUNT_MAX) -> None:
+        """A read of one batch, which may tell so many positions."""
+        read = Read(Log(1, self.logs), 0, count, 1, None)
         read.batches[place_at(generation, at * MIB, 4096)] = None
         assert not self.fetcher.fetch(read)
 
@@ -74,6 +75,32 @@ def test_only_a_few_are_on_their_way() -> None:
     while reader.runner.jobs:
         reader.finish()
     assert not reader.fetcher.in_use(1)
+
+
+def test_small_ones_are_read_together() -> None:
+    """To hand one over to the thread costs as much as to read some hundred messages."""
+    reader = Reader()
+    for _ in range(READS_MAX):
+        reader.ask(1, 0)
+    for at in range(10):
+        reader.ask(2, at, COUNT_MAX // 4)
+    for _ in range(READS_MAX):
+        job = reader.runner.jobs.pop(0)
+        job.run()
+        job.failures = 99  # type: ignore[attr-defined]
+        job.finished()
+    found: list[list[int]] = []
+    while reader.runner.jobs:
+        together = reader.runner.jobs.pop(0)
+        together.run()
+        found.append([int(next(iter(each.read.batches)).offset) // MIB for each in together._jobs])  # type: ignore[attr-defined]
+        for each in together._jobs:  # type: ignore[attr-defined]
+            each.failures = 99
+        together.finished()
+    assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert not reader.fetcher.in_use(2)
+    reader.ask(3, 0)
+    assert len(reader.runner.jobs) == 1, "there is room for the next ones"
 
 
 def test_they_go_in_the_order_of_the_disk() -> None:

@@ -36,15 +36,26 @@ def test_jobs_run_on_the_writers_thread_and_end_on_the_owners() -> None:
 
 
 def test_collect_never_waits_and_tells_each_job_once() -> None:
+    """The owner's thread is woken again whenever something is finished after its last look, and not more often."""
     calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     thread = WriterThread(calls.put)
     thread.collect()
     log: list[tuple[str, int, str]] = []
     for number in range(20):
         thread.submit(Noted(number, log))
-    for _ in range(20):
+    told: list[tuple[str, int, str]] = []
+    while len(told) < 20:
         calls.get(timeout=30)()
-    thread.collect()
+        told = [entry for entry in log if entry[0] == "finished"]
+    while not calls.empty():
+        calls.get()()
+    for number in range(20, 23):  # nobody looks meanwhile
+        thread.submit(Noted(number, log))
+    thread.submit(Noted(23, log))
+    calls.get(timeout=30)
+    thread.drain()
+    assert calls.empty(), "woken once for all of them"
+    log = [entry for entry in log if entry[1] < 20]
     for kind in ("run", "finished"):
         assert [number for what, number, _ in log if what == kind] == list(range(20))
     thread.stop()

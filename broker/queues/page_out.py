@@ -1,0 +1,59 @@
+"""A part of a line's tail, written as it goes to a page file."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.strings import write_i64_be
+
+from broker.clock import Clock
+from broker.message import Message
+from broker.native import i64
+from broker.queues.entry import Entry
+from broker.queues.expiry import ttl_ms
+from broker.queues.options import QueueOptions
+from broker.queues.ready import Chunk
+from broker.queues.stored import stored_size, write_message
+from broker.store.batch import UNDIVIDED, BatchWriter
+from broker.store.log import Log
+from broker.store.pages import PageBlock
+from broker.store.piece import Stretch
+from broker.store.records import TRANSIENT
+
+CHUNK_BYTES: Final[i64] = 1 << 18
+"""A chunk of a tail that goes to pages ends when it costs so much memory."""
+
+
+def block_of(log: Log, chunks: list[Chunk], options: QueueOptions, clock: Clock) -> PageBlock:
+    """The messages of these chunks."""
+    writer = BatchWriter(1, None, UNDIVIDED)
+    stretches: list[Stretch] = []
+    memory_bytes: i64 = 0
+    for chunk in chunks:
+        memory_bytes += chunk.memory_bytes
+        position = chunk.first
+        stretch = Stretch(position, writer.place, writer.size())
+        stretch.count = len(chunk.items)
+        stretch.kind = TRANSIENT
+        stretches.append(stretch)
+        for item in chunk.items:
+            if isinstance(item, Entry):
+                _write(writer, log, position, item.message, _enqueued_ms(item, options, clock))
+            elif item is not None:
+                _write(writer, log, position, item, clock.wall_ms)
+            position += 1
+        stretch.end = writer.size()
+    return PageBlock(log, writer.take_batch(), stretches, memory_bytes)
+
+
+def _write(writer: BatchWriter, log: Log, position: i64, message: Message, wall_ms: i64) -> None:
+    writer.begin(log.number, TRANSIENT, 8 + stored_size(message))
+    write_i64_be(writer.writer, position)
+    write_message(writer, message, wall_ms)
+
+
+def _enqueued_ms(entry: Entry, options: QueueOptions, clock: Clock) -> i64:
+    """The wall time at which it came: its deadline is told by another clock."""
+    if entry.deadline_ms == 0:
+        return clock.wall_ms
+    return clock.wall_ms - (clock.now_ms - (entry.deadline_ms - ttl_ms(options, entry.message)))

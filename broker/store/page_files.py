@@ -1,0 +1,209 @@
+"""Writes and removes page files (pages.py), on a thread of its own.
+
+Nothing here is ever synced: a page file means nothing to the next start, which removes it. An error of the disk costs nothing either: what
+was to be written stays in memory, and is tried again.
+"""
+
+import contextlib
+import errno
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from broker.clock import Clock
+from broker.faults import Faults
+from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.moving import Alarm, Sleeper
+from broker.store.pages import PageBlock, Pages, PageWriter
+from broker.store.piece import Segment
+from broker.store.reading import Fetcher, page_name
+from broker.store.runner import Job, Runner
+from broker.store.wal_file import FileHeader
+
+RETRY_MS: Final = 1000
+"""After an error."""
+_IN_USE_MS: Final = 100
+"""A file that is still read is looked at again after this time."""
+
+
+class PageFiles(PageWriter):
+    """The page files of one data directory."""
+
+    def __init__(self, filesystem: FileSystem, directory: str, pages: Pages, fetcher: Fetcher, runner: Runner, clock: Clock) -> None:
+        self.trouble: DiskError | None = None
+        """The last error of a write, until one succeeds again."""
+        self._disk = _Disk(filesystem, directory)
+        self._pages = pages
+        self._fetcher = fetcher
+        self._runner = runner
+        self._faults: Faults = clock.faults
+        self._retry: _Write | None = None
+        self._retrying = _Later(clock, self._try_again)
+        self._unused: deque[Segment] = deque()
+        """To be removed when nobody reads them."""
+        self._removing = _Later(clock, self.remove_unused)
+
+    def begin(self) -> None:
+        """Remove what an earlier run has left, before anything is written."""
+        self._runner.submit(_Clean(self._disk))
+
+    def write(self, file: Segment, blocks: list[PageBlock]) -> None:
+        self._runner.submit(_Write(self, self._disk, file, blocks))
+
+    def remove(self, file: Segment) -> None:
+        self._unused.append(file)
+        self.remove_unused()
+
+    def remove_unused(self) -> None:
+        """Remove what nobody needs nor reads."""
+        read = [file for file in self._unused if self._fetcher.page_in_use(int(file.number))]
+        for file in self._unused:
+            if file not in read:
+                self._fetcher.forget_page(int(file.number))
+                self._runner.submit(_Remove(self._disk, file))
+        self._unused = deque(read)
+        if read:
+            self._removing.set(_IN_USE_MS)
+
+    def wrote(self, job: "_Write") -> None:
+        """A job is done. Called by it, on the owner's thread."""
+        if job.error is not None:
+            self.trouble = job.error
+            self._retry = job
+            self._retrying.set(RETRY_MS)
+            return
+        self.trouble = None
+        self._pages.written(job.file, job.blocks)
+
+    def _try_again(self) -> None:
+        job, self._retry = self._retry, None
+        if job is not None:
+            self._runner.submit(job)
+
+    def close(self) -> None:
+        """Remove all of them: the node ends, and its thread has."""
+        self._disk.clean()
+
+
+class _Later(Sleeper):
+    """Calls something after a time."""
+
+    def __init__(self, clock: Clock, call: Callable[[], None]) -> None:
+        self._call = call
+        self._alarm = Alarm(clock, self)
+
+    def set(self, delay_ms: int) -> None:
+        if not self._alarm.is_set():
+            self._alarm.set(delay_ms)
+
+    def wake(self) -> None:
+        self._call()
+
+
+class _Disk:
+    """The directory. On the thread that writes."""
+
+    def __init__(self, filesystem: FileSystem, directory: str) -> None:
+        self._filesystem = filesystem
+        self._directory = directory
+        self._file: File | None = None
+        self._number = -1
+        self._salt = 0
+
+    def path(self, number: int) -> str:
+        return f"{self._directory}/{page_name(number)}"
+
+    def write(self, file: Segment, blocks: list[PageBlock]) -> None:
+        """Write blocks, one behind the other, where they are placed.
+
+        Raises: DiskError
+        """
+        number = int(file.number)
+        if self._file is None or self._number != number:
+            self._begin(number)
+        assert self._file is not None
+        pieces: list[bytes | memoryview] = []
+        for block in blocks:
+            pieces += block.batch.seal(number, self._salt)
+        self._file.write("page.write", int(blocks[0].batch.place.offset), pieces)
+
+    def _begin(self, number: int) -> None:
+        self._end()
+        with contextlib.suppress(DiskError):  # one that was begun, and whose header could not be written
+            self._filesystem.unlink("page.remove", self.path(number))
+        created = self._filesystem.create("page.create", self.path(number))
+        salt = secrets.randbits(63)
+        try:
+            created.write("page.write", 0, [FileHeader(number, salt, 1).encode()])
+        except DiskError:
+            created.close()
+            raise
+        self._file, self._number, self._salt = created, number, salt
+
+    def _end(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def remove(self, number: int) -> None:
+        """Remove that file. What cannot be removed goes at the next start."""
+        if number == self._number:
+            self._end()
+        with contextlib.suppress(DiskError):
+            self._filesystem.unlink("page.remove", self.path(number))
+
+    def clean(self) -> None:
+        """Remove all there are."""
+        self._end()
+        with contextlib.suppress(DiskError):
+            for name in self._filesystem.names("page.list", self._directory):
+                with contextlib.suppress(DiskError):
+                    self._filesystem.unlink("page.remove", f"{self._directory}/{name}")
+
+
+class _Write(Job):
+    def __init__(self, files: PageFiles, disk: _Disk, file: Segment, blocks: list[PageBlock]) -> None:
+        self.file = file
+        self.blocks = blocks
+        self.error: DiskError | None = None
+        self._files = files
+        self._disk = disk
+
+    def run(self) -> None:
+        self.error = None
+        try:
+            self._disk.write(self.file, self.blocks)
+        except DiskError as error:
+            self.error = error
+
+    def finished(self) -> None:
+        self._files.wrote(self)
+
+    def crashed(self, error: Exception) -> None:
+        """Tried again like one that the disk has refused."""
+        self.error = DiskError(errno.EIO, repr(error), self._disk.path(int(self.file.number)), "page.write")
+        self._files.wrote(self)
+
+
+class _Remove(Job):
+    def __init__(self, disk: _Disk, file: Segment) -> None:
+        self._disk = disk
+        self._number = int(file.number)
+
+    def run(self) -> None:
+        self._disk.remove(self._number)
+
+    def finished(self) -> None:
+        """Nobody waits for it."""
+
+
+class _Clean(Job):
+    def __init__(self, disk: _Disk) -> None:
+        self._disk = disk
+
+    def run(self) -> None:
+        self._disk.clean()
+
+    def finished(self) -> None:
+        """Nobody waits for it."""
