@@ -105,6 +105,7 @@ SITES: Final[dict[str, str]] = {
     "page.list": "look which page files there are",
     "page.create": "create a page file",
     "page.write": "write messages to it that are too many for the memory",
+    "page.reuse": "give it another name, for another use",
     "page.remove": "remove a page file in which nothing is live, or that an earlier run has left",
 }
 """Every place that touches the disk, and why. A test compares it with the calls."""

@@ -1,7 +1,8 @@
 """Writes and removes page files (pages.py), on a thread of its own.
 
 Nothing here is ever synced: a page file means nothing to the next start, which removes it. An error of the disk costs nothing either: what
-was to be written stays in memory, and is tried again.
+was to be written stays in memory, and is tried again. A file that is not needed any more is used again: to write what is in the system's
+memory already costs a third of writing what is not.
 """
 
 import contextlib
@@ -23,6 +24,11 @@ from broker.store.wal_file import FileHeader
 
 RETRY_MS: Final = 1000
 """After an error."""
+IDLE_MS: Final = 5000
+"""After so long without a write no file is kept for another use."""
+_SPARES_MAX: Final = 2
+"""Files that are."""
+_SPARE: Final = "spare"
 _IN_USE_MS: Final = 100
 """A file that is still read is looked at again after this time."""
 
@@ -43,6 +49,8 @@ class PageFiles(PageWriter):
         self._unused: deque[Segment] = deque()
         """To be removed when nobody reads them."""
         self._removing = _Later(clock, self.remove_unused)
+        self._resting = _Later(clock, self._rest)
+        self._wrote = False
 
     def begin(self) -> None:
         """Remove what an earlier run has left, before anything is written."""
@@ -62,6 +70,7 @@ class PageFiles(PageWriter):
             if file not in read:
                 self._fetcher.forget_page(int(file.number))
                 self._runner.submit(_Remove(self._disk, file))
+                self._resting.set(IDLE_MS)
         self._unused = deque(read)
         if read:
             self._removing.set(_IN_USE_MS)
@@ -74,7 +83,15 @@ class PageFiles(PageWriter):
             self._retrying.set(RETRY_MS)
             return
         self.trouble = None
+        self._wrote = True
         self._pages.written(job.file, job.blocks)
+
+    def _rest(self) -> None:
+        if self._wrote:
+            self._wrote = False
+            self._resting.set(IDLE_MS)
+        else:
+            self._runner.submit(_Rest(self._disk))
 
     def _try_again(self) -> None:
         job, self._retry = self._retry, None
@@ -110,6 +127,8 @@ class _Disk:
         self._file: File | None = None
         self._number = -1
         self._salt = 0
+        self._spares: list[str] = []
+        self._spare_number = 0
 
     def path(self, number: int) -> str:
         return f"{self._directory}/{page_name(number)}"
@@ -130,9 +149,7 @@ class _Disk:
 
     def _begin(self, number: int) -> None:
         self._end()
-        with contextlib.suppress(DiskError):  # one that was begun, and whose header could not be written
-            self._filesystem.unlink("page.remove", self.path(number))
-        created = self._filesystem.create("page.create", self.path(number))
+        created = self._create(self.path(number))
         salt = secrets.randbits(63)
         try:
             created.write("page.write", 0, [FileHeader(number, salt, 1).encode()])
@@ -141,25 +158,50 @@ class _Disk:
             raise
         self._file, self._number, self._salt = created, number, salt
 
+    def _create(self, path: str) -> File:
+        while self._spares:
+            spare = self._spares.pop()
+            with contextlib.suppress(DiskError):
+                self._filesystem.rename("page.reuse", spare, path)
+                return self._filesystem.open("page.create", path)
+        with contextlib.suppress(DiskError):  # one that was begun, and whose header could not be written
+            self._filesystem.unlink("page.remove", path)
+        return self._filesystem.create("page.create", path)
+
     def _end(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             file.close()
 
     def remove(self, number: int) -> None:
-        """Remove that file. What cannot be removed goes at the next start."""
+        """That file is not needed any more. What cannot be removed goes at the next start."""
         if number == self._number:
             self._end()
+        if len(self._spares) < _SPARES_MAX:
+            self._spare_number += 1
+            spare = f"{self._directory}/{self._spare_number}.{_SPARE}"
+            with contextlib.suppress(DiskError):
+                self._filesystem.rename("page.reuse", self.path(number), spare)
+                self._spares.append(spare)
+                return
+        self._unlink(self.path(number))
+
+    def rest(self) -> None:
+        """Nobody writes: remove what is kept for another use."""
+        while self._spares:
+            self._unlink(self._spares.pop())
+
+    def _unlink(self, path: str) -> None:
         with contextlib.suppress(DiskError):
-            self._filesystem.unlink("page.remove", self.path(number))
+            self._filesystem.unlink("page.remove", path)
 
     def clean(self) -> None:
         """Remove all there are."""
         self._end()
+        self._spares = []
         with contextlib.suppress(DiskError):
             for name in self._filesystem.names("page.list", self._directory):
-                with contextlib.suppress(DiskError):
-                    self._filesystem.unlink("page.remove", f"{self._directory}/{name}")
+                self._unlink(f"{self._directory}/{name}")
 
 
 class _Write(Job):
@@ -193,6 +235,17 @@ class _Remove(Job):
 
     def run(self) -> None:
         self._disk.remove(self._number)
+
+    def finished(self) -> None:
+        """Nobody waits for it."""
+
+
+class _Rest(Job):
+    def __init__(self, disk: _Disk) -> None:
+        self._disk = disk
+
+    def run(self) -> None:
+        self._disk.rest()
 
     def finished(self) -> None:
         """Nobody waits for it."""

@@ -9,7 +9,7 @@ import errno
 import pytest
 
 from broker.store.logs import UNWRITTEN_MAX
-from broker.store.page_files import RETRY_MS
+from broker.store.page_files import IDLE_MS, RETRY_MS
 from broker.store.pages import Pages
 from tests.support.durable import DATA_DIR, DurableBroker
 from tests.support.faulty_disk import Fault, FaultyDisk
@@ -29,6 +29,13 @@ def page_files(broker: DurableBroker) -> list[str]:
     return disk_of(broker).names("page.list", PAGES)
 
 
+def page_files_after(broker: DurableBroker) -> list[str]:
+    """Those that are left when nobody has written for a while: none is kept for another use then."""
+    broker.advance(IDLE_MS)
+    broker.advance(IDLE_MS)
+    return page_files(broker)
+
+
 def pages_of(broker: DurableBroker) -> Pages:
     return broker.store.logs.pages
 
@@ -43,7 +50,7 @@ def test_nothing_is_written_before_memory_is_short_and_nothing_goes_to_the_log()
     assert setting.drain() == list(range(BACKLOG + 10))
     assert is_empty(setting)
     assert setting.broker.store.logs.batch.next_sequence == appended
-    assert page_files(setting.broker) == [], "gone with the last message"
+    assert page_files_after(setting.broker) == [], "gone with the last message"
     assert not pages_of(setting.broker).files
 
 
@@ -91,7 +98,7 @@ def test_what_is_consumed_while_it_cannot_be_written_comes_once() -> None:
     setting.broker.advance(RETRY_MS)
     assert setting.drain() == list(range(BACKLOG, BACKLOG + 20))
     assert is_empty(setting)
-    assert page_files(setting.broker) == []
+    assert page_files_after(setting.broker) == []
     assert pages_of(setting.broker).unwritten == 0
 
 
@@ -113,7 +120,7 @@ def test_what_was_taken_out_while_it_was_written_comes_once() -> None:
     setting.broker.disk_is_stalled = False
     setting.broker.run_turn()
     assert pages_of(setting.broker).unwritten == 0
-    assert page_files(setting.broker) == []
+    assert page_files_after(setting.broker) == []
 
 
 def test_publishers_wait_for_page_files_and_nobody_else_does() -> None:
@@ -254,4 +261,37 @@ def test_two_lines_share_a_file_and_either_may_go_first() -> None:
     bodies = setting.broker.open().drain("q")
     assert [body[:1] for body in bodies] == [b"2"] * (BACKLOG // 2) + [b"1"] * (BACKLOG // 2) + [b"0"] * (BACKLOG // 2)
     assert is_empty(setting)
-    assert page_files(setting.broker) == []
+    assert page_files_after(setting.broker) == []
+
+
+def test_files_are_used_again_and_nothing_of_their_former_use_comes_back() -> None:
+    """Two at the most are kept, for a while: what is in the system's memory already is written in a third of the time."""
+    setting = Setting(durable=False)
+    broker = setting.broker
+    pages_of(broker).file_size = 1 << 19
+    for round_ in range(4):
+        setting.publish(BACKLOG)
+        assert len(pages_of(broker).files) > 2
+        assert not [name for name in page_files(broker) if name.endswith("spare")]
+        assert setting.drain() == list(range(round_ * BACKLOG, (round_ + 1) * BACKLOG))
+        broker.settled()
+        assert [name[-5:] for name in page_files(broker)] == ["spare", "spare"]
+    assert is_empty(setting)
+    setting.publish(BACKLOG)
+    broker.advance(2 * IDLE_MS)
+    assert setting.drain() == list(range(4 * BACKLOG, 5 * BACKLOG))
+    assert page_files_after(broker) == []
+
+
+def test_a_file_that_cannot_be_used_again_is_made_anew() -> None:
+    setting = Setting(durable=False)
+    disk = disk_of(setting.broker)
+    disk.faults.append(Fault("error", "page.reuse", arg=errno.EIO))
+    setting.publish(BACKLOG)
+    assert setting.drain() == list(range(BACKLOG))
+    setting.publish(BACKLOG)
+    assert setting.drain() == list(range(BACKLOG, 2 * BACKLOG))
+    disk.faults.append(Fault("error", "page.reuse", arg=errno.EIO))
+    setting.publish(BACKLOG)
+    assert setting.drain() == list(range(2 * BACKLOG, 3 * BACKLOG))
+    assert page_files_after(setting.broker) == []
