@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from librt.strings import write_i64_be
 
 from broker.clock import Clock
@@ -19,9 +17,6 @@ from broker.store.log import Log
 from broker.store.pages import PageBlock
 from broker.store.piece import Stretch
 from broker.store.records import TRANSIENT
-
-CHUNK_BYTES: Final[i64] = 1 << 18
-"""A chunk of a tail that goes to pages ends when it costs so much memory."""
 
 
 def block_of(log: Log, chunks: list[Chunk], options: QueueOptions, clock: Clock) -> PageBlock:

@@ -21,10 +21,11 @@ from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.memory import QueueMemory
-from broker.queues.page_out import CHUNK_BYTES, block_of
+from broker.queues.page_out import block_of
 from broker.queues.ready import MESSAGE_BYTES, Chunk, Ready, memory_size
 from broker.queues.recall import Recall
 from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
+from broker.queues.tail import Tail
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
 from broker.store.read_back import COUNT_MAX
@@ -40,14 +41,6 @@ MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 READ_BYTES: Final[i64] = 1 << 20
 """Read back at a time, at the most, and no sooner than less than this is left: what is read long before it goes has left the processor's
 cache by then, which costs as much as the read."""
-PAGED_OUT_BYTES: Final[i64] = 1 << 20
-"""What is written to page files at a time costs so much memory, at the most, ..."""
-_PAGED_OUT_MIN: Final[i64] = 16 << 10
-"""... and at the least, where a thousand lines share the memory."""
-_FAR_TAIL_BYTES: Final[i64] = 2 << 20
-"""With more on the disk than in its tail, a line has no use for a longer tail soon."""
-_CHUNK_COUNT: Final[i64] = 1024
-"""Messages in a chunk of the tail: they leave the memory together."""
 _REPORT_BYTES: Final[i64] = 4096
 """A line tells what it has when that has changed by so much, and a sixteenth."""
 _UNLIMITED: Final[i64] = 1 << 60
@@ -75,21 +68,11 @@ class Pager(LogUser):
         """What is not in the chunks may have deadlines."""
         self.watched = False
         """The queue has consumers: what comes is delivered soon."""
-        self.tail: list[Chunk] = []
+        self.tail = Tail()
         self._memory = memory
         self._reported: i64 = 0
         self._logs = logs
         self._clock = clock
-        self._tail_count: i64 = 0
-        self._tail_bytes: i64 = 0
-        self._tail_max: i64 = 0
-        """The tail may have so much beside what is on its way to a page file."""
-        self._tail_due: i64 = 0
-        """With more than this there, ``_page_out`` is due: what the tail may have is asked for anew as it grows, since all lines do so."""
-        self._requested: i64 = 0
-        """So many chunks of the tail, the first ones, were handed over to be written."""
-        self._in_flight: i64 = 0
-        """What those cost in memory that are not written yet."""
         self._page_from: i64 = 0
         self._page_to: i64 = 0
         """Where the tail begins."""
@@ -130,7 +113,7 @@ class Pager(LogUser):
 
     def count(self) -> i64:
         """Messages of the line that are not in its chunks."""
-        return self._paged + self._tail_count
+        return self._paged + self.tail.count
 
     # ---- in -----------------------------------------------------------------------------------------------------------
 
@@ -162,13 +145,13 @@ class Pager(LogUser):
             self.log = log
         self.active = True
         self._nothing_paged()
-        self._measure_tail(self.report(), self.allowed())
+        self.tail.measure(self.report(), self.allowed(), 0)
 
     # ---- how much -----------------------------------------------------------------------------------------------------
 
     def report(self) -> i64:
         """Tell what the line has in memory; how much that is."""
-        size = self.ready.memory_bytes + self.ready.requeued.memory_bytes() + self._tail_bytes
+        size = self.ready.memory_bytes + self.ready.requeued.memory_bytes() + self.tail.memory_bytes
         self._memory.used += size - self._reported
         self._reported = size
         margin = _REPORT_BYTES + size // 16
@@ -194,67 +177,30 @@ class Pager(LogUser):
         self._paged = 0
         self._paged_body_bytes = 0
         self._page_from = self._page_to = self.ready.next
-        self._drop_tail()
-
-    def _drop_tail(self) -> None:
-        self.tail = []
-        self._tail_count = 0
-        self._tail_bytes = 0
-        self._requested = 0
+        self.tail.clear()
 
     def keep(self, item: Message | Entry, message: Message) -> None:
         """What comes while the line pages: until it is on the disk, and longer if there is room."""
         tail = self.tail
-        count: i64 = len(tail)
-        if count == self._requested or len(tail[-1].items) >= _CHUNK_COUNT or tail[-1].memory_bytes >= CHUNK_BYTES:
-            tail.append(Chunk(self.ready.next))
-        chunk = tail[-1]
-        chunk.items.append(item)
-        if isinstance(item, Entry):
-            chunk.entries += 1
-        size = memory_size(message)
-        chunk.memory_bytes += size
-        chunk.body_bytes += message.body_size
-        self._tail_count += 1
-        self._tail_bytes += size
-        if not self.durable_queue and self._tail_bytes - self._in_flight > self._tail_due:
+        tail.add(item, message, self.ready.next)
+        if not self.durable_queue and tail.is_due():
             self._page_out()
 
-    def _measure_tail(self, size: i64, allowed: i64) -> i64:
-        """How long the tail may be if the line has ``size`` in memory; how much goes to a page file at a time."""
-        step = (allowed if allowed > size else size) // 8  # with many lines, what is free may be nothing: then it is what it had
-        step = _PAGED_OUT_MIN if step < _PAGED_OUT_MIN else PAGED_OUT_BYTES if step > PAGED_OUT_BYTES else step
-        tail_max = allowed - (size - self._tail_bytes)
-        if self._paged > self._tail_count and tail_max > _FAR_TAIL_BYTES:
-            tail_max = _FAR_TAIL_BYTES
-        self._tail_max = tail_max if tail_max > step else step
-        due = self._tail_bytes - self._in_flight + step
-        self._tail_due = due if due < self._tail_max else self._tail_max
-        return step
-
     def _page_out(self) -> None:
-        """The tail is too long: let go of what is written, and begin to write the oldest part that is not."""
+        """The tail may be too long: let go of what is written, or begin to write the oldest part that is not."""
         self._evict()
         log = self.log
-        step = self._measure_tail(self.report(), self.allowed())
-        if log is None or not self.active or self._tail_bytes - self._in_flight <= self._tail_max:
-            return
         tail = self.tail
-        first = self._requested
-        end = first
-        size: i64 = 0
-        while end < len(tail) and (end == first or size + tail[end].memory_bytes <= step):
-            size += tail[end].memory_bytes
-            end += 1
-        self._requested = end
-        self._in_flight += size
-        self._logs.pages.add(block_of(log, tail[first:end], self.queue.options, self._clock))
+        step = tail.measure(self.report(), self.allowed(), self._paged)
+        if log is None or not self.active or not tail.is_too_long():
+            return
+        self._logs.pages.add(block_of(log, tail.request(step), self.queue.options, self._clock))
         turn = self._logs.batch.turn
         if turn is not None:
             turn.costly = True
 
     def paged(self, memory_bytes: i64) -> None:
-        self._in_flight -= memory_bytes
+        self.tail.in_flight -= memory_bytes
         self.durable()
 
     def durable(self) -> None:
@@ -276,33 +222,24 @@ class Pager(LogUser):
             self.queue.mark()
             return
         tail = self.tail
-        tail_max = allowed - (size - self._tail_bytes)
+        tail_max = allowed - (size - tail.memory_bytes)
         if not self.durable_queue:
-            self._measure_tail(size, allowed)
-            tail_max = self._tail_max
-        count: i64 = 0
-        while self._tail_bytes > tail_max and count < len(tail):
-            chunk = tail[count]
-            end = chunk.first + len(chunk.items)
-            if end > log.durable_next:
-                break
-            count += 1
-            self._tail_bytes -= chunk.memory_bytes
-            self._tail_count -= len(chunk.items)
-            self._paged += len(chunk.items)
-            self._paged_body_bytes += chunk.body_bytes
-            self._page_to = end
-        if count > 0:
-            discard(self._logs.batch.turn, [chunk.items for chunk in tail[:count]])
-            del tail[:count]
-            self._requested = self._requested - count if self._requested > count else 0
+            tail.measure(size, allowed, self._paged)
+            tail_max = tail.max
+        gone = tail.let_go(tail_max, log.durable_next)
+        if gone:
+            for chunk in gone:
+                self._paged += len(chunk.items)
+                self._paged_body_bytes += chunk.body_bytes
+            last = gone[-1]
+            self._page_to = last.first + len(last.items)
+            discard(self._logs.batch.turn, [chunk.items for chunk in gone])
             self.report()
 
     def _take_tail(self) -> None:
         """Everything before it is in the chunks: the line goes on in memory."""
-        for chunk in self.tail:
+        for chunk in self.tail.clear():
             self.ready.add_chunk(chunk)
-        self._drop_tail()
         self.active = False
         self.expiring = False
         self.report()
@@ -486,7 +423,7 @@ class Pager(LogUser):
         recall = self._recall
         if recall is not None:
             recall.clear()
-        dropped += [chunk.items for chunk in self.tail]
+        dropped += [chunk.items for chunk in self.tail.clear()]
         self._chunk = None
         self._loaded_body_bytes = 0
         self._loaded_count = 0

@@ -542,7 +542,7 @@ def test_what_leaves_the_memory_in_one_go_is_let_go_in_slices() -> None:
     assert pager.active
     pager.memory_max = 64 << 20
     setting.publish(10_000, 20, each_turn=1000)
-    parts = [chunk.items for chunk in pager.tail]
+    parts = [chunk.items for chunk in pager.tail.chunks]
     assert len(parts) >= 10
 
     def let_go() -> int:

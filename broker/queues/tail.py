@@ -1,0 +1,121 @@
+"""The end of a line that pages: in memory, and on the disk or on the way there, or (of a queue that is not durable) not yet.
+
+    chunks    requested: handed over to be written to a page file, and perhaps there | the rest: in memory only
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from broker.message import Message
+from broker.native import i64
+from broker.queues.entry import Entry
+from broker.queues.ready import Chunk, memory_size
+
+PAGED_OUT_BYTES: Final[i64] = 1 << 20
+"""What is written to page files at a time costs so much memory, at the most, ..."""
+_PAGED_OUT_MIN: Final[i64] = 16 << 10
+"""... and at the least, where a thousand lines share the memory."""
+_FAR_BYTES: Final[i64] = 2 << 20
+"""With more on the disk than in its tail, a line has no use for a longer tail soon."""
+_CHUNK_COUNT: Final[i64] = 1024
+"""Messages in a chunk, at the most: they leave the memory together."""
+_CHUNK_BYTES: Final[i64] = 1 << 18
+"""A chunk ends when it costs so much memory."""
+
+
+@final
+class Tail:
+    """The tail of one line, and how long it may be."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.count: i64 = 0
+        """Messages."""
+        self.memory_bytes: i64 = 0
+        """About what they cost in memory."""
+        self.in_flight: i64 = 0
+        """What those cost in memory that are on their way to a page file."""
+        self.max: i64 = 0
+        """What may be there beside them."""
+        self._due: i64 = 0
+        self._requested: i64 = 0
+        """So many chunks, the first ones, were handed over to be written."""
+
+    def add(self, item: Message | Entry, message: Message, position: i64) -> None:
+        """One more message, at its end."""
+        chunks = self.chunks
+        count: i64 = len(chunks)
+        if count == self._requested or len(chunks[-1].items) >= _CHUNK_COUNT or chunks[-1].memory_bytes >= _CHUNK_BYTES:
+            chunks.append(Chunk(position))
+        chunk = chunks[-1]
+        chunk.items.append(item)
+        if isinstance(item, Entry):
+            chunk.entries += 1
+        size = memory_size(message)
+        chunk.memory_bytes += size
+        chunk.body_bytes += message.body_size
+        self.count += 1
+        self.memory_bytes += size
+
+    def clear(self) -> list[Chunk]:
+        """What was in it."""
+        chunks = self.chunks
+        self.chunks = []
+        self.count = 0
+        self.memory_bytes = 0
+        self._requested = 0
+        return chunks
+
+    def let_go(self, most: i64, durable_next: i64) -> list[Chunk]:
+        """The oldest chunks, without which it is no longer than ``most``; only those whose messages are all below ``durable_next``."""
+        count: i64 = 0
+        for chunk in self.chunks:
+            if self.memory_bytes <= most or chunk.first + len(chunk.items) > durable_next:
+                break
+            count += 1
+            self.memory_bytes -= chunk.memory_bytes
+            self.count -= len(chunk.items)
+        gone = self.chunks[:count]
+        del self.chunks[:count]
+        self._requested = self._requested - count if self._requested > count else 0
+        return gone
+
+    # ---- to page files ------------------------------------------------------------------------------------------------
+
+    def is_due(self) -> bool:
+        """Whether it has grown so much that somebody should look how long it may be."""
+        return self.memory_bytes - self.in_flight > self._due
+
+    def is_too_long(self) -> bool:
+        """Whether something of it must be written."""
+        return self.memory_bytes - self.in_flight > self.max
+
+    def measure(self, size: i64, allowed: i64, paged: i64) -> i64:
+        """Sets ``max`` for a line that has ``size`` in memory, may have ``allowed`` and has ``paged`` messages on disk only.
+
+        Returns how much is written at a time.
+        """
+        step = (allowed if allowed > size else size) // 8  # with many lines, what is free may be nothing: then it is what this one had
+        step = _PAGED_OUT_MIN if step < _PAGED_OUT_MIN else PAGED_OUT_BYTES if step > PAGED_OUT_BYTES else step
+        most = allowed - (size - self.memory_bytes)
+        if paged > self.count and most > _FAR_BYTES:
+            most = _FAR_BYTES
+        self.max = most if most > step else step
+        due = self.memory_bytes - self.in_flight + step  # all lines grow, and what is free is told now and then
+        self._due = due if due < self.max else self.max
+        return step
+
+    def request(self, step: i64) -> list[Chunk]:
+        """The oldest chunks that were not handed over, about ``step`` bytes of them: they are now."""
+        first = self._requested
+        end = first
+        size: i64 = 0
+        for chunk in self.chunks[first:]:
+            if end > first and size + chunk.memory_bytes > step:
+                break
+            size += chunk.memory_bytes
+            end += 1
+        self._requested = end
+        self.in_flight += size
+        return self.chunks[first:end]
