@@ -253,7 +253,7 @@ class Channel(Flushable):
             if content.missing == 0:
                 self._assembled(content)
             else:
-                self.session.alarms.received(size)
+                self.session.receive_part(size)
 
     @property
     def missing(self) -> int:

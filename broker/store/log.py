@@ -48,6 +48,10 @@ class LogUser:
         """``data[start:end]`` is what the user wrote at ``position``: one live record that was read back. They come in order."""
         raise NotImplementedError
 
+    def large_record(self, position: i64, head: bytes, content: bytes) -> None:
+        """The same for one with a large content, which stands apart from what comes before it."""
+        self.record(position, head + content, 0, len(head) + len(content))
+
     def loaded(self, through: i64) -> None:
         """A read is over: of the live positions below ``through``, none is left to be told."""
         raise NotImplementedError
