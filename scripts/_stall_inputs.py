@@ -264,7 +264,7 @@ def alarm(client: Client) -> Iterator[None]:
         publisher.send(begun)
     large = method(1, "basic.publish", routing_key="q") + header(1, 128 << 20) + body(1, bytes(120 << 10)) * 1000
     yield
-    assert any([filler.push(large, b"low on", until=True) for filler in fillers])
+    assert any(filler.push(large, b"low on", until=True) for filler in fillers)
     for publisher in publishers:
         publisher.expect("connection.blocked", 0)
     for filler in fillers:

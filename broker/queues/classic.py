@@ -497,6 +497,7 @@ class ClassicQueue(Queue):
             end = run.offset + limit
         if not self.deleted:
             if self.options.dead_letter_exchange is not None:
+                end = ready.recalled_at_once(run, end)
                 self._dead_letter_rejected(ready, run, end)
             if ready.pager is not None:
                 run.settle(ready, end)

@@ -27,6 +27,7 @@ from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
 from broker.store.read_back import COUNT_MAX
 from broker.store.records import MESSAGE, TRANSIENT
+from broker.turn import Turn
 
 if TYPE_CHECKING:
     from broker.queues.queue import Queue
@@ -88,6 +89,10 @@ class Pager(LogUser):
         self._recall: Recall | None = None
         if log is not None:
             log.user = self
+
+    def turn(self) -> Turn | None:
+        """Where work that takes long is done in slices; None at the start of a node."""
+        return self._logs.batch.turn
 
     def recover(self) -> None:
         """The log was found by recovery: everything that is live in it waits in the line, on disk only."""
@@ -286,6 +291,11 @@ class Pager(LogUser):
         if self.active and self._paged == 0:
             self._take_tail()
         return True
+
+    def is_large(self, position: i64) -> bool:
+        """Whether it takes long to read this message, which is on the disk."""
+        log = self.log
+        return log is not None and self._logs.is_large(log, position, position + 1)
 
     def skip(self) -> bool:
         """Drop the next message without reading it; False if it is not on disk only."""

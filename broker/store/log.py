@@ -34,6 +34,8 @@ MARK_AHEAD: Final[i64] = 10_000
 _COUNT_BITS: Final[i64] = 22
 _COUNT_MAX: Final[i64] = (1 << 22) - 1
 _TRIM_AT: Final[i64] = 64
+_PENDING_MAX: Final[i64] = 1024
+"""More ranges than these do not wait: to write one takes a microsecond, and whoever settles them looks at the clock, the batch does not."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -186,11 +188,13 @@ class Log:
             return
         if stride == 1:
             self._settle_run(first, count)
-            return
-        index: i64 = 0
-        while index < count:
-            self._settle_run(first + index * stride, 1)
-            index += 1
+        else:
+            index: i64 = 0
+            while index < count:
+                self._settle_run(first + index * stride, 1)
+                index += 1
+        if len(self._pending) >= _PENDING_MAX:
+            self.collect()
 
     def _settle_run(self, first: i64, count: i64) -> None:
         pending = self._pending

@@ -420,6 +420,44 @@ def test_a_window_that_is_taken_away_lets_everybody_have_something() -> None:
     assert sum(said.method.name == "basic.deliver" for said in client.hear()) == 299
 
 
+@pytest.mark.parametrize("stride", [1, 2, 100])
+def test_a_purge_settles_in_slices_what_came_back_one_by_one(stride: int) -> None:
+    """500,000 single messages of a durable queue kept everybody else waiting for 210 ms."""
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q", durable=True)
+    numbered(client, "q", 5000, delivery_mode=2)
+    client.consume("q", "c")
+    assert len(client.deliveries()) == 5000
+    client.tell("basic.cancel", consumer_tag="c")
+    client.hear()
+    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, 5001, stride)))
+    broker.settled()
+    count = 5000 // stride
+    assert broker.depth("q") == (count, 5000 - count)
+    turns = broker.turn.turns
+    assert client.ask("queue.purge", queue="q")["message_count"] == count
+    assert broker.turn.turns - turns > (5 if stride < 100 else 0)
+    assert broker.depth("q") == (0, 5000 - count)
+    following = broker.settled().killed()
+    assert numbers(following.open().drain("q")) == [number for number in range(5000) if number % stride]
+
+
+def test_a_queue_that_is_deleted_while_it_is_purged() -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q", durable=True)
+    numbered(client, "q", 3000, delivery_mode=2)
+    client.consume("q", "c")
+    client.tell("basic.cancel", consumer_tag="c")
+    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, 3001, 2)))
+    client.hear()
+    client.send(method(1, "queue.purge", queue="q"), method(1, "queue.delete", queue="q"))
+    assert [said.method["message_count"] for said in client.hear()] == [1500, 0]
+    client.ask("queue.declare", queue="q", durable=True)
+    assert broker.settled().killed().open().drain("q") == []
+
+
 # Alarms (broker/alarms.py): who is blocked, and who is not any more, is told in slices
 
 
