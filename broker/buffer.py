@@ -3,6 +3,7 @@
 The system gives it zeros that cost nothing until they are written to, so the time for a large one is spread over what is written.
 """
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Final, final
 
@@ -34,3 +35,16 @@ class Buffer:
         """All that was written. Nothing may be written afterwards."""
         self._file.truncate(int(self.size))
         return self._file.getvalue()
+
+    def fill(self, size: i64, step: i64, source: Callable[[memoryview, int], int]) -> None:
+        """Let ``source`` write up to ``size`` bytes, for which there is room: it is told where to, at most ``step`` bytes, and how many are
+        there already, and says how many it has written, which is 0 when there are no more. Nothing may be written before or afterwards.
+        """
+        with self._file.getbuffer() as whole:
+            while self.size < size:
+                end = self.size + step
+                with whole[int(self.size) : int(end if end < size else size)] as part:
+                    count: i64 = source(part, int(self.size))
+                if count <= 0:
+                    break
+                self.size += count

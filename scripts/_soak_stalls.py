@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from scripts import _stall_consumers, _stall_declarations, _stall_inputs, _stall_management, _stall_routing
-from scripts._stall_client import INPUTS, Client
+from scripts._stall_client import INPUTS, SETTINGS, Client, Setting
 from tests.support.node import Node
 
 PARTS: Final = (_stall_routing, _stall_inputs, _stall_consumers, _stall_declarations, _stall_management)
@@ -56,9 +56,9 @@ def summary(latencies_us: list[int]) -> Latency:
     return Latency(ordered[len(ordered) // 2] / 1000, p99 / 1000, ordered[-1] / 1000)
 
 
-def start_probe(node: Node) -> subprocess.Popen[str]:
+def start_probe(node: Node, publishes: bool = True) -> subprocess.Popen[str]:
     """The probe's process, once it is connected."""
-    command = [sys.executable, "-P", str(PROBE), node.host, str(node.port)]
+    command = [sys.executable, "-P", str(PROBE), node.host, str(node.port), "publish" if publishes else "ask"]
     probe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert probe.stdout is not None
     assert probe.stdout.readline() == "ready\n"
@@ -76,12 +76,13 @@ def put_first(pid: int) -> None:
 
 def run(name: str) -> Round:
     """One round of an input, on a node of its own."""
-    with Node() as node:
+    setting = SETTINGS.get(name, Setting())
+    with Node(settings=setting.lines) as node:
         client = Client(node)
         steps = INPUTS[name](client)
         next(steps)  # prepares
         put_first(node.pid)
-        probe = start_probe(node)
+        probe = start_probe(node, setting.publishes)
         try:
             time.sleep(SETTLE_S)
             quiet_from = time.monotonic_ns()

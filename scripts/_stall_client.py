@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.support.node import Node
 from tests.support.wire import WireClient, method, publish
@@ -22,10 +22,32 @@ Input = Callable[["Client"], Iterator[None]]
 INPUTS: Final[dict[str, Input]] = {}
 
 
+class Setting(NamedTuple):
+    """What an input needs."""
+
+    lines: tuple[str, ...] = ()
+    """Of the node's configuration file."""
+    publishes: bool = True
+    """Whether the probe may publish: it is blocked by an alarm as others are. Otherwise it asks for an answer each time."""
+
+
+SETTINGS: Final[dict[str, Setting]] = {}
+
+
 def stall(function: Input) -> Input:
     """Adds an input under its name."""
     INPUTS[function.__name__] = function
     return function
+
+
+def setting(*lines: str, publishes: bool = True) -> Callable[[Input], Input]:
+    """What an input needs (`Setting`)."""
+
+    def remember(function: Input) -> Input:
+        SETTINGS[function.__name__] = Setting(lines, publishes)
+        return function
+
+    return remember
 
 
 class Client(WireClient):
@@ -35,16 +57,21 @@ class Client(WireClient):
         """Connects and opens channel 1."""
         super().__init__(node.host, node.port, deadline_s=SILENCE_S)
         self.node = node
+        self.others: list[Client] = []
+        """Connections that stay open as long as this one."""
         self.handshake()
         self.open_channel()
 
-    def push(self, data: bytes, marker: bytes) -> None:
-        """Sends `data` and drops what comes at the same time; returns when all is sent and `marker` has come."""
+    def push(self, data: bytes, marker: bytes, *, until: bool = False) -> bool:
+        """Sends `data` and drops what comes at the same time; returns when all is sent and `marker` has come.
+
+        With `until`, when one of both is so; whether `marker` has come.
+        """
         left = memoryview(data)
         kept = b""
         seen = False
         self.socket.setblocking(False)
-        while left or not seen:
+        while (left and not seen) if until else (left or not seen):
             ready, writable, _ = select.select([self.socket], [self.socket] if left else [], [], SILENCE_S)
             assert ready or writable, "the node says nothing"
             if writable:
@@ -56,6 +83,7 @@ class Client(WireClient):
                 seen = seen or marker in kept
                 kept = kept[1 - len(marker) :]
         self.socket.setblocking(True)
+        return seen
 
     def do(self, data: bytes = b"", channel: int = 1) -> None:
         """Sends frames and returns when the node has worked through what stands on the channel so far."""

@@ -6,7 +6,7 @@ import struct
 import time
 from collections.abc import Iterator
 
-from scripts._stall_client import CHUNK, Client, nack, stall
+from scripts._stall_client import CHUNK, Client, nack, setting, stall
 from tests.support.wire import body, header, method, publish, table
 
 
@@ -246,3 +246,28 @@ def get_burst(client: Client) -> Iterator[None]:
     client.fill("q", 100_000)
     yield
     client.do(method(1, "basic.get", queue="q", no_ack=True) * 100_000)
+
+
+# Many publishers
+
+PUBLISHERS = 5000
+
+
+@setting("vm_memory_high_watermark.absolute = 400MB", publishes=False)
+@stall
+def alarm(client: Client) -> Iterator[None]:
+    """A memory alarm that blocks 5,000 connections, each in the middle of a body, and its end."""
+    begun = method(1, "basic.publish", routing_key="q") + header(1, 100) + body(1, b"begun")
+    fillers = [Client(client.node) for _ in range(4)]
+    publishers = client.others = [Client(client.node) for _ in range(PUBLISHERS)]
+    for publisher in publishers:
+        publisher.send(begun)
+    large = method(1, "basic.publish", routing_key="q") + header(1, 128 << 20) + body(1, bytes(120 << 10)) * 1000
+    yield
+    assert any(filler.push(large, b"low on", until=True) for filler in fillers)
+    for publisher in publishers:
+        publisher.expect("connection.blocked", 0)
+    for filler in fillers:
+        filler.close()
+    for publisher in publishers:
+        publisher.expect("connection.unblocked", 0)

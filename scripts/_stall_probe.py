@@ -1,9 +1,10 @@
-"""A probe of a node's responsiveness, as a process of its own: _stall_probe.py HOST PORT.
+"""A probe of a node's responsiveness, as a process of its own: _stall_probe.py HOST PORT publish|ask.
 
 Once a millisecond it publishes one message of 8 bytes to a transient queue of its own, from which a consumer on the same connection gets
-it back. It is paced by the clock and never waits for an answer, so a node that stands still for a second shows up as a thousand late
-round trips and not as one. When its standard input ends it waits for the answers that are missing and prints a JSON list of
-[when sent, microseconds until it was back], the first in nanoseconds of CLOCK_MONOTONIC, which all processes share.
+it back; with `ask`, it sends a basic.qos instead, which is answered. It is paced by the clock and never waits for an answer, so a node that
+stands still for a second shows up as a thousand late round trips and not as one. When its standard input ends it waits for the answers that
+are missing and prints a JSON list of [when sent, microseconds until it was back], the first in nanoseconds of CLOCK_MONOTONIC, which all
+processes share.
 """
 
 from __future__ import annotations
@@ -28,19 +29,23 @@ QUEUE: Final = "stall-probe"
 class Probe:
     """The connection, what was sent, and what has come back."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, publishes: bool = True) -> None:
         """Connects and consumes; nothing is published yet."""
         client = WireClient(host, port)
         client.handshake(capabilities={})  # none: a memory alarm must not be announced in between
         client.open_channel()
         client.ask(1, "queue.declare", queue=QUEUE, exclusive=True)
         client.ask(1, "basic.consume", queue=QUEUE, consumer_tag="p", no_ack=True)
-        self.message = publish(1, "", QUEUE, b"probe...")
-        client.send(self.message)
-        said = client.expect_said("basic.deliver")
-        assert said.body == b"probe..."
-        deliver = method(1, "basic.deliver", consumer_tag="p", delivery_tag=1, routing_key=QUEUE)
-        self.delivery_size = len(deliver) + len(self.message) - len(method(1, "basic.publish", routing_key=QUEUE))
+        if publishes:
+            self.message = publish(1, "", QUEUE, b"probe...")
+            client.send(self.message)
+            said = client.expect_said("basic.deliver")
+            assert said.body == b"probe..."
+            deliver = method(1, "basic.deliver", consumer_tag="p", delivery_tag=1, routing_key=QUEUE)
+            self.delivery_size = len(deliver) + len(self.message) - len(method(1, "basic.publish", routing_key=QUEUE))
+        else:
+            self.message = method(1, "basic.qos")
+            self.delivery_size = len(method(1, "basic.qos-ok"))
         self.socket = client.socket
         self.socket.setblocking(False)
         self.unsent = b""
@@ -98,7 +103,7 @@ class Probe:
 
 def main() -> None:
     """Measures until standard input ends."""
-    probe = Probe(sys.argv[1], int(sys.argv[2]))
+    probe = Probe(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "publish")
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # what is measured is the node, not when this process gets a core
     except (AttributeError, OSError):

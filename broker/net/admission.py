@@ -21,6 +21,9 @@ RESERVE: Final = 64
 """Descriptors that clients do not get: files of the log, directories, the loop's own."""
 TELL_EVERY_S: Final = 60.0
 LOOK_EVERY_S: Final = 1.0
+LOOKED_AT_MAX: Final = 100
+"""So many are looked at without a pause: each takes 2 microseconds."""
+LOOK_PAUSE_S: Final = 0.005
 _LIMIT_MAX: Final = 1 << 20
 """Asked for where the system sets no limit at all."""
 
@@ -96,6 +99,8 @@ class Admission:
         self._later = later
         self._unread: dict[Unread, None] = {}
         self._looking = False
+        self._unseen: list[Unread] = []
+        """Those of them whose turn is still to come when all are looked at."""
         self._silent: dict[Newcomer, None] = {}
         self._heard: dict[Newcomer, None] = {}
 
@@ -143,12 +148,17 @@ class Admission:
         self._unread.pop(client, None)
 
     def _look(self) -> None:
-        for client in list(self._unread):
-            if client.has_left():
+        if not self._unseen:
+            self._unseen = list(self._unread)
+        for client in self._unseen[-LOOKED_AT_MAX:]:
+            if client in self._unread and client.has_left():
                 client.give_way()
+        del self._unseen[-LOOKED_AT_MAX:]
         self._looking = bool(self._unread)
         if self._looking:
-            self._later(LOOK_EVERY_S, self._look)
+            self._later(LOOK_PAUSE_S if self._unseen else LOOK_EVERY_S, self._look)
+        else:
+            self._unseen = []
 
     def leave(self, client: Newcomer) -> None:
         """It has logged in, or is gone."""

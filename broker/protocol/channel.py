@@ -253,7 +253,7 @@ class Channel(Flushable):
             if content.missing == 0:
                 self._assembled(content)
             else:
-                self.session.alarms.received(size)
+                self.session.receive_part(size)
 
     @property
     def missing(self) -> int:
@@ -442,7 +442,7 @@ class Channel(Flushable):
         # the size of the body stands in the header: take it over
         header = header[:11] + content[11:19] + header[19:]
         return Message(
-            header + content[message.header_size :],
+            b"".join([header, memoryview(content)[message.header_size :]]),  # a large body is copied once
             message.tail,
             message.channel,
             size,

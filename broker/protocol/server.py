@@ -95,7 +95,7 @@ class Server:
         """So many there may be, at most; 0 where nobody counts descriptors."""
         self.next_connection = 1
         self.started_ms = clock.now_ms
-        self.alarms = Alarms(clock.faults)
+        self.alarms = Alarms(turn)
         self.logs: Logs | None = None
         """Where durable messages go; None on a node that keeps nothing."""
         self.journal: Journal | None = None

@@ -146,6 +146,12 @@ class Session(Blockable):
         if self.alarms.reason:
             self.block()
 
+    def receive_part(self, size: i64) -> None:
+        """So many bytes of a content have come, and it is not whole."""
+        self.alarms.received(size)
+        if self.alarms.reason:
+            self.block()  # it was not told yet
+
     def end_content(self) -> None:
         """The body is whole, or is not wanted any more."""
         self.contents -= 1

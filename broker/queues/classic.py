@@ -218,7 +218,11 @@ class ClassicQueue(Queue):
         if pager is not None and pager.active and level.in_memory() == 0:
             if self.options.dead_letter_exchange is None and pager.skip():
                 return True
-            pager.load_now()
+            if not pager.load():
+                self._is_over_limit = True  # it goes on when the message is there
+                return False
+            if level.in_memory() == 0:
+                return True  # what was there is lost
         self._bury(level, "maxlen")
         return True
 
@@ -493,6 +497,7 @@ class ClassicQueue(Queue):
             end = run.offset + limit
         if not self.deleted:
             if self.options.dead_letter_exchange is not None:
+                end = ready.recalled_at_once(run, end)
                 self._dead_letter_rejected(ready, run, end)
             if ready.pager is not None:
                 run.settle(ready, end)

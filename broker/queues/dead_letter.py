@@ -11,13 +11,13 @@ from typing import Final, final
 from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.native import i64
 from broker.wire import properties, table
-from broker.wire.spec import FRAME_OVERHEAD
 from broker.wire.table import FieldTable, Timestamp
-from broker.wire.writer import body_of, make_content
 
 _PROPERTIES_AT: Final = 19  # frame header 7, class 2, weight 2, body size 8
 _REMEMBERED_MAX: Final[i64] = 4 << 20
 _RUN_SIZE: Final[i64] = 1024
+_SLICED_MAX: Final[i64] = 1 << 16
+"""To copy so many bytes twice costs less than to avoid it."""
 _REPLACED: Final = (
     b"x-death",
     b"x-last-death-exchange",
@@ -138,9 +138,8 @@ def _changed_properties(message: Message, history: History) -> bytes:
 
 
 def _written(message: Message, history: History) -> Death:
-    payload_max = message.payload_max if message.payload_max > 0 else 1
-    frames, header_size = make_content(message.channel, _changed_properties(message, history), body_of(message), payload_max)
-    return _death(message, history, frames, header_size)
+    header = _Header(history, _changed_properties(message, history), False)
+    return _death(message, history, header.frames(message), header.size)
 
 
 def _death(message: Message, history: History, frames: bytes, header_size: i64) -> Death:
@@ -169,6 +168,15 @@ class _Header:
         self.size: i64 = len(changed) + _PROPERTIES_AT + 1
         self.start = (len(changed) + 12).to_bytes(4, "big") + b"\x00\x3c\x00\x00"
         self.end = changed + b"\xce"
+
+    def frames(self, message: Message) -> bytes:
+        """The content of a message with this header. Body frames stay as they are: whatever is large is copied once."""
+        content = message.content
+        at = message.header_size
+        start = [content[:3], self.start, content[11:_PROPERTIES_AT], self.end]
+        if len(content) - at < _SLICED_MAX:
+            return b"".join([*start, content[at:]])
+        return b"".join([*start, memoryview(content)[at:]])
 
 
 @final
@@ -221,11 +229,7 @@ class DeathWriter:
             header = self._make_header(message, run, wall_s)
             self._remember(len(key) + len(header.end))
             run.headers[key] = header
-        body_frames: i64 = len(content) - message.header_size
-        if body_frames != (message.body_size + FRAME_OVERHEAD if message.body_size else 0):
-            return _written(message, header.history)  # several frames: they are cut anew
-        frames = b"".join([content[:3], header.start, content[11:_PROPERTIES_AT], header.end, content[message.header_size :]])
-        return _death(message, header.history, frames, header.size)
+        return _death(message, header.history, header.frames(message), header.size)
 
     def remembered(self) -> int:
         """Bytes that are remembered, about."""

@@ -24,12 +24,13 @@ from broker.queues.memory import QueueMemory
 from broker.queues.page_out import block_of
 from broker.queues.ready import MESSAGE_BYTES, Chunk, Ready, memory_size
 from broker.queues.recall import Recall
-from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
+from broker.queues.stored import EXPIRES, enqueued_ms, read_head, read_message, stored_size, write_message
 from broker.queues.tail import Tail
 from broker.store.log import Log, LogUser
-from broker.store.logs import Logs
+from broker.store.logs import GroupHold, Logs
 from broker.store.read_back import COUNT_MAX
 from broker.store.records import MESSAGE, TRANSIENT
+from broker.turn import Turn
 
 if TYPE_CHECKING:
     from broker.queues.queue import Queue
@@ -88,6 +89,14 @@ class Pager(LogUser):
         self._recall: Recall | None = None
         if log is not None:
             log.user = self
+
+    def turn(self) -> Turn | None:
+        """Where work that takes long is done in slices; None at the start of a node."""
+        return self._logs.batch.turn
+
+    def group_hold(self) -> GroupHold:
+        """Keeps what is told to the log in one commit group."""
+        return GroupHold(self._logs if self.durable_queue else None)
 
     def recover(self) -> None:
         """The log was found by recovery: everything that is live in it waits in the line, on disk only."""
@@ -278,13 +287,25 @@ class Pager(LogUser):
             count = COUNT_MAX
         self._logs.read(log, self._page_from, self._page_to, size, None, count)
 
-    def load_now(self) -> None:
-        """Have the next message in memory before returning: for the rare cases that cannot wait, such as dead-lettering what is dropped."""
+    def load(self) -> bool:
+        """Have the next message in memory: for what would fall behind if it waited, such as dead-lettering what is dropped.
+
+        False if that takes long: it is on its way, and the queue is marked when it comes.
+        """
         log = self.log
         while log is not None and self._paged > 0 and self.ready.in_memory() == 0:
+            if self._logs.is_large(log, self._page_from, self._page_to):
+                self.read_ahead()
+                return False
             self._logs.read_now(log, self._page_from, self._page_to, READ_BYTES // 16)
         if self.active and self._paged == 0:
             self._take_tail()
+        return True
+
+    def is_large(self, position: i64) -> bool:
+        """Whether it takes long to read this message, which is on the disk."""
+        log = self.log
+        return log is not None and self._logs.is_large(log, position, position + 1)
 
     def skip(self) -> bool:
         """Drop the next message without reading it; False if it is not on disk only."""
@@ -301,7 +322,14 @@ class Pager(LogUser):
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
         if position < self._page_from or position >= self._page_to:
             return  # dropped meanwhile
-        message = read_message(data, start, end, self._tail)
+        self._take(position, read_message(data, start, end, self._tail), data, start)
+
+    def large_record(self, position: i64, head: bytes, content: bytes) -> None:
+        if position < self._page_from or position >= self._page_to:
+            return
+        self._take(position, read_head(head, 0, content, self._tail), head, 0)
+
+    def _take(self, position: i64, message: Message, data: bytes, start: i64) -> None:
         self._tail = message.tail
         chunk = self._chunk
         if chunk is None or chunk.first + len(chunk.items) != position:

@@ -358,6 +358,17 @@ class Ready:
         if pager is not None:
             pager.report()
 
+    def recalled_at_once(self, run: ReturnedRun, end: i64) -> i64:
+        """Where to stop before index ``end`` of a run, so that ``recall_now`` has no more than one large content to read."""
+        index = run.offset
+        while index < end:
+            if is_missing(run.items[index]):
+                pager = self.pager
+                if pager is not None and pager.is_large(run.first_position + index * run.stride):
+                    return index if index > run.offset else index + 1
+            index += 1
+        return end
+
     def recall_now(self, entries: list[Entry]) -> None:
         """Have the content of messages that were taken in memory again. An entry that is still without it afterwards has lost it."""
         for entry in entries:

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from broker.message import ON_DISK
+from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.returned_run import ReturnedRun
-from broker.queues.stored import read_message
+from broker.queues.stored import read_head, read_message
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
 
@@ -47,11 +47,16 @@ class _Wanted(LogUser):
         """Of no interest: everything that is asked for is on the disk."""
 
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
+        if int(position) in self.entries or int(position) in self.runs:
+            self._take(position, read_message(data, start, end, self._tail))
+
+    def large_record(self, position: i64, head: bytes, content: bytes) -> None:
+        if int(position) in self.entries or int(position) in self.runs:
+            self._take(position, read_head(head, 0, content, self._tail))
+
+    def _take(self, position: i64, message: Message) -> None:
         entry = self.entries.pop(int(position), None)
         run = self.runs.pop(int(position), None)
-        if entry is None and run is None:
-            return
-        message = read_message(data, start, end, self._tail)
         self._tail = message.tail
         recall = self.recall
         if entry is not None:

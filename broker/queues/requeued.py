@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
+from broker.discard import discard
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.returned_run import ReturnedRun, RunHeap, body_size, is_missing
+from broker.turn import SlicedWork, Turn
 
 if TYPE_CHECKING:
     from broker.queues.ready import Ready
+    from broker.store.logs import GroupHold
 
 BATCH_MAX: Final[i64] = 1024
 """Taken at once, at the most."""
@@ -32,8 +35,58 @@ _FEW: Final[i64] = 8
 """Runs of at most so many messages are taken apart, ..."""
 _MANY: Final[i64] = 16
 """... once there are so many runs."""
+_PER_LOOK: Final[i64] = 512
+"""Messages that are settled between two looks at the clock."""
 _REACH: Final[i64] = 4096
 """What is read back in one go lies within so many positions."""
+
+
+@final
+class _Dropping(SlicedWork):
+    """Settles what was dropped of a line, and lets go of it. It is one commit group: purge-ok says that all of it is on the disk."""
+
+    def __init__(self, turn: Turn | None, ready: Ready, runs: list[ReturnedRun], hold: GroupHold) -> None:
+        self._turn = turn
+        self._ready = ready
+        self._runs = runs
+        self._hold = hold
+
+    def step(self) -> bool:
+        done = True
+        try:
+            done = self._go_on()
+        finally:
+            self._hold.set(not done)
+        return done
+
+    def _go_on(self) -> bool:
+        runs = self._runs
+        turn = self._turn
+        left = _PER_LOOK
+        while runs:
+            left -= self._drop(runs[-1])
+            if runs[-1].live == 0:
+                runs.pop()
+            if left <= 0:
+                left = _PER_LOOK
+                if turn is not None and turn.out_of_time():
+                    return not runs
+        return True
+
+    def _drop(self, run: ReturnedRun) -> i64:
+        """Some of a run; how much work that was."""
+        size: i64 = len(run.items)
+        if run.live == size - run.offset:
+            run.settle(self._ready, size)
+            run.live = 0
+            discard(self._turn, [run.items])
+            return size if size < _PER_LOOK else _PER_LOOK
+        end = run.offset + _PER_LOOK
+        if end > size:
+            end = size
+        run.settle(self._ready, end)
+        run.drop(end)
+        return _PER_LOOK
 
 
 def _at_hand(item: Message | Entry | None) -> bool:
@@ -281,14 +334,22 @@ class Requeued:
         return taken
 
     def clear(self, ready: Ready, dropped: list[list[Message | Entry | None]]) -> None:
-        """Drop all and tell the line so; ``dropped`` gets what they stood in."""
+        """Drop all and tell the line so, soon: very many may be settled one by one. ``dropped`` gets what is not needed for that."""
         pager = ready.pager
-        is_logged = pager is not None and pager.log is not None
+        settled: list[ReturnedRun] = []
         for run in self._heap.runs:
-            if is_logged:
-                run.settle(ready, len(run.items))
-            dropped.append(run.items)
+            if pager is not None and pager.log is not None:
+                settled.append(run.taken())
+            else:
+                dropped.append(run.items)
             run.items = []  # a read that is on its way must not find them
+        if settled and pager is not None:
+            turn = pager.turn()
+            work = _Dropping(turn, ready, settled, pager.group_hold())
+            if turn is not None:
+                turn.start(work)
+            else:
+                work.step()
         self._heap = RunHeap()
         self._blocks = {}
         self._forget_plain()

@@ -80,6 +80,10 @@ class ReturnedRun:
             index += 1
         return result
 
+    def taken(self) -> ReturnedRun:
+        """The same messages as a run of its own, whose owner may do with them as he likes."""
+        return ReturnedRun(self.items, self.first_position, self.stride, self.offset, self.live, self.expiring)
+
     def settle(self, ready: Ready, end: i64) -> None:
         """Tell its line that those before index ``end`` will not come back."""
         whole = self.live == len(self.items) - self.offset

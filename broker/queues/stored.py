@@ -23,9 +23,8 @@ from librt.strings import read_i16_be, read_i32_be, read_i64_be, write_i64_be
 from broker.message import Message
 from broker.native import i64
 from broker.store.batch import BatchWriter
-from broker.store.records import FLAGS_SHIFT, WEIGHT_MASK
+from broker.store.records import FLAGS_SHIFT, HEAD_SIZE, WEIGHT_MASK, content_at
 
-HEAD_SIZE: Final[i64] = 40
 EXPIRES: Final[i64] = 1
 """Flag: the message has an expiration of its own."""
 
@@ -53,10 +52,14 @@ def write_message(batch: BatchWriter, message: Message, wall_ms: i64) -> None:
 
 def read_message(data: bytes, start: i64, end: i64, tail: bytes) -> Message:
     """The message that stands in ``data[start:end]``. ``tail`` is one that it may share, most likely its neighbour's."""
-    tail_end = start + HEAD_SIZE + i64(read_i16_be(data, start + 36))
-    own = data[start + HEAD_SIZE : tail_end]
+    return read_head(data, start, data[content_at(data, start) : end], tail)
+
+
+def read_head(data: bytes, start: i64, content: bytes, tail: bytes) -> Message:
+    """The message with this content, of which ``data`` has what stands before it, from ``start`` on. ``tail`` as above."""
+    own = data[start + HEAD_SIZE : content_at(data, start)]
     return Message(
-        data[tail_end:end],
+        content,
         tail if own == tail else own,
         i64(read_i16_be(data, start + 32)) & 0xFFFF,
         i64(read_i32_be(data, start + 24)),

@@ -43,6 +43,8 @@ MORE: Final[i64] = 1
 """Flag: the commit group goes on in the next batch."""
 BATCH_SIZE: Final[i64] = 1 << 20
 """A batch of a group is closed when its records have so many bytes: what is read at a time, and what a checksum covers."""
+LARGE: Final[i64] = 2 << 20
+"""A batch of more bytes is large: it ends with one large record, whose content is not copied out of it when it is read."""
 UNDIVIDED: Final[i64] = 1 << 62
 """For a writer whose groups are one batch each, whatever their size."""
 BLOCK: Final[i64] = 4096
@@ -163,6 +165,21 @@ class Batch:
             add_to_digest(digest, piece, 0, len(piece))
         writer.write(digest.digest())
         return [writer.getvalue(), *self.pieces, bytes(self.size() - HEADER_SIZE - self.payload_size)]
+
+
+@final
+class StoredBatch:
+    """A batch as it was read, and is right."""
+
+    def __init__(self, data: bytes, content: bytes | None = None) -> None:
+        self.data = data
+        """The whole batch, or what stands before ``content``."""
+        self.content = content
+        """The content of its last record, where that is large."""
+
+    def size(self) -> int:
+        """Bytes in memory."""
+        return len(self.data) + (0 if self.content is None else len(self.content))
 
 
 @final
@@ -468,13 +485,17 @@ def read_header(data: bytes) -> BatchHeader | None:
     )
 
 
-def is_intact(header: BatchHeader, data: bytes) -> bool:
-    """Whether ``data`` is the batch of this header, all there and its checksum right: for one whose records are known."""
-    end = HEADER_SIZE + header.payload_size
+def is_intact(header: BatchHeader, data: bytes, content: bytes = b"") -> bool:
+    """Whether ``data``, and what of it stands apart, is the batch of this header, all there and its checksum right.
+
+    For one whose records are known.
+    """
+    end = HEADER_SIZE + header.payload_size - len(content)
     if len(data) < end:
         return False
     digest = xxhash.xxh3_64(data[:_CHECKSUM_AT])
     add_to_digest(digest, data, HEADER_SIZE, end)
+    add_to_digest(digest, content, 0, len(content))
     return bool(digest.digest() == data[_CHECKSUM_AT:HEADER_SIZE])
 
 

@@ -3,7 +3,7 @@
 import threading
 from typing import Final
 
-from broker.store.batch import Place
+from broker.store.batch import Place, StoredBatch
 
 CACHE_SIZE: Final = 32 << 20
 """Bytes of batches that are kept."""
@@ -23,10 +23,10 @@ class BatchCache:
         self.size = 0
         """Bytes in it."""
         self._size_max = size_max
-        self._batches: dict[Key, bytes] = {}  # the one asked for last stands last
+        self._batches: dict[Key, StoredBatch] = {}  # the one asked for last stands last
         self._lock = threading.Lock()
 
-    def get(self, key: Key) -> bytes | None:
+    def get(self, key: Key) -> StoredBatch | None:
         """The whole batch, if it is there."""
         with self._lock:
             batch = self._batches.pop(key, None)
@@ -34,15 +34,15 @@ class BatchCache:
                 self._batches[key] = batch
             return batch
 
-    def put(self, key: Key, batch: bytes) -> None:
+    def put(self, key: Key, batch: StoredBatch) -> None:
         """Keep it, at the cost of those that nobody has asked for longest."""
         with self._lock:
             before = self._batches.pop(key, None)
-            self.size += len(batch) - (0 if before is None else len(before))
+            self.size += batch.size() - (0 if before is None else before.size())
             self._batches[key] = batch
             while self.size > self._size_max:
                 oldest = next(iter(self._batches))
-                self.size -= len(self._batches.pop(oldest))
+                self.size -= self._batches.pop(oldest).size()
 
     def clear(self) -> None:
         """Forget all."""

@@ -53,10 +53,13 @@ class Declarations(Sleeper):
         self.due = True
         self._wanted()
 
-    def take(self) -> list[tuple[int, bytes]]:
-        """All of them, the last of each key: with them the manifest has every record of log 0 that was appended so far."""
+    def take(self) -> dict[bytes, tuple[int, bytes]]:
+        """Kind and body of the last one of each key: with them the manifest has every record of log 0 that was appended so far.
+
+        Whoever takes them lets go of them a slice at a time.
+        """
         waiting, self._waiting = self._waiting, {}
         self._size = 0
         self.due = False
         self._alarm.cancel()
-        return list(waiting.values())  # a DELETE counts as well: the manifest may know an older PUT
+        return waiting  # a DELETE counts as well: the manifest may know an older PUT

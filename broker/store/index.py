@@ -123,11 +123,8 @@ class Positions:
         writer = BytesWriter()
         write_i64_be(writer, self.first)
         write_i64_be(writer, self.next)
-        pairs = self._dead.pairs()
-        write_i64_be(writer, len(pairs))
-        for start, end in pairs:
-            write_i64_be(writer, start)
-            write_i64_be(writer, end)
+        write_i64_be(writer, self._dead.count())
+        self._dead.write(writer)
         return writer.getvalue()
 
 

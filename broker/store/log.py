@@ -34,6 +34,8 @@ MARK_AHEAD: Final[i64] = 10_000
 _COUNT_BITS: Final[i64] = 22
 _COUNT_MAX: Final[i64] = (1 << 22) - 1
 _TRIM_AT: Final[i64] = 64
+_PENDING_MAX: Final[i64] = 1024
+"""More ranges than these do not wait: to write one takes a microsecond, and whoever settles them looks at the clock, the batch does not."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -47,6 +49,10 @@ class LogUser:
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
         """``data[start:end]`` is what the user wrote at ``position``: one live record that was read back. They come in order."""
         raise NotImplementedError
+
+    def large_record(self, position: i64, head: bytes, content: bytes) -> None:
+        """The same for one with a large content, which stands apart from what comes before it."""
+        self.record(position, head + content, 0, len(head) + len(content))
 
     def loaded(self, through: i64) -> None:
         """A read is over: of the live positions below ``through``, none is left to be told."""
@@ -187,11 +193,13 @@ class Log:
             return
         if stride == 1:
             self._settle_run(first, count)
-            return
-        index: i64 = 0
-        while index < count:
-            self._settle_run(first + index * stride, 1)
-            index += 1
+        else:
+            index: i64 = 0
+            while index < count:
+                self._settle_run(first + index * stride, 1)
+                index += 1
+        if len(self._pending) >= _PENDING_MAX:
+            self.collect()
 
     def _settle_run(self, first: i64, count: i64) -> None:
         pending = self._pending

@@ -203,8 +203,12 @@ class Logs(Collector, Timed):
         if self._unrelieved and self.batch.unwritten() < _UNWRITTEN_LOW and self.pages.unwritten < _UNWRITTEN_LOW:
             waiters = self._unrelieved
             self._unrelieved = []
+            turn = self.batch.turn
             for waiter in waiters:
-                self._clock.faults.run("end of back-pressure", waiter.fault_owner(), waiter.resume)
+                if turn is not None:
+                    turn.defer(waiter)  # there may be very many
+                else:
+                    self._clock.faults.run("end of back-pressure", waiter.fault_owner(), waiter.resume)
 
     # ---- read back ----------------------------------------------------------------------------------------------------
 
@@ -225,6 +229,10 @@ class Logs(Collector, Timed):
         read = self._chosen(log, start, end, budget, user, COUNT_MAX)
         reader.fetch_now(read)
         self.fetched(read)
+
+    def is_large(self, log: Log, start: i64, end: i64) -> bool:
+        """Whether to ``read_now`` what comes first there would take long."""
+        return self._chosen(log, start, end, 1, None, 1).is_large()
 
     def _chosen(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None, count: i64) -> Read:
         read = Read(log, start, end, budget, user, count)
@@ -253,10 +261,12 @@ class Logs(Collector, Timed):
             if read.index is None:
                 log.lose(piece.first, piece.last, index_place(piece))
         for stretch in read.stretches:
-            data = read.batches.get(stretch.place)
-            if data is None:
+            batch = read.batches.get(stretch.place)
+            if batch is None:
                 log.lose(stretch.first, stretch.first + stretch.count - 1, stretch.place)
                 continue
+            data = batch.data
+            content = batch.content
             at = HEADER_SIZE + stretch.start
             stretch_end = HEADER_SIZE + stretch.end
             while at < stretch_end:
@@ -267,6 +277,8 @@ class Logs(Collector, Timed):
                         if data[at + 12] == REFERENCE:
                             original = HEADER_SIZE + read_i64_be(data, at + BODY_AT)
                             user.record(position, data, original + BODY_AT, record_end(data, original))
+                        elif content is not None and end > len(data):
+                            user.large_record(position, data[at + BODY_AT :], content)
                         else:
                             user.record(position, data, at + BODY_AT, end)
                     except Exception as error:  # it costs this record, until the next start; the others are told

@@ -233,12 +233,15 @@ class Manifest:
         if self._whole and self._targets and self._targets[0].end <= full_size:
             self._add(edit)
             return
+        state = self._with(edit)
         try:
-            self._publish(self._with(edit))
+            self._publish(state)
         except DiskError as error:
             if not error.is_full or not self._targets:
                 raise
             self._add(edit)
+        finally:
+            state.let_go()
 
     def has_space(self, size: int) -> bool:
         """Whether an edit of so many bytes leaves space for others, which is taken if need be. Where new files are needed nobody knows."""

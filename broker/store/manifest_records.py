@@ -17,7 +17,7 @@ Every record of the write-ahead log up to number S is represented, and of log 0,
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from broker.store import moving
@@ -57,7 +57,7 @@ class Edit(NamedTuple):
     states: Sequence[tuple[int, int, bytes]] = ()
     """Logs: number, mark, positions."""
     dropped_logs: Sequence[int] = ()
-    journal: Sequence[tuple[int, bytes]] = ()
+    journal: Collection[tuple[int, bytes]] = ()
     """Kind and body of records of log 0."""
     covers: int = 0
     """Every record of the write-ahead log up to this number is represented."""
@@ -146,6 +146,12 @@ class ManifestState:
     def size(self) -> int:
         """Bytes that they need, about and at least."""
         return sum(len(body) + 64 for _, _, body in self.records())
+
+    def let_go(self) -> None:
+        """Nobody needs it any more. Other threads may run meanwhile, which they could not if 100,000 records went at once."""
+        for known in (self.journal, self.segments, self.logs):
+            while known:
+                known.popitem()
 
     def changes(self) -> list[tuple[int, bytes]]:
         """What is declared, as records of log 0."""

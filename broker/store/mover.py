@@ -380,9 +380,10 @@ class Mover(Sleeper):
         """Make the edit durable, and what was declared, however often that must be tried."""
         logs = self._logs
         covers = max(edit.covers, self._covers)
+        declared = self.declarations.take()
         edit = edit._replace(
             dropped_logs=logs.dropped,
-            journal=self.declarations.take(),
+            journal=declared.values(),
             declared=int(logs.batch.next_sequence) - 1,
             covers=covers,
             next_log=int(logs.next_number),
@@ -397,6 +398,10 @@ class Mover(Sleeper):
             self.findings.append(f"{lost}: it is written again from what the node knows")
             yield from self._put_together(self.declared(), edit)
         self._covers = covers
+        while declared:  # 100,000 of them at once would hold up the loop
+            for _ in range(min(self._options.logs_per_slice, len(declared))):
+                declared.popitem()
+            yield 0
 
     def _declare(self) -> Task:
         """Let the manifest know what was declared; not with the last space that there is for edits: that is for those that free some."""
@@ -422,7 +427,7 @@ class Mover(Sleeper):
     def _rewrite(self, journal: dict[bytes, bytes]) -> Task:
         """Put the manifest together again, from what the logs have been brought back to."""
         declared = self.declarations.take()
-        edit = Edit(journal=declared, declared=int(self._logs.batch.next_sequence) - 1, covers=self._covers)
+        edit = Edit(journal=declared.values(), declared=int(self._logs.batch.next_sequence) - 1, covers=self._covers)
         yield from self._put_together(journal, edit)
         self.damaged_journal = None
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Final, final
 
+from librt.strings import BytesWriter, write_i64_be
+
 from broker.native import i64
 
 BLOCK_MAX: Final[i64] = 512
@@ -26,6 +28,26 @@ class Ranges:
         # the ranges of a block: first and last integer of each; no block is empty
         self._starts: list[list[int]] = []
         self._ends: list[list[int]] = []
+
+    def count(self) -> i64:
+        """How many ranges there are."""
+        count: i64 = 0
+        for starts in self._starts:
+            count += len(starts)
+        return count
+
+    def write(self, writer: BytesWriter) -> None:
+        """All of them: first (8) and last (8) integer of each. No object is made for any: there may be half a million."""
+        block: i64 = 0
+        while block < len(self._starts):
+            starts = self._starts[block]
+            ends = self._ends[block]
+            at: i64 = 0
+            while at < len(starts):
+                write_i64_be(writer, starts[at])
+                write_i64_be(writer, ends[at])
+                at += 1
+            block += 1
 
     def pairs(self) -> list[tuple[int, int]]:
         """All ranges: first and last integer of each."""

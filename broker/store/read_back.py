@@ -7,7 +7,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from broker.native import i64
-from broker.store.batch import Place, place_at
+from broker.store.batch import LARGE, Place, StoredBatch, place_at
 from broker.store.log import Log, LogUser
 from broker.store.piece import Piece, Stretch, reaching
 
@@ -39,8 +39,8 @@ class Read:
         self.count: i64 = count
         """Positions to tell at the most."""
         self.stretches: list[Stretch] = []
-        self.batches: dict[Place, bytes | None] = {}
-        """Their batches, whole; None for one that is damaged."""
+        self.batches: dict[Place, StoredBatch | None] = {}
+        """Their batches; None for one that is damaged."""
         self.piece: Piece | None = None
         """Where they are, if they are not in the write-ahead log."""
         self.index: list[Stretch] | None = None
@@ -57,7 +57,7 @@ class Read:
             if stretch.first >= self.end or place.generation < 0:
                 return
             if place not in self.batches:
-                if size >= BATCHES_SIZE_MAX:
+                if size >= BATCHES_SIZE_MAX or (size > 0 and place.size > LARGE):
                     return
                 self.batches[place] = None
                 size += place.size
@@ -82,6 +82,15 @@ class Read:
         index = self.index
         if index is not None:
             self.add(index, reaching(index, 0, self.start))
+
+    def is_large(self) -> bool:
+        """Whether it takes long: nobody should wait for it. It is if what it needs is not known yet."""
+        if self.piece is not None and self.index is None:
+            return True
+        for place in self.batches:
+            if place.size > LARGE:
+                return True
+        return False
 
     def through(self) -> i64:
         """Behind the last position that it reads."""

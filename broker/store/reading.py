@@ -20,7 +20,7 @@ from broker.store.logs import Logs
 from broker.store.moving import Alarm, Sleeper
 from broker.store.read_back import BATCHES_SIZE_MAX, COUNT_MAX, LogReader, Read
 from broker.store.runner import Job, Runner, tell
-from broker.store.segment import read_batch, segment_name
+from broker.store.segment import read_stored, segment_name
 from broker.store.survey import stretches_of
 from broker.store.wal_file import file_name
 
@@ -239,7 +239,7 @@ def _fill(read: Read, file: File, name: str, cache: BatchCache) -> DiskError | N
             batch = cache.get(key)
             try:
                 if batch is None:
-                    batch = read_batch(file, place)
+                    batch = read_stored(file, place)
                     if batch is not None:
                         cache.put(key, batch)
                 read.batches[place] = batch

@@ -1,7 +1,8 @@
 """The kinds of records in the write-ahead log and in segments, and what their bodies mean.
 
     kind           body                                        means
-    1 MESSAGE      position (8), flags (2), weight (6), rest   a record; promised with the batch. All behind the position is the user's
+    1 MESSAGE      position (8), flags (2), weight (6), rest   a record; promised with the batch. All behind the position is the user's:
+                                                               a head (queues/stored.py), and a content that may be large
     2 TRANSIENT    the same                                    a record that need not outlive the node: only its body was in the way
     3 REFERENCE    position (8), offset in the payload (8)     the record at that offset of the same batch once more, for another log
     4 SETTLED      first (8) and last (8) position, repeated   these are not needed any more
@@ -14,6 +15,8 @@ Flags and weight are one number of 8 bytes; what they mean is the user's busines
 """
 
 from typing import Final
+
+from librt.strings import read_i16_be
 
 from broker.native import i64
 from broker.store.batch import RECORD_HEADER_SIZE
@@ -34,8 +37,17 @@ BODY_AT: Final[i64] = RECORD_HEADER_SIZE + 8
 FLAGS_SHIFT: Final[i64] = 48
 """The flags of a MESSAGE stand above the weight in their common number."""
 WEIGHT_MASK: Final[i64] = (1 << FLAGS_SHIFT) - 1
+HEAD_SIZE: Final[i64] = 40
+"""Of what stands before a content, besides the one part of it whose size differs ..."""
+TAIL_SIZE_AT: Final[i64] = 36
+"""... and is told here, in two bytes."""
 
 _KEY_AT: Final[i64] = 4
+
+
+def content_at(data: bytes, start: i64) -> i64:
+    """Where the content of a MESSAGE begins whose user's part begins at ``start``; ``data`` has its head."""
+    return start + HEAD_SIZE + (i64(read_i16_be(data, start + TAIL_SIZE_AT)) & 0xFFFF)
 
 
 def put_body(key: bytes, value: bytes) -> bytes:

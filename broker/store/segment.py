@@ -27,11 +27,28 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from broker.store.batch import BLOCK, UNDIVIDED, Batch, BatchWriter, Place, is_intact, place_at, read_header, records
+from broker.store.batch import (
+    BATCH_SIZE,
+    BLOCK,
+    HEADER_SIZE,
+    LARGE,
+    UNDIVIDED,
+    Batch,
+    BatchHeader,
+    BatchWriter,
+    Place,
+    StoredBatch,
+    is_intact,
+    place_at,
+    read_header,
+    record_end,
+    records,
+)
 from broker.store.datadir import KEPT
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.moving import Output, Part
 from broker.store.piece import Stretch
+from broker.store.records import BODY_AT, HEAD_SIZE, TRANSIENT, content_at
 from broker.store.wal_file import FileHeader
 
 SUFFIX: Final = ".seg"
@@ -40,6 +57,8 @@ INDEX: Final = 32
 TRAILER: Final = 33
 
 _INDEX_SIZE: Final = 1 << 16
+_BEFORE_SIZE: Final = int(BATCH_SIZE) + (1 << 16)
+"""What stands before the content of the last record of a large batch is mostly not more than this."""
 _SYNC_SIZE: Final = 4 << 20
 """So much is written between two syncs: what has piled up at the end must not hold up those of the write-ahead log."""
 _STRETCH: Final = struct.Struct(">QIIQIII")
@@ -170,6 +189,43 @@ def read_batch(file: File, place: Place) -> bytes | None:
     if header is None or header.generation != place.generation or not is_intact(header, data):
         return None
     return data
+
+
+def read_stored(file: File, place: Place) -> StoredBatch | None:
+    """The same for those who want its records. A large content is read to where it stays: to copy 32 MiB takes 20 ms, and the interpreter.
+
+    Raises: DiskError
+    """
+    if place.size <= LARGE:
+        data = read_batch(file, place)
+        return None if data is None else StoredBatch(data)
+    data = file.read("log.read", place.offset, min(place.size, _BEFORE_SIZE))
+    header = read_header(data)
+    if header is None or header.generation != place.generation or header.size() != place.size:
+        return None
+    at = _large_content(header, data)
+    if at is None:
+        data = read_batch(file, place)
+        return None if data is None else StoredBatch(data)
+    data = data[:at]
+    content = file.read("log.read", place.offset + at, int(HEADER_SIZE + header.payload_size) - at)
+    return StoredBatch(data, content) if is_intact(header, data, content) else None
+
+
+def _large_content(header: BatchHeader, data: bytes) -> int | None:
+    """Where the content of the last record begins, if that is large and begins in ``data``. Nothing there is verified yet."""
+    end = int(HEADER_SIZE + header.payload_size)
+    at = int(HEADER_SIZE)
+    for left in range(header.record_count, 0, -1):
+        if at + BODY_AT + HEAD_SIZE > len(data):
+            return None
+        following = record_end(data, at)
+        if following > len(data):
+            start = content_at(data, at + BODY_AT)
+            is_last = left == 1 and following == end and data[at + 12] <= TRANSIENT
+            return start if is_last and start <= len(data) and end - start > LARGE // 2 else None
+        at = following
+    return None
 
 
 def read_stretches(file: File, place: Place, log_number: int, first: int) -> list[Stretch] | None:

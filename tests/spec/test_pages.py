@@ -295,3 +295,15 @@ def test_a_file_that_cannot_be_used_again_is_made_anew() -> None:
     setting.publish(BACKLOG)
     assert setting.drain() == list(range(2 * BACKLOG, 3 * BACKLOG))
     assert page_files_after(setting.broker) == []
+
+
+@pytest.mark.parametrize("size", [8191, 300_000, 3 << 20])
+def test_large_messages_come_back_as_they_were(size: int) -> None:
+    """Among small ones: a block ends with a large one, whose content is not copied when it is read."""
+    setting = Setting(durable=False)
+    bodies = [b"%d " % index * (size // 4 if index % 5 == 3 else 1500) for index in range(40)]
+    for body in bodies:
+        setting.client.publish("q", body, properties={"message_id": "m"})
+    assert setting.pager.count() > 5
+    assert setting.broker.open().drain("q") == bodies
+    assert is_empty(setting)

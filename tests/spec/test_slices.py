@@ -12,8 +12,10 @@ from itertools import pairwise
 
 import pytest
 
+from broker.alarms import DISK, MEMORY
 from tests.spec import (
     test_ack,
+    test_alarms,
     test_basic_get,
     test_channel,
     test_confirms,
@@ -369,8 +371,8 @@ ABOUT_ONE_TURN = {
 RULES = [
     rule
     for module in (
-        test_ack, test_basic_get, test_channel, test_confirms, test_dead_letter, test_exclusive, test_length_limit, test_priority,
-        test_queue_delete, test_ttl, test_tx,
+        test_ack, test_alarms, test_basic_get, test_channel, test_confirms, test_dead_letter, test_exclusive, test_length_limit,
+        test_priority, test_queue_delete, test_ttl, test_tx,
     )
     for name, rule in vars(module).items()
     if name.startswith("test_") and name not in ABOUT_ONE_TURN and not getattr(rule, "pytestmark", None) and rule.__code__.co_argcount == 0
@@ -416,3 +418,184 @@ def test_a_window_that_is_taken_away_lets_everybody_have_something() -> None:
     assert len(client.hear()) == 1
     client.send(method(1, "basic.qos", prefetch_count=0, **{"global": True}))
     assert sum(said.method.name == "basic.deliver" for said in client.hear()) == 299
+
+
+@pytest.mark.parametrize("stride", [1, 2, 100])
+def test_a_purge_settles_in_slices_what_came_back_one_by_one(stride: int) -> None:
+    """500,000 single messages of a durable queue kept everybody else waiting for 210 ms."""
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q", durable=True)
+    numbered(client, "q", 5000, delivery_mode=2)
+    client.consume("q", "c")
+    assert len(client.deliveries()) == 5000
+    client.tell("basic.cancel", consumer_tag="c")
+    client.hear()
+    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, 5001, stride)))
+    broker.settled()
+    count = 5000 // stride
+    assert broker.depth("q") == (count, 5000 - count)
+    turns = broker.turn.turns
+    assert client.ask("queue.purge", queue="q")["message_count"] == count
+    assert broker.turn.turns - turns > (5 if stride < 100 else 0)
+    assert broker.depth("q") == (0, 5000 - count)
+    following = broker.settled().killed()
+    assert numbers(following.open().drain("q")) == [number for number in range(5000) if number % stride]
+
+
+def test_purge_ok_says_that_all_of_it_is_on_the_disk() -> None:
+    """However many turns it takes: a crash directly behind purge-ok brings nothing back."""
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q", durable=True)
+    numbered(client, "q", 5000, delivery_mode=2)
+    client.consume("q", "c")
+    assert len(client.deliveries()) == 5000
+    client.tell("basic.cancel", consumer_tag="c")
+    client.hear()
+    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, 5001, 2)))
+    client.send(*(method(1, "basic.ack", delivery_tag=tag) for tag in range(2, 5001, 2)))
+    broker.settled()
+    client.auto = False
+    client.send(method(1, "queue.purge", queue="q"))
+    while not client.names():
+        if not broker.work():
+            assert broker.turn.scheduled
+            broker.turn.run()
+    assert broker.killed().open().drain("q") == []
+
+
+def test_a_queue_that_is_deleted_while_it_is_purged() -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q", durable=True)
+    numbered(client, "q", 3000, delivery_mode=2)
+    client.consume("q", "c")
+    client.tell("basic.cancel", consumer_tag="c")
+    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, 3001, 2)))
+    client.hear()
+    client.send(method(1, "queue.purge", queue="q"), method(1, "queue.delete", queue="q"))
+    assert [said.method["message_count"] for said in client.hear()] == [1500, 0]
+    client.ask("queue.declare", queue="q", durable=True)
+    assert broker.settled().killed().open().drain("q") == []
+
+
+# Alarms (broker/alarms.py): who is blocked, and who is not any more, is told in slices
+
+
+def half_a_message() -> bytes:
+    return method(1, "basic.publish", routing_key="q") + header(1, 2) + body(1, b"h")
+
+
+def publishers(broker: Broker, count: int = 100) -> list[Client]:
+    """Connections in the middle of a content."""
+    broker.open().ask("queue.declare", queue="q")
+    clients = [broker.open() for _ in range(count)]
+    for client in clients:
+        client.send(half_a_message())
+    return clients
+
+
+def is_reading(clients: list[Client]) -> list[bool]:
+    return [client.sink.reading for client in clients]
+
+
+def test_an_alarm_blocks_and_unblocks_many_in_slices_and_in_order() -> None:
+    broker = Broker()
+    clients = publishers(broker)
+    alarms = broker.server.alarms
+    for raised, notice in ((True, "connection.blocked"), (False, "connection.unblocked")):
+        alarms.set(MEMORY, raised)
+        told = [0]
+        while broker.turn.scheduled:
+            broker.turn.run()
+            told.append(is_reading(clients).count(not raised))
+            assert is_reading(clients) == [not raised] * told[-1] + [raised] * (100 - told[-1]), "in order"
+        assert max(after - before for before, after in pairwise(told)) <= 32
+        assert [client.names() for client in clients] == [[notice]] * 100
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_an_alarm_that_ends_before_all_were_told(turns: int) -> None:
+    """Rule: what a connection has heard last is how it is, and nothing is said twice."""
+    broker = Broker()
+    clients = publishers(broker)
+    alarms = broker.server.alarms
+    alarms.set(MEMORY, True)
+    for _ in range(turns):
+        broker.turn.run()
+    blocked = is_reading(clients).count(False)
+    assert blocked < 100
+    alarms.set(MEMORY, False)
+    broker.run_turn()
+    both = ["connection.blocked", "connection.unblocked"]
+    assert [client.names() for client in clients] == [both] * blocked + [[]] * (100 - blocked)
+    assert is_reading(clients) == [True] * 100
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_an_alarm_that_comes_back_before_all_were_told(turns: int) -> None:
+    broker = Broker()
+    clients = publishers(broker)
+    alarms = broker.server.alarms
+    alarms.set(MEMORY, True)
+    broker.run_turn()
+    assert [client.names() for client in clients] == [["connection.blocked"]] * 100
+    alarms.set(MEMORY, False)
+    for _ in range(turns):
+        broker.turn.run()
+    told = is_reading(clients).count(True)
+    alarms.set(DISK, True)
+    broker.run_turn()
+    again = ["connection.unblocked", "connection.blocked"]
+    assert [client.names() for client in clients] == [again] * told + [[]] * (100 - told)
+    assert is_reading(clients) == [False] * 100
+    alarms.set(DISK, False)
+    broker.run_turn()
+    assert [client.names() for client in clients] == [["connection.unblocked"]] * 100
+    for client in clients:
+        client.send(body(1, b"i"))
+    assert broker.depth("q") == (100, 0)
+
+
+def test_who_comes_or_goes_meanwhile() -> None:
+    broker = Broker()
+    clients = publishers(broker)
+    alarms = broker.server.alarms
+    alarms.set(MEMORY, True)
+    broker.turn.run()
+    assert is_reading(clients) == [False] * 32 + [True] * 68
+    early, late = clients[3], clients[90]
+    early.opened.lost()
+    late.opened.lost()
+    for client, more in ((clients[80], b""), (clients[81], half_a_message())):
+        client.auto = False
+        client.send(body(1, b"i"), more)  # its message is whole now; and here the next one was begun
+    broker.run_turn()
+    newcomer = broker.open()
+    newcomer.send(half_a_message())
+    assert newcomer.names() == ["connection.blocked"]
+    alarms.set(MEMORY, False)
+    broker.turn.run()
+    second = broker.open()
+    second.send(half_a_message())
+    broker.run_turn()
+    assert newcomer.names() == ["connection.unblocked"]
+    assert second.names() == []
+    rest = [client for client in clients if client not in (early, late)]
+    assert [client.names() for client in rest] == [["connection.blocked", "connection.unblocked"]] * 98
+    assert all(is_reading([*rest, newcomer, second]))
+
+
+def test_a_publisher_is_stopped_at_its_next_frame_when_it_was_not_told_yet() -> None:
+    """RabbitMQ (rabbit_reader, publish_received): a content header or body frame during an alarm blocks its connection."""
+    broker = Broker()
+    clients = publishers(broker)
+    last = clients[-1]
+    last.auto = False
+    last.send(body(1, b"i"), method(1, "basic.publish", routing_key="q"), header(1, 3))
+    broker.server.alarms.set(MEMORY, True)
+    last.send(body(1, b"a"))
+    assert not last.sink.reading
+    broker.run_turn()
+    assert last.names() == ["connection.blocked"]

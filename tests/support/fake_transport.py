@@ -17,8 +17,8 @@ class FakeSink(Sink):
         """The size of each write, in order."""
         self.pieces: list[list[int]] = []
         """The sizes in each write of several buffers."""
-        self.reading = True
-        """False while the broker takes no input from this client."""
+        self.pauses = 0
+        """So many reasons there are not to take input from this client, as net/transport.py counts them."""
         self.closed = False
         self.awaits_close = False
         """It was left to the client to close first."""
@@ -45,11 +45,12 @@ class FakeSink(Sink):
 
     def pause_reading(self) -> None:
         self._check("pause_reading")
-        self.reading = False
+        self.pauses += 1
 
     def resume_reading(self) -> None:
         self._check("resume_reading")
-        self.reading = True
+        assert self.pauses > 0, "resumed more often than paused"
+        self.pauses -= 1
 
     def close(self) -> None:
         self._check("close")
@@ -61,6 +62,11 @@ class FakeSink(Sink):
     def abort(self) -> None:
         self._check("abort")
         self.aborted = True
+
+    @property
+    def reading(self) -> bool:
+        """False while the broker takes no input from this client."""
+        return self.pauses == 0
 
     @property
     def ended(self) -> bool:

@@ -22,3 +22,20 @@ def test_it_grows() -> None:
     for number in range(1000):
         buffer.write(b"%04d" % number)
     assert buffer.take() == b"".join(b"%04d" % number for number in range(1000))
+
+
+@pytest.mark.parametrize(("size", "there"), [(10, 10), (10, 100), (10, 7), (1, 0), (0, 5)])
+def test_it_is_filled_in_steps_without_a_copy(size: int, there: int) -> None:
+    data = bytes(range(there))
+    steps: list[int] = []
+
+    def source(part: memoryview, at: int) -> int:
+        steps.append(len(part))
+        count = min(len(part), there - at)
+        part[:count] = data[at : at + count]
+        return count
+
+    buffer = Buffer(size)
+    buffer.fill(size, 3, source)
+    assert buffer.take() == data[:size]
+    assert max(steps, default=0) <= 3

@@ -11,7 +11,7 @@ import pytest
 
 from broker.alarms import DISK, MEMORY, Alarms, Blockable
 from broker.clock import NEVER, Timed
-from broker.faults import Faults
+from broker.turn import Turn
 from broker.watermarks import UNKNOWN, Probe, Watcher, Watermarks, resident_bytes, return_memory, total_memory
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import needs_traits
@@ -74,7 +74,8 @@ class Publisher(Blockable):
 
 class Setting:
     def __init__(self, limits: Watermarks = LIMITS) -> None:
-        self.alarms = Alarms(Faults())
+        self.turn = Turn(FakeClock())
+        self.alarms = Alarms(self.turn)
         self.readings = Readings()
         self.watcher = Watcher(self.alarms, limits, self.readings, INTERVAL_MS)
 
@@ -137,8 +138,10 @@ def test_publishers_go_on_when_both_alarms_are_cleared() -> None:
     assert setting.alarms.reason == "low on memory & low on disk"
     setting.alarms.block(publisher)
     setting.memory(0)
+    setting.turn.run()
     assert (setting.alarms.reason, publisher.unblocked) == ("low on disk", 0)
     setting.disk(10_000)
+    setting.turn.run()
     assert (setting.alarms.reason, publisher.unblocked) == ("", 1)
 
 

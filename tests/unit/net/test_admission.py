@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import structlog
 
-from broker.net.admission import RESERVE, TELL_EVERY_S, Admission, Occasional, raise_limit
+from broker.net.admission import LOOK_EVERY_S, LOOKED_AT_MAX, RESERVE, TELL_EVERY_S, Admission, Occasional, raise_limit
 from tests.support.fake_transport import FakeTransport
 
 
@@ -159,3 +159,25 @@ def test_clients_that_are_not_read_are_looked_at_while_there_are_any() -> None:
     admission.unwatch(two)
     later.run()
     assert (one.gone, later.calls) == (1, [])
+
+
+def test_very_many_that_are_not_read_are_looked_at_some_at_a_time() -> None:
+    """5,000 of them at once kept everybody else waiting for 12 ms."""
+    later = Later()
+    admission = Admission(1024, later)
+    clients = [Unread() for _ in range(LOOKED_AT_MAX * 3)]
+    for client in clients:
+        client.left = True
+        admission.watch(client)
+    admission.unwatch(clients[0])
+    pauses: list[float] = []
+    while sum(client.gone for client in clients) < LOOKED_AT_MAX * 3 - 1:
+        before = sum(client.gone for client in clients)
+        pauses += [seconds for seconds, _ in later.calls]
+        later.run()
+        assert sum(client.gone for client in clients) - before <= LOOKED_AT_MAX
+        assert len(later.calls) == 1
+    assert pauses[0] == LOOK_EVERY_S
+    assert max(pauses[1:]) < LOOK_EVERY_S
+    assert later.calls[0][0] == LOOK_EVERY_S
+    assert clients[0].gone == 0

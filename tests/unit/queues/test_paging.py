@@ -13,6 +13,10 @@ from itertools import pairwise
 import pytest
 
 from broker.message import ON_DISK
+from broker.store.batch import LARGE
+from broker.store.read_back import Read
+from broker.store.reading import Fetcher
+from tests.support.durable import DurableBroker
 from tests.support.fake_clock import HurriedClock
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number, pager_of
@@ -200,6 +204,60 @@ def test_max_length_drops_the_head_of_a_line_that_pages(durable: bool, dead_lett
     assert dead(setting) == (list(range(150, 210)) if dead_letters else [])
     assert setting.drain() == list(range(210, 310))
     assert is_empty(setting)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_nobody_waits_for_a_large_message_at_the_head_of_a_line_that_pages(durable: bool) -> None:
+    """Rule: what takes long to read is read by the thread for it, and dropped when it is there."""
+    setting = Setting(durable, x_max_length=40, x_dead_letter_exchange="", x_dead_letter_routing_key="dead")
+    setting.client.ask("queue.declare", queue="dead")
+    setting.publish(30)
+    setting.publish(3, LARGE + 5)
+    setting.publish(5)
+    reads: list[bool] = []
+    reader = setting.broker.store.logs.reader
+    assert isinstance(reader, Fetcher)
+    fetch_now = reader.fetch_now
+
+    def counted(read: Read) -> None:
+        reads.append(read.is_large())
+        fetch_now(read)
+
+    reader.fetch_now = counted  # type: ignore[method-assign]
+    setting.publish(40)
+    assert setting.broker.depth("q") == (40, 0)
+    assert [(number(body), len(body) > LARGE) for body in setting.broker.open().drain("dead")] == [
+        (index, 30 <= index < 33) for index in range(38)
+    ]
+    assert reads.count(True) == 0
+    assert setting.drain() == list(range(38, 78))
+
+
+def test_of_what_is_rejected_one_large_message_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule: dead-lettering looks at the clock behind each that was on the disk only and is large."""
+    monkeypatch.setattr(DurableBroker, "clock_type", HurriedClock)
+    setting = Setting(True, x_dead_letter_exchange="", x_dead_letter_routing_key="dead")
+    setting.client.ask("queue.declare", queue="dead")
+    setting.publish(20, LARGE // 2, each_turn=1)
+    setting.publish(6, LARGE + 5, each_turn=1)
+    setting.publish(20, LARGE // 2, each_turn=1)
+    setting.client.consume("q", "c")
+    assert len(setting.client.deliveries()) == 46
+    turns: list[int] = []
+    reader = setting.broker.store.logs.reader
+    assert isinstance(reader, Fetcher)
+    fetch_now = reader.fetch_now
+
+    def counted(read: Read) -> None:
+        if read.is_large():
+            turns.append(setting.broker.turn.turns)
+        fetch_now(read)
+
+    reader.fetch_now = counted  # type: ignore[method-assign]
+    setting.client.tell("basic.nack", delivery_tag=0, multiple=True, requeue=False)
+    assert [number(body) for body in setting.broker.open().drain("dead")] == list(range(46))
+    assert len(turns) >= 5
+    assert len(set(turns)) == len(turns)
 
 
 def test_max_length_bytes_of_a_line_that_pages() -> None:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.message import Message, exchange_of, make_tail, routing_key_of
-from broker.queues.stored import EXPIRES, HEAD_SIZE, enqueued_ms, read_message, stored_size, write_message
+from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
 from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
+from broker.store.records import HEAD_SIZE
 
 FIELDS = ("content", "tail", "body_size", "expiration_ms", "header_size", "payload_max", "channel", "priority", "persistent")
 LONGEST = make_tail(b"x" * 255, b"k" * 255)

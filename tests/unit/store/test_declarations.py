@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from broker.store.batch import RECORD_HEADER_SIZE
 from broker.store.declarations import DELAY_MS, Declarations
 from broker.store.manifest import Manifest
@@ -157,5 +159,29 @@ def test_the_last_record_of_each_key_is_kept() -> None:
     for kind, body in ((PUT, put_body(b"a", b"1")), (PUT, put_body(b"b", b"")), (PUT, put_body(b"a", b"2")), (DELETE, b"b")):
         waiting.add(int(kind), body)
     assert waiting.size() >= len(put_body(b"a", b"2")) + len(b"b") + 2 * int(RECORD_HEADER_SIZE)
-    assert waiting.take() == [(PUT, put_body(b"a", b"2")), (DELETE, b"b")]
-    assert (waiting.size(), waiting.take()) == (0, [])
+    assert list(waiting.take().values()) == [(PUT, put_body(b"a", b"2")), (DELETE, b"b")]
+    assert (waiting.size(), waiting.take()) == (0, {})
+
+
+def test_what_was_taken_is_let_go_a_slice_at_a_time() -> None:
+    """100,000 records at once held up the loop for some milliseconds."""
+    running = Running()
+    taken: list[dict[bytes, tuple[int, bytes]]] = []
+    take = running.mover.declarations.take
+
+    def remembered() -> dict[bytes, tuple[int, bytes]]:
+        taken.append(take())
+        return taken[-1]
+
+    running.mover.declarations.take = remembered  # type: ignore[method-assign]
+    for number in range(9):
+        running.put(b"%d" % number, b"")
+    running.sync()
+    running.clock.advance(DELAY_MS)
+    running.sync()
+    sizes: list[int] = []
+    while running.move_thread.jobs:
+        running.move_thread.step()
+        sizes.append(len(taken[0]) if taken else 9)
+    assert sizes[-1] == 0
+    assert max(before - after for before, after in pairwise(sizes)) == options().logs_per_slice

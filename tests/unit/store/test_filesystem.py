@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import os
+import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -197,6 +198,37 @@ def test_where_preallocation_is_unknown_zeros_take_the_space(tmp_path: Path, mon
     assert file.size("wal.read") == (1 << 20) + 77
     assert file.read("wal.read", 0, 5) == b"abc\0\0"
     file.close()
+
+
+def test_much_is_read_and_written_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule: no call to the system keeps others from the processor for long, which may be as long as it takes."""
+    sizes: list[int] = []
+    read, read_into, write = os.pread, os.preadv, os.pwritev
+
+    def counted_pread(descriptor: int, size: int, offset: int) -> bytes:
+        sizes.append(size)
+        return read(descriptor, size, offset)
+
+    def counted_preadv(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        sizes.append(sum(map(len, buffers)))
+        return read_into(descriptor, buffers, offset)
+
+    def counted_pwritev(descriptor: int, buffers: list[bytes | memoryview], offset: int) -> int:
+        sizes.append(sum(map(len, buffers)))
+        return write(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "pread", counted_pread)
+    monkeypatch.setattr(os, "preadv", counted_preadv)
+    monkeypatch.setattr(os, "pwritev", counted_pwritev)
+    file = RealFileSystem().create("wal.create", f"{tmp_path}/f")
+    pieces = [b"head", random.Random(1).randbytes((5 << 20) + 3), b"", b"tail"]
+    whole = b"".join(pieces)
+    file.write("wal.write", 7, pieces)
+    file.write("wal.write", 0, [])
+    assert file.read("log.read", 7, len(whole)) == whole
+    assert file.read("log.read", 7, len(whole) + 100) == whole
+    assert file.read("log.read", 1 << 30, 9 << 20) == b""
+    assert max(sizes) <= 2 << 20
 
 
 def test_a_real_file_is_closed_by_its_descriptor(tmp_path: Path) -> None:

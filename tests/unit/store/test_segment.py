@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 
-from broker.store.batch import BLOCK, Place, place_at, records
+import pytest
+
+from broker.store.batch import BLOCK, LARGE, Batch, BatchWriter, Place, place_at, records
 from broker.store.piece import Stretch
 from broker.store.read_back import index_place
-from broker.store.records import MESSAGE, TRANSIENT
-from broker.store.segment import INDEX, TRAILER, decode_stretches, encode_stretches, number_of, read_stretches, segment_name
+from broker.store.records import HEAD_SIZE, MESSAGE, TAIL_SIZE_AT, TRANSIENT
+from broker.store.segment import INDEX, TRAILER, decode_stretches, encode_stretches, number_of, read_stored, read_stretches, segment_name
 from broker.store.wal_file import Found, Scan, read_file_header
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.store import Running
@@ -81,3 +83,59 @@ def test_the_index_is_read_when_it_is_needed_and_goes_with_the_piece() -> None:
     count = len(log.pieces)
     running.settle(log, 0, int(log.pieces[0].last))
     assert len(log.pieces) == count - 1
+
+
+TAIL = b"the end of the basic.deliver"
+
+
+def message(content: bytes) -> bytes:
+    """The body of a MESSAGE record: position, head, content."""
+    return bytes(8) + bytes(TAIL_SIZE_AT) + len(TAIL).to_bytes(2, "big") + bytes(HEAD_SIZE - TAIL_SIZE_AT - 2) + TAIL + content
+
+
+def stored(*bodies: bytes, kind: int = MESSAGE) -> tuple[FaultyDisk, Batch]:
+    """A file `/f` with one batch of these records."""
+    writer = BatchWriter(1)
+    for body in bodies:
+        writer.append(5, kind, body)
+    batch = writer.take().batches[0]
+    disk = FaultyDisk()
+    disk.create("wal.create", "/f").write("wal.write", BLOCK, batch.seal(9, 77))
+    batch.place.generation, batch.place.offset, batch.place.size = 9, BLOCK, batch.size()
+    return disk, batch
+
+
+@pytest.mark.parametrize("before", [0, 1, 200])
+def test_a_large_content_at_the_end_of_a_batch_is_read_to_where_it_stays(before: int) -> None:
+    """Rule: nobody copies it, which holds the interpreter for 20 ms with 32 MiB."""
+    content = bytes(LARGE) + b"last"
+    disk, batch = stored(*[message(b"x" * 5000)] * before, message(content))
+    found = read_stored(disk.open("log.open", "/f"), batch.place)
+    assert found is not None
+    assert found.content == content
+    assert (found.data + content).ljust(batch.size(), b"\0") == b"".join(batch.seal(9, 77))
+    assert found.size() == len(found.data) + len(content)
+
+
+@pytest.mark.parametrize("bodies", [[b"x" * 5000] * 200, [b"x" * (LARGE // 2)] * 3, [bytes(LARGE + 5000)]], ids=["many", "no", "short"])
+def test_other_batches_are_read_as_they_are(bodies: list[bytes]) -> None:
+    kind = 9 if len(bodies) == 1 else MESSAGE
+    disk, batch = stored(*map(message, bodies), kind=kind)
+    found = read_stored(disk.open("log.open", "/f"), batch.place)
+    assert found is not None
+    assert found.content is None
+    assert found.data == b"".join(batch.seal(9, 77))
+
+
+@pytest.mark.parametrize("at", [0, 33, 50, 60, 64, 77, 80 + TAIL_SIZE_AT, 100, 5000, LARGE, LARGE + 100])
+def test_nothing_of_a_large_batch_is_believed_that_is_damaged(at: int) -> None:
+    content = bytes(LARGE) + b"last"
+    disk, batch = stored(message(content))
+    file = disk.open("log.open", "/f")
+    byte = file.read("log.read", BLOCK + at, 1)
+    file.write("wal.write", BLOCK + at, [bytes([byte[0] ^ 4])])
+    assert read_stored(file, batch.place) is None
+    file.write("wal.write", BLOCK + at, [byte])
+    assert read_stored(file, batch.place) is not None
+    file.truncate("wal.allocate", BLOCK + LARGE // 2)
+    assert read_stored(file, batch.place) is None
