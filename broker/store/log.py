@@ -34,7 +34,7 @@ MARK_AHEAD: Final[i64] = 10_000
 _COUNT_BITS: Final[i64] = 22
 _COUNT_MAX: Final[i64] = (1 << 22) - 1
 _TRIM_AT: Final[i64] = 64
-_PENDING_MAX: Final[i64] = 1024
+_PENDING_MAX: Final[i64] = 4096
 """More ranges than these do not wait: to write one takes a microsecond, and whoever settles them looks at the clock, the batch does not."""
 
 
