@@ -43,7 +43,7 @@ class _ExpiryTimer(Timed):
         self.queue = queue
 
     def on_timer(self, now_ms: i64) -> None:
-        self.queue.mark()  # what has expired goes in the turn, where time is bounded
+        self.queue.mark_behind()  # what has expired goes in the turn, where time is bounded
 
 
 @final
@@ -88,6 +88,10 @@ class ClassicQueue(Queue):
         self._pagers: list[Pager] = []
         self._waiters: list[Deferred] = []
         self._marked = False
+        self._is_behind = False
+        """It is marked for the slice of those with much to drop."""
+        self._yields = False
+        """What is being done comes before that slice: it drops little, and leaves the rest to it."""
         self._bounded_time = False
         """What is being done looks at the clock."""
         self._left: i64 = _DELIVERIES_PER_LOOK
@@ -202,9 +206,9 @@ class ClassicQueue(Queue):
             left -= 1
             if left == 0 or slow:
                 left = _DROPS_PER_LOOK
-                if slow or self._turn.out_of_time():
+                if slow or self._yields or self._turn.out_of_time():
                     self._is_over_limit = True
-                    self.mark()
+                    self.mark_behind()
                     return
 
     def _drop_head(self) -> bool:
@@ -234,6 +238,13 @@ class ClassicQueue(Queue):
             self._marked = True
             self._turn.mark_dispatch(self)
 
+    def mark_behind(self) -> None:
+        """Dispatch it in the slice of those with much to drop."""
+        if not self._marked:
+            self._marked = True
+            self._is_behind = True
+            self._turn.mark_behind(self)
+
     def _dispatch_now(self) -> None:
         # the mark stays: the turn's own dispatch then finds less, or nothing, to do
         if self.consumers.groups:
@@ -241,6 +252,8 @@ class ClassicQueue(Queue):
 
     def dispatch(self) -> None:
         self._marked = False
+        self._yields = not self._is_behind
+        self._is_behind = False
         try:
             if not self.deleted:
                 self._bounded_time = True
@@ -249,6 +262,7 @@ class ClassicQueue(Queue):
                 self._dispatch()
         finally:
             self._bounded_time = False
+            self._yields = False
             self._resume_waiters()
 
     def _resume_waiters(self) -> None:
@@ -562,14 +576,14 @@ class ClassicQueue(Queue):
                 if deadline == 0 or deadline > now_ms - 1:
                     break
                 if self._host.is_dead_lettering(self):
-                    self.mark()
+                    self.mark_behind()
                     return False
                 self._bury(level, "expired")
                 left -= 1
                 if left == 0:
                     left = _DROPS_PER_LOOK
-                    if self._turn.out_of_time():
-                        self.mark()
+                    if self._yields or self._turn.out_of_time():
+                        self.mark_behind()
                         return False
             waiting = waiting or level.expiring
         self._expiring = waiting
