@@ -416,3 +416,50 @@ def test_a_window_that_is_taken_away_lets_everybody_have_something() -> None:
     assert len(client.hear()) == 1
     client.send(method(1, "basic.qos", prefetch_count=0, **{"global": True}))
     assert sum(said.method.name == "basic.deliver" for said in client.hear()) == 299
+
+
+def chain(broker: Broker, count: int, **arguments: object) -> Client:
+    """Queues q0, q1 ... whose dead letters each go to the next, and the last of which keeps them."""
+    client = broker.open()
+    for number in range(count):
+        more = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"q{number + 1}"} | arguments
+        client.ask("queue.declare", queue=f"q{number}", arguments=more)
+    client.ask("queue.declare", queue=f"q{count}")
+    return client
+
+
+@pytest.mark.parametrize("arguments", [{"x-message-ttl": 0}, {"x-max-length": 0}])
+def test_a_dead_letter_that_dies_again_and_again_goes_on_in_the_next_turn(arguments: dict[str, object]) -> None:
+    """One publish to the first of a thousand queues that keep nothing: all of them were gone through in one step."""
+    broker = Broker()
+    client = chain(broker, 200, **arguments)
+    turns = broker.turn.turns
+    numbered(client, "q0", 20)
+    assert broker.turn.turns - turns > 10
+    broker.advance(1000)  # a message that waits behind another one's death is late
+    assert broker.depth("q200") == (20, 0)
+    assert numbers(client.drain("q200")) == list(range(20)), "in order"
+
+
+def test_queues_with_much_to_drop_do_not_keep_others_waiting() -> None:
+    """A hundred queues each of which took some time in front of the next message of anybody else: 40 ms and more."""
+    broker = Broker()
+    client = chain(broker, 50, **{"x-message-ttl": 10})
+    for number in range(50):
+        numbered(client, f"q{number}", 200)
+    other = broker.open()
+    other.ask("queue.declare", queue="own")
+    other.consume("own", no_ack=True)
+    other.hear()
+    client.auto = other.auto = False
+    broker.clock.advance(20)
+    broker.turn.run()
+    for _ in range(10):
+        other.publish("own", b"m")
+        for _ in range(2):
+            broker.turn.run()
+        assert other.bodies() == [b"m"]
+    assert broker.counters.dead_lettered_expired < 1000, "there is much left to drop"
+    broker.run_turn()
+    broker.advance(1000)
+    assert broker.depth("q50") == (10_000, 0)
