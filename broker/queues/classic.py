@@ -94,6 +94,8 @@ class ClassicQueue(Queue):
         """What is being done comes before that slice: it drops little, and leaves the rest to it."""
         self._bounded_time = False
         """What is being done looks at the clock."""
+        self._is_cut = False
+        """The last dispatch ended because the time was over."""
         self._left: i64 = _DELIVERIES_PER_LOOK
         """Deliveries, on all levels, until it does so again."""
         self._is_over_limit = False
@@ -250,6 +252,17 @@ class ClassicQueue(Queue):
         if self.consumers.groups:
             self._dispatch()
 
+    def _dispatch_some(self) -> bool:
+        """The same as far as the time goes; whether it sufficed."""
+        if not self._marked or not self.consumers.groups:
+            return True
+        self._bounded_time = True
+        try:
+            self._dispatch()
+        finally:
+            self._bounded_time = False
+        return not self._is_cut
+
     def dispatch(self) -> None:
         self._marked = False
         self._yields = not self._is_behind
@@ -276,6 +289,7 @@ class ClassicQueue(Queue):
                     self._clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
 
     def _dispatch(self) -> None:
+        self._is_cut = False
         if self._expiring and not self.expire(self._clock.now_ms):
             return
         levels = self._levels
@@ -296,6 +310,7 @@ class ClassicQueue(Queue):
             if self._left <= 0:
                 self._left = _DELIVERIES_PER_LOOK
                 if self._bounded_time and self._turn.out_of_time():
+                    self._is_cut = True
                     self.mark()
                     return False
             group = consumers.group()
@@ -420,8 +435,8 @@ class ClassicQueue(Queue):
         self._clock.faults.caught(f"delivery from queue '{self.name}'", consumer.fault_owner(), error)
 
     def can_get(self) -> bool:
-        if self._marked:
-            self._dispatch_now()
+        if not self._dispatch_some():
+            return False
         if self._expiring and not self.expire(self._clock.now_ms):
             return False
         at: i64 = len(self._levels) - 1
@@ -439,8 +454,7 @@ class ClassicQueue(Queue):
 
     def get(self) -> Entry | None:
         self.touch()
-        if self._marked:
-            self._dispatch_now()
+        self._dispatch_some()
         if self._expiring:
             self.expire(self._clock.now_ms)
         entry = self._pop()
@@ -463,8 +477,7 @@ class ClassicQueue(Queue):
         return self._level(entry.message)
 
     def ready_count(self) -> i64:
-        if self._marked:
-            self._dispatch_now()
+        self._dispatch_some()
         if self._expiring:
             self.expire(self._clock.now_ms)
         return self._count()
@@ -483,7 +496,9 @@ class ClassicQueue(Queue):
     def release(self, ready: Ready) -> None:
         ready.holds -= 1
         self._held -= 1
-        if self._held == 0 and not self.deleted and self.options.limited and self.options.overflow == DROP_HEAD:
+        if self.deleted:
+            return
+        if self._held == 0 and self.options.limited and self.options.overflow == DROP_HEAD:
             self._drop_excess()
         self.mark()
 

@@ -61,7 +61,8 @@ class Queue(Destination, Dispatchable):
         self.unacked: i64 = 0
 
     def ready_count(self) -> i64:
-        """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first."""
+        """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first, as far as the
+        slice of the turn goes."""
         raise NotImplementedError
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
