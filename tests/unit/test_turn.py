@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.turn import INPUT_BYTES_MAX, SLICE_US, Deferred, Dispatchable, Flushable, SlicedWork, Syncable, Turn
+from broker.turn import INPUT_BYTES_MAX, READS_US, SLICE_US, Deferred, Dispatchable, Flushable, SlicedWork, Syncable, Turn
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeQueue, needs_traits
 from tests.support.memory import Broker, CountingWaker
@@ -263,8 +263,10 @@ def test_what_is_read_after_deferred_input_has_a_slice_as_well() -> None:
     turn.run()
     assert log == ["resume t"]
     assert turn.admit(10)
+    clock.time_ms += READS_US // 1000 - 1
+    assert turn.admit(10)
     assert not turn.out_of_time()
-    clock.time_ms += SLICE_US // 1000
+    clock.time_ms += 1
     assert turn.out_of_time()
     assert not turn.admit(10)
 
