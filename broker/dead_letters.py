@@ -2,7 +2,8 @@
 
 Mostly that is done at once. Where it takes long, because the exchange leads to very many queues or its bindings are long to match, it is
 done in slices (``DeadLettering``), and what dies in the same queue meanwhile waits behind it, so that order is kept. A queue that is told
-so (``QueueHost.is_dead_lettering``) lets nothing else die until it is done: what waits is little.
+so (``QueueHost.is_dead_lettering``) lets nothing else die until it is done: what waits is little. The same is said to a queue that gets a
+dead letter which would die there at once, as it did in many queues before, when the time is over: it stays there until the next turn.
 """
 
 from __future__ import annotations
@@ -49,6 +50,17 @@ class DeadLetters:
         self._writer = DeathWriter()
         self._deaths: list[tuple[Queue, Message, str]] = []
         self._busy = False
+        self._left: i64 = 0
+        """Deaths of what dies again at once, until the next look at the clock."""
+
+    def is_late(self) -> bool:
+        """Whether a dead letter that would die again had better wait for the next turn: it did so often, and the time is over."""
+        if not self._busy or self._left > 0:
+            return False
+        if self.turn.out_of_time():
+            return True
+        self._left = _PER_LOOK
+        return False
 
     def add(self, queue: Queue, message: Message, reason: str) -> None:
         """Route ``message``, which has died in ``queue``; dropped if that has no dead letter exchange."""
@@ -59,21 +71,18 @@ class DeadLetters:
             return  # a dead letter that dies at once, again: no recursion
         self._busy = True
         try:
-            left = _PER_LOOK
+            self._left = _PER_LOOK
             while self._deaths:
                 deaths = self._deaths
                 self._deaths = []
                 for origin, dead, why in deaths:
                     under_way = self.under_way.get(origin)
-                    if under_way is None and left <= 0:
-                        if self.turn.out_of_time():
-                            under_way = self._begin(origin)
-                        else:
-                            left = _PER_LOOK
+                    if under_way is None and self.is_late():
+                        under_way = self._begin(origin)  # no queue could keep it: it was refused
                     if under_way is not None:
                         under_way.add(dead, why)
                         continue
-                    left -= 1
+                    self._left -= 1
                     try:
                         self._route(origin, dead, why)
                     except Exception as error:  # the others that died meanwhile must not be lost with it

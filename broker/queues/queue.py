@@ -29,7 +29,7 @@ class QueueHost:
         raise NotImplementedError
 
     def is_dead_lettering(self, queue: Queue) -> bool:
-        """Whether a dead letter of the queue is still on its way: those that follow wait, and should be few."""
+        """Whether nothing more should die in the queue now: a dead letter of it is still on its way, or there were too many at once."""
         return False
 
     def remove_queue(self, queue: Queue) -> None:

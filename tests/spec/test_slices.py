@@ -433,17 +433,40 @@ def chain(broker: Broker, count: int, **arguments: object) -> Client:
     return client
 
 
-@pytest.mark.parametrize("arguments", [{"x-message-ttl": 0}, {"x-max-length": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"x-message-ttl": 0}, {"x-max-length": 0}, {"x-max-length": 0, "x-overflow": "reject-publish-dlx"}]
+)
 def test_a_dead_letter_that_dies_again_and_again_goes_on_in_the_next_turn(arguments: dict[str, object]) -> None:
     """One publish to the first of a thousand queues that keep nothing: all of them were gone through in one step."""
     broker = Broker()
     client = chain(broker, 200, **arguments)
     turns = broker.turn.turns
     numbered(client, "q0", 20)
+    broker.advance(1000)  # a message that waits for its death is late
     assert broker.turn.turns - turns > 10
-    broker.advance(1000)  # a message that waits behind another one's death is late
     assert broker.depth("q200") == (20, 0)
     assert numbers(client.drain("q200")) == list(range(20)), "in order"
+
+
+@pytest.mark.parametrize("arguments", [{"x-message-ttl": 0}, {"x-max-length": 0}])
+def test_such_a_dead_letter_does_not_keep_the_log_waiting(arguments: dict[str, object]) -> None:
+    """It stays where it is, and nothing is under way that would have to be one commit group of the log."""
+    broker = DurableBroker()
+    client = broker.open()
+    for number in range(40):
+        more = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"q{number + 1}"} | arguments
+        client.ask("queue.declare", queue=f"q{number}", durable=True, arguments=more)
+    client.ask("queue.declare", queue="q40", durable=True)
+    broker.settled()
+    client.auto = False
+    numbered(client, "q0", 3, delivery_mode=2)
+    for _ in range(100):
+        assert broker.store.logs.batch.holders == 0
+        broker.turn.run()
+    client.auto = True
+    broker.run_turn()
+    broker.advance(1000)
+    assert broker.depth("q40") == (3, 0)
 
 
 def test_queues_with_much_to_drop_do_not_keep_others_waiting() -> None:
