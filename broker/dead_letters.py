@@ -2,7 +2,8 @@
 
 Mostly that is done at once. Where it takes long, because the exchange leads to very many queues or its bindings are long to match, it is
 done in slices (``DeadLettering``), and what dies in the same queue meanwhile waits behind it, so that order is kept. A queue that is told
-so (``QueueHost.is_dead_lettering``) lets nothing else die until it is done: what waits is little.
+so (``QueueHost.is_dead_lettering``) lets nothing else die until it is done: what waits is little. The same is said to a queue that gets a
+dead letter which would die there at once, as it did in many queues before, when the time is over: it stays there until the next turn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from broker.clock import Clock
 from broker.counters import Counters
 from broker.message import Message
 from broker.native import i64
-from broker.queues.dead_letter import Death, DeathWriter, headers_of, is_cycle
+from broker.queues.dead_letter import Death, DeathWriter, headers_of
+from broker.queues.deaths import is_cycle
 from broker.queues.options import REJECT_PUBLISH_DLX
 from broker.queues.queue import Queue
 from broker.routing.exchange import Exchange
@@ -24,7 +26,7 @@ from broker.turn import SlicedWork, Turn
 _AT_ONCE: Final[i64] = 64
 """A dead letter for so many queues is not worth slices."""
 _PER_LOOK: Final[i64] = 16
-"""Queues that a dead letter reaches between two looks at the clock."""
+"""Queues that a dead letter reaches, or deaths of what dies again at once, between two looks at the clock."""
 _CROWD: Final = 256
 """More than so many dead letters of one queue wait: whoever publishes to it has to wait as well."""
 
@@ -48,6 +50,17 @@ class DeadLetters:
         self._writer = DeathWriter()
         self._deaths: list[tuple[Queue, Message, str]] = []
         self._busy = False
+        self._left: i64 = 0
+        """Deaths of what dies again at once, until the next look at the clock."""
+
+    def is_late(self) -> bool:
+        """Whether a dead letter that would die again had better wait for the next turn: it did so often, and the time is over."""
+        if not self._busy or self._left > 0:
+            return False
+        if self.turn.out_of_time():
+            return True
+        self._left = _PER_LOOK
+        return False
 
     def add(self, queue: Queue, message: Message, reason: str) -> None:
         """Route ``message``, which has died in ``queue``; dropped if that has no dead letter exchange."""
@@ -58,20 +71,31 @@ class DeadLetters:
             return  # a dead letter that dies at once, again: no recursion
         self._busy = True
         try:
+            self._left = _PER_LOOK
             while self._deaths:
                 deaths = self._deaths
                 self._deaths = []
                 for origin, dead, why in deaths:
                     under_way = self.under_way.get(origin)
+                    if under_way is None and self.is_late():
+                        under_way = self._begin(origin)  # no queue could keep it: it was refused
                     if under_way is not None:
                         under_way.add(dead, why)
                         continue
+                    self._left -= 1
                     try:
                         self._route(origin, dead, why)
                     except Exception as error:  # the others that died meanwhile must not be lost with it
                         self.clock.faults.caught("dead letter", None, error)
         finally:
             self._busy = False
+
+    def _begin(self, queue: Queue) -> DeadLettering:
+        """What dies in ``queue`` is done in slices from now on."""
+        under_way = DeadLettering(self, queue)
+        self.under_way[queue] = under_way
+        self.turn.begin(under_way)
+        return under_way
 
     def crowds_out(self, queues: list[Queue]) -> bool:
         """Whether a message for these queues has to wait, because too many dead letters of one of them do."""
@@ -103,9 +127,7 @@ class DeadLetters:
         if reached is not None and len(reached) <= _AT_ONCE:
             deliver(cast("list[Queue]", reached), death, reason)
             return
-        under_way = DeadLettering(self, queue, exchange, death, reason)
-        self.under_way[queue] = under_way
-        self.turn.begin(under_way)
+        self._begin(queue).begin(exchange, death, reason)
 
     def _count(self, reason: str) -> None:
         if reason == "expired":
@@ -125,14 +147,15 @@ def deliver(queues: list[Queue], death: Death, reason: str) -> None:
 
 @final
 class DeadLettering(SlicedWork):
-    """A dead letter that takes long, and those that have died after it in the same queue."""
+    """A dead letter that takes long, or comes when the time is over, and those that have died after it in the same queue."""
 
-    def __init__(self, letters: DeadLetters, queue: Queue, exchange: Exchange, death: Death, reason: str) -> None:
+    def __init__(self, letters: DeadLetters, queue: Queue) -> None:
         self._letters = letters
         self._queue = queue
-        self._death = death
-        self._reason = reason
-        self._routing: Routing | None = letters.router.begin(exchange, death.routing_keys, headers_of(death.message))
+        self._death: Death | None = None
+        """The one that is on its way."""
+        self._reason = ""
+        self._routing: Routing | None = None
         """None once it has found the queues."""
         self._reached: list[Queue] = []
         self._at: i64 = 0
@@ -146,7 +169,11 @@ class DeadLettering(SlicedWork):
         self._moving: i64 = 0
         """So many of them are settled where they have died, and must not be lost: all that the log is told of them is one commit group."""
         self._hold = GroupHold(letters.logs)
+
+    def begin(self, exchange: Exchange, death: Death, reason: str) -> None:
+        """This is the first one."""
         self._count_moving(reason, 1)
+        self._send(exchange, death, reason)
 
     def add(self, message: Message, reason: str) -> None:
         """This one comes behind it."""
@@ -206,12 +233,15 @@ class DeadLettering(SlicedWork):
                 self._reached = cast("list[Queue]", routing.found)
                 self._at = 0
             return True
-        if self._at < len(self._reached):
-            part = self._reached[self._at : self._at + _PER_LOOK]
-            self._at += _PER_LOOK
-            deliver(part, self._death, self._reason)
-            return True
-        self._count_moving(self._reason, -1)
+        death = self._death
+        if death is not None:
+            if self._at < len(self._reached):
+                part = self._reached[self._at : self._at + _PER_LOOK]
+                self._at += _PER_LOOK
+                deliver(part, death, self._reason)
+                return True
+            self._death = None
+            self._count_moving(self._reason, -1)
         if self._next == len(self._waiting):
             return False
         self._begin_next()
@@ -226,10 +256,19 @@ class DeadLettering(SlicedWork):
         if self._next >= _CROWD:
             del self._waiting[: self._next]
             self._next = 0
+        try:
+            found = self._letters.death(self._queue, message, reason)
+        except Exception:
+            self._count_moving(reason, -1)
+            raise
+        if found is None:
+            self._count_moving(reason, -1)
+        else:
+            self._send(found[0], found[1], reason)
+
+    def _send(self, exchange: Exchange, death: Death, reason: str) -> None:
+        self._death = death
+        self._reason = reason
         self._reached = []
         self._at = 0
-        self._reason = reason
-        found = self._letters.death(self._queue, message, reason)
-        if found is not None:
-            exchange, self._death = found
-            self._routing = self._letters.router.begin(exchange, self._death.routing_keys, headers_of(self._death.message))
+        self._routing = self._letters.router.begin(exchange, death.routing_keys, headers_of(death.message))

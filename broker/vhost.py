@@ -200,7 +200,8 @@ class VHost(QueueHost):
         self.dead_letters.add(queue, message, reason)
 
     def is_dead_lettering(self, queue: Queue) -> bool:
-        return queue in self.dead_letters.under_way
+        letters = self.dead_letters
+        return queue in letters.under_way or letters.is_late()
 
     # ---- exchanges ----------------------------------------------------------------------------------------------------
 

@@ -95,7 +95,6 @@ class LoopWaker(Waker):
 
     def _fire(self) -> None:
         self._timer = None
-        self._turn.limit()
         try:
             self._clock.run_due()
         finally:  # a fault in one timer must not stop all others

@@ -274,7 +274,9 @@ class AmqpProtocol(asyncio.Protocol):
             return  # an alarm came up meanwhile: the socket stays paused, ``unblock`` goes on here
         if pending:
             self._paused = True
-            if self._held is not None:
+            if self._held is not None and taken:
+                turn.defer_again(self._held)
+            elif self._held is not None:
                 turn.defer(self._held)
             return
         transport.resume_reading()

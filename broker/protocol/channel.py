@@ -648,11 +648,11 @@ class Channel(Flushable):
         self.closing = True
         return ChannelEnd(self, then)
 
-    def leave(self) -> tuple[list[tuple[str, Consumer]], dict[str, Queue]]:
+    def leave(self) -> tuple[dict[str, Consumer], dict[str, Queue]]:
         """The consumers that have to leave their queues, and these, by their tags: the channel forgets them. Confirms that are due go out
         before the close."""
         self.session.clock.faults.run("confirms of a channel that ends", None, self._write_confirms)
-        leaving = (list(self.consumers.items()), self.queue_of)
+        leaving = (self.consumers, self.queue_of)
         self.consumers = {}
         self.queue_of = {}
         return leaving

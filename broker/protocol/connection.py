@@ -261,7 +261,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def _wait_for_time(self) -> None:
         """The rest of what was read waits for the next turn; others come first."""
         self._unfinished = True
-        self.server.turn.defer(_GoOn(self))
+        self.server.turn.defer_again(_GoOn(self))
 
     def _slow_down(self, logs: Logs) -> None:
         """It has added to what waits for the disk: read no more while that is too much, before the memory grows with it."""
@@ -337,7 +337,7 @@ class Connection(FaultOwner, Flushable, Timed):
         """The turn's time was over before all frames that were kept were taken."""
         if not channel.held:
             channel.held = True
-            self.session.release(channel)
+            self.session.release(channel, True)
         later = channel.take_held()
         self._keep(channel, rest)
         if later:

@@ -125,11 +125,13 @@ class Session(Blockable):
         self.outbox.writer.write(frame)
         self.touch()
 
-    def release(self, channel: object) -> None:
-        """``channel`` need not wait any more."""
+    def release(self, channel: object, again: bool = False) -> None:
+        """``channel`` need not wait any more; ``again``: it had its share of this turn, and others come first."""
         resumer = self.resumer
         if resumer is not None:
-            if not self.released:
+            if not self.released and again:
+                self.turn.defer_again(resumer)
+            elif not self.released:
                 self.turn.defer(resumer)
             self.released.append(channel)
 

@@ -12,6 +12,7 @@ Whoever begins one lets it do its first slice at once (``Channel.carry_out``), s
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final, cast, final
 
 from broker.bindings import Unbinding
@@ -141,10 +142,22 @@ class Settling(SlicedWork):
         for letters in self._dead_lettering:
             if not letters.ended:
                 return False
-        for ready, queue in self._held.items():
-            queue.release(ready)
-        self._held = {}
+        if not self._release_held():
+            return False
         self._channel.unblock()
+        return True
+
+    def _release_held(self) -> bool:
+        """Nothing more comes back to these levels; whether all know. There may be 10,000, and their queues are let go with them."""
+        left = _PER_LOOK
+        while self._held:
+            ready, queue = self._held.popitem()
+            queue.release(ready)
+            left -= 1
+            if left == 0:
+                left = _PER_LOOK
+                if self._held and self._channel.session.turn.out_of_time():
+                    return False
         return True
 
     def _take_more(self) -> list[Run]:
@@ -166,7 +179,7 @@ class Settling(SlicedWork):
         try:
             if not self._requeue:
                 return self._reject(queue, run, returned)
-            if run.ready not in self._held:
+            if not queue.deleted and run.ready not in self._held:
                 self._held[run.ready] = queue
                 queue.hold(run.ready)
             queue.requeue(run.ready, returned)
@@ -252,9 +265,8 @@ class ChannelEnd(SlicedWork):
         self._then = then
         """Told when it is over."""
         self._leaves = True
-        self._consumers: list[tuple[str, Consumer]] = []
+        self._consumers: dict[str, Consumer] = {}
         self._queue_of: dict[str, Queue] = {}
-        self._at: i64 = 0
         self._rollback: Rollback | None = None
         self._settling: Settling | None = None
 
@@ -264,14 +276,9 @@ class ChannelEnd(SlicedWork):
         if self._leaves:
             self._leaves = False
             self._consumers, self._queue_of = channel.leave()
-        while self._at < len(self._consumers):
-            tag, consumer = self._consumers[self._at]
-            self._at += 1
-            try:
-                self._queue_of[tag].remove_consumer(consumer)
-            except Exception as error:
-                session.clock.faults.caught("consumer of a channel that ends", None, error)
-            if self._at % _PER_LOOK == 0 and session.turn.out_of_time():
+        while self._consumers:
+            self._remove_some()
+            if self._consumers and session.turn.out_of_time():
                 return False
         if channel.working > 0:
             return False  # it was asked for before: what it refuses, for example, must not go back
@@ -292,6 +299,14 @@ class ChannelEnd(SlicedWork):
             self._then.resume()
         return True
 
+    def _remove_some(self) -> None:
+        """The next consumers leave their queues; nothing keeps them, nor queues that go with them, until the channel has ended."""
+        for tag in list(islice(self._consumers, int(_PER_LOOK))):
+            try:
+                self._queue_of.pop(tag).remove_consumer(self._consumers.pop(tag))
+            except Exception as error:
+                self._channel.session.clock.faults.caught("consumer of a channel that ends", None, error)
+
 
 @final
 class ConnectionEnd(SlicedWork):
@@ -300,21 +315,21 @@ class ConnectionEnd(SlicedWork):
     def __init__(self, session: Session, channels: list[ChannelEnd], then: Deferred) -> None:
         self._session = session
         self._channels = channels
+        self._channels.reverse()  # what is done is let go at once
         self._then = then
-        self._at: i64 = 0
         self._queues: list[Queue] | None = None
 
     def step(self) -> bool:
         session = self._session
         turn = session.turn
         faults = session.clock.faults
-        while self._at < len(self._channels):
+        while self._channels:
             try:
-                if not self._channels[self._at].step():
+                if not self._channels[-1].step():
                     return False
             except Exception as error:  # the other channels, and their messages, must not stay behind
                 faults.caught("channel of a connection that ends", None, error)
-            self._at += 1
+            self._channels.pop()
             if turn.out_of_time():
                 return False
         queues = self._queues

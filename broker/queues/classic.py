@@ -43,7 +43,7 @@ class _ExpiryTimer(Timed):
         self.queue = queue
 
     def on_timer(self, now_ms: i64) -> None:
-        self.queue.mark()  # what has expired goes in the turn, where time is bounded
+        self.queue.mark_behind()  # what has expired goes in the turn, where time is bounded
 
 
 @final
@@ -88,8 +88,14 @@ class ClassicQueue(Queue):
         self._pagers: list[Pager] = []
         self._waiters: list[Deferred] = []
         self._marked = False
+        self._is_behind = False
+        """It is marked for the slice of those with much to drop."""
+        self._yields = False
+        """What is being done comes before that slice: it drops little, and leaves the rest to it."""
         self._bounded_time = False
         """What is being done looks at the clock."""
+        self._is_cut = False
+        """The last dispatch ended because the time was over."""
         self._left: i64 = _DELIVERIES_PER_LOOK
         """Deliveries, on all levels, until it does so again."""
         self._is_over_limit = False
@@ -202,9 +208,9 @@ class ClassicQueue(Queue):
             left -= 1
             if left == 0 or slow:
                 left = _DROPS_PER_LOOK
-                if slow or self._turn.out_of_time():
+                if slow or self._yields or self._turn.out_of_time():
                     self._is_over_limit = True
-                    self.mark()
+                    self.mark_behind()
                     return
 
     def _drop_head(self) -> bool:
@@ -238,13 +244,33 @@ class ClassicQueue(Queue):
             self._marked = True
             self._turn.mark_dispatch(self)
 
+    def mark_behind(self) -> None:
+        """Dispatch it in the slice of those with much to drop."""
+        if not self._marked:
+            self._marked = True
+            self._is_behind = True
+            self._turn.mark_behind(self)
+
     def _dispatch_now(self) -> None:
         # the mark stays: the turn's own dispatch then finds less, or nothing, to do
         if self.consumers.groups:
             self._dispatch()
 
+    def _dispatch_some(self) -> bool:
+        """The same as far as the time goes; whether it sufficed."""
+        if not self._marked or not self.consumers.groups:
+            return True
+        self._bounded_time = True
+        try:
+            self._dispatch()
+        finally:
+            self._bounded_time = False
+        return not self._is_cut
+
     def dispatch(self) -> None:
         self._marked = False
+        self._yields = not self._is_behind
+        self._is_behind = False
         try:
             if not self.deleted:
                 self._bounded_time = True
@@ -253,6 +279,7 @@ class ClassicQueue(Queue):
                 self._dispatch()
         finally:
             self._bounded_time = False
+            self._yields = False
             self._resume_waiters()
 
     def _resume_waiters(self) -> None:
@@ -266,6 +293,7 @@ class ClassicQueue(Queue):
                     self._clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
 
     def _dispatch(self) -> None:
+        self._is_cut = False
         if self._expiring and not self.expire(self._clock.now_ms):
             return
         levels = self._levels
@@ -286,6 +314,7 @@ class ClassicQueue(Queue):
             if self._left <= 0:
                 self._left = _DELIVERIES_PER_LOOK
                 if self._bounded_time and self._turn.out_of_time():
+                    self._is_cut = True
                     self.mark()
                     return False
             group = consumers.group()
@@ -410,8 +439,8 @@ class ClassicQueue(Queue):
         self._clock.faults.caught(f"delivery from queue '{self.name}'", consumer.fault_owner(), error)
 
     def can_get(self) -> bool:
-        if self._marked:
-            self._dispatch_now()
+        if not self._dispatch_some():
+            return False
         if self._expiring and not self.expire(self._clock.now_ms):
             return False
         at: i64 = len(self._levels) - 1
@@ -429,8 +458,7 @@ class ClassicQueue(Queue):
 
     def get(self) -> Entry | None:
         self.touch()
-        if self._marked:
-            self._dispatch_now()
+        self._dispatch_some()
         if self._expiring:
             self.expire(self._clock.now_ms)
         entry = self._pop()
@@ -453,8 +481,7 @@ class ClassicQueue(Queue):
         return self._level(entry.message)
 
     def ready_count(self) -> i64:
-        if self._marked:
-            self._dispatch_now()
+        self._dispatch_some()
         if self._expiring:
             self.expire(self._clock.now_ms)
         return self._count()
@@ -473,7 +500,9 @@ class ClassicQueue(Queue):
     def release(self, ready: Ready) -> None:
         ready.holds -= 1
         self._held -= 1
-        if self._held == 0 and not self.deleted and self.options.limited and self.options.overflow == DROP_HEAD:
+        if self.deleted:
+            return
+        if self._held == 0 and self.options.limited and self.options.overflow == DROP_HEAD:
             self._drop_excess()
         self.mark()
 
@@ -567,14 +596,14 @@ class ClassicQueue(Queue):
                 if deadline == 0 or deadline > now_ms - 1:
                     break
                 if self._host.is_dead_lettering(self):
-                    self.mark()
+                    self.mark_behind()
                     return False
                 self._bury(level, "expired")
                 left -= 1
                 if left == 0:
                     left = _DROPS_PER_LOOK
-                    if self._turn.out_of_time():
-                        self.mark()
+                    if self._yields or self._turn.out_of_time():
+                        self.mark_behind()
                         return False
             waiting = waiting or level.expiring
         self._expiring = waiting

@@ -275,15 +275,13 @@ class Cancelling(SlicedWork):
     def __init__(self, faults: Faults, consumers: list[Consumer]) -> None:
         self._faults = faults
         self._consumers = consumers
-        self._at: i64 = 0
+        self._consumers.reverse()  # what is done is let go at once
 
     def step(self) -> bool:
         consumers = self._consumers
-        end = self._at + _CANCELLED_AT_ONCE
-        while self._at < len(consumers):
-            consumer = consumers[self._at]
-            self._at += 1
+        left = _CANCELLED_AT_ONCE
+        while consumers and left > 0:
+            left -= 1
+            consumer = consumers.pop()
             self._faults.run("cancel of a consumer", consumer.fault_owner(), consumer.cancelled)
-            if self._at >= end:
-                break
-        return self._at >= len(consumers)
+        return not consumers

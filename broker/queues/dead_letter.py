@@ -1,7 +1,7 @@
-"""Dead-lettering: the headers that tell a message's history, and the rule that ends automatic cycles.
+"""Dead-lettering: the headers that tell a message's history.
 
-RabbitMQ docs, Dead Letter Exchanges: ``x-death`` has one table per (queue, reason), newest first; ``x-first-death-*`` is written
-once, ``x-last-death-*`` every time. All other header fields keep their bytes.
+RabbitMQ docs, Dead Letter Exchanges: ``x-death`` (deaths.py) has one table per (queue, reason), newest first; ``x-first-death-*`` is
+written once, ``x-last-death-*`` every time. All other header fields keep their bytes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Final, final
 
 from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.native import i64
+from broker.queues.deaths import deaths_of, with_death
 from broker.wire import properties, table
 from broker.wire.table import FieldTable, Timestamp
 
@@ -30,10 +31,11 @@ _REPLACED: Final = (
 class Death:
     """A dead-lettered message, ready to be routed."""
 
-    def __init__(self, message: Message, routing_keys: list[str], deaths: list[dict[str, object]]) -> None:
+    def __init__(self, message: Message, routing_keys: list[str], deaths: bytes) -> None:
         self.message = message
         self.routing_keys = routing_keys
         self.deaths = deaths
+        """Those before this one included (deaths.py)."""
 
 
 def headers_of(message: Message) -> FieldTable:
@@ -52,25 +54,19 @@ def _expiration_of(message: Message) -> str:
     return content[start : _PROPERTIES_AT + summary.expiration_end].decode("ascii", "replace")
 
 
-def _carbon_copies(headers: FieldTable) -> list[str]:
-    found = headers.values.get("CC")
-    if isinstance(found, list):
-        return [key for key in found if isinstance(key, str)]
-    return []
-
-
-def _previous_deaths(headers: FieldTable) -> list[dict[str, object]]:
-    found = headers.values.get("x-death")
-    if isinstance(found, list):
-        return [death for death in found if isinstance(death, dict)]
-    return []
+def _carbon_copies(headers: bytes) -> list[str]:
+    at = table.find(headers, 0, len(headers), b"CC")
+    if at < 0:
+        return []
+    found = table.read_value(headers[at : table.after_value(headers, at)])
+    return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
 
 @final
 class History:
     """What a death adds to a message: the new headers table, and where the message goes."""
 
-    def __init__(self, headers_content: bytes, routing_keys: list[str], deaths: list[dict[str, object]], tail: bytes) -> None:
+    def __init__(self, headers_content: bytes, routing_keys: list[str], deaths: bytes, tail: bytes) -> None:
         self.headers_content = headers_content
         self.routing_keys = routing_keys
         self.deaths = deaths
@@ -90,47 +86,38 @@ def _history(
 ) -> History:
     came_from = exchange_of(message.tail).decode("utf-8", "surrogateescape")
     own_key = routing_key_of(message.tail).decode("utf-8", "surrogateescape")
-    keys = [own_key, *_carbon_copies(headers)]
-    deaths: list[dict[str, object]] = []
-    entry: dict[str, object] | None = None
-    for death in _previous_deaths(headers):
-        if entry is None and death.get("queue") == queue and death.get("reason") == reason:
-            count = death.get("count")
-            entry = dict(death)
-            entry["count"] = (count if isinstance(count, int) else 0) + 1
-        else:
-            deaths.append(death)
-    if entry is None:
-        entry = {
-            "count": 1,
-            "reason": reason,
-            "queue": queue,
-            "time": Timestamp(wall_s),
-            "exchange": came_from,
-            "routing-keys": keys,
-        }
-        if message.expiration_ms >= 0:
-            entry["original-expiration"] = _expiration_of(message)
-    deaths.insert(0, entry)
+    raw = headers.raw
+    keys = [own_key, *_carbon_copies(raw)]
+    first: dict[str, object] = {
+        "count": 1,
+        "reason": reason,
+        "queue": queue,
+        "time": Timestamp(wall_s),
+        "exchange": came_from,
+        "routing-keys": keys,
+    }
+    if message.expiration_ms >= 0:
+        first["original-expiration"] = _expiration_of(message)
+    array = with_death(deaths_of(raw), queue, reason, first)
     added: dict[str, object] = {
-        "x-death": deaths,
         "x-last-death-exchange": came_from,
         "x-last-death-queue": queue,
         "x-last-death-reason": reason,
     }
-    if "x-first-death-reason" not in headers.values:
+    if table.find(raw, 0, len(raw), b"x-first-death-reason") < 0:
         added["x-first-death-exchange"] = came_from
         added["x-first-death-queue"] = queue
         added["x-first-death-reason"] = reason
     kept = [
-        (key, raw)
-        for key, raw in table.split(headers.raw, 0, len(headers.raw))
+        (key, value)
+        for key, value in table.split(raw, 0, len(raw))
         if key not in _REPLACED and not (key == b"CC" and routing_key is not None)
     ]
+    kept.append((b"x-death", array))
     addition = table.encode(added)
     keys = keys if routing_key is None else [routing_key]
     tail = make_tail(exchange.encode("utf-8", "surrogateescape"), keys[0].encode("utf-8", "surrogateescape"))
-    return History(table.join(kept + table.split(addition, 0, len(addition))), keys, deaths, tail)
+    return History(table.join(kept + table.split(addition, 0, len(addition))), keys, array[5:], tail)
 
 
 def _changed_properties(message: Message, history: History) -> bytes:
@@ -270,13 +257,3 @@ class DeathWriter:
         self._runs = {}
         self._run = None
         self._size = 0
-
-
-def is_cycle(queue: str, deaths: list[dict[str, object]]) -> bool:
-    """Whether the message comes back to ``queue`` without a client having rejected it on the way: then it is dropped."""
-    for death in deaths:
-        if death.get("reason") == "rejected":
-            return False
-        if death.get("queue") == queue:
-            return True
-    return False

@@ -29,7 +29,7 @@ class QueueHost:
         raise NotImplementedError
 
     def is_dead_lettering(self, queue: Queue) -> bool:
-        """Whether a dead letter of the queue is still on its way: those that follow wait, and should be few."""
+        """Whether nothing more should die in the queue now: a dead letter of it is still on its way, or there were too many at once."""
         return False
 
     def remove_queue(self, queue: Queue) -> None:
@@ -61,7 +61,8 @@ class Queue(Destination, Dispatchable):
         self.unacked: i64 = 0
 
     def ready_count(self) -> i64:
-        """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first."""
+        """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first, as far as the
+        slice of the turn goes."""
         raise NotImplementedError
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:

@@ -8,6 +8,9 @@ Conditions nobody can fail (all of none) match every message, conditions nobody 
 All bindings share their conditions. A match finds out once which conditions hold for the message and stamps them; whether all
 conditions of a binding hold is then a look at their stamps. A binding that asks for all is listed under the one condition that the
 fewest bindings share, so that a match looks only at bindings whose rarest condition holds; one that asks for any under each of them.
+
+Which condition is the rarest changes with the bindings, and then a binding moves from one list to another. A match in steps may have left
+the one behind it and the other before it, so it looks at those that have moved meanwhile (``Moves``) in the end.
 """
 
 from typing import Final, final
@@ -23,6 +26,7 @@ X_MATCH: Final = "x-match"
 _KINDS: Final = ("all", "any", "all-with-x", "any-with-x")
 _PRESENT: Final = b""
 """In place of a value: the header must be there, whatever it is."""
+_MOVES_MAX: Final = 256
 
 
 @final
@@ -96,6 +100,15 @@ class Rule:
 
 
 @final
+class Moves:
+    """Rules that have moved, one after the other, and where it goes on. Only matches under way hold what is not the last of these."""
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+        self.following: Moves | None = None
+
+
+@final
 class HeadersExchange(Exchange):
     """Routes to every destination whose binding arguments fit the headers."""
 
@@ -108,6 +121,9 @@ class HeadersExchange(Exchange):
         """Destinations of rules without conditions that match everything."""
         self._conditions: dict[bytes, dict[bytes, Condition]] = {}
         """By header name and value: other headers need no look."""
+        self._moves: Moves | None = None
+        """While there are matches in steps."""
+        self._matchings = 0
 
     def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the destinations whose conditions the headers fulfil; the key does not count."""
@@ -172,6 +188,48 @@ class HeadersExchange(Exchange):
             condition.stamp = stamp
         return stamp
 
+    def watch(self) -> Moves:
+        """A match in steps begins: what moves from now on is behind what stands in this now."""
+        self._matchings += 1
+        moves = self._moves
+        if moves is None:
+            moves = Moves()
+            self._moves = moves
+        return moves
+
+    def unwatch(self) -> None:
+        """It is over."""
+        self._matchings -= 1
+        if not self._matchings:
+            self._moves = None
+
+    def _review(self, condition: Condition) -> None:
+        """Look at two of the rules it lists, in turn: whether another of their conditions is rarer by now.
+
+        Two for each binding that comes or goes: so all have been looked at by the time that their number has doubled or halved.
+        """
+        for _ in range(2):
+            if not condition.listed:
+                return
+            if condition.review >= len(condition.listed):
+                condition.review = 0
+            rule = condition.listed[condition.review]
+            condition.review += 1
+            if rule.rarest().shared < condition.shared:
+                rule.delist()
+                rule.enlist()
+                self._note_move(rule)
+
+    def _note_move(self, rule: Rule) -> None:
+        moves = self._moves
+        if moves is None:
+            return
+        if len(moves.rules) >= _MOVES_MAX:
+            moves.following = Moves()
+            moves = moves.following
+            self._moves = moves
+        moves.rules.append(rule)
+
     def validate_binding(self, arguments: FieldTable) -> None:
         """Raises: PRECONDITION_FAILED (406) if x-match is none of the four long strings."""
         at: i64 = arguments.find(b"x-match")
@@ -199,7 +257,7 @@ class HeadersExchange(Exchange):
                 condition.shared += 1
             rule.enlist()
             assert rule.home is not None
-            _review(rule.home)
+            self._review(rule.home)
 
     def _removed(self, binding: Binding) -> None:
         rule = self._rules.pop(binding)
@@ -208,7 +266,7 @@ class HeadersExchange(Exchange):
             rule.delist()
             for condition in rule.conditions:
                 condition.shared -= 1
-            _review(home)
+            self._review(home)
         elif not rule.conditions and not _read(binding.arguments)[0]:
             drop_reference(self._always, rule.destination)
         for condition in rule.conditions:
@@ -250,23 +308,6 @@ def _read(arguments: FieldTable) -> tuple[bool, list[tuple[bytes, bytes]]]:
     return kind.startswith("any"), list(wanted)
 
 
-def _review(condition: Condition) -> None:
-    """Look at two of the rules it lists, in turn: whether another of their conditions is rarer by now.
-
-    Two for each binding that comes or goes: so all have been looked at by the time that their number has doubled or halved.
-    """
-    for _ in range(2):
-        if not condition.listed:
-            return
-        if condition.review >= len(condition.listed):
-            condition.review = 0
-        rule = condition.listed[condition.review]
-        condition.review += 1
-        if rule.rarest().shared < condition.shared:
-            rule.delist()
-            rule.enlist()
-
-
 @final
 class HeadersMatching(Matching):
     """A match of a headers exchange in steps; the stamps belong to whoever matches next, so they are renewed in every step."""
@@ -284,9 +325,14 @@ class HeadersMatching(Matching):
         """And those that ask for any."""
         self._at: i64 = 0
         self._seen: set[Rule] = set()
+        self._moves: Moves | None = exchange.watch()
+        """What has moved meanwhile, from the rule at index ``_moved`` on; None when all is done."""
+        self._moved: i64 = len(self._moves.rules)
 
     def step(self, budget: i64) -> i64:
         """See ``Matching``."""
+        if self._moves is None:
+            return budget if budget > 0 else 0
         if self._always is not None and budget > 0:
             before: i64 = len(self.found)
             if self._always.take(self.found, budget):
@@ -311,9 +357,27 @@ class HeadersMatching(Matching):
                 budget -= 1
                 continue
             else:
-                return budget
+                return self._look_at_moved(stamp, budget)
             self._at += 1
         return -1
+
+    def _look_at_moved(self, stamp: i64, budget: i64) -> i64:
+        moves = self._moves
+        while moves is not None:
+            while self._moved < len(moves.rules):
+                if budget <= 0:
+                    return -1
+                rule = moves.rules[self._moved]
+                self._moved += 1
+                budget -= 1
+                if rule.home is not None and rule.holds(stamp):
+                    self.found.append(rule.destination)
+            if moves.following is not None:
+                self._moved = 0
+            moves = moves.following
+            self._moves = moves
+        self._exchange.unwatch()
+        return budget if budget > 0 else 0
 
     def _look(self, rule: Rule) -> None:
         if rule not in self._seen:

@@ -327,6 +327,11 @@ def _value(data: bytes, at: i64) -> object:
     return _integer(data, at)
 
 
+def read_value(value: bytes) -> object:
+    """The Python value of a type tag and value, as ``split`` gives them; see ``FieldTable.values``."""
+    return _value(value, 0)
+
+
 def _text_or_bytes(value: bytes) -> object:
     try:
         return value.decode("utf-8")

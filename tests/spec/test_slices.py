@@ -6,6 +6,7 @@ for the next turn is left. `test_other_rules_hold_as_well` runs rules of other f
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter
 from itertools import pairwise
@@ -13,6 +14,9 @@ from itertools import pairwise
 import pytest
 
 from broker.alarms import DISK, MEMORY
+from broker.protocol.channel import Channel
+from broker.protocol.channel_consumer import ChannelConsumer
+from broker.queues.classic import ClassicQueue
 from tests.spec import (
     test_ack,
     test_alarms,
@@ -29,6 +33,7 @@ from tests.spec import (
 )
 from tests.support.durable import DurableBroker
 from tests.support.fake_clock import HurriedClock
+from tests.support.fakes import numbered as numbered_messages
 from tests.support.memory import Broker, Client
 from tests.support.wire import body, header, method, publish
 
@@ -599,3 +604,181 @@ def test_a_publisher_is_stopped_at_its_next_frame_when_it_was_not_told_yet() -> 
     assert not last.sink.reading
     broker.run_turn()
     assert last.names() == ["connection.blocked"]
+
+
+def chain(broker: Broker, count: int, **arguments: object) -> Client:
+    """Queues q0, q1 ... whose dead letters each go to the next, and the last of which keeps them."""
+    client = broker.open()
+    for number in range(count):
+        more = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"q{number + 1}"} | arguments
+        client.ask("queue.declare", queue=f"q{number}", arguments=more)
+    client.ask("queue.declare", queue=f"q{count}")
+    return client
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"x-message-ttl": 0}, {"x-max-length": 0}, {"x-max-length": 0, "x-overflow": "reject-publish-dlx"}]
+)
+def test_a_dead_letter_that_dies_again_and_again_goes_on_in_the_next_turn(arguments: dict[str, object]) -> None:
+    """One publish to the first of a thousand queues that keep nothing: all of them were gone through in one step."""
+    broker = Broker()
+    client = chain(broker, 200, **arguments)
+    turns = broker.turn.turns
+    numbered(client, "q0", 20)
+    broker.advance(1000)  # a message that waits for its death is late
+    assert broker.turn.turns - turns > 10
+    assert broker.depth("q200") == (20, 0)
+    assert numbers(client.drain("q200")) == list(range(20)), "in order"
+
+
+@pytest.mark.parametrize("arguments", [{"x-message-ttl": 0}, {"x-max-length": 0}])
+def test_such_a_dead_letter_does_not_keep_the_log_waiting(arguments: dict[str, object]) -> None:
+    """It stays where it is, and nothing is under way that would have to be one commit group of the log."""
+    broker = DurableBroker()
+    client = broker.open()
+    for number in range(40):
+        more = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"q{number + 1}"} | arguments
+        client.ask("queue.declare", queue=f"q{number}", durable=True, arguments=more)
+    client.ask("queue.declare", queue="q40", durable=True)
+    broker.settled()
+    client.auto = False
+    numbered(client, "q0", 3, delivery_mode=2)
+    for _ in range(100):
+        assert broker.store.logs.batch.holders == 0
+        broker.turn.run()
+    client.auto = True
+    broker.run_turn()
+    broker.advance(1000)
+    assert broker.depth("q40") == (3, 0)
+
+
+def test_queues_with_much_to_drop_do_not_keep_others_waiting() -> None:
+    """A hundred queues each of which took some time in front of the next message of anybody else: 40 ms and more."""
+    broker = Broker()
+    client = chain(broker, 50, **{"x-message-ttl": 10})
+    for number in range(50):
+        numbered(client, f"q{number}", 200)
+    other = broker.open()
+    other.ask("queue.declare", queue="own")
+    other.consume("own", no_ack=True)
+    other.hear()
+    client.auto = other.auto = False
+    broker.clock.advance(20)
+    broker.turn.run()
+    for _ in range(10):
+        other.publish("own", b"m")
+        for _ in range(2):
+            broker.turn.run()
+        assert other.bodies() == [b"m"]
+    assert broker.counters.dead_lettered_expired < 1000, "there is much left to drop"
+    broker.run_turn()
+    broker.advance(1000)
+    assert broker.depth("q50") == (10_000, 0)
+
+
+class BriskClock(HurriedClock):
+    """Twenty looks, and a slice is over."""
+
+    def slice_us(self) -> int:
+        return super().slice_us() // 200
+
+
+def living(kind: type) -> int:
+    """Objects of a class that are in memory."""
+    return sum(type(each) is kind for each in gc.get_objects())
+
+
+def decreases(broker: Broker, kind: type) -> list[int]:
+    """How many objects of a class each turn lets go, until the broker is at rest."""
+    counts = [living(kind)]
+    while broker.turn.scheduled:
+        broker.turn.run()
+        counts.append(living(kind))
+    return [before - after for before, after in pairwise(counts)]
+
+
+@pytest.mark.parametrize("how", ["channel.close", "connection.close", "socket"])
+def test_what_a_channel_held_is_let_go_in_slices(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 auto-delete queues were given back to the memory in one go: 8 ms."""
+    monkeypatch.setattr(Broker, "clock_type", BriskClock)
+    broker = Broker()
+    client = broker.open()
+    for number in range(400):
+        client.ask("queue.declare", queue=f"q{number}", auto_delete=True)
+        client.send(publish(1, "", f"q{number}", b"m") * 2)
+        client.consume(f"q{number}")
+    client.hear()
+    gc.collect()
+    client.auto = False
+    if how == "socket":
+        client.opened.lost()
+        client.sink.closed = True
+    else:
+        client.tell(how, on=int(how == "channel.close"), reply_code=200, reply_text="", class_id=0, method_id=0)
+    let_go = decreases(broker, ClassicQueue)
+    assert sum(let_go) > 300
+    assert max(let_go) <= 100
+
+
+def test_consumers_of_a_deleted_queue_are_let_go_in_slices() -> None:
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q")
+    for number in range(600):
+        client.consume("q", f"c{number}")
+    gc.collect()
+    client.auto = False
+    client.tell("queue.delete", queue="q")
+    let_go = decreases(broker, ChannelConsumer)
+    assert sum(let_go) > 400
+    assert max(let_go) <= 128
+
+
+def test_channels_of_a_connection_are_let_go_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Broker, "clock_type", BriskClock)
+    broker = Broker()
+    client = broker.open(*range(1, 401))
+    client.opened.lost()
+    client.sink.closed = True
+    gc.collect()
+    let_go = decreases(broker, Channel)
+    assert sum(let_go) > 300
+    assert max(let_go) <= 64
+
+
+def with_many_consumers(broker: Broker) -> Client:
+    """Queue q has 300 consumers with room for one message each, and 301 messages of which none was dispatched."""
+    client = broker.open()
+    client.ask("queue.declare", queue="q")
+    client.ask("basic.qos", prefetch_count=1)
+    for number in range(300):
+        client.consume("q", f"c{number}")
+    for message in numbered_messages(301):
+        broker.queue("q").enqueue(message, None, 0)
+    return client
+
+
+def test_a_get_from_a_queue_with_very_many_consumers_waits_until_they_were_asked() -> None:
+    """All of them got their messages within the step of the one who asked."""
+    broker = Broker()
+    other = broker.open()
+    client = with_many_consumers(broker)
+    other.auto = False
+    other.tell("basic.get", queue="q", no_ack=True)
+    assert broker.queue("q").unacked < 100
+    other.tell("queue.declare", queue="q", passive=True)
+    broker.run_turn()
+    assert broker.queue("q").unacked == 300
+    got, declared = other.hear()
+    assert (got.method.name, got.body, declared.method["message_count"]) == ("basic.get-ok", b"300", 0)
+    assert numbers(client.bodies()) == list(range(300))
+
+
+def test_to_ask_how_many_wait_does_not_keep_others_waiting() -> None:
+    broker = Broker()
+    client = with_many_consumers(broker)
+    client.auto = False
+    client.tell("queue.declare", queue="q", passive=True)
+    assert broker.queue("q").unacked < 100
+    broker.run_turn()
+    assert broker.depth("q") == (1, 300)

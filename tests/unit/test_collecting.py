@@ -94,7 +94,8 @@ def test_the_young_are_few_and_the_old_are_left_alone() -> None:
         collector.begin()
         young, middle, old = gc.get_threshold()
         assert young <= 5000
-        assert young * middle <= 50_000
+        assert young * middle <= 6000, "a look at both takes about a millisecond"
+        assert young * middle * 3 // 10 <= AGED_US, "what is looked at may lie far apart in memory: 0.3 us each"
         assert old >= 1 << 30, "never in passing"
         assert gc.get_freeze_count() > 1000
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.turn import INPUT_BYTES_MAX, SLICE_US, Deferred, Dispatchable, Flushable, SlicedWork, Syncable, Turn
+from broker.turn import INPUT_BYTES_MAX, READS_US, SLICE_US, Deferred, Dispatchable, Flushable, SlicedWork, Syncable, Turn
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeQueue, needs_traits
 from tests.support.memory import Broker, CountingWaker
@@ -240,15 +240,123 @@ def test_what_flushes_cause_again_and_again_does_not_make_a_turn_longer() -> Non
 
 @needs_traits
 def test_what_begins_between_two_turns_has_a_slice() -> None:
+    """Timers, and what the HTTP API asks for."""
     turn, _, _, clock = setting()
-    turn.limit()
     assert not turn.out_of_time()
     clock.time_ms += SLICE_US // 1000
-    turn.limit()
-    assert turn.out_of_time(), "one slice, whatever begins"
+    assert turn.out_of_time(), "from the first look on"
     turn.run()
-    turn.limit()
     assert not turn.out_of_time()
+
+
+@needs_traits
+def test_what_is_read_after_deferred_input_has_a_slice_as_well() -> None:
+    """Without one it was taken however long it took, up to a mebibyte."""
+    turn, _, log, clock = setting()
+
+    class Waiting(Held):
+        def resume(self) -> None:
+            super().resume()
+            assert turn.admit(10)
+
+    turn.defer(Waiting("t", log))
+    turn.run()
+    assert log == ["resume t"]
+    assert turn.admit(10)
+    clock.time_ms += READS_US // 1000 - 1
+    assert turn.admit(10)
+    assert not turn.out_of_time()
+    clock.time_ms += 1
+    assert turn.out_of_time()
+    assert not turn.admit(10)
+
+
+def test_what_had_its_share_comes_behind_what_had_none() -> None:
+    turn, _, log, _ = setting()
+    turn.defer_again(Held("greedy", log))
+    turn.defer(Held("modest", log))
+    turn.run()
+    assert log == ["resume modest", "resume greedy"]
+    turn.run()
+    assert len(log) == 2, "once"
+
+
+class FineClock(FakeClock):
+    """Slices are measured in microseconds."""
+
+    def __init__(self) -> None:
+        self.time_us = 1_000_000
+        super().__init__()
+
+    def slice_us(self) -> int:
+        return self.time_us
+
+
+class Long(Held):
+    """To be resumed takes it as long as a slice."""
+
+    def __init__(self, name: str, log: list[str], clock: FakeClock) -> None:
+        super().__init__(name, log)
+        self.clock = clock
+
+    def resume(self) -> None:
+        self.clock.time_ms += SLICE_US // 1000
+        super().resume()
+
+
+def test_what_had_its_share_is_not_passed_over_again_and_again() -> None:
+    turn, _, log, clock = setting()
+    turn.defer_again(Long("greedy", log, clock))
+    for number in range(4):
+        turn.defer(Long(f"{number}", log, clock))
+        turn.run()
+    assert log == ["resume 0", "resume greedy", "resume 1", "resume 2"]
+
+
+@needs_traits
+def test_queues_with_much_to_do_share_a_slice() -> None:
+    """Those that are marked for it come before the others are dispatched, and each has some time."""
+    turn, waker, log, clock = setting()
+    for name in ("a", "b", "c"):
+        turn.mark_behind(Slow(name, log, clock))
+    assert waker.wakes == 1
+    for name in ("x", "y"):
+        turn.mark_dispatch(Worker(name, log))
+        turn.run()
+    turn.run()
+    assert log == ["dispatch a", "dispatch x", "dispatch b", "dispatch y", "dispatch c"]
+    assert not turn.scheduled
+
+
+@needs_traits
+def test_who_comes_last_in_a_turn_has_less_time() -> None:
+    """All phases may have much to do at once; what waits for the next turn would wait for a whole slice of each."""
+    clock = FineClock()
+    turn = Turn(clock)
+    slices: list[int] = []
+
+    class Measured(Dispatchable, SlicedWork):
+        def dispatch(self) -> None:
+            self.step()
+
+        def step(self) -> bool:
+            began_us = clock.time_us
+            while not turn.out_of_time():
+                clock.time_us += 10
+            slices.append(clock.time_us - began_us)
+            return True
+
+    assert turn.admit(10)
+    clock.time_us += SLICE_US
+    turn.begin(Measured())
+    turn.mark_behind(Measured())
+    turn.mark_dispatch(Measured())
+    turn.run()
+    assert slices == [SLICE_US // 2, SLICE_US // 4, SLICE_US]
+    slices.clear()
+    turn.begin(Measured())
+    turn.run()
+    assert slices == [SLICE_US], "on its own it has a whole one"
 
 
 @needs_traits

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.message import Message, exchange_of, make_tail, routing_key_of
-from broker.queues.dead_letter import Death, DeathWriter, bury, headers_of, is_cycle
+from broker.queues.dead_letter import Death, DeathWriter, bury, headers_of
 from broker.wire import table
 from broker.wire.writer import body_of
 from tests.support.fakes import make_message
@@ -124,25 +124,6 @@ def test_a_message_without_headers_has_none() -> None:
     assert headers_of(make_message(b"x", headers=table.make({"a": 1}))).values == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    ("deaths", "cycle"),
-    [
-        ([], False),
-        ([("q", "expired")], True),
-        ([("q", "maxlen")], True),
-        ([("q", "rejected")], False),
-        ([("other", "expired")], False),
-        ([("other", "expired"), ("q", "expired")], True),
-        ([("other", "rejected"), ("q", "expired")], False),
-        ([("other", "expired"), ("third", "rejected"), ("q", "expired")], False),
-        ([("q", "expired"), ("other", "rejected")], True),
-    ],
-)
-def test_an_automatic_cycle(deaths: list[tuple[str, str]], cycle: bool) -> None:
-    """RabbitMQ docs, Dead Letter Exchanges: newest first; a rejection since the last visit means that a client has a hand in it."""
-    assert is_cycle("q", [{"queue": queue, "reason": reason} for queue, reason in deaths]) is cycle
-
-
 # DeathWriter: the same messages as `bury`, to the byte
 
 
@@ -150,7 +131,7 @@ def everything(death: Death) -> tuple[object, ...]:
     """All that a death is."""
     message = death.message
     numbers = (message.body_size, message.expiration_ms, message.header_size, message.payload_max, message.channel, message.priority)
-    return message.content, message.tail, *numbers, message.persistent, death.routing_keys, repr(death.deaths)
+    return message.content, message.tail, *numbers, message.persistent, death.routing_keys, death.deaths
 
 
 def same_as_slow(writer: DeathWriter, message: Message, queue: str, reason: str, exchange: str, key: str | None, second: int) -> Death:

@@ -246,3 +246,42 @@ def test_an_any_binding_counts_once() -> None:
     found: list[Destination] = []
     source.match("", table.make(fields), found)
     assert len(found) == 1
+
+
+def test_a_binding_that_moves_during_a_match_in_steps_is_found() -> None:
+    """From a list that the match has not reached yet to one that lies behind it."""
+    source = headers_exchange({"wanted": table.make({"a": 1, "b": 1}), "other": table.make({"a": 1})})
+    matching = source.matching([], table.make({"a": 1, "b": 1}))
+    assert matching.step(1) < 0
+    for number in range(5):
+        source.bind(Binding(source, Destination(f"more{number}", False), "", table.make({"b": 1, "c": number})))
+    while matching.step(1) < 0:
+        pass
+    assert {"wanted", "other"} <= {destination.name for destination in matching.found}
+    assert matching.step(10) == 10, "it is done, and says so again"
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_is_bound_all_the_time_is_found_whatever_comes_and_goes(seed: int) -> None:
+    pick = random.Random(seed)
+    source = headers_exchange({})
+    lasting: dict[str, dict[str, object]] = {f"q{number}": conditions(pick, 4) for number in range(100)}
+    for name, wanted in lasting.items():
+        source.bind(Binding(source, Destination(name, False), "", table.make(wanted)))
+    passing: list[Binding] = []
+    for _ in range(3):
+        given: dict[str, object] = {name: pick.randrange(2) for name in "abcdef"}
+        found: set[str] = set()
+        matchings = [source.matching([], table.make(given)) for _ in range(2)]
+        for matching in matchings:
+            while matching.step(pick.randrange(10, 20)) < 0:
+                for _ in range(pick.randrange(6)):
+                    if passing and pick.random() < 0.4:
+                        gone = passing.pop(pick.randrange(len(passing)))
+                        source.unbind(gone.destination, gone.key, gone.arguments)
+                    else:
+                        passing.append(Binding(source, Destination("passing", False), "", table.make(conditions(pick, 4))))
+                        source.bind(passing[-1])
+            found = {destination.name for destination in matching.found} - {"passing"}
+            assert found == {name for name, wanted in lasting.items() if meets(wanted, False, given)}
+    assert matched(source, table.make(given)) - {"passing"} == found
