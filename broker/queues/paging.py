@@ -42,6 +42,7 @@ MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 READ_BYTES: Final[i64] = 1 << 20
 """Read back at a time, at the most, and no sooner than less than this is left: what is read long before it goes has left the processor's
 cache by then, which costs as much as the read."""
+_AHEAD_BYTES: Final[i64] = 1 << 18
 _REPORT_BYTES: Final[i64] = 4096
 """A line tells what it has when that has changed by so much, and a sixteenth."""
 _UNLIMITED: Final[i64] = 1 << 60
@@ -278,7 +279,7 @@ class Pager(LogUser):
         if self._reading or self._paged == 0 or log is None:
             return
         allowed = self.allowed()
-        if self.ready.memory_bytes > (allowed // 2 if allowed // 2 < READ_BYTES else READ_BYTES):
+        if self.ready.memory_bytes > (allowed // 2 if allowed // 2 < _AHEAD_BYTES else _AHEAD_BYTES):
             return
         self._reading = True
         size = allowed // 2 if allowed // 2 < READ_BYTES else READ_BYTES

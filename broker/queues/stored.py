@@ -57,10 +57,13 @@ def read_message(data: bytes, start: i64, end: i64, tail: bytes) -> Message:
 
 def read_head(data: bytes, start: i64, content: bytes, tail: bytes) -> Message:
     """The message with this content, of which ``data`` has what stands before it, from ``start`` on. ``tail`` as above."""
-    own = data[start + HEAD_SIZE : content_at(data, start)]
+    tail_at = start + HEAD_SIZE
+    tail_end = content_at(data, start)
+    if tail_end - tail_at != len(tail) or not _stands_at(data, tail_at, tail):
+        tail = data[tail_at:tail_end]
     return Message(
         content,
-        tail if own == tail else own,
+        tail,
         i64(read_i16_be(data, start + 32)) & 0xFFFF,
         i64(read_i32_be(data, start + 24)),
         read_i64_be(data, start) & WEIGHT_MASK,
@@ -69,6 +72,19 @@ def read_head(data: bytes, start: i64, content: bytes, tail: bytes) -> Message:
         i64(read_i16_be(data, start + 34)),
         read_i64_be(data, start + 16),
     )
+
+
+def _stands_at(data: bytes, at: i64, tail: bytes) -> bool:
+    """Whether ``tail`` stands in ``data`` there, both being long enough. In words: to compare a slice that was just made takes 40 ns."""
+    last: i64 = len(tail) - 8
+    if last < 0:
+        return data[at : at + len(tail)] == tail
+    index: i64 = 0
+    while index < last:
+        if read_i64_be(data, at + index) != read_i64_be(tail, index):
+            return False
+        index += 8
+    return read_i64_be(data, at + last) == read_i64_be(tail, last)
 
 
 def enqueued_ms(data: bytes, start: i64) -> i64:

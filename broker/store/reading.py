@@ -1,4 +1,5 @@
-"""Fetches batches back from the disk for the logs, on a thread of its own. Nothing is believed that its checksum does not vouch for.
+"""Fetches batches back from the disk for the logs, on a thread of its own if that may take long. Nothing is believed that its checksum does
+not vouch for.
 
 Batches hold records of many logs, and what was read last is kept for those that come for the rest (batch_cache.py). Requests go in rounds,
 each in the order of the disk: those that need the same batch come one after the other, and queues that go on at the same pace stay close
@@ -9,20 +10,21 @@ up. Without descriptors or memory for it (EMFILE, ENOMEM), it is tried until the
 """
 
 import errno
-import threading
 from collections import deque
 from typing import Final
 
 from broker.clock import Clock
 from broker.store.batch_cache import CACHE_SIZE, BatchCache, key_of
 from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.kept_files import KeptFiles
 from broker.store.logs import Logs
 from broker.store.moving import Alarm, Sleeper
 from broker.store.read_back import BATCHES_SIZE_MAX, COUNT_MAX, LogReader, Read
 from broker.store.runner import Job, Runner, tell
-from broker.store.segment import read_stored, segment_name
+from broker.store.segment import read_cached, read_stored, segment_name
 from broker.store.survey import stretches_of
 from broker.store.wal_file import file_name
+from broker.turn import Deferred
 
 ATTEMPTS_MAX: Final = 3
 """So often a read is tried when the disk says that it cannot."""
@@ -33,8 +35,9 @@ READS_MAX: Final = 3
 READ_MEMORY_MAX: Final = CACHE_SIZE + READS_MAX * int(BATCHES_SIZE_MAX)
 """Bytes of batches that are in memory for those who read, about."""
 
-KEPT_OPEN_MAX: Final = 4
-"""Files that stay open for the next read."""
+QUICK_SIZE: Final = 5 << 18
+"""Batches of so many bytes, at the most, are read by the owner's thread if they are in the system's memory: to copy and to verify a MiB
+takes a quarter of a millisecond, and to have another thread do so as much again, since they wait for each other."""
 
 IDLE_MS: Final = 2000
 """After so long without a read nothing is kept any more."""
@@ -68,10 +71,12 @@ class Fetcher(LogReader):
         self.faults = clock.faults
         self._in_use: dict[str, int] = {}
         self._cache = BatchCache()
-        self._kept = _Kept(filesystem)
+        self._kept = KeptFiles(filesystem)
         self._cleaner = _Cleaner(clock, self._cache, self._kept)
         self._retries = _Retries(clock, runner)
         self._row = _Row()
+        self._postponed: list[_Fetch] = []
+        """Small reads for which there was no time in this turn."""
         self._reading = 0
         """Reads that are on their way."""
 
@@ -99,14 +104,43 @@ class Fetcher(LogReader):
 
     def fetch(self, read: Read) -> bool:
         self._cleaner.used()
-        if (read.piece is None or read.index is not None) and self._is_cached(read):
+        is_known = read.piece is None or read.index is not None
+        if is_known and self._is_cached(read):
+            return True
+        turn = self._logs.batch.turn if is_known and sum(int(place.size) for place in read.batches) <= QUICK_SIZE else None
+        is_late = turn is not None and turn.out_of_time()
+        if turn is not None and not is_late and self._is_quick(read):
             return True
         names = _names(read)
         for name in names:
             self._in_use[name] = self._in_use.get(name, 0) + 1
-        self._row.add(_Fetch(self, read, names))
-        self._begin()
+        job = _Fetch(self, read, names)
+        if turn is not None and is_late:
+            if not self._postponed:
+                turn.defer(_NextTurn(self))
+            self._postponed.append(job)
+        else:
+            self._row.add(job)
+            self._begin()
         return False
+
+    def go_on(self) -> None:
+        """A new turn: read what there was no time for in the last one."""
+        jobs, self._postponed = self._postponed, []
+        turn = self._logs.batch.turn
+        assert turn is not None
+        while jobs:
+            job = jobs.pop(0)
+            if self._is_quick(job.read):
+                self._release(job)
+                self._logs.fetched(job.read)
+            else:
+                self._row.add(job)
+                self._begin()
+            if jobs and turn.out_of_time():
+                self._postponed = jobs + self._postponed
+                turn.defer(_NextTurn(self))
+                return
 
     def _begin(self) -> None:
         """Begin as many of those that wait as may be on their way."""
@@ -128,22 +162,45 @@ class Fetcher(LogReader):
             batches[place] = batch
         return True
 
+    def _is_quick(self, read: Read) -> bool:
+        """Fill in what the system has in its memory; whether it was all. Another thread would cost more: each would wait for the other."""
+        turn = self._logs.batch.turn
+        if turn is not None:
+            turn.costly = True
+        try:
+            for name in _names(read):
+                file = self._kept.take(f"{self._directory(read)}/{name}")
+                for place, data in read.batches.items():
+                    if data is None and (read.piece is not None or file_name(place.generation) == name):
+                        batch = read_cached(file, place)
+                        read.batches[place] = batch
+                        if batch is None:
+                            break
+                        self._cache.put(key_of(read.piece is not None, place), batch)
+                self._kept.keep(file)
+        except DiskError:  # the other thread will see it, and try again
+            return False
+        return None not in read.batches.values()
+
     def fetched(self, job: "_Fetch") -> None:
         """A job is done. Called by it, on the owner's thread."""
         if job.error is not None and job.failures < ATTEMPTS_MAX:
             self._retries.add(job)
             return
+        self._release(job)
+        job.group.count -= 1
+        if job.group.count == 0:
+            self._reading -= 1
+            self._begin()
+        self._logs.fetched(job.read)
+
+    def _release(self, job: "_Fetch") -> None:
         for name in job.names:
             left = self._in_use[name] - 1
             if left:
                 self._in_use[name] = left
             else:
                 del self._in_use[name]
-        job.group.count -= 1
-        if job.group.count == 0:
-            self._reading -= 1
-            self._begin()
-        self._logs.fetched(job.read)
 
     def fetch_now(self, read: Read) -> None:
         error: DiskError | None = None
@@ -178,51 +235,6 @@ class Fetcher(LogReader):
         self._kept.close()
 
 
-class _Kept:
-    """The files that were read last stay open for the next reads, which mostly go on in them: each open and close may have to wait for its
-    turn to run Python, as long as the loop is busy. Used by the owner's thread and by the one that reads: who has taken one has it alone.
-    """
-
-    def __init__(self, filesystem: FileSystem) -> None:
-        self._filesystem = filesystem
-        self._files: dict[str, File] = {}  # by path; the one that was read last stands last
-        self._lock = threading.Lock()
-
-    def take(self, path: str) -> File:
-        """That file, open.
-
-        Raises: DiskError
-        """
-        with self._lock:
-            file = self._files.pop(path, None)
-        return self._filesystem.open("log.open", path) if file is None else file
-
-    def keep(self, file: File) -> None:
-        """It was read without an error."""
-        with self._lock:
-            others = [self._files.pop(file.path, None)]
-            self._files[file.path] = file
-            if len(self._files) > KEPT_OPEN_MAX:
-                others.append(self._files.pop(next(iter(self._files))))
-        for other in others:
-            if other is not None:
-                other.close()
-
-    def forget(self, path: str) -> None:
-        """That file is removed: it must not take space any longer."""
-        with self._lock:
-            file = self._files.pop(path, None)
-        if file is not None:
-            file.close()
-
-    def close(self) -> None:
-        """Close what is kept."""
-        with self._lock:
-            files, self._files = self._files, {}
-        for file in files.values():
-            file.close()
-
-
 def _fill(read: Read, file: File, name: str, cache: BatchCache) -> DiskError | None:
     """Read from one of the files."""
     error: DiskError | None = None
@@ -255,6 +267,14 @@ def _names(read: Read) -> set[str]:
         segment = piece.segment
         return {page_name(segment.number) if segment.on_pages else segment_name(segment.number)}
     return {file_name(place.generation) for place in read.batches}
+
+
+class _NextTurn(Deferred):
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+
+    def resume(self) -> None:
+        self._fetcher.go_on()
 
 
 class _Fetch(Job):
@@ -360,7 +380,7 @@ def _place_of(job: _Fetch) -> tuple[bool, int, int]:
 class _Cleaner(Sleeper):
     """Empties the cache, and closes the file that is kept open, when nobody reads any more."""
 
-    def __init__(self, clock: Clock, cache: BatchCache, kept: _Kept) -> None:
+    def __init__(self, clock: Clock, cache: BatchCache, kept: KeptFiles) -> None:
         self._alarm = Alarm(clock, self)
         self._cache = cache
         self._kept = kept

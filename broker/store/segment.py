@@ -179,16 +179,27 @@ def decode_stretches(number: int, data: bytes) -> list[Stretch]:
     return found
 
 
+def read_cached(file: File, place: Place) -> StoredBatch | None:
+    """A batch of that file if the system has it in its memory and it is what was written.
+
+    Raises: DiskError
+    """
+    data = file.read_cached("log.read", place.offset, place.size)
+    return StoredBatch(data) if data is not None and _is_right(data, place) else None
+
+
 def read_batch(file: File, place: Place) -> bytes | None:
     """A whole batch of that file; None if it is not what was written.
 
     Raises: DiskError
     """
     data = file.read("log.read", place.offset, place.size)
+    return data if _is_right(data, place) else None
+
+
+def _is_right(data: bytes, place: Place) -> bool:
     header = read_header(data)
-    if header is None or header.generation != place.generation or not is_intact(header, data):
-        return None
-    return data
+    return header is not None and header.generation == place.generation and is_intact(header, data)
 
 
 def read_stored(file: File, place: Place) -> StoredBatch | None:

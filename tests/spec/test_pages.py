@@ -12,6 +12,7 @@ from broker.store.logs import UNWRITTEN_MAX
 from broker.store.page_files import IDLE_MS, RETRY_MS
 from broker.store.pages import Pages
 from tests.support.durable import DATA_DIR, DurableBroker
+from tests.support.fake_clock import HurriedClock
 from tests.support.faulty_disk import Fault, FaultyDisk
 from tests.support.paging import Setting, is_empty, number
 from tests.support.wire import publish
@@ -157,6 +158,41 @@ def test_a_damaged_block_costs_what_is_in_it_and_is_told() -> None:
     disk_of(setting.broker).damage(f"{PAGES}/{name}", int(piece.stretches[0].place.offset) + 100, b"\xff\x00\xff")
     assert setting.drain() == [each for each in range(BACKLOG) if each not in lost]
     assert [(first, last) for _, first, last, _ in setting.broker.store.logs.lost] == [(lost[0], lost[-1])]
+    assert is_empty(setting)
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_what_the_system_has_in_its_memory_is_read_at_once(hurried: bool) -> None:
+    """Without another thread; what there is no time for in a turn is read in the next one."""
+    setting = Setting(durable=False)
+    broker = setting.broker
+    disk_of(broker).has_all_in_memory = True
+    setting.publish(BACKLOG)
+    broker.settled()
+    reads = broker._runners[1]
+    assert setting.pager.count() > BACKLOG // 2
+    submitted: list[object] = []
+    reads.submit = submitted.append  # type: ignore[method-assign,assignment]
+    if hurried:
+        broker.clock = broker.turn.clock = HurriedClock()
+    assert setting.drain() == list(range(BACKLOG))
+    assert submitted == []
+    broker.store.logs.settle()
+    assert is_empty(setting)
+
+
+def test_damage_in_the_memory_of_the_system_is_found_as_well() -> None:
+    """And is read again from the disk before it is believed."""
+    setting = Setting(durable=False)
+    disk = disk_of(setting.broker)
+    disk.has_all_in_memory = True
+    setting.publish(BACKLOG)
+    (name,) = page_files(setting.broker)
+    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.pieces]
+    assert piece.stretches is not None
+    lost = range(int(piece.first), int(piece.last) + 1)
+    disk.damage(f"{PAGES}/{name}", int(piece.stretches[0].place.offset) + 100, b"\xff\x00\xff")
+    assert setting.drain() == [each for each in range(BACKLOG) if each not in lost]
     assert is_empty(setting)
 
 

@@ -153,6 +153,9 @@ class FaultyFile(File):
         self.disk.operation(site, self.path, changes=False)
         return bytes(self.inode.cache[offset : offset + size])
 
+    def do_read_cached(self, site: str, offset: int, size: int) -> bytes | None:
+        return self.do_read(site, offset, size) if self.disk.has_all_in_memory else None
+
     def do_write(self, site: str, offset: int, pieces: Sequence[bytes | memoryview]) -> int:
         data = b"".join(pieces)
         limit = self.disk.operation(site, self.path)
@@ -217,6 +220,8 @@ class FaultyDisk(FileSystem):
         """How many were asked for, reads and failed ones included."""
         self.sites: list[str] = []
         """Their sites, in order."""
+        self.has_all_in_memory = False
+        """`read_cached` finds what it is asked for; otherwise nothing."""
 
     # Time
 

@@ -238,3 +238,14 @@ def test_a_real_file_is_closed_by_its_descriptor(tmp_path: Path) -> None:
     with pytest.raises(DiskError) as raised:
         file.write("wal.write", 0, [b"x"])
     assert raised.value.errno == errno.EBADF
+
+
+def test_what_the_system_has_in_its_memory_is_read_without_waiting(tmp_path: Path) -> None:
+    """Or not at all: where the file system cannot say, and behind the end."""
+    path = f"{tmp_path}/file"
+    made = RealFileSystem().create("wal.create", path)
+    content = bytes(range(256)) * 1000
+    made.write("wal.write", 0, [content])
+    assert made.read_cached("log.read", 100, 1000) in (content[100:1100], None)
+    assert made.read_cached("log.read", len(content) - 10, 20) is None
+    made.close()
