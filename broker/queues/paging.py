@@ -42,7 +42,7 @@ MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 READ_BYTES: Final[i64] = 1 << 20
 """Read back at a time, at the most, and no sooner than less than this is left: what is read long before it goes has left the processor's
 cache by then, which costs as much as the read."""
-_AHEAD_BYTES: Final[i64] = 1 << 18
+_AHEAD_BYTES: Final[i64] = 1 << 16
 _REPORT_BYTES: Final[i64] = 4096
 """A line tells what it has when that has changed by so much, and a sixteenth."""
 _UNLIMITED: Final[i64] = 1 << 60

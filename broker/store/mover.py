@@ -163,7 +163,7 @@ class Mover(Sleeper):
         empty = self._empty()
         if empty:
             return self._drop(empty)
-        sources = worth_rewriting(self._logs, self._options)
+        sources = worth_rewriting(self._logs, self._options, int(self._clock.monotonic_ms()))
         return self._compact(sources) if sources else None
 
     def _full_files(self) -> list[LogFile]:

@@ -43,7 +43,7 @@ class MoverOptions(NamedTuple):
     """A number that no client can guess."""
 
 
-def worth_rewriting(logs: Logs, options: MoverOptions) -> list[Segment]:
+def worth_rewriting(logs: Logs, options: MoverOptions, now_ms: int) -> list[Segment]:
     """Segments, or page files, to be rewritten now."""
     segments = [segment for segment in logs.segments.values() if segment.live > 0 and not segment.leaving]
     chosen = _sparse(segments, options)
@@ -51,7 +51,7 @@ def worth_rewriting(logs: Logs, options: MoverOptions) -> list[Segment]:
         small = sorted((segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number)
         chosen = small[: options.small_count] if len(small) > options.small_count else []
     if not chosen:
-        chosen = _sparse([file for file in logs.pages.closed_files() if file.live > 0 and not file.leaving], options)
+        chosen = _sparse(logs.pages.still_files(now_ms), options)
     return chosen or []
 
 

@@ -23,6 +23,9 @@ from broker.store.piece import Piece, Segment, Stretch
 from broker.store.wal_file import START
 
 _FILE_SIZE: Final[i64] = 64 << 20
+_STILL_MS: Final[i64] = 3000
+_STILL_SHARE: Final[i64] = 64
+"""A file of which less than such a part was consumed in that time is still."""
 _WRITE_MAX: Final[i64] = 4 << 20
 """Blocks of so many bytes are written together, at the most."""
 
@@ -161,6 +164,17 @@ class Pages:
         if writer is not None and self.files.pop(int(file.number), None) is not None:
             writer.remove(file)
 
-    def closed_files(self) -> list[Segment]:
-        """Those that nothing is added to."""
-        return [file for file in self.files.values() if file is not self._current]
+    def still_files(self, now_ms: i64) -> list[Segment]:
+        """Those that nothing is added to, and little was taken out of lately: what is live in the others will soon be gone anyway."""
+        found: list[Segment] = []
+        for file in self.files.values():
+            if file is self._current or file.leaving or file.live == 0:
+                continue
+            is_still = (file.seen_live - file.live) * _STILL_SHARE < file.count
+            if file.is_still and is_still:
+                found.append(file)
+            if now_ms >= file.seen_ms + _STILL_MS:
+                file.is_still = is_still and file.seen_ms > 0
+                file.seen_ms = now_ms
+                file.seen_live = file.live
+        return found

@@ -55,6 +55,11 @@ class Segment:
         """It is being rewritten or dropped."""
         self.on_pages = False
         """It is a page file (pages.py): no manifest knows it."""
+        self.is_still = False
+        """Of a page file: little was taken out of it between the last two looks."""
+        self.seen_ms: i64 = 0
+        """When the last look was, and how many of its records were live then."""
+        self.seen_live: i64 = 0
 
     def live_size(self) -> i64:
         """Bytes of the file that are still needed, about."""

@@ -277,7 +277,7 @@ def test_what_somebody_keeps_does_not_keep_whole_files(keep: int) -> None:
                 kept.append(number(said.body))
             else:
                 reader.tell("basic.ack", delivery_tag=said.method["delivery_tag"])
-    for _ in range(20):
+    for _ in range(60):
         broker.advance(300)
     live = len(kept) * 4200
     held = sum(int(file.size) for file in pages_of(broker).files.values())

@@ -482,17 +482,17 @@ def test_settlements_do_not_wait_for_each_other_without_limit() -> None:
     """Rule: what a batch has to write when it leaves takes little time, whatever was settled; 500,000 single positions took 490 ms."""
     running = Running()
     log = running.declare()
-    for _ in range(60):
+    for _ in range(120):
         for _ in range(100):
             running.append(log, weighed(b"m"))
         running.sync()
-    for position in range(0, 6000, 2):
+    for position in range(0, 12000, 2):
         log.settle(position, 1, 1)
-        assert len(log._pending) <= 1024
-    assert log.positions.live() > 3000
+        assert len(log._pending) <= 4096
+    assert log.positions.live() > 6000
     running.sync()
-    assert log.positions.live() == 3000
+    assert log.positions.live() == 6000
     running.rest()
     assert not running.failures
     log = running.killed().logs.logs[int(log.number)]
-    assert (log.positions.live(), log.positions.is_live(1), log.positions.is_live(2)) == (3000, True, False)
+    assert (log.positions.live(), log.positions.is_live(1), log.positions.is_live(2)) == (6000, True, False)
