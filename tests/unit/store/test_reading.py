@@ -152,6 +152,7 @@ def read(running: Running, log: Log) -> None:
     log.user = user = Collected()
     for position in range(int(log.positions.next)):
         running.logs.read(log, position, position + 1, 100)
+        running.turn.run()  # where the time was over, it is read in the next one
         running.read_thread.drain()
     assert len(user.records) == log.positions.live()
 
