@@ -24,7 +24,7 @@ from broker.stopwatch import SLICE, SLOW_US
 
 INPUT_BYTES_MAX: Final[i64] = 1 << 20
 """A turn takes at most this much input; what comes later waits, undecoded, for the next turn."""
-SLICE_US: Final[i64] = 1000
+SLICE_US: Final[i64] = 800
 """Nor does it decode for longer than this; and so long each other phase goes on at the most."""
 READS_US: Final[i64] = 3 * SLICE_US
 """Or for so long, where it takes what the loop has read after what was deferred: mostly little, and else there is less to do for each
