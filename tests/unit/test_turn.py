@@ -8,6 +8,10 @@ from tests.support.fakes import FakeQueue, needs_traits
 from tests.support.memory import Broker, CountingWaker
 from tests.support.wire import publish
 
+SLICE_MS = -(-int(SLICE_US) // 1000)
+"""After so many milliseconds a slice is over."""
+READS_MS = -(-int(READS_US) // 1000)
+
 
 class Worker(Dispatchable, Syncable, Flushable):
     """Notes what it is asked, and may ask for more."""
@@ -138,7 +142,7 @@ def test_a_turn_takes_input_for_so_long() -> None:
     turn, _, _, clock = setting()
     assert turn.admit(10)
     assert turn.admit(10)
-    clock.time_ms += int(SLICE_US) // 1000
+    clock.time_ms += SLICE_MS
     assert not turn.admit(10)
     turn.run()
     assert turn.admit(10)
@@ -234,7 +238,7 @@ def test_what_flushes_cause_again_and_again_does_not_make_a_turn_longer() -> Non
     endless = Endless()
     turn.mark_dispatch(endless)
     turn.run()
-    assert endless.rounds <= SLICE_US // 1000 + 1
+    assert endless.rounds <= SLICE_MS + 1
     assert waker.wakes == 2, "it goes on in the next turn"
 
 
@@ -243,7 +247,7 @@ def test_what_begins_between_two_turns_has_a_slice() -> None:
     """Timers, and what the HTTP API asks for."""
     turn, _, _, clock = setting()
     assert not turn.out_of_time()
-    clock.time_ms += SLICE_US // 1000
+    clock.time_ms += SLICE_MS
     assert turn.out_of_time(), "from the first look on"
     turn.run()
     assert not turn.out_of_time()
@@ -263,7 +267,7 @@ def test_what_is_read_after_deferred_input_has_a_slice_as_well() -> None:
     turn.run()
     assert log == ["resume t"]
     assert turn.admit(10)
-    clock.time_ms += READS_US // 1000 - 1
+    clock.time_ms += READS_MS - 1
     assert turn.admit(10)
     assert not turn.out_of_time()
     clock.time_ms += 1
@@ -300,7 +304,7 @@ class Long(Held):
         self.clock = clock
 
     def resume(self) -> None:
-        self.clock.time_ms += SLICE_US // 1000
+        self.clock.time_ms += SLICE_MS
         super().resume()
 
 
@@ -370,7 +374,7 @@ def test_what_does_not_fit_into_the_slice_of_a_phase_waits_in_its_place() -> Non
     while turn.scheduled:
         before = clock.time_ms
         turn.run()
-        assert clock.time_ms - before <= 3 * (SLICE_US // 1000 + 8), "eight are done between two looks at the clock"
+        assert clock.time_ms - before <= 3 * (SLICE_MS + 8), "eight are done between two looks at the clock"
         turns += 1
     assert turns == 3
     assert [name for name in log if name.startswith("dispatch")] == [f"dispatch q{index}" for index in range(20)]
