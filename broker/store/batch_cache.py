@@ -44,6 +44,13 @@ class BatchCache:
                 oldest = next(iter(self._batches))
                 self.size -= self._batches.pop(oldest).size()
 
+    def drop(self, key: Key) -> None:
+        """Nobody will ask for it again."""
+        with self._lock:
+            batch = self._batches.pop(key, None)
+            if batch is not None:
+                self.size -= batch.size()
+
     def clear(self) -> None:
         """Forget all."""
         with self._lock:

@@ -14,6 +14,7 @@ from collections import deque
 from typing import Final
 
 from broker.clock import Clock
+from broker.store.batch import BLOCK, HEADER_SIZE, Place
 from broker.store.batch_cache import CACHE_SIZE, BatchCache, key_of
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.kept_files import KeptFiles
@@ -160,6 +161,9 @@ class Fetcher(LogReader):
             if batch is None:
                 return False
             batches[place] = batch
+        for place in batches:
+            if _is_last_use(read, place):
+                self._cache.drop(key_of(is_segment, place))
         return True
 
     def _is_quick(self, read: Read) -> bool:
@@ -176,7 +180,8 @@ class Fetcher(LogReader):
                         read.batches[place] = batch
                         if batch is None:
                             break
-                        self._cache.put(key_of(read.piece is not None, place), batch)
+                        if not _is_last_use(read, place):
+                            self._cache.put(key_of(read.piece is not None, place), batch)
                 self._kept.keep(file)
         except DiskError:  # the other thread will see it, and try again
             return False
@@ -252,12 +257,23 @@ def _fill(read: Read, file: File, name: str, cache: BatchCache) -> DiskError | N
             try:
                 if batch is None:
                     batch = read_stored(file, place)
-                    if batch is not None:
+                    if batch is not None and not _is_last_use(read, place):
                         cache.put(key, batch)
                 read.batches[place] = batch
             except DiskError as unread:
                 error = unread
     return error
+
+
+def _is_last_use(read: Read, place: Place) -> bool:
+    """Whether nobody else needs this batch: all of it is this log's, and the read goes on to its end."""
+    size = 0
+    through = 0
+    for stretch in read.stretches:
+        if stretch.place is place:
+            size += int(stretch.end - stretch.start)
+            through = int(stretch.first + stretch.count)
+    return size > int(place.size) - HEADER_SIZE - BLOCK and int(read.end) >= through
 
 
 def _names(read: Read) -> set[str]:
