@@ -37,7 +37,7 @@ from broker.store.move_files import Chunk, Outputs, Source, unlink_all
 from broker.store.mover_options import MoverOptions, worth_rewriting
 from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
 from broker.store.piece import Piece, Segment, Stretch
-from broker.store.reading import Fetcher, page_name
+from broker.store.reading import Fetcher
 from broker.store.rewriting import whole_state
 from broker.store.runner import Runner
 from broker.store.segment import segment_name
@@ -309,7 +309,7 @@ class Mover(Sleeper):
         try:
             for segment in sources:
                 sieve.turn_to(segment)
-                source = Source(self._filesystem, self._path(segment), segment.number, self._options.chunk_size)
+                source = Source(self._filesystem, self._fetcher.path_of(segment), segment.number, self._options.chunk_size)
                 bad = yield from self._sift(sieve, files, source)
                 if bad:
                     self._lose_from(segment, sieve)
@@ -328,11 +328,6 @@ class Mover(Sleeper):
         for segment in sources:
             if segment.on_pages:
                 self._logs.pages.emptied(segment)
-
-    def _path(self, segment: Segment) -> str:
-        if segment.on_pages:
-            return f"{self._data_dir.pages}/{page_name(segment.number)}"
-        return f"{self._data_dir.segments}/{segment_name(segment.number)}"
 
     def _drop(self, segments: list[Segment]) -> Task:
         """Take segments out in which nothing is live."""

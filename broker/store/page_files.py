@@ -8,12 +8,11 @@ memory already costs a third of writing what is not.
 import contextlib
 import errno
 import secrets
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from broker.clock import Clock
-from broker.faults import Faults
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.moving import Alarm, Sleeper
 from broker.store.pages import PageBlock, Pages, PageWriter
@@ -43,10 +42,9 @@ class PageFiles(PageWriter):
         self._pages = pages
         self._fetcher = fetcher
         self._runner = runner
-        self._faults: Faults = clock.faults
         self._retry: _Write | None = None
         self._retrying = _Later(clock, self._try_again)
-        self._unused: deque[Segment] = deque()
+        self._unused: list[Segment] = []
         """To be removed when nobody reads them."""
         self._removing = _Later(clock, self.remove_unused)
         self._resting = _Later(clock, self._rest)
@@ -54,7 +52,7 @@ class PageFiles(PageWriter):
 
     def begin(self) -> None:
         """Remove what an earlier run has left, before anything is written."""
-        self._runner.submit(_Clean(self._disk))
+        self._runner.submit(_Chore(self._disk.clean))
 
     def write(self, file: Segment, blocks: list[PageBlock]) -> None:
         self._runner.submit(_Write(self, self._disk, file, blocks))
@@ -65,14 +63,15 @@ class PageFiles(PageWriter):
 
     def remove_unused(self) -> None:
         """Remove what nobody needs nor reads."""
-        read = [file for file in self._unused if self._fetcher.page_in_use(int(file.number))]
-        for file in self._unused:
-            if file not in read:
-                self._fetcher.forget_page(int(file.number))
-                self._runner.submit(_Remove(self._disk, file))
-                self._resting.set(IDLE_MS)
-        self._unused = deque(read)
-        if read:
+        unused, self._unused = self._unused, []
+        for file in unused:
+            if self._fetcher.page_in_use(file):
+                self._unused.append(file)
+                continue
+            self._fetcher.forget_page(file)
+            self._runner.submit(_Chore(partial(self._disk.remove, int(file.number))))
+            self._resting.set(IDLE_MS)
+        if self._unused:
             self._removing.set(_IN_USE_MS)
 
     def wrote(self, job: "_Write") -> None:
@@ -91,7 +90,7 @@ class PageFiles(PageWriter):
             self._wrote = False
             self._resting.set(IDLE_MS)
         else:
-            self._runner.submit(_Rest(self._disk))
+            self._runner.submit(_Chore(self._disk.rest))
 
     def _try_again(self) -> None:
         job, self._retry = self._retry, None
@@ -228,35 +227,14 @@ class _Write(Job):
         self._files.wrote(self)
 
 
-class _Remove(Job):
-    def __init__(self, disk: _Disk, file: Segment) -> None:
-        self._disk = disk
-        self._number = int(file.number)
+class _Chore(Job):
+    """Nobody waits for it."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
 
     def run(self) -> None:
-        self._disk.remove(self._number)
+        self._call()
 
     def finished(self) -> None:
-        """Nobody waits for it."""
-
-
-class _Rest(Job):
-    def __init__(self, disk: _Disk) -> None:
-        self._disk = disk
-
-    def run(self) -> None:
-        self._disk.rest()
-
-    def finished(self) -> None:
-        """Nobody waits for it."""
-
-
-class _Clean(Job):
-    def __init__(self, disk: _Disk) -> None:
-        self._disk = disk
-
-    def run(self) -> None:
-        self._disk.clean()
-
-    def finished(self) -> None:
-        """Nobody waits for it."""
+        """Nothing follows."""

@@ -14,12 +14,13 @@ from collections import deque
 from typing import Final
 
 from broker.clock import Clock
-from broker.store.batch import BLOCK, HEADER_SIZE, Place
+from broker.store.batch import BLOCK, HEADER_SIZE, Place, StoredBatch
 from broker.store.batch_cache import CACHE_SIZE, BatchCache, key_of
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.kept_files import KeptFiles
 from broker.store.logs import Logs
 from broker.store.moving import Alarm, Sleeper
+from broker.store.piece import Segment
 from broker.store.read_back import BATCHES_SIZE_MAX, COUNT_MAX, LogReader, Read
 from broker.store.runner import Job, Runner, tell
 from broker.store.segment import read_cached, read_stored, segment_name
@@ -39,6 +40,9 @@ READ_MEMORY_MAX: Final = CACHE_SIZE + READS_MAX * int(BATCHES_SIZE_MAX)
 QUICK_SIZE: Final = 5 << 18
 """Batches of so many bytes, at the most, are read by the owner's thread if they are in the system's memory: to copy and to verify a MiB
 takes a quarter of a millisecond, and to have another thread do so as much again, since they wait for each other."""
+
+QUICK_COUNT: Final = 16
+"""And so many of them: each costs some microseconds, whatever its size."""
 
 IDLE_MS: Final = 2000
 """After so long without a read nothing is kept any more."""
@@ -89,26 +93,27 @@ class Fetcher(LogReader):
         """Whether a read needs this segment: it must not be removed now."""
         return segment_name(number) in self._in_use
 
-    def page_in_use(self, number: int) -> bool:
+    def page_in_use(self, file: Segment) -> bool:
         """The same of a page file."""
-        return page_name(number) in self._in_use
+        return _name_of(file) in self._in_use
 
-    def forget_page(self, number: int) -> None:
+    def forget_page(self, file: Segment) -> None:
         """That page file is removed."""
-        self._kept.forget(f"{self._page_directory}/{page_name(number)}")
+        self._kept.forget(self.path_of(file))
 
-    def _directory(self, read: Read) -> str:
-        piece = read.piece
-        if piece is None:
-            return self._wal_directory
-        return self._page_directory if piece.segment.on_pages else self._segment_directory
+    def path_of(self, segment: Segment) -> str:
+        """The file of a segment, or of a page file."""
+        return f"{self._page_directory if segment.on_pages else self._segment_directory}/{_name_of(segment)}"
+
+    def _path(self, read: Read, name: str) -> str:
+        return f"{self._wal_directory}/{name}" if read.piece is None else self.path_of(read.piece.segment)
 
     def fetch(self, read: Read) -> bool:
         self._cleaner.used()
         is_known = read.piece is None or read.index is not None
         if is_known and self._is_cached(read):
             return True
-        turn = self._logs.batch.turn if is_known and sum(int(place.size) for place in read.batches) <= QUICK_SIZE else None
+        turn = self._logs.batch.turn if is_known and _is_small(read) else None
         is_late = turn is not None and turn.out_of_time()
         if turn is not None and not is_late and self._is_quick(read):
             return True
@@ -161,9 +166,8 @@ class Fetcher(LogReader):
             if batch is None:
                 return False
             batches[place] = batch
-        for place in batches:
-            if _is_last_use(read, place):
-                self._cache.drop(key_of(is_segment, place))
+        for place in _used_up(read):
+            self._cache.drop(key_of(is_segment, place))
         return True
 
     def _is_quick(self, read: Read) -> bool:
@@ -171,17 +175,15 @@ class Fetcher(LogReader):
         turn = self._logs.batch.turn
         if turn is not None:
             turn.costly = True
+        used_up = _used_up(read)
         try:
             for name in _names(read):
-                file = self._kept.take(f"{self._directory(read)}/{name}")
-                for place, data in read.batches.items():
-                    if data is None and (read.piece is not None or file_name(place.generation) == name):
-                        batch = read_cached(file, place)
-                        read.batches[place] = batch
-                        if batch is None:
-                            break
-                        if not _is_last_use(read, place):
-                            self._cache.put(key_of(read.piece is not None, place), batch)
+                file = self._kept.take(self._path(read, name))
+                for place in _missing(read, name):
+                    batch = read_cached(file, place)
+                    if batch is None:
+                        break
+                    self._fill_in(read, place, batch, used_up)
                 self._kept.keep(file)
         except DiskError:  # the other thread will see it, and try again
             return False
@@ -223,11 +225,11 @@ class Fetcher(LogReader):
             return None
         for name in sorted(_names(read)):
             try:
-                file = self._kept.take(f"{self._directory(read)}/{name}")
+                file = self._kept.take(self._path(read, name))
             except DiskError as unopened:
                 error = unopened
                 continue
-            unread = _fill(read, file, name, self._cache)
+            unread = self._fill(read, file, name)
             if unread is None:
                 self._kept.keep(file)
             else:
@@ -235,53 +237,73 @@ class Fetcher(LogReader):
                 error = unread
         return error
 
+    def _fill(self, read: Read, file: File, name: str) -> DiskError | None:
+        """Read from one of the files."""
+        error: DiskError | None = None
+        piece = read.piece
+        try:
+            if piece is not None and read.index is None:
+                read.index = stretches_of(file, piece, int(read.log.number))
+                read.choose()
+        except DiskError as unread:
+            return unread
+        used_up = _used_up(read)
+        for place in _missing(read, name):
+            try:
+                batch = self._cache.get(key_of(piece is not None, place))
+                if batch is not None:
+                    read.batches[place] = batch
+                else:
+                    self._fill_in(read, place, read_stored(file, place), used_up)
+            except DiskError as unread:
+                error = unread
+        return error
+
+    def _fill_in(self, read: Read, place: Place, batch: StoredBatch | None, used_up: list[Place]) -> None:
+        """This was read, None if it is damaged: kept for those who come for the rest."""
+        read.batches[place] = batch
+        if batch is not None and place not in used_up:
+            self._cache.put(key_of(read.piece is not None, place), batch)
+
     def close(self) -> None:
         """Nobody reads any more."""
         self._kept.close()
 
 
-def _fill(read: Read, file: File, name: str, cache: BatchCache) -> DiskError | None:
-    """Read from one of the files."""
-    error: DiskError | None = None
-    piece = read.piece
-    try:
-        if piece is not None and read.index is None:
-            read.index = stretches_of(file, piece, int(read.log.number))
-            read.choose()
-    except DiskError as unread:
-        return unread
-    for place, data in read.batches.items():
-        if data is None and (piece is not None or file_name(place.generation) == name):
-            key = key_of(piece is not None, place)
-            batch = cache.get(key)
-            try:
-                if batch is None:
-                    batch = read_stored(file, place)
-                    if batch is not None and not _is_last_use(read, place):
-                        cache.put(key, batch)
-                read.batches[place] = batch
-            except DiskError as unread:
-                error = unread
-    return error
+def _name_of(segment: Segment) -> str:
+    return page_name(segment.number) if segment.on_pages else segment_name(segment.number)
 
 
-def _is_last_use(read: Read, place: Place) -> bool:
-    """Whether nobody else needs this batch: all of it is this log's, and the read goes on to its end."""
-    size = 0
-    through = 0
+def _is_small(read: Read) -> bool:
+    """Whether the owner's thread may read it, if it need not wait for it."""
+    return len(read.batches) <= QUICK_COUNT and sum(int(place.size) for place in read.batches) <= QUICK_SIZE
+
+
+def _missing(read: Read, name: str) -> list[Place]:
+    """The batches of that file that are not filled in."""
+    return [
+        place
+        for place, batch in read.batches.items()
+        if batch is None and (read.piece is not None or file_name(place.generation) == name)
+    ]
+
+
+def _used_up(read: Read) -> list[Place]:
+    """The batches that nobody else needs: all of each is this log's, and the read goes on to its end."""
+    sizes: dict[Place, int] = {}
+    through: dict[Place, int] = {}
     for stretch in read.stretches:
-        if stretch.place is place:
-            size += int(stretch.end - stretch.start)
-            through = int(stretch.first + stretch.count)
-    return size > int(place.size) - HEADER_SIZE - BLOCK and int(read.end) >= through
+        place = stretch.place
+        sizes[place] = sizes.get(place, 0) + int(stretch.end - stretch.start)
+        through[place] = int(stretch.first + stretch.count)
+    whole = [place for place, size in sizes.items() if size > int(place.size) - HEADER_SIZE - BLOCK]
+    return [place for place in whole if int(read.end) >= through[place]]
 
 
 def _names(read: Read) -> set[str]:
     """The files it needs."""
-    piece = read.piece
-    if piece is not None:
-        segment = piece.segment
-        return {page_name(segment.number) if segment.on_pages else segment_name(segment.number)}
+    if read.piece is not None:
+        return {_name_of(read.piece.segment)}
     return {file_name(place.generation) for place in read.batches}
 
 
