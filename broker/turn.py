@@ -349,29 +349,23 @@ class Turn:
             self._stopwatch.slice(items, first, end, self.clock.slice_us())
 
     def _dispatch_all(self) -> None:
-        self._stopwatch.where = "dispatch"
         queues = self._dispatch
         self._dispatch = []
-        index: i64 = 0
-        size: i64 = len(queues)
-        while index < size:
-            try:
-                queues[index].dispatch()
-            except Exception as error:
-                self.faults.caught("dispatch", None, error)
-            index += 1
-            if index % SLICE == 0:
-                self._look(queues, index - SLICE, index)
-                if index < size and self.out_of_time():
-                    self._dispatch = queues[index:] + self._dispatch  # they come first in the next turn
-                    break
-        self._look(queues, index - index % SLICE, index)
+        rest = self._dispatch_these(queues, SLICE)
+        if rest:
+            self._dispatch = rest + self._dispatch
 
     def _dispatch_behind(self) -> None:
         """A slice of what comes behind: each gets some time, and the first one of this turn is the last one of the next."""
-        self._stopwatch.where = "dispatch"
         queues = self._behind
         self._behind = []
+        rest = self._dispatch_these(queues, 1)
+        if rest:
+            self._behind = rest + self._behind
+
+    def _dispatch_these(self, queues: list[Dispatchable], per_look: i64) -> list[Dispatchable]:
+        """Dispatch them, with a look at the clock every so many; those that are left come first in the next turn."""
+        self._stopwatch.where = "dispatch"
         index: i64 = 0
         size: i64 = len(queues)
         while index < size:
@@ -380,10 +374,12 @@ class Turn:
             except Exception as error:
                 self.faults.caught("dispatch", None, error)
             index += 1
-            self._look(queues, index - 1, index)
-            if index < size and self.out_of_time():
-                self._behind = queues[index:] + self._behind
-                break
+            if index % per_look == 0:
+                self._look(queues, index - per_look, index)
+                if index < size and self.out_of_time():
+                    return queues[index:]
+        self._look(queues, index - index % per_look, index)
+        return []
 
     def _sync_all(self, logs: list[Syncable]) -> None:
         self._stopwatch.where = "sync"
