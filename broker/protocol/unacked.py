@@ -221,15 +221,19 @@ class Unacked:
         at = self._find(tag)
         run = self._runs[at]
         index = tag - run.first_tag
+        self._take_out(run, at, index)
+        run.queue.settle(run.ready, run.first_position + index * run.stride, 1, run.stride)
+        self._settled(run, 1)
+        return 1
+
+    def _take_out(self, run: Run, at: i64, index: i64) -> None:
+        """The item at ``index`` of the run at index ``at`` is not its any more."""
         run.items[index] = None
         run.live -= 1
         if run.live == 0:
             self._remove(at)
         elif index == run.offset:
             run.offset += 1
-        run.queue.settle(run.ready, run.first_position + index * run.stride, 1, run.stride)
-        self._settled(run, 1)
-        return 1
 
     def _remove(self, at: i64) -> None:
         """The run at this index is settled."""
@@ -350,12 +354,7 @@ class Unacked:
         index = tag - run.first_tag
         item = run.items[index]
         part = Run(run.consumer, run.queue, run.ready, tag, run.first_position + index * run.stride, run.stride, [item])
-        run.items[index] = None
-        run.live -= 1
-        if run.live == 0:
-            self._remove(at)
-        elif index == run.offset:
-            run.offset += 1
+        self._take_out(run, at, index)
         self._taken(part)
         return part
 
