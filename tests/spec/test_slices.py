@@ -425,18 +425,24 @@ def test_a_window_that_is_taken_away_lets_everybody_have_something() -> None:
     assert sum(said.method.name == "basic.deliver" for said in client.hear()) == 299
 
 
-@pytest.mark.parametrize("stride", [1, 2, 100])
-def test_a_purge_settles_in_slices_what_came_back_one_by_one(stride: int) -> None:
-    """500,000 single messages of a durable queue kept everybody else waiting for 210 ms."""
+def came_back(count: int, stride: int) -> tuple[DurableBroker, Client]:
+    """A durable queue whose messages were all delivered; one in ``stride`` of them came back, each for itself."""
     broker = DurableBroker()
     client = broker.open()
     client.ask("queue.declare", queue="q", durable=True)
-    numbered(client, "q", 5000, delivery_mode=2)
+    numbered(client, "q", count, delivery_mode=2)
     client.consume("q", "c")
-    assert len(client.deliveries()) == 5000
+    assert len(client.deliveries()) == count
     client.tell("basic.cancel", consumer_tag="c")
     client.hear()
-    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, 5001, stride)))
+    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, count + 1, stride)))
+    return broker, client
+
+
+@pytest.mark.parametrize("stride", [1, 2, 100])
+def test_a_purge_settles_in_slices_what_came_back_one_by_one(stride: int) -> None:
+    """500,000 single messages of a durable queue kept everybody else waiting for 210 ms."""
+    broker, client = came_back(5000, stride)
     broker.settled()
     count = 5000 // stride
     assert broker.depth("q") == (count, 5000 - count)
@@ -450,15 +456,7 @@ def test_a_purge_settles_in_slices_what_came_back_one_by_one(stride: int) -> Non
 
 def test_purge_ok_says_that_all_of_it_is_on_the_disk() -> None:
     """However many turns it takes: a crash directly behind purge-ok brings nothing back."""
-    broker = DurableBroker()
-    client = broker.open()
-    client.ask("queue.declare", queue="q", durable=True)
-    numbered(client, "q", 5000, delivery_mode=2)
-    client.consume("q", "c")
-    assert len(client.deliveries()) == 5000
-    client.tell("basic.cancel", consumer_tag="c")
-    client.hear()
-    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, 5001, 2)))
+    broker, client = came_back(5000, 2)
     client.send(*(method(1, "basic.ack", delivery_tag=tag) for tag in range(2, 5001, 2)))
     broker.settled()
     client.auto = False
@@ -471,14 +469,7 @@ def test_purge_ok_says_that_all_of_it_is_on_the_disk() -> None:
 
 
 def test_a_queue_that_is_deleted_while_it_is_purged() -> None:
-    broker = DurableBroker()
-    client = broker.open()
-    client.ask("queue.declare", queue="q", durable=True)
-    numbered(client, "q", 3000, delivery_mode=2)
-    client.consume("q", "c")
-    client.tell("basic.cancel", consumer_tag="c")
-    client.send(*(method(1, "basic.nack", delivery_tag=tag, requeue=True) for tag in range(1, 3001, 2)))
-    client.hear()
+    broker, client = came_back(3000, 2)
     client.send(method(1, "queue.purge", queue="q"), method(1, "queue.delete", queue="q"))
     assert [said.method["message_count"] for said in client.hear()] == [1500, 0]
     client.ask("queue.declare", queue="q", durable=True)
