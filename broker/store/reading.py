@@ -159,15 +159,21 @@ class Fetcher(LogReader):
 
     def _is_cached(self, read: Read) -> bool:
         """Fill in what is in the cache; whether it is all."""
-        batches = read.batches
-        is_segment = read.piece is not None
-        for place in batches:
-            batch = self._cache.get(key_of(is_segment, place))
+        used_up = _used_up(read)
+        for place, batch in read.batches.items():
             if batch is None:
-                return False
-            batches[place] = batch
-        for place in _used_up(read):
-            self._cache.drop(key_of(is_segment, place))
+                self._take_cached(read, place, used_up)
+        return None not in read.batches.values()
+
+    def _take_cached(self, read: Read, place: Place, used_up: list[Place]) -> bool:
+        """Fill in that batch if it is in the cache, where it does not stay if nobody else needs it; whether it is."""
+        key = key_of(read.piece is not None, place)
+        batch = self._cache.get(key)
+        if batch is None:
+            return False
+        read.batches[place] = batch
+        if place in used_up:
+            self._cache.drop(key)
         return True
 
     def _is_quick(self, read: Read) -> bool:
@@ -250,10 +256,7 @@ class Fetcher(LogReader):
         used_up = _used_up(read)
         for place in _missing(read, name):
             try:
-                batch = self._cache.get(key_of(piece is not None, place))
-                if batch is not None:
-                    read.batches[place] = batch
-                else:
+                if not self._take_cached(read, place, used_up):
                     self._fill_in(read, place, read_stored(file, place), used_up)
             except DiskError as unread:
                 error = unread
@@ -264,6 +267,10 @@ class Fetcher(LogReader):
         read.batches[place] = batch
         if batch is not None and place not in used_up:
             self._cache.put(key_of(read.piece is not None, place), batch)
+
+    def cached_size(self) -> int:
+        """Bytes of batches that are kept for those who come for the rest."""
+        return self._cache.size
 
     def close(self) -> None:
         """Nobody reads any more."""

@@ -12,7 +12,7 @@ from broker.store.reading import IDLE_MS, READS_MAX, Fetcher
 from broker.store.runner import Job, Runner
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Fault, FaultyDisk
-from tests.support.store import Collected, Running
+from tests.support.store import Collected, Running, weighed
 
 MIB = 1 << 20
 
@@ -182,3 +182,27 @@ def test_a_file_that_could_not_be_read_is_opened_again() -> None:
         running.clock.advance(1000)
     assert 0 in user.records
     assert opens(running) == 2
+
+
+@pytest.mark.parametrize("has_all_in_memory", [False, True])
+def test_no_batch_is_kept_that_nobody_will_ask_for(has_all_in_memory: bool) -> None:
+    """One log whose reads end within batches: each finds the rest of the last one in the cache, where it does not stay."""
+    running = Running()
+    disk, reader = running.disk, running.logs.reader
+    assert isinstance(disk, FaultyDisk)
+    assert isinstance(reader, Fetcher)
+    disk.has_all_in_memory = has_all_in_memory
+    log = running.declare()
+    for position in range(30):
+        running.append(log, weighed(b"%d" % position, 1000))
+        if position % 5 == 4:
+            running.sync()
+    log.user = user = Collected()
+    kept = []
+    for position in range(0, 30, 4):
+        running.logs.read(log, position, 30, 1 << 20, count=4)
+        running.turn.run()
+        running.read_thread.drain()
+        kept.append(reader.cached_size() // 8192)
+    assert len(user.records) == 30
+    assert kept == [1, 1, 1, 1, 0, 1, 1, 0], "batches of five records"
