@@ -62,6 +62,11 @@ class DeadLetters:
         self._left = _PER_LOOK
         return False
 
+    def must_wait(self) -> bool:
+        """Whether nothing should die in a durable queue now: what is on its way has held the log's open group for long (``GroupHold``)."""
+        logs = self.logs
+        return bool(self.under_way) and logs is not None and logs.batch.is_held_for_long()
+
     def add(self, queue: Queue, message: Message, reason: str) -> None:
         """Route ``message``, which has died in ``queue``; dropped if that has no dead letter exchange."""
         if queue.options.dead_letter_exchange is None:

@@ -201,7 +201,7 @@ class VHost(QueueHost):
 
     def is_dead_lettering(self, queue: Queue) -> bool:
         letters = self.dead_letters
-        return queue in letters.under_way or letters.is_late()
+        return queue in letters.under_way or letters.is_late() or (queue.durable and letters.must_wait())
 
     # ---- exchanges ----------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,16 @@
 """(class id, method id) -> handler: the table of contents of the protocol, for the methods of a channel that are not hot."""
 
+import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, final
 
 from pamqp import commands
 
-from broker.errors import NOT_IMPLEMENTED, ConnectionException
+from broker.errors import NOT_IMPLEMENTED, ChannelException, ConnectionException
+from broker.faults import FaultOwner
 from broker.protocol import basic_methods, exchange_methods, queue_methods, tx_methods
 from broker.protocol.channel import Channel, unimplemented
+from broker.turn import Deferred, SlicedWork
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
 
@@ -48,6 +51,11 @@ HANDLERS: Final[dict[int, Callable[[Channel, Method], None]]] = {
     spec.TX_ROLLBACK: tx_methods.tx_rollback,
 }
 
+_ONE_GROUP: Final = frozenset(
+    {spec.EXCHANGE_DELETE, spec.EXCHANGE_UNBIND, spec.QUEUE_UNBIND, spec.QUEUE_PURGE, spec.QUEUE_DELETE, spec.TX_COMMIT}
+)
+"""Methods that may take many turns, and are one commit group of the log."""
+
 
 def handle(channel: Channel, method: Method) -> None:
     """Carry out a method of an open channel.
@@ -57,4 +65,49 @@ def handle(channel: Channel, method: Method) -> None:
     handler = HANDLERS.get(method.index)
     if handler is None:
         raise unimplemented(method.index)
+    if method.index in _ONE_GROUP and _group_is_taken(channel):
+        wait = _GroupWait(channel, method)
+        channel.carry_out(wait, wait.then)
+        return
     handler(channel, method)
+
+
+def _group_is_taken(channel: Channel) -> bool:
+    logs = channel.session.logs
+    return logs is not None and logs.batch.is_held_for_long()
+
+
+@final
+class _GroupWait(SlicedWork):
+    """A method that has to be one commit group, while others have held the open one for so long that it is to be handed over first.
+
+    Otherwise methods of several clients that overlap would hold it without end, and whoever waits for a confirm would never hear of it.
+    """
+
+    def __init__(self, channel: Channel, method: Method) -> None:
+        self.then = _Again(channel, method)
+
+    def step(self) -> bool:
+        channel = self.then.channel
+        if _group_is_taken(channel):
+            return False
+        if channel.closing:  # nothing comes after it any more, but it was asked for before
+            with contextlib.suppress(ChannelException, ConnectionException):
+                self.then.resume()
+        return True
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.then.fault_owner()
+
+
+@final
+class _Again(Deferred):
+    def __init__(self, channel: Channel, method: Method) -> None:
+        self.channel = channel
+        self.method = method
+
+    def resume(self) -> None:
+        handle(self.channel, self.method)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner

@@ -34,6 +34,7 @@ import xxhash
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i16_be, write_i32_be, write_i64_be
 from mypy_extensions import mypyc_attr
 
+from broker.clock import NEVER
 from broker.faults import FaultOwner
 from broker.native import i16, i32, i64
 from broker.turn import Syncable, Turn
@@ -52,6 +53,8 @@ HEADER_SIZE: Final[i64] = 56
 SALT_AT: Final[i64] = 16
 RECORD_HEADER_SIZE: Final[i64] = 13
 BODY_SIZE_MAX: Final[i64] = (1 << 31) - 1
+HOLD_MS: Final[i64] = 100
+"""The open group is held for so long before nobody else may begin to hold it: whoever waits for it must not wait without end."""
 PIECE_SIZE_MIN: Final[i64] = 8192
 """Bodies of this size and more are not copied into the batch but written from where they are."""
 
@@ -232,6 +235,8 @@ class BatchWriter(Syncable):
         """Ordinal of the last group that is on the disk."""
         self.holders = 0
         """Who has not yet appended all that belongs into the open group: until then it is not taken."""
+        self._held_from_ms: i64 = NEVER
+        """When somebody began to hold the open group."""
         self.urgent = False
         """Somebody waits for the open group to be on the disk."""
         self.lingers = False
@@ -358,9 +363,20 @@ class BatchWriter(Syncable):
 
     def hold_group(self, hold: bool) -> None:
         """What is appended until ``hold_group(False)`` belongs into one group, however many turns it takes."""
+        turn = self.turn
+        if hold and turn is not None and (self._held_from_ms == NEVER or (self.holders == 0 and self._is_unused())):
+            self._held_from_ms = turn.clock.monotonic_ms()
         self.holders += 1 if hold else -1
         if self.holders == 0 and self.record_count:
             self.sync()
+
+    def _is_unused(self) -> bool:
+        return self.record_count == 0 and not self._listeners
+
+    def is_held_for_long(self) -> bool:
+        """Whether the open group is held, and has to be handed over before somebody else holds it too."""
+        turn = self.turn
+        return self.holders > 0 and turn is not None and turn.clock.monotonic_ms() - self._held_from_ms >= HOLD_MS
 
     def size(self) -> i64:
         """Bytes of the records in the open batch."""
@@ -380,6 +396,7 @@ class BatchWriter(Syncable):
 
     def take(self) -> CommitGroup:
         """What was appended since the last call, which may be nothing."""
+        self._held_from_ms = NEVER
         collector = self.collector
         if collector is not None:
             collector.collect()
