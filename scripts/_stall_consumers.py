@@ -8,9 +8,9 @@ from scripts._stall_client import CHUNK, Client, stall
 from tests.support.wire import method, publish
 
 
-def consume_often(client: Client, count: int, prefetch: int) -> None:
+def consume_often(client: Client, count: int, prefetch: int, **arguments: object) -> None:
     """So many consumers of queue `q` on channel 1, with room for `prefetch` messages each."""
-    client.queue("q")
+    client.queue("q", **arguments)
     client.ask(1, "basic.qos", prefetch_count=prefetch)
     for start in range(0, count, CHUNK):
         tags = range(start, min(count, start + CHUNK))
@@ -31,6 +31,16 @@ def crowded_queue(client: Client) -> Iterator[None]:
     """20,000 messages for 20,000 consumers with room for one each, acknowledged all at once ten times."""
     consume_often(client, 20_000, 1)
     data = (publish(1, "", "q", b"m") * 20_000 + method(1, "basic.ack", delivery_tag=0, multiple=True)) * 10
+    yield
+    client.do(data)
+
+
+@stall
+def crowded_full_queue(client: Client) -> Iterator[None]:
+    """20,000 consumers of a queue at its length limit acknowledge all at once, and the next message comes directly behind; ten times."""
+    consume_often(client, 20_000, 1, x_max_length=20_000)
+    client.fill("q", 40_000)
+    data = (method(1, "basic.ack", delivery_tag=0, multiple=True) + publish(1, "", "q", b"m") * 20_000) * 10
     yield
     client.do(data)
 
