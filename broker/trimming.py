@@ -24,7 +24,7 @@ EXCESS_BUSY: Final = 96 << 20
 BUSY_LOOKS: Final = 20
 """So many looks pass between two times on such a node."""
 _FUTILE_LOOKS: Final = 30
-"""When it brought nothing, it is not tried again for so many looks, unless connections have ended meanwhile."""
+"""When it brought nothing, it is not tried again for so many looks, unless connections have ended or queues were drained meanwhile."""
 
 
 def _in_thread(call: Callable[[], None]) -> None:
@@ -57,6 +57,8 @@ class Trimmer(Periodic):
         self._before = 0
         """What the process had when it was done last; 0 once the effect was looked at."""
         self._closed = counters.connections_closed
+        self._used = int(memory.used)
+        """What queues held when it was done last."""
 
     def look(self) -> int:
         """Ask for memory back, if it is time."""
@@ -74,10 +76,14 @@ class Trimmer(Periodic):
         if self._closed != self._counters.connections_closed:
             self._closed = self._counters.connections_closed
             self._wait = 0
+        if self._memory.used < self._used - EXCESS_MIN:
+            self._used = int(self._memory.used)
+            self._wait = 0
         excess = resident - self._at_start - self._memory.used
         is_due = excess > EXCESS_MIN if is_quiet else excess > EXCESS_BUSY and self._looks >= BUSY_LOOKS
         if is_due and self._looks > self._wait:
             self._looks = self._wait = 0
             self._before = resident
+            self._used = int(self._memory.used)
             self._run(self._trim)
         return LOOK_MS

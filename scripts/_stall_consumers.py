@@ -8,9 +8,12 @@ from scripts._stall_client import CHUNK, Client, stall
 from tests.support.wire import method, publish
 
 
-def consume_often(client: Client, count: int, prefetch: int, **arguments: object) -> None:
+def consume_often(client: Client, count: int, prefetch: int, limit: int | None = None) -> None:
     """So many consumers of queue `q` on channel 1, with room for `prefetch` messages each."""
-    client.queue("q", **arguments)
+    if limit is None:
+        client.queue("q")
+    else:
+        client.queue("q", x_max_length=limit)
     client.ask(1, "basic.qos", prefetch_count=prefetch)
     for start in range(0, count, CHUNK):
         tags = range(start, min(count, start + CHUNK))
@@ -38,7 +41,7 @@ def crowded_queue(client: Client) -> Iterator[None]:
 @stall
 def crowded_full_queue(client: Client) -> Iterator[None]:
     """20,000 consumers of a queue at its length limit acknowledge all at once, and the next message comes directly behind; ten times."""
-    consume_often(client, 20_000, 1, x_max_length=20_000)
+    consume_often(client, 20_000, 1, limit=20_000)
     client.fill("q", 40_000)
     data = (method(1, "basic.ack", delivery_tag=0, multiple=True) + publish(1, "", "q", b"m") * 20_000) * 10
     yield

@@ -80,3 +80,15 @@ def test_connections_that_end_later_are_not_waited_for() -> None:
     process.counters.connections_closed = 100
     assert process.looks(2) == 1
     assert process.resident == 30 * MIB
+
+
+def test_a_backlog_that_is_drained_later_is_not_waited_for() -> None:
+    """It brought nothing while the backlog was there: what that has left behind is another matter."""
+    process = Process(keeps=160 * MIB)
+    process.resident = 195 * MIB + 300 * MIB
+    process.memory.used = 300 * MIB
+    assert process.looks(3) == 1
+    process.keeps = 0
+    process.memory.used = 0
+    assert process.looks(2) == 1
+    assert process.resident == 30 * MIB
