@@ -23,8 +23,10 @@ EXCESS_BUSY: Final = 96 << 20
 """... and that are on a node that is never quiet."""
 BUSY_LOOKS: Final = 20
 """So many looks pass between two times on such a node."""
-_FUTILE_LOOKS: Final = 30
-"""When it brought nothing, it is not tried again for so many looks, unless connections have ended or queues were drained meanwhile."""
+_FUTILE_LOOKS_MIN: Final = 2
+"""When it brought nothing, it is not tried again for so many looks, ..."""
+_FUTILE_LOOKS_MAX: Final = 32
+"""... the next time for twice as many, and so on up to so many; unless connections have ended or queues were drained meanwhile."""
 
 
 def _in_thread(call: Callable[[], None]) -> None:
@@ -54,6 +56,8 @@ class Trimmer(Periodic):
         """Since it was done last."""
         self._wait = 0
         """Looks to come before it is done again."""
+        self._futile = _FUTILE_LOOKS_MIN // 2
+        """So many looks were waited when it brought nothing the last time."""
         self._before = 0
         """What the process had when it was done last; 0 once the effect was looked at."""
         self._closed = counters.connections_closed
@@ -71,14 +75,17 @@ class Trimmer(Periodic):
             return LOOK_MS
         if self._before:
             if resident > self._before - EXCESS_MIN // 4:
-                self._wait = _FUTILE_LOOKS
+                self._futile = min(self._futile * 2, _FUTILE_LOOKS_MAX)
+                self._wait = self._futile
+            else:
+                self._forgive()
             self._before = 0
         if self._closed != self._counters.connections_closed:
             self._closed = self._counters.connections_closed
-            self._wait = 0
+            self._forgive()
         if self._memory.used < self._used - EXCESS_MIN:
             self._used = int(self._memory.used)
-            self._wait = 0
+            self._forgive()
         excess = resident - self._at_start - self._memory.used
         is_due = excess > EXCESS_MIN if is_quiet else excess > EXCESS_BUSY and self._looks >= BUSY_LOOKS
         if is_due and self._looks > self._wait:
@@ -87,3 +94,8 @@ class Trimmer(Periodic):
             self._used = int(self._memory.used)
             self._run(self._trim)
         return LOOK_MS
+
+    def _forgive(self) -> None:
+        """That it brought nothing before says nothing any more."""
+        self._wait = 0
+        self._futile = _FUTILE_LOOKS_MIN // 2
