@@ -214,7 +214,10 @@ PORT: Final = whole_number(0, 65535)
 class Config:
     """The options of one node, all valid. Made by `load`, or directly (in tests, when embedded) with the same defaults."""
 
-    host: str = option("127.0.0.1", Option("address to listen on; 0.0.0.0 or :: for all", text, metavar="ADDRESS"))
+    host: str = option(
+        "localhost",
+        Option("address to listen on; 0.0.0.0 or :: for all, localhost for 127.0.0.1 and ::1", text, metavar="ADDRESS"),
+    )
     port: int = option(5672, Option("port for AMQP clients; 0 picks a free one", PORT, metavar="PORT"))
     data_dir: Path = option(Path("data"), Option("folder of everything that outlives the node", path, metavar="FOLDER"))
     node_name: str = option(

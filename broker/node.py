@@ -142,9 +142,9 @@ async def _serve(config: Config, started: float) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        listener, amqp_port = await listen(server, admission, config.host, config.port, config.backlog)
+        listener = await listen(server, admission, config.host, config.port, config.backlog)
         metrics = await listen_metrics(server, admission, config.host, config.prometheus_port)
-        listening = [Listening("amqp", config.host, amqp_port), Listening("http/prometheus", config.host, metrics.port)]
+        listening = [Listening("amqp", config.host, listener.number), Listening("http/prometheus", config.host, metrics.port)]
         management = await listen_management(server, admission, config.host, config.management_port, listening)
     except OSError as error:
         _log.error("Cannot listen", error=str(error))
@@ -155,7 +155,7 @@ async def _serve(config: Config, started: float) -> int:
     collector.start(loop.call_later)
     _log.info(
         "Server startup complete",
-        amqp_port=amqp_port,
+        amqp_port=listener.number,
         management_port=management.port,
         prometheus_port=metrics.port,
         seconds=round(time.monotonic() - started, 3),

@@ -32,6 +32,7 @@ NOTES = VENV / "leveret.json"
 STAGE = VENV / "build" / "source"
 # What the build leaves in the copy of the sources.
 KEPT = ("build", ".mypy_cache", "leveret.egg-info")
+PROGRESS_S = 5.0
 BESIDE_THE_PACKAGE = ("pyproject.toml", "setup.py", "LICENSE", "README.md")
 
 
@@ -89,10 +90,34 @@ def alone() -> Iterator[None]:
         yield
 
 
-def pip(*arguments: object) -> None:
+def progress(folder: Path, since: float) -> str:
+    """How far the compilation in `folder` is that began at `since` (seconds since 1970)."""
+    made = [path for path in folder.rglob("*") if path.suffix in (".c", ".o") and path.stat().st_mtime >= since]
+    objects = sum(path.suffix == ".o" for path in made)
+    if objects:
+        return f"{objects} of {len(made) - objects} C files compiled"
+    return "the C files are written" if made else "mypy checks the modules"
+
+
+def run(command: list[str], watched: Path | None) -> int:
+    """Runs a command, and says now and then how far the compilation in this folder is; its exit status."""
+    since = time.time()
+    process = subprocess.Popen(command)
+    said = ""
+    while True:
+        try:
+            return process.wait(PROGRESS_S)
+        except subprocess.TimeoutExpired:
+            now = progress(watched, since) if watched is not None else ""
+            if now != said:
+                said = now
+                say(f"{now}, {time.time() - since:.0f} s")
+
+
+def pip(*arguments: object, watched: Path | None = None) -> None:
     """Runs the environment's pip; its failure ends the script with its output above."""
     command = [str(word) for word in (PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments)]
-    if subprocess.run(command, check=False).returncode:
+    if run(command, watched):
         # mypy's cache can keep an error alive that the next edit has mended (a module that was missing).
         shutil.rmtree(STAGE / ".mypy_cache", ignore_errors=True)
         stop(f"failed: {' '.join(command)}\n(LEVERET_PURE=1 runs without compiled code)")
@@ -170,9 +195,11 @@ def main(extra: str) -> None:
             if pure:
                 say(f"installing without compiled code: {pure}")
             else:
-                say(f"compiling {len(setup.compiled_modules())} modules with -O{setup.optimisation()}, {compiler}")
+                first = "" if (STAGE / "build").exists() else ", once; it takes a minute or two"
+                say(f"compiling {len(setup.compiled_modules())} modules with -O{setup.optimisation()}, {compiler}{first}")
             stage([*build.source_files(ROOT / "broker"), *(ROOT / name for name in BESIDE_THE_PACKAGE if (ROOT / name).exists())])
-            pip("install", "--no-deps", "--no-build-isolation", "--no-index", "--force-reinstall", STAGE)
+            target = ("--no-deps", "--no-build-isolation", "--no-index", "--force-reinstall", STAGE)
+            pip("install", *target, watched=None if pure else STAGE / "build")
             notes["build"] = built
             write_notes(notes)
             say(f"installed in {time.monotonic() - started:.1f} s")

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 from broker.logsetup import get_logger
+from broker.net.ports import Port, open_port
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -36,7 +37,7 @@ class HttpListener:
         self._load = load
         self._admission = admission
         self._connections_max = min(CONNECTIONS_MAX, admission.newcomers_max)
-        self._listener: asyncio.Server | None = None
+        self._listener: Port | None = None
         self._loading: asyncio.Task[None] | None = None
         self._server: HttpServer | None = None
         self._early: set[_Early] = set()
@@ -47,9 +48,8 @@ class HttpListener:
 
         Raises OSError if the address is taken or not allowed.
         """
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._accept, host, port, backlog=backlog, reuse_address=True)
-        self.port = int(self._listener.sockets[0].getsockname()[1])
+        self._listener = await open_port(self._accept, host, port, backlog)
+        self.port = self._listener.number
 
     @property
     def connections(self) -> int:

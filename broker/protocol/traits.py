@@ -33,12 +33,8 @@ class Traits:
 
 def _read_expiration(text: bytes) -> tuple[int, str]:
     shown = text.decode("utf-8", "backslashreplace")
-    if not text.isdigit():
-        digits = text[1:] if text[:1] in (b"-", b"+") else text
-        if digits.isdigit():
-            if text[:1] == b"+":
-                return int(digits), ""
-            return 0, f"invalid expiration '{shown}': {{value_negative,{int(text)}}}"
+    digits = text[1:] if text[:1] in (b"-", b"+") else text
+    if not digits.isdigit():
         lead = 0
         while lead < len(digits) and digits[lead : lead + 1].isdigit():
             lead += 1
@@ -46,9 +42,11 @@ def _read_expiration(text: bytes) -> tuple[int, str]:
             return 0, f"invalid expiration '{shown}': no_integer"
         rest = digits[lead:].decode("utf-8", "backslashreplace")
         return 0, f"invalid expiration '{shown}': {{leftover_string,\"{rest}\"}}"
-    value = int(text) if len(text) < 20 else EXPIRY_MS_MAX + 1
+    value = int(text)
+    if value < 0:
+        return 0, f"invalid expiration '{shown}': {{value_negative,{value}}}"
     if value > EXPIRY_MS_MAX:
-        return 0, f"invalid expiration '{shown}': {{value_too_large,{int(text)}}}"
+        return 0, f"invalid expiration '{shown}': {{value_too_large,{value}}}"
     return value, ""
 
 

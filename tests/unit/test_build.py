@@ -7,6 +7,8 @@ import importlib.machinery
 import importlib.util
 import os
 import shutil
+import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -124,3 +126,37 @@ class TestSourcesHash:
 def test_the_start_line_names_the_build() -> None:
     assert str(build.Build(True, "abc", "")) == "compiled"
     assert str(build.Build(False, "abc", "no C compiler")) == "interpreted (no C compiler)"
+
+
+@pytest.fixture(name="script")
+def build_script_of_the_checkout() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_script", CHECKOUT / "scripts" / "_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_first_build_says_how_far_it_is(script: ModuleType, tmp_path: Path) -> None:
+    """It takes a minute or two, in which nothing was said."""
+    assert script.progress(tmp_path / "missing", 0) == "mypy checks the modules"
+    (tmp_path / "c").mkdir()
+    for name in ("a.c", "b.c", "c.c", "a.h"):
+        (tmp_path / "c" / name).touch()
+    assert script.progress(tmp_path, 0) == "the C files are written"
+    (tmp_path / "a.o").touch()
+    assert script.progress(tmp_path, 0) == "1 of 3 C files compiled"
+    assert script.progress(tmp_path, time.time() + 60) == "mypy checks the modules", "what an earlier build has left does not count"
+
+
+def test_progress_is_said_while_a_command_runs(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script, "PROGRESS_S", 0.05)
+    program = f"import pathlib, time; pathlib.Path({str(tmp_path)!r}, 'a.c').touch(); time.sleep(0.5); raise SystemExit(3)"
+    assert script.run([sys.executable, "-c", program], tmp_path) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("leveret: the C files are written, ")
+    assert len(said) <= 2, "the same is not said twice"
+    assert script.run([sys.executable, "-c", ""], None) == 0

@@ -39,7 +39,7 @@ class TestDefaults:
         """RabbitMQ 3.13 `rabbit.schema`; docs/protocol.md and "Two commands"."""
         made = config.load([], {})
         expected: dict[str, Any] = {
-            "host": "127.0.0.1",
+            "host": "localhost",
             "port": 5672,
             "data_dir": Path("data"),
             "config": None,
@@ -172,7 +172,7 @@ class TestDialect:
             cluster_name = east
             """,
         )
-        assert (made.host, made.port, made.management_port, made.prometheus_port) == ("127.0.0.1", 5673, 15673, 15693)
+        assert (made.host, made.port, made.management_port, made.prometheus_port) == ("localhost", 5673, 15673, 15693)
         assert (made.loopback_users, made.heartbeat, made.max_connections, made.channel_max) == (frozenset(), 30, 1000, 128)
         assert (made.log_level, made.log_format, made.backlog, made.cluster_name) == ("debug", "json", 128, "east")
         assert made.warnings == ()
@@ -184,8 +184,8 @@ class TestDialect:
             ("listeners.tcp.local = ::1:5673", "::1", 5673),
             ("listeners.tcp.1 = [::]:5673", "::", 5673),
             ("listeners.tcp.1 = :::5673", "::", 5673),
-            ("listeners.tcp.default = 0", "127.0.0.1", 0),
-            ("port = 1\nlisteners.tcp.1 = 5673", "127.0.0.1", 5673),
+            ("listeners.tcp.default = 0", "localhost", 0),
+            ("port = 1\nlisteners.tcp.1 = 5673", "localhost", 5673),
             ("listeners.tcp.1 = 5673\nhost = ::", "::", 5673),
         ],
     )
@@ -196,7 +196,7 @@ class TestDialect:
 
     def test_of_several_listeners_the_last_is_used_and_the_others_are_warned_about(self, tmp_path: Path) -> None:
         made = from_file(tmp_path, "listeners.tcp.1 = 10.0.0.1:5673\nlisteners.tcp.2 = 5674")
-        assert (made.host, made.port) == ("127.0.0.1", 5674)
+        assert (made.host, made.port) == ("localhost", 5674)
         assert made.warnings == (f"{tmp_path}/leveret.conf:2: listeners.tcp.2: one listener is supported, listeners.tcp.1 is ignored",)
 
     @pytest.mark.parametrize(

@@ -31,14 +31,21 @@ def test_priority(priority: int) -> None:
     assert read_traits(raw(priority=priority)).priority == priority
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 0), ("1", 1), ("60000", 60000), ("007", 7), ("315360000000", 315_360_000_000)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0), ("1", 1), ("60000", 60000), ("007", 7), ("315360000000", 315_360_000_000), ("+5", 5), ("-0", 0), ("-00", 0), ("+0", 0)
+    ],
+)
 def test_expiration(text: str, value: int) -> None:
     """RabbitMQ docs, Time-To-Live, Per-Message TTL."""
     traits = read_traits(raw(expiration=text))
     assert (traits.expiration_ms, traits.fault) == (value, "")
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "1x", "1.0", " 1", "1 ", "315360000001", "9" * 255, "٣", "½"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "1x", "1.0", " 1", "1 ", "315360000001", "+315360000001", "9" * 255, "-", "--0", "-0x", "٣", "½"]
+)
 def test_a_bad_expiration_is_a_fault(text: str) -> None:
     assert read_traits(raw(expiration=text)).fault.startswith(f"invalid expiration '{text}'")
 
