@@ -40,7 +40,8 @@ class HttpListener:
         self._listener: Port | None = None
         self._loading: asyncio.Task[None] | None = None
         self._server: HttpServer | None = None
-        self._early: set[_Early] = set()
+        self._early: dict[_Early, None] = {}
+        """In the order in which they came."""
         self.port = 0
 
     async def open(self, host: str, port: int, backlog: int = 128) -> None:
@@ -57,23 +58,33 @@ class HttpListener:
         return len(self._early) + (self._server.connections if self._server is not None else 0)
 
     def _accept(self) -> asyncio.BaseProtocol:
-        if self.connections >= self._connections_max:
+        if self.connections >= self._connections_max and not self._make_room():
             return _Refused()
         if self._server is None and self._loading is None:
             self._loading = asyncio.get_running_loop().create_task(self._bring_up())
         return _Early(self)
 
+    def _make_room(self) -> bool:
+        """Close a connection that has asked for nothing yet, or no more; whether there was one."""
+        if self._server is not None and self._server.make_room():
+            return True
+        for client in self._early:
+            if not client.has_asked():
+                client.abort()
+                return True
+        return False
+
     def welcome(self, client: _Early, transport: asyncio.Transport) -> None:
         """A client has connected: it talks to the server, or waits until there is one."""
         if self._admission.refuses(transport):
             return
-        self._early.add(client)
+        self._early[client] = None
         if self._server is not None:
             client.hand_over(self._server.protocol())
 
     def gone(self, client: _Early) -> None:
         """A client has not waited, or waits no more."""
-        self._early.discard(client)
+        self._early.pop(client, None)
 
     async def _bring_up(self) -> None:
         loop = asyncio.get_running_loop()
@@ -153,6 +164,10 @@ class _Early(asyncio.Protocol):
             transport.resume_reading()
             for data in self._received:
                 protocol.data_received(data)
+
+    def has_asked(self) -> bool:
+        """Whether it has sent the head of a request, or is about to be closed."""
+        return self._transport is None or self._transport.is_closing() or any(b"\r\n\r\n" in data for data in self._received)
 
     def abort(self) -> None:
         """Close at once."""

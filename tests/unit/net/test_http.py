@@ -7,6 +7,7 @@ import functools
 import logging
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -37,6 +38,7 @@ class Application:
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
+        self.done = asyncio.Event()
         self.go_on = asyncio.Event()
         self.loads = 0
 
@@ -44,7 +46,11 @@ class Application:
         return PlainTextResponse("hello")
 
     async def length(self, request: Request) -> Response:
-        return PlainTextResponse(str(len(await request.body())))
+        self.asked.set()
+        try:
+            return PlainTextResponse(str(len(await request.body())))
+        finally:
+            self.done.set()
 
     async def slow(self, request: Request) -> Response:
         self.asked.set()
@@ -218,7 +224,7 @@ async def test_a_body_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: h"])
 async def test_a_client_that_never_finishes_its_head_is_cut_off(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow on purpose: a connection that costs its client nothing must not be ours for ever."""
-    monkeypatch.setattr(http_uvicorn, "HEAD_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(http_uvicorn, "FIRST_HEAD_TIMEOUT_S", 0.02)
     async with listening(Application().load) as listener, connected(listener) as client:
         client.writer.write(sent)
         assert await client.is_closed()
@@ -230,7 +236,7 @@ async def test_a_client_that_never_finishes_its_head_is_cut_off(sent: bytes, mon
 
 
 async def test_a_request_that_is_being_answered_has_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_uvicorn, "HEAD_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(http_uvicorn, "FIRST_HEAD_TIMEOUT_S", 0.02)
     application = Application()
     async with listening(application.load) as listener, connected(listener) as client:
         client.writer.write(get("/slow"))
@@ -242,11 +248,95 @@ async def test_a_request_that_is_being_answered_has_no_deadline(monkeypatch: pyt
 async def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/protocol.md, "Limits": one client that opens many must not use up the node's sockets."""
     monkeypatch.setattr(http, "CONNECTIONS_MAX", 2)
-    async with listening(Application().load) as listener, connected(listener) as one, connected(listener) as two:
-        assert [(await each.ask(get("/")))[0] for each in (one, two)] == [200, 200]
+    application = Application()
+    async with listening(application.load) as listener, connected(listener) as one, connected(listener) as two:
+        for each in (one, two):
+            each.writer.write(get("/slow"))
+            application.asked.clear()
+            await application.asked.wait()
         async with connected(listener) as three:
             assert await three.is_closed()
-        assert (await one.ask(get("/")))[0] == 200
+        application.go_on.set()
+        assert [(await each.answer())[2] for each in (one, two)] == [b"at last"] * 2
+
+
+async def test_who_asks_nothing_makes_room_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 sockets that send a byte a second kept health checks out."""
+    monkeypatch.setattr(http, "CONNECTIONS_MAX", 3)
+    application = Application()
+    async with listening(application.load) as listener, connected(listener) as busy, connected(listener) as one:
+        busy.writer.write(get("/slow"))
+        await application.asked.wait()
+        one.writer.write(b"GET / HT")
+        async with connected(listener) as two, connected(listener) as three:
+            assert await one.is_closed()
+            assert (await three.ask(get("/")))[0] == 200
+            async with connected(listener) as four:
+                assert await two.is_closed()
+                assert (await four.ask(get("/")))[0] == 200
+                assert (await three.ask(get("/")))[0] == 200
+        application.go_on.set()
+        assert (await busy.answer())[2] == b"at last"
+
+
+async def test_the_same_while_the_code_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "CONNECTIONS_MAX", 2)
+    loading, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def load() -> ASGIApp:
+        loop.call_soon_threadsafe(loading.set)
+        go_on.wait(10)
+        return Application().load()
+
+    async with listening(load) as listener, connected(listener) as one, connected(listener) as two:
+        two.writer.write(get("/"))
+        await loading.wait()
+        async with connected(listener) as three:
+            assert await one.is_closed()
+            go_on.set()
+            assert (await two.answer())[0] == 200
+            assert (await three.ask(get("/")))[0] == 200
+
+
+async def test_an_answer_before_the_end_of_the_body_closes_the_connection() -> None:
+    """Otherwise the rest of the body would have to be read, and thrown away: 300 MiB behind a 401 or 405."""
+    async with listening(Application().load) as listener:
+        async with connected(listener) as client:
+            status, headers, _ = await client.ask(post("/", b"x" * 1_000_000)[:5000])
+            assert (status, headers["connection"]) == (405, "close")
+            assert await client.is_closed()
+        async with connected(listener) as client:
+            status, headers, _ = await client.ask(chunked("/", b"x" * 1000)[:-5])
+            assert (status, headers["connection"]) == (405, "close")
+        async with connected(listener) as client:
+            status, headers, _ = await client.ask(post("/", b"x" * 5000))
+            assert status == 405
+            assert "connection" not in headers
+            assert (await client.ask(get("/")))[0] == 200
+
+
+async def test_a_body_in_very_many_tiny_chunks_is_refused() -> None:
+    """A chunk of one byte costs as much as one of 4 KiB: 64 KiB a second of them would keep a core busy."""
+    async with listening(Application().load) as listener:
+        async with connected(listener) as client:
+            assert (await client.ask(chunked("/length", *[b"x"] * http_uvicorn.PARTS_FREE)))[::2] == (200, b"1024")
+            assert (await client.ask(chunked("/length", *[b"x" * 300] * 5000)))[::2] == (200, b"1500000")
+        async with connected(listener) as client:
+            assert (await client.ask(chunked("/length", *[b"x"] * 20_000)))[0] == 400
+            assert await client.is_closed()
+
+
+async def test_a_client_that_leaves_during_a_body_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    application = Application()
+    async with listening(application.load) as listener:
+        async with connected(listener) as client:
+            client.writer.write(post("/length", b"x" * 1000)[:-1])
+            await application.asked.wait()
+        await application.done.wait()
+        async with connected(listener) as client:
+            assert (await client.ask(get("/")))[0] == 200
+    assert not caplog.records
 
 
 async def test_closing_lets_a_response_leave_and_closes_what_is_idle() -> None:
