@@ -39,6 +39,7 @@ class Message:
         "channel",
         "priority",
         "persistent",
+        "hides_keys",
     )
 
     def __init__(
@@ -69,6 +70,8 @@ class Message:
         self.priority: i64 = priority
         """The priority property; -1 when not set."""
         self.persistent: bool = persistent
+        self.hides_keys: bool = False
+        """``tail`` has the keys of a BCC header as well (hidden_keys.py)."""
 
 
 ON_DISK: Final = Message(b"", b"", 0, 0, 0, 0, False, -1, -1)

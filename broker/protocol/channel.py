@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
 
+from broker import hidden_keys
 from broker.discard import discard
 from broker.errors import (
     COMMAND_INVALID,
@@ -33,7 +34,7 @@ from broker.protocol.traits import Traits, read_traits
 from broker.protocol.transaction import Pending, Settlement
 from broker.protocol.unacked import Run, Unacked
 from broker.queues.consumers import Consumer
-from broker.queues.dead_letter import headers_of
+from broker.queues.dead_letter import headers_of, keys_in
 from broker.queues.queue import Queue
 from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable, SlicedWork
@@ -431,8 +432,10 @@ class Channel(Flushable):
         content = message.content
         at: i64 = 7 + _PROPERTIES_AT
         end: i64 = message.header_size - 1
+        tail = message.tail
         if copies:
             headers = headers_of(message).raw
+            tail = hidden_keys.with_keys(tail, keys_in(headers, b"BCC"))
             kept = [pair for pair in table.split(headers, 0, len(headers)) if pair[0] != b"BCC"]
             changed = properties.rewrite(content, at, end, table.join(kept), False, None)
         else:
@@ -441,9 +444,9 @@ class Channel(Flushable):
         header, size = make_content(self.number, changed, b"", 1)
         # the size of the body stands in the header: take it over
         header = header[:11] + content[11:19] + header[19:]
-        return Message(
+        fresh = Message(
             b"".join([header, memoryview(content)[message.header_size :]]),  # a large body is copied once
-            message.tail,
+            tail,
             message.channel,
             size,
             message.body_size,
@@ -452,6 +455,8 @@ class Channel(Flushable):
             message.priority,
             message.expiration_ms,
         )
+        fresh.hides_keys = isinstance(tail, hidden_keys.TailWithKeys)
+        return fresh
 
     def _unroutable(self, message: Message, mandatory: bool) -> None:
         session = self.session

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from broker import hidden_keys
 from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.native import i64
 from broker.queues.deaths import deaths_of, with_death
@@ -54,8 +55,9 @@ def _expiration_of(message: Message) -> str:
     return content[start : _PROPERTIES_AT + summary.expiration_end].decode("ascii", "replace")
 
 
-def _carbon_copies(headers: bytes) -> list[str]:
-    at = table.find(headers, 0, len(headers), b"CC")
+def keys_in(headers: bytes, name: bytes) -> list[str]:
+    """The routing keys in the header CC or BCC: elements that are no strings are passed over."""
+    at = table.find(headers, 0, len(headers), name)
     if at < 0:
         return []
     found = table.read_value(headers[at : table.after_value(headers, at)])
@@ -71,6 +73,7 @@ class History:
         self.routing_keys = routing_keys
         self.deaths = deaths
         self.tail = tail
+        self.hides_keys = isinstance(tail, hidden_keys.TailWithKeys)
 
 
 def bury(message: Message, queue: str, reason: str, exchange: str, routing_key: str | None, wall_s: int) -> Death:
@@ -87,7 +90,8 @@ def _history(
     came_from = exchange_of(message.tail).decode("utf-8", "surrogateescape")
     own_key = routing_key_of(message.tail).decode("utf-8", "surrogateescape")
     raw = headers.raw
-    keys = [own_key, *_carbon_copies(raw)]
+    keys = [own_key, *keys_in(raw, b"CC")]
+    hidden = hidden_keys.keys_of(message.tail) if message.hides_keys and routing_key is None else []
     first: dict[str, object] = {
         "count": 1,
         "reason": reason,
@@ -115,8 +119,10 @@ def _history(
     ]
     kept.append((b"x-death", array))
     addition = table.encode(added)
-    keys = keys if routing_key is None else [routing_key]
+    keys = keys + hidden if routing_key is None else [routing_key]
     tail = make_tail(exchange.encode("utf-8", "surrogateescape"), keys[0].encode("utf-8", "surrogateescape"))
+    if hidden:
+        tail = hidden_keys.with_keys(tail, hidden)
     return History(table.join(kept + table.split(addition, 0, len(addition))), keys, array[5:], tail)
 
 
@@ -141,7 +147,12 @@ def _death(message: Message, history: History, frames: bytes, header_size: i64) 
         message.priority,
         -1,
     )
+    fresh.hides_keys = history.hides_keys
     return Death(fresh, history.routing_keys, history.deaths)
+
+
+def _whole_tail(message: Message) -> bytes:
+    return hidden_keys.stored(message.tail) if message.hides_keys else message.tail
 
 
 @final
@@ -210,7 +221,7 @@ class DeathWriter:
         ):
             run = self._change_run(queue, reason, exchange, routing_key, wall_s)
         content = message.content
-        key = content[_PROPERTIES_AT : message.header_size] + message.tail
+        key = content[_PROPERTIES_AT : message.header_size] + _whole_tail(message)
         header = run.headers.get(key)
         if header is None or header.expires != (message.expiration_ms >= 0):
             header = self._make_header(message, run, wall_s)
@@ -239,7 +250,7 @@ class DeathWriter:
         headers = headers_of(message)
         expires = message.expiration_ms >= 0
         expiration = _expiration_of(message).encode("ascii", "replace") if expires else b"-"
-        key = message.tail + expiration + b"\x00" + headers.raw  # each part but the last says where it ends
+        key = _whole_tail(message) + expiration + b"\x00" + headers.raw  # each part but the last says where it ends
         history = run.histories.get(key)
         if history is None:
             history = _history(message, headers, run.queue, run.reason, run.exchange, run.routing_key, wall_s)

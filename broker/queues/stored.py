@@ -8,9 +8,9 @@
    28   payload max      4    of the body frames in the content
    32   channel          2    of the frames in the content
    34   priority         2    -1 when not set
-   36   tail size        2
-   38   persistent       2    1 or 0
-   40   tail                  end of the basic.deliver
+   36   tail size        2    with the hidden keys
+   38   persistent       2    1 or 0; 2 more: there are hidden keys
+   40   tail                  end of the basic.deliver, and hidden keys (hidden_keys.py)
         content               header frame and body frames, as received
 """
 
@@ -20,6 +20,7 @@ from typing import Final
 
 from librt.strings import read_i16_be, read_i32_be, read_i64_be, write_i64_be
 
+from broker import hidden_keys
 from broker.message import Message
 from broker.native import i64
 from broker.store.batch import BatchWriter
@@ -27,24 +28,33 @@ from broker.store.records import FLAGS_SHIFT, HEAD_SIZE, WEIGHT_MASK, content_at
 
 EXPIRES: Final[i64] = 1
 """Flag: the message has an expiration of its own."""
+_PERSISTENT: Final[i64] = 1
+_HAS_KEYS: Final[i64] = 2
 
 
 def stored_size(message: Message) -> i64:
     """Bytes that ``write_message`` will write."""
-    return HEAD_SIZE + len(message.tail) + len(message.content)
+    tail = message.tail
+    if message.hides_keys:
+        tail = hidden_keys.stored(tail)
+    return HEAD_SIZE + len(tail) + len(message.content)
 
 
 def write_message(batch: BatchWriter, message: Message, wall_ms: i64) -> None:
     """Write the body of the record that was begun, and end it."""
     writer = batch.writer
     tail = message.tail
+    marks = _PERSISTENT if message.persistent else 0
+    if message.hides_keys:
+        tail = hidden_keys.stored(tail)
+        marks |= _HAS_KEYS
     write_i64_be(writer, message.body_size if message.expiration_ms < 0 else message.body_size | (EXPIRES << FLAGS_SHIFT))
     write_i64_be(writer, wall_ms)
     write_i64_be(writer, message.expiration_ms)
     # Several fields in one number: each call costs more than what it writes.
     write_i64_be(writer, message.header_size << 32 | message.payload_max)
     channel = message.channel if message.channel < 0x8000 else message.channel - 0x10000
-    write_i64_be(writer, channel << 48 | (message.priority & 0xFFFF) << 32 | len(tail) << 16 | (1 if message.persistent else 0))
+    write_i64_be(writer, channel << 48 | (message.priority & 0xFFFF) << 32 | len(tail) << 16 | marks)
     writer.write(tail)
     batch.write(message.content)
     batch.end()
@@ -57,21 +67,26 @@ def read_message(data: bytes, start: i64, end: i64, tail: bytes) -> Message:
 
 def read_head(data: bytes, start: i64, content: bytes, tail: bytes) -> Message:
     """The message with this content, of which ``data`` has what stands before it, from ``start`` on. ``tail`` as above."""
+    marks = i64(read_i16_be(data, start + 38))
     tail_at = start + HEAD_SIZE
     tail_end = content_at(data, start)
-    if tail_end - tail_at != len(tail) or not _stands_at(data, tail_at, tail):
+    if marks >= _HAS_KEYS:
+        tail = hidden_keys.read(data[tail_at:tail_end])
+    elif tail_end - tail_at != len(tail) or not _stands_at(data, tail_at, tail):
         tail = data[tail_at:tail_end]
-    return Message(
+    message = Message(
         content,
         tail,
         i64(read_i16_be(data, start + 32)) & 0xFFFF,
         i64(read_i32_be(data, start + 24)),
         read_i64_be(data, start) & WEIGHT_MASK,
         i64(read_i32_be(data, start + 28)),
-        read_i16_be(data, start + 38) != 0,
+        marks & _PERSISTENT != 0,
         i64(read_i16_be(data, start + 34)),
         read_i64_be(data, start + 16),
     )
+    message.hides_keys = marks >= _HAS_KEYS
+    return message
 
 
 def _stands_at(data: bytes, at: i64, tail: bytes) -> bool:

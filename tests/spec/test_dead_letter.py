@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.durable import DurableBroker
 from tests.support.fake_clock import WALL_STARTS_AT_S
 from tests.support.memory import Broker, Client
 from tests.support.wire import Said, Typed, plain, publish
@@ -203,6 +204,82 @@ def test_carbon_copies() -> None:
         deaths = headers["x-death"]
         assert isinstance(deaths, list)
         assert deaths[0]["routing-keys"] == ["q", "copy"]
+
+
+def with_bcc(broker: Broker, durable: bool = False, **arguments: object) -> Client:
+    """Queue q, in which a message with `BCC: [audit, more]` waits; the dead letter exchange is the default one."""
+    client = broker.open()
+    for name in ("audit", "more", "second"):
+        client.ask("queue.declare", queue=name, durable=durable)
+    given = {name.replace("_", "-"): value for name, value in arguments.items()}
+    client.ask("queue.declare", queue="q", durable=durable, arguments={"x-dead-letter-exchange": "dlx"} | given)
+    client.ask("exchange.declare", exchange="dlx", type="direct", durable=durable)
+    for name in ("audit", "more"):
+        client.ask("queue.bind", queue=name, exchange="dlx", routing_key=name)
+    client.ask("exchange.declare", exchange="in", type="direct", durable=durable)
+    client.ask("queue.bind", queue="q", exchange="in", routing_key="key")
+    headers = {"BCC": ["audit", "more"], "kept": 1}
+    client.publish("key", b"x", exchange="in", properties={"headers": headers, "delivery_mode": 2})
+    return client
+
+
+def reject(client: Client, queue: str) -> None:
+    got = client.get(queue)
+    assert got is not None
+    client.tell("basic.reject", delivery_tag=got.method["delivery_tag"])
+
+
+def seen(client: Client, queue: str) -> dict[str, object]:
+    """Headers of the one message there."""
+    got = client.get(queue, no_ack=True)
+    assert got is not None
+    return headers_of(got)
+
+
+def test_dead_letters_follow_hidden_keys() -> None:
+    """rabbitmq-server, rabbit_dead_letter: the routing keys of the message, BCC included; x-death does not name those."""
+    client = with_bcc(Broker())
+    reject(client, "q")
+    for queue in ("audit", "more"):
+        headers = seen(client, queue)
+        assert "BCC" not in headers
+        assert headers["kept"] == 1
+        assert isinstance(headers["x-death"], list)
+        assert headers["x-death"][0]["routing-keys"] == ["key"]
+
+
+def test_a_key_of_the_queue_replaces_hidden_keys_too() -> None:
+    client = with_bcc(Broker(), x_dead_letter_routing_key="more")
+    reject(client, "q")
+    assert client.get("audit", no_ack=True) is None
+    seen(client, "more")
+
+
+def test_they_are_followed_by_each_death() -> None:
+    """A dead letter that dies again, beside one of the same kind that hides nothing."""
+    broker = Broker()
+    client = with_bcc(broker)
+    client.ask("queue.declare", queue="again", arguments={"x-dead-letter-exchange": "", "x-message-ttl": 10})
+    client.ask("queue.bind", queue="again", exchange="dlx", routing_key="key")
+    client.publish("key", b"y", exchange="in", properties={"headers": {"kept": 1}, "delivery_mode": 2})
+    reject(client, "q")
+    reject(client, "q")
+    assert broker.depth("again") == (2, 0)
+    broker.advance(20)
+    assert [broker.depth(name)[0] for name in ("audit", "more", "again")] == [2, 2, 0]
+
+
+def test_hidden_keys_survive() -> None:
+    broker = DurableBroker()
+    client = with_bcc(broker, durable=True)
+    client.publish("key", b"y", exchange="in", properties={"headers": {"kept": 1}, "delivery_mode": 2})
+    broker.settled()
+    client = broker.killed().open()
+    reject(client, "q")
+    assert "BCC" not in seen(client, "audit")
+    seen(client, "more")
+    reject(client, "q")
+    assert client.get("audit", no_ack=True) is None
 
 
 def test_an_automatic_cycle_is_cut() -> None:

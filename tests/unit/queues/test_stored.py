@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.hidden_keys import keys_of, with_keys
 from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
 from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
@@ -130,3 +131,26 @@ def test_neighbours_share_their_tail() -> None:
 
 def test_the_size_is_that_of_head_tail_and_content() -> None:
     assert stored_size(message(b"12345", LONGEST)) == HEAD_SIZE + len(LONGEST) + 5
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=20), st.booleans())
+def test_hidden_keys_are_kept(keys: list[str], persistent: bool) -> None:
+    """broker/hidden_keys.py: behind the tail, for those messages that have some."""
+    tail = make_tail(b"exchange", b"key")
+    before, hiding, after = (message(tail=tail, persistent=persistent) for _ in range(3))
+    hiding.tail = with_keys(tail, keys)
+    hiding.hides_keys = True
+    data, places = stored(before, hiding, after)
+    shared = NO_TAIL
+    for one, (start, end) in zip((before, hiding, after), places, strict=True):
+        found = read_message(data, start, end, shared)
+        assert (fields_of(found), found.hides_keys) == (fields_of(one), one.hides_keys)
+        if one.hides_keys:
+            assert keys_of(found.tail) == keys
+        shared = found.tail
+
+
+def test_more_hidden_keys_than_there_is_room_for_are_not_kept() -> None:
+    tail = make_tail(b"x", b"k")
+    assert type(with_keys(tail, ["k" * 1000] * 61)) is bytes
+    assert type(with_keys(tail, [])) is bytes
