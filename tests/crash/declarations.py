@@ -20,7 +20,17 @@ QUEUES: Final[Mapping[str, Mapping[str, object]]] = {
     "x-priority": {"arguments": {"x-max-priority": 3}},
     "x-dead-letter": {"arguments": {"x-dead-letter-exchange": "e-direct", "x-dead-letter-routing-key": "none"}},
 }
-EXCHANGES: Final = {"e-direct": "direct", "e-topic": "topic", "e-fanout-auto-delete-not": "direct"}
+SOURCES: Final[Mapping[str, Mapping[str, object]]] = {
+    "e-direct": {"type": "direct"},
+    "e-topic": {"type": "topic"},
+    "e-fanout-auto-delete-not": {"type": "direct"},
+    "e-headers": {"type": "headers", "arguments": {"alternate-exchange": "none"}},
+}
+INNER: Final[Mapping[str, Mapping[str, object]]] = {"e-inner": {"type": "fanout", "internal": True}}
+"""Exchanges that others are bound to."""
+EXCHANGES: Final = {**SOURCES, **INNER}
+PROBE: Final = "v-probe"
+"""A queue that gets what comes to the inner exchanges, while it is looked whether anything does."""
 VANISHING: Final[Mapping[str, Mapping[str, object]]] = {
     "v-transient": {},
     "v-exclusive": {"exclusive": True},
@@ -30,15 +40,37 @@ VANISHING: Final[Mapping[str, Mapping[str, object]]] = {
 
 
 class Binding(NamedTuple):
-    """From an exchange to a queue, under a key that no other one has."""
+    """From an exchange to a queue or an inner exchange, under a key, or for headers, that no other one has."""
 
     exchange: str
-    queue: str
+    destination: str
+    has_arguments: bool
 
     @property
     def key(self) -> str:
         """Its binding key, which a publisher uses as well."""
-        return f"{self.exchange}.{self.queue}"
+        return f"{self.exchange}.{self.destination}.{self.has_arguments}"
+
+    @property
+    def headers(self) -> dict[str, object]:
+        """Those of a message that it is for; all exchanges but one look at the key only."""
+        return {"of": self.key}
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """They are part of its name: unbinding has to give them as well."""
+        if self.exchange == "e-headers":
+            return {"x-match": "all", **self.headers}
+        return {"number": 1} if self.has_arguments else {}
+
+    @property
+    def ends(self) -> dict[str, object]:
+        """What bind and unbind are asked for."""
+        if self.destination in INNER:
+            names = {"source": self.exchange, "destination": self.destination}
+        else:
+            names = {"exchange": self.exchange, "queue": self.destination}
+        return {**names, "routing_key": self.key, "arguments": self.arguments}
 
 
 Thing = str | Binding
@@ -48,7 +80,7 @@ class Declarations:
     """What is declared, as far as one client knows: True, False, or None while nobody knows."""
 
     def __init__(self) -> None:
-        bindings = [Binding(exchange, queue) for exchange in EXCHANGES for queue in QUEUES]
+        bindings = [Binding(source, end, has_any) for source in SOURCES for end in [*QUEUES, *INNER] for has_any in (False, True)]
         self.there: dict[Thing, bool | None] = dict.fromkeys([*QUEUES, *EXCHANGES, *bindings], False)
         self.changes = 0
 
@@ -69,7 +101,7 @@ class Declarations:
 
     def may_change(self, thing: Thing) -> bool:
         """Bindings need both ends."""
-        return isinstance(thing, str) or (self.is_there(thing.exchange) and self.is_there(thing.queue))
+        return isinstance(thing, str) or (self.is_there(thing.exchange) and self.is_there(thing.destination))
 
 
 class Declarer(Actor):
@@ -99,14 +131,14 @@ class Declarer(Actor):
     def _ask(self, thing: Thing, wanted: bool) -> None:
         say = self.link.say
         if isinstance(thing, Binding):
-            say("queue.bind" if wanted else "queue.unbind", exchange=thing.exchange, queue=thing.queue, routing_key=thing.key)
+            say(f"{'exchange' if thing.destination in INNER else 'queue'}.{'bind' if wanted else 'unbind'}", **thing.ends)
         elif thing in QUEUES:
             if wanted:
                 say("queue.declare", queue=thing, durable=True, **QUEUES[thing])
             else:
                 say("queue.delete", queue=thing)
         elif wanted:
-            say("exchange.declare", exchange=thing, type=EXCHANGES[thing], durable=True)
+            say("exchange.declare", exchange=thing, durable=True, **EXCHANGES[thing])
         else:
             say("exchange.delete", exchange=thing)
 
@@ -140,15 +172,20 @@ class Inspector:
             self._compare(queue, self._queue(queue))
         for exchange in EXCHANGES:
             self._compare(exchange, self._passes("exchange.declare", exchange=exchange, passive=True))
+        self.client.ask(1, "queue.declare", queue=PROBE, exclusive=True)
+        for exchange in INNER:
+            if self.known.is_there(exchange):
+                self.client.ask(1, "queue.bind", queue=PROBE, exchange=exchange)
         for thing in self.known.there:
             if isinstance(thing, Binding):
                 self._compare(thing, self._leads(thing))
+        self.client.ask(1, "queue.delete", queue=PROBE)
         for queue in QUEUES:
             if self.known.is_there(queue):
                 self.client.ask(1, "queue.purge", queue=queue)
         for exchange in EXCHANGES:
             if self.known.is_there(exchange) and not self._passes(
-                "exchange.declare", exchange=exchange, type=EXCHANGES[exchange], durable=True
+                "exchange.declare", exchange=exchange, durable=True, **EXCHANGES[exchange]
             ):
                 self.ledger.broken("I8", f"{exchange} is not what was declared")
         self.client.goodbye()
@@ -171,8 +208,9 @@ class Inspector:
     def _leads(self, binding: Binding) -> bool:
         if not self.known.is_there(binding.exchange):
             return False
+        properties = {"delivery_mode": 2, "headers": binding.headers}
         self.client.send(
-            publish(1, binding.exchange, binding.key, b"probe", mandatory=True, properties={"delivery_mode": 2}),
+            publish(1, binding.exchange, binding.key, b"probe", mandatory=True, properties=properties),
             method(1, "basic.qos"),
         )
         said = self.client.read()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from broker.bindings import Bindings
+from broker.metadata.changes import DurableExchange
 from broker.metadata.journal import Journal
 from broker.protocol import channel as channel_module
 from broker.protocol.channel import Channel
@@ -164,18 +165,61 @@ def declare_ok_before_sync() -> None:
 @plant
 def binding_not_journalled() -> None:
     """A binding lives in memory only."""
+    _without_journal("add", lambda *_: True)
 
-    def make(add: Any) -> Any:
+
+@plant
+def exchange_binding_not_journalled() -> None:
+    """A binding between exchanges lives in memory only."""
+    _without_journal("add", lambda binding: bool(binding.destination.is_exchange))
+
+
+@plant
+def unbinding_with_arguments_not_journalled() -> None:
+    """A binding with arguments that was undone comes back with the next start."""
+    _without_journal("forget", lambda binding: bool(binding.arguments.raw))
+
+
+def _without_journal(name: str, concerned: Callable[..., bool]) -> None:
+    """That method of the bindings does not tell the journal where it should."""
+
+    def make(method: Any) -> Any:
         def patched(self: Bindings, *arguments: Any) -> bool:
-            journal, self._journal = self._journal, None
+            journal = self._journal
+            if concerned(*arguments):
+                self._journal = None
             try:
-                return bool(add(self, *arguments))
+                return bool(method(self, *arguments))
             finally:
                 self._journal = journal
 
         return patched
 
-    replace(Bindings, "add", make)
+    replace(Bindings, name, make)
+
+
+@plant
+def arguments_of_exchanges_not_journalled() -> None:
+    """The alternate exchange of an exchange is forgotten by a restart."""
+    _declared_without({"arguments": b""})
+
+
+@plant
+def exchanges_not_internal_any_more() -> None:
+    """An internal exchange is an ordinary one after a restart."""
+    _declared_without({"internal": False})
+
+
+def _declared_without(lost: dict[str, Any]) -> None:
+    """The journal is told this of every exchange, whatever it is."""
+
+    def make(put: Any) -> Any:
+        def patched(self: Journal, declared: Any) -> None:
+            put(self, declared._replace(**lost) if isinstance(declared, DurableExchange) else declared)
+
+        return patched
+
+    replace(Journal, "put", make)
 
 
 @plant
