@@ -118,6 +118,9 @@ class ClassicQueue(Queue):
 
     def recover(self) -> None:
         """Its logs hold what recovery has found; everything in them waits."""
+        if self.options.limited and self.options.overflow == DROP_HEAD:
+            self._is_over_limit = True  # perhaps: what consumers had is ready again
+            self.mark_behind()
         for pager in self._pagers:
             pager.recover()
             if pager.active and (self.options.message_ttl_ms >= 0 or pager.may_expire()):

@@ -293,6 +293,63 @@ class Consumer(Publishing):
         self.ledger.settle(self.behind.pop(message.number))
 
 
+class Purger(Publishing):
+    """Publishes some messages, takes some of them and gives them back, and purges the queue: over and over, and nobody else is there."""
+
+    def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, queue: str) -> None:
+        super().__init__(name, ledger, random_, host, port)
+        self.queue = queue
+        self.left = 0
+        """To be published before the purge."""
+        self.unacked: list[Copy] = []
+        self.purged: list[Copy] = []
+        self.state = "idle"
+        self.link.client.ask(1, "basic.qos", prefetch_count=60)
+
+    def pump(self) -> None:
+        if self.state == "idle":
+            self.left = self.random.randint(1, 400)
+            self.state = "publishing"
+        if self.state == "publishing":
+            while self.left and len(self.waiting) < 100 and len(self.link.out) < OUT_MAX and not self.link.blocked:
+                self.left -= 1
+                self.send(self.ledger.attempt(self.name, "", self.queue, [self.queue]))
+            if not self.left and not self.waiting:
+                self.state = "taking"
+                self.link.say("basic.consume", queue=self.queue, consumer_tag="purger")
+        elif self.state == "taking" and len(self.unacked) >= min(60, self.random.randint(1, 100)):
+            self.state = "cancelling"
+            self.link.say("basic.cancel", consumer_tag="purger")
+
+    def on_deliver(self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes) -> None:
+        copy = self.ledger.deliver(self.queue, exchange, routing_key, redelivered, header, body)
+        if copy is not None:
+            self.unacked.append(copy)
+
+    def on_method(self, said: Method) -> None:
+        if said.name == "basic.consume-ok":
+            return
+        if said.name == "basic.cancel-ok":
+            self._purge()
+        elif said.name == "queue.purge-ok":
+            self.ledger.settle(self.purged)
+            self.purged = []
+            self.state = "idle"
+        else:
+            super().on_method(said)
+
+    def _purge(self) -> None:
+        self.state = "purging"
+        self.link.say("basic.nack", delivery_tag=0, multiple=True, requeue=True)
+        for copy in self.unacked:
+            self.ledger.requeue(copy)
+        self.unacked = []
+        self.link.say("queue.purge", queue=self.queue)
+        self.purged = list(self.ledger.copies[self.queue].values())
+        for copy in self.purged:
+            self.ledger.ack(copy)
+
+
 class Drainer(Consumer):
     """Takes everything out of a queue and acknowledges it all."""
 

@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.crash.actors import BARRIER, SECOND_BARRIER, Actor, Consumer, Drainer, Publisher, Transactions, Transfers
+from tests.crash.actors import BARRIER, SECOND_BARRIER, Actor, Consumer, Drainer, Publisher, Purger, Transactions, Transfers
 from tests.crash.declarations import Declarations, Declarer, Inspector
 from tests.crash.ledger import Ledger, QueueRule
 from tests.crash.link import Crowd
@@ -28,6 +28,8 @@ from tests.crash.process import CrashNode
 from tests.support import wait
 from tests.support.wire import WireClient, WireError
 
+LIMIT: Final = 300
+"""Of the queue `limited`: more than fits into the little memory that it has."""
 RULES: Final[Mapping[str, QueueRule]] = {
     "classic": QueueRule(),
     "busy": QueueRule(),
@@ -40,22 +42,26 @@ RULES: Final[Mapping[str, QueueRule]] = {
     "priority": QueueRule(ordered=False),
     "rejecting": QueueRule(dead_letters_to="dead"),
     "dead": QueueRule(ordered=False, dead_letters=True),
+    "limited": QueueRule(ordered=False, dead_letters_to="overflow", limit=LIMIT),  # what was dropped shortly before a crash may be back
+    "overflow": QueueRule(ordered=False, dead_letters=True),
+    "purged": QueueRule(),
     BARRIER: QueueRule(),
     SECOND_BARRIER: QueueRule(),
 }
 ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
     "priority": {"x-max-priority": 4},
     "rejecting": {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"},
+    "limited": {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "overflow", "x-max-length": LIMIT},
 }
 SETS: Final = (
     ("classic",), ("busy",), ("shared",), ("fanout-1",), ("fanout-2",), ("fanout-transient",), ("tx-1",), ("tx-2",), ("priority",),
-    ("rejecting", "dead"), (SECOND_BARRIER,), (BARRIER,),
+    ("rejecting", "dead"), ("limited", "overflow"), ("purged",), (SECOND_BARRIER,), (BARRIER,),
 )  # fmt: skip
 """What is drained together."""
 TUNING: Final = ("--wal-file", str(1 << 20), "--segment", str(1 << 20), "--memory", str(1 << 16), "--mark-ahead", "200")
 DRAIN_DEADLINE_S: Final = 20.0
 START_DEADLINE_MS: Final = 15_000
-ACTORS: Final = ("classic", "busy", "shared", "fanout", "transactions", "priority", "rejecting", "declarer")
+ACTORS: Final = ("classic", "busy", "shared", "fanout", "transactions", "priority", "rejecting", "limited", "purged", "declarer")
 
 
 class Broken(AssertionError):
@@ -279,6 +285,10 @@ class History:
             return [publisher("priority", priorities=6), *([consumer("priority", requeue=0.05)] if chance() < 0.5 else [])]
         if name == "rejecting":
             return [publisher("rejecting"), consumer("rejecting", reject=0.3, requeue=0.05, lazy=0.02)]
+        if name == "limited":
+            return [publisher("limited"), *([consumer("limited", requeue=0.05, lazy=0.02)] if chance() < 0.5 else [])]
+        if name == "purged":
+            return [Purger("purger", ledger, self._fork(), host, port, "purged")]
         return [Declarer("declarer", ledger, self._fork(), host, port, self.declarations)]
 
     # the end of a load

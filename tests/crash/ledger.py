@@ -144,6 +144,8 @@ class QueueRule(NamedTuple):
     dead_letters_to: str = ""
     dead_letters: bool = False
     """Where rejected messages go: headers are added on the way."""
+    limit: int = 0
+    """x-max-length: what is too much goes to ``dead_letters_to``, nobody can say when."""
 
 
 class Ledger:
@@ -192,6 +194,9 @@ class Ledger:
         message.size = max(size, PREFIX.size)
         for queue in queues:
             self._add(message, queue)
+            rule = self.rules[queue]
+            if rule.limit:
+                self._add(message, rule.dead_letters_to).dead_letter = True
         self.messages[number] = message
         self.counts["published"] += 1
         return message
@@ -249,7 +254,7 @@ class Ledger:
             self.oldest_repeated_ack_ms = max(self.oldest_repeated_ack_ms, age_s * 1000)
             copy.ack_sent_at = 0.0
             target = copy.message.copies.get(self.rules[queue].dead_letters_to)
-            if target is not None:
+            if target is not None and not self.rules[queue].limit:
                 self._forget(target)  # the reject was lost, and so must be what it made
         copy.deliveries += 1
         copy.out = True
@@ -314,8 +319,11 @@ class Ledger:
         """The node has promised something that followed these acks: they are on the disk."""
         for copy in copies:
             if copy.ack_sent_at:
-                target = copy.message.copies.get(self.rules[copy.queue].dead_letters_to)
-                if target is not None:
+                rule = self.rules[copy.queue]
+                target = copy.message.copies.get(rule.dead_letters_to)
+                if target is not None and rule.limit:
+                    self._forget(target)  # it was taken before it was too much
+                elif target is not None:
                     target.certain = True
                 self._forget(copy)
 
@@ -354,7 +362,7 @@ class Ledger:
 
     def must_exist(self, copy: Copy) -> bool:
         """Whether the copy cannot be missing."""
-        if copy.ack_sent_at:
+        if copy.ack_sent_at or self.rules[copy.queue].limit:
             return False
         if copy.certain or copy.dead_letter:
             return copy.certain
@@ -370,6 +378,9 @@ class Ledger:
         least, most = self.bounds(queue)
         if not least <= count <= most:
             self.broken("I5", f"{source} says {count} messages in {queue}, at least {least} and at most {most} can be there")
+        limit = self.rules[queue].limit
+        if limit and count > limit:
+            self.broken("I5", f"{source} says {count} messages in {queue}, which may have {limit}")
 
     def drain(self, *queues: str) -> None:
         """Everything in these queues was delivered since ``begin_drain``, and nothing is left: what was not seen is not there."""
@@ -398,12 +409,13 @@ class Ledger:
             if message.fate is Fate.CONFIRMED or copy.certain:  # otherwise neither it nor its ack may ever have been there
                 copy.transaction.exists = f"the ack of {copy}"
                 self._check_group(copy.transaction)
-        elif copy.ack_sent_at == 0 and not copy.dead_letter:
+        elif copy.ack_sent_at == 0 and not copy.dead_letter and not self.rules[copy.queue].limit:
             message.group.absent = str(copy)
             self._check_group(message.group)
         target = message.copies.get(self.rules[copy.queue].dead_letters_to)
-        if target is not None and not target.fetched and (message.fate is Fate.CONFIRMED or copy.certain):
-            self.broken("I1", f"in neither queue after a reject: {copy}")
+        is_taken = copy.ack_sent_at > 0 and self.rules[copy.queue].limit > 0
+        if target is not None and not target.fetched and not is_taken and (message.fate is Fate.CONFIRMED or copy.certain):
+            self.broken("I1", f"in neither queue after a reject, or when it was too much: {copy}")
 
     def fetch(self, copy: Copy) -> None:
         """A delivery of the drain that is going on."""

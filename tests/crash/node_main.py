@@ -15,11 +15,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from broker.bindings import Bindings
-from broker.metadata.changes import DurableExchange
+from broker.metadata.changes import DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
 from broker.protocol import channel as channel_module
+from broker.protocol import dispatch, tx_methods
 from broker.protocol.channel import Channel
-from broker.queues import paging
+from broker.queues import dead_letter, paging, requeued
 from broker.queues.classic import ClassicQueue
 from broker.queues.paging import Pager
 from broker.store import log as log_module
@@ -30,6 +31,7 @@ from broker.store.mover_options import MoverOptions
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
 from broker.vhost import VHost
+from broker.wire import spec
 
 PLANTS: Final[dict[str, Callable[[], None]]] = {}
 
@@ -127,6 +129,55 @@ def settled_before_dead_lettered() -> None:
 
 
 @plant
+def dropped_not_settled() -> None:
+    """What a length limit drops goes to the dead letter queue, and stays where it was as well."""
+
+    def make(bury: Any) -> Any:
+        def patched(self: ClassicQueue, level: Any, reason: str) -> None:
+            if reason == "maxlen":
+                self._dead_letter(level.pop(True), reason)
+            else:
+                bury(self, level, reason)
+
+        return patched
+
+    replace(ClassicQueue, "_bury", make)
+
+
+@plant
+def purge_forgets_what_came_back() -> None:
+    """What was delivered before and came back is purged in memory only."""
+    replace(requeued._Dropping, "step", lambda _: lambda _dropping: True)
+
+
+@plant
+def dead_letters_transient() -> None:
+    """A dead letter does not survive the node."""
+
+    def make(death: Any) -> Any:
+        def patched(*arguments: Any) -> Any:
+            made = death(*arguments)
+            made.message.persistent = False
+            return made
+
+        return patched
+
+    replace(dead_letter, "_death", make)
+
+
+@plant
+def rollback_publishes() -> None:
+    """What a transaction has published reaches its queues though it is rolled back."""
+
+    def patched(channel: Channel, method: Any) -> None:
+        for pending in channel.pending:
+            channel.carry_out_publish(pending)
+        tx_methods.tx_rollback(channel, method)
+
+    dispatch.HANDLERS[spec.TX_ROLLBACK] = patched
+
+
+@plant
 def mark_not_written() -> None:
     """Deliveries do not wait for the mark that tells the next start of them."""
 
@@ -201,21 +252,33 @@ def _without_journal(name: str, concerned: Callable[..., bool]) -> None:
 @plant
 def arguments_of_exchanges_not_journalled() -> None:
     """The alternate exchange of an exchange is forgotten by a restart."""
-    _declared_without({"arguments": b""})
+    _declared_without(DurableExchange, {"arguments": b""})
+
+
+@plant
+def arguments_of_queues_not_journalled() -> None:
+    """A queue has no priorities after a restart."""
+    _declared_without(DurableQueue, {"arguments": b""})
+
+
+@plant
+def bindings_of_deleted_not_journalled() -> None:
+    """What was bound to a deleted queue is bound to the next one of its name, after a restart."""
+    _without_journal("forget", lambda binding: bool(binding.destination.deleted))
 
 
 @plant
 def exchanges_not_internal_any_more() -> None:
     """An internal exchange is an ordinary one after a restart."""
-    _declared_without({"internal": False})
+    _declared_without(DurableExchange, {"internal": False})
 
 
-def _declared_without(lost: dict[str, Any]) -> None:
-    """The journal is told this of every exchange, whatever it is."""
+def _declared_without(kind: type[DurableExchange] | type[DurableQueue], lost: dict[str, Any]) -> None:
+    """The journal is told this of everything of that kind, whatever it is."""
 
     def make(put: Any) -> Any:
         def patched(self: Journal, declared: Any) -> None:
-            put(self, declared._replace(**lost) if isinstance(declared, DurableExchange) else declared)
+            put(self, declared._replace(**lost) if isinstance(declared, kind) else declared)
 
         return patched
 

@@ -557,3 +557,22 @@ def test_a_connection_that_is_gone_is_not_read_when_the_disk_has_caught_up() -> 
     broker.disk_is_stalled = False
     broker.run_turn()
     assert broker.depth("kept")[0] > 10
+
+
+def test_a_length_limit_holds_after_a_restart() -> None:
+    """RabbitMQ applies x-max-length when a queue is recovered: what consumers had is ready again, and may be too much."""
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="dead", durable=True)
+    arguments = {"x-max-length": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    client.ask("queue.declare", queue="q", durable=True, arguments=arguments)
+    client.ask("basic.qos", prefetch_count=5)
+    client.consume("q")
+    client.send(*(publish(1, "", "q", b"%d" % number, properties={"delivery_mode": 2}) for number in range(15)))
+    assert broker.depth("q") == (10, 5)
+    broker = broker.settled().killed()
+    broker.run_turn()
+    assert (broker.depth("q"), broker.depth("dead")) == ((10, 0), (5, 0))
+    assert [int(body) for body in broker.open().drain("q")] == list(range(5, 15))
+    broker = broker.settled().killed()
+    assert broker.depth("dead") == (5, 0)
