@@ -157,6 +157,8 @@ class AmqpProtocol(asyncio.Protocol):
             self._pending.append(data)
             self._pause()
             self._server.alarms.received(len(data))
+            if self.connection is not None:
+                self.connection.hear()
             return
         if len(data) >= LARGE_READ:
             self._pause()

@@ -1,4 +1,4 @@
-"""An open connection: channel 0, the channel table, heartbeats, close; the one place that turns an error into a close frame.
+"""An open connection: channel 0, the channel table, close; the one place that turns an error into a close frame.
 
 States: running -> closing (the server sent connection.close and ignores everything but close and close-ok) -> closed.
 Bytes in by ``receive``, bytes out through the outbox; the time comes from the clock's timers.
@@ -24,9 +24,11 @@ from broker.errors import (
     ProtocolException,
 )
 from broker.faults import FaultOwner
+from broker.logsetup import get_logger
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.dispatch import handle
+from broker.protocol.heartbeats import Heartbeats
 from broker.protocol.outbox import BACKLOG_MAX, Outbox
 from broker.protocol.server import Server
 from broker.protocol.session import Session
@@ -38,13 +40,13 @@ from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
 from broker.wire.methods import decode, method_frame
 from broker.wire.table import FieldTable
-from broker.wire.writer import HEARTBEAT
 
 _CLOSE_TIMEOUT_MS: Final[i64] = 30_000
 _HELD_BYTES_MAX: Final[i64] = 1 << 20
 """Of the frames kept for channels that wait for the disk."""
 _FRAMES_PER_LOOK: Final[i64] = 32
 """So many frames are taken between two looks at the clock, unless one of them may have cost much (``Turn.costly``)."""
+_log: Final = get_logger("connection")
 RUNNING: Final = 0
 CLOSING: Final = 1
 CLOSED: Final = 2
@@ -179,8 +181,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self._outbox: Outbox = session.outbox
         self._last: Channel | None = None
         self._timer: Timer | None = None
-        self._received_ms: i64 = server.clock.now_ms
-        self._written_at_tick: i64 = -1
+        """How long the client's answer to connection.close is waited for."""
+        self._heartbeats = Heartbeats(self, self._outbox, server.clock, heartbeat_s)
         self.refill_armed = False
         """Consumers that wait for room in the outbox have their turn in the next one."""
         self._choked = False
@@ -206,26 +208,33 @@ class Connection(FaultOwner, Flushable, Timed):
         session.resumer = _Resume(self)
 
     def start(self) -> None:
-        """Register with the server and begin heartbeats."""
+        """Register with the server, and begin heartbeats: connection.open-ok has been sent."""
         server = self.server
         self.number = server.next_connection
         server.next_connection += 1
         server.connections[self.number] = self
-        if self.heartbeat_s:
-            self._arm(self.heartbeat_s * 500)
+        self._heartbeats.start()
 
     # ---- bytes in -----------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Take what the socket delivered. Never raises for anything a client can send; a mistake of ours ends the connection."""
         self.bytes_received += len(data)
-        self._received_ms = self.server.clock.refresh()
+        self._heartbeats.heard_ms = self.server.clock.refresh()
         if self.state == CLOSED or (self._ending and self.state == RUNNING):
             return
         if self._unfinished:
             self._later.append(data)
             return
         self._take(data)
+
+    def hear(self) -> None:
+        """Something has come, and waits undecoded: the client lives."""
+        self._heartbeats.hear()
+
+    def is_unread(self) -> bool:
+        """Whether its socket is not read, for whatever reason: it cannot be heard then."""
+        return self.session.blocked or self._held_back or self.in_flow or self._choked or self._unfinished
 
     def _take(self, data: bytes) -> None:
         logs = self.session.logs
@@ -274,6 +283,11 @@ class Connection(FaultOwner, Flushable, Timed):
         """The disk has caught up."""
         self.in_flow = False
         self._outbox.sink.resume_reading()
+
+    def client_name(self) -> str:
+        """What the client calls this connection (its property connection_name); '' if it gives no name."""
+        name = self.client_properties.get("connection_name")
+        return name if isinstance(name, str) else ""
 
     def missing(self) -> int:
         """Bytes that have not come yet of the contents that were begun."""
@@ -558,6 +572,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _begin_closing(self, last_frame: bytes, ends_stream: bool, waits: bool) -> None:
         self.state = CLOSING
+        self._heartbeats.stop()
         self._arm(_CLOSE_TIMEOUT_MS)
         self._release(last_frame, ends_stream, waits, True)
 
@@ -637,6 +652,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self.state = CLOSED
         self.server.closed(self.number)
         self._disarm()
+        self._heartbeats.stop()
         self._outbox.closed = True
         self._outbox.discard()
         self._release(b"", False, False, False)
@@ -657,25 +673,21 @@ class Connection(FaultOwner, Flushable, Timed):
             self._timer = None
 
     def on_timer(self, now_ms: i64) -> None:
-        """Heartbeats (AMQP 0-9-1 §4.2.7): one is sent when nothing else was for half an interval; two silent intervals of the
-        client end the connection without a close frame, since nobody is there to read it."""
+        """The client has not answered connection.close in time."""
         if self.state == CLOSING:
             self._finish()
-            return
-        if self.state == CLOSED:
-            return
-        interval: i64 = self.heartbeat_s * 1000
-        if self.session.blocked or self._held_back or self.in_flow:
-            self._received_ms = now_ms  # not read, so it cannot be heard: its silence does not count
-        if now_ms - self._received_ms > interval * 2:
-            self._outbox.sink.abort()
-            return
-        written = self._outbox.bytes_written
-        if written == self._written_at_tick and self._outbox.size() == 0:
-            self.session.send(HEARTBEAT)
-            written += len(HEARTBEAT)  # it does not count as something said: the next one is due at the next tick
-        self._written_at_tick = written
-        self._arm(interval // 2)
+
+    def miss_heartbeats(self) -> None:
+        """Nothing came from the client for too long: end without a close frame."""
+        _log.warning(
+            "Heartbeats missed",
+            connection=self.session.name,
+            client=self.client_name(),
+            user=self.session.user,
+            vhost=self.session.vhost.name,
+            timeout_s=self.heartbeat_s,
+        )
+        self._outbox.sink.abort()
 
     # ---- bytes out ----------------------------------------------------------------------------------------------------
 

@@ -286,8 +286,8 @@ class Handshake(FaultOwner, Timed):
         session.attach(connection)
         session.blocked_notify = self._capabilities.get("connection.blocked") is True
         server.counters.connections_opened += 1
-        connection.start()
         session.send(method_frame(0, spec.CONNECTION_OPEN_OK, [("shortstr", "")]))
+        connection.start()
         self.connection = connection
         connection.continue_reading()
 
