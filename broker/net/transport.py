@@ -17,7 +17,6 @@ import termios
 from typing import TYPE_CHECKING, Final, cast
 
 from broker.faults import FaultOwner
-from broker.logsetup import get_logger
 from broker.protocol.handshake import Handshake, Peer
 from broker.protocol.outbox import Outbox, Piece, Sink
 from broker.turn import Deferred
@@ -35,8 +34,6 @@ _READ_CLOSED: Final[int] = getattr(select, "POLLRDHUP", 0)
 """What tells that the other side has closed, whatever is unread; Linux has it."""
 LINGER_S: Final = 3.0
 """How long a socket that we closed stays open for reading."""
-
-_log = get_logger("connection")
 
 
 class SocketSink(Sink):
@@ -186,14 +183,8 @@ class AmqpProtocol(asyncio.Protocol):
             self.connection = handshake.connection
             self.handshake = None
             self._admission.leave(self)
-            _log.info(
-                "Connection opened",
-                connection=handshake.peer.name,
-                user=handshake.connection.session.user,
-                vhost=handshake.connection.session.vhost.name,
-            )
+            self._server.client_log.opened(self.connection)
         elif handshake.refusal:
-            _log.warning("Connection refused", connection=handshake.peer.name, reason=handshake.refusal)
             self.handshake = None
 
     def give_way(self) -> None:
@@ -318,7 +309,7 @@ class AmqpProtocol(asyncio.Protocol):
             connection = self.connection
             self.connection = None
             self._server.clock.faults.run("end of a connection", None, connection.lost)
-            _log.info("Connection closed", connection=connection.session.name)
+            self._server.client_log.closed(connection)
         if self.handshake is not None:
             self.handshake.lost()
             self.handshake = None

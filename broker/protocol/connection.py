@@ -24,7 +24,6 @@ from broker.errors import (
     ProtocolException,
 )
 from broker.faults import FaultOwner
-from broker.logsetup import get_logger
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.dispatch import handle
@@ -46,7 +45,6 @@ _HELD_BYTES_MAX: Final[i64] = 1 << 20
 """Of the frames kept for channels that wait for the disk."""
 _FRAMES_PER_LOOK: Final[i64] = 32
 """So many frames are taken between two looks at the clock, unless one of them may have cost much (``Turn.costly``)."""
-_log: Final = get_logger("connection")
 RUNNING: Final = 0
 CLOSING: Final = 1
 CLOSED: Final = 2
@@ -205,6 +203,8 @@ class Connection(FaultOwner, Flushable, Timed):
         """Not read because it publishes faster than the disk writes (RabbitMQ's state "flow")."""
         self._ending = False
         """A mistake of ours was found in its work."""
+        self._is_given_up = False
+        """Its socket was closed from our side, and the log says why."""
         session.resumer = _Resume(self)
 
     def start(self) -> None:
@@ -286,8 +286,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def client_name(self) -> str:
         """What the client calls this connection (its property connection_name); '' if it gives no name."""
-        name = self.client_properties.get("connection_name")
-        return name if isinstance(name, str) else ""
+        return connection_name(self.client_properties)
 
     def missing(self) -> int:
         """Bytes that have not come yet of the contents that were begun."""
@@ -546,6 +545,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self.channels = {}
 
     def _fail_channel(self, channel: Channel, error: ChannelException) -> None:
+        self.server.client_log.channel_error(self, channel.number, error)
         frame = close_frame(int(channel.number), spec.CHANNEL_CLOSE, error)
         self.server.turn.start(self._end_of(channel, _ChannelEnded(self, channel, frame, False)))
 
@@ -566,6 +566,7 @@ class Connection(FaultOwner, Flushable, Timed):
         """Close the connection for a hard error: resources go first, then connection.close leaves."""
         if self.state != RUNNING:
             return
+        self.server.client_log.connection_error(self, error)
         self.server.closing[self.number] = self
         # behind an error in the frames what follows cannot be told apart from frames any more
         self._begin_closing(close_frame(0, spec.CONNECTION_CLOSE, error), True, error.code != FRAME_ERROR)
@@ -593,6 +594,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def abort(self) -> None:
         """Close the socket without waiting for the client."""
+        self._is_given_up = True
         self._outbox.sink.abort()
 
     def shut_down(self, reason: str) -> None:
@@ -649,6 +651,8 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def lost(self) -> None:
         """The socket is gone."""
+        if self.state == RUNNING and not self._is_given_up:
+            self.server.client_log.vanished(self)
         self.state = CLOSED
         self.server.closed(self.number)
         self._disarm()
@@ -679,15 +683,8 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def miss_heartbeats(self) -> None:
         """Nothing came from the client for too long: end without a close frame."""
-        _log.warning(
-            "Heartbeats missed",
-            connection=self.session.name,
-            client=self.client_name(),
-            user=self.session.user,
-            vhost=self.session.vhost.name,
-            timeout_s=self.heartbeat_s,
-        )
-        self._outbox.sink.abort()
+        self.server.client_log.heartbeats_missed(self)
+        self.abort()
 
     # ---- bytes out ----------------------------------------------------------------------------------------------------
 
@@ -734,6 +731,12 @@ class Connection(FaultOwner, Flushable, Timed):
                 self._outbox.sink.resume_reading()
             self._outbox.flush()
             self._ask_for_refill()
+
+
+def connection_name(client_properties: FieldTable) -> str:
+    """The property connection_name; '' if there is none."""
+    name = client_properties.get("connection_name")
+    return name if isinstance(name, str) else ""
 
 
 def unknown_frame(reader: FrameReader) -> ConnectionException:
