@@ -63,6 +63,10 @@ class SocketSink(Sink):
         if self.transport is not None:
             self.transport.writelines(pieces)
 
+    def unsent(self) -> int:
+        """What waits in the loop's buffer."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
     def close(self) -> None:
         """End the stream when everything written has left, then wait a little for the client to close.
 

@@ -86,6 +86,7 @@ class ClientLog:
         self._connection_errors = Kind(clock, "Connection error")
         self._forced = Kind(clock, "Connection is closed by the node", False)
         self._silent = Kind(clock, "Heartbeats missed")
+        self._unread = Kind(clock, "Client does not read")
 
     def opened(self, connection: Connection) -> None:
         """connection.open-ok was sent."""
@@ -125,6 +126,11 @@ class ClientLog:
     def heartbeats_missed(self, connection: Connection) -> None:
         """A connection ends because nothing came from the client for two of these intervals."""
         self._silent.tell({**_who(connection), "timeout_s": connection.heartbeat_s})
+
+    def send_timeout(self, connection: Connection, pending: i64) -> None:
+        """A connection ends because its socket has accepted nothing for too long, with so many bytes pending."""
+        timeout_ms = int(connection.server.limits.send_timeout_ms)
+        self._unread.tell({**_who(connection), "timeout_ms": timeout_ms, "pending_bytes": int(pending)})
 
 
 def _who(connection: Connection) -> dict[str, object]:

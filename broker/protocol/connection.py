@@ -29,6 +29,7 @@ from broker.protocol.channel import Channel
 from broker.protocol.dispatch import handle
 from broker.protocol.heartbeats import Heartbeats
 from broker.protocol.outbox import BACKLOG_MAX, Outbox
+from broker.protocol.send_timeout import SendTimeout
 from broker.protocol.server import Server
 from broker.protocol.session import Session
 from broker.protocol.sliced import ChannelEnd, ConnectionEnd
@@ -181,6 +182,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._timer: Timer | None = None
         """How long the client's answer to connection.close is waited for."""
         self._heartbeats = Heartbeats(self, self._outbox, server.clock, heartbeat_s)
+        self._send_timeout = SendTimeout(self, self._outbox, server.clock, server.limits.send_timeout_ms)
         self.refill_armed = False
         """Consumers that wait for room in the outbox have their turn in the next one."""
         self._choked = False
@@ -214,6 +216,7 @@ class Connection(FaultOwner, Flushable, Timed):
         server.next_connection += 1
         server.connections[self.number] = self
         self._heartbeats.start()
+        self._send_timeout.start()
 
     # ---- bytes in -----------------------------------------------------------------------------------------------------
 
@@ -573,7 +576,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _begin_closing(self, last_frame: bytes, ends_stream: bool, waits: bool) -> None:
         self.state = CLOSING
-        self._heartbeats.stop()
+        self._stop_watching()
         self._arm(_CLOSE_TIMEOUT_MS)
         self._release(last_frame, ends_stream, waits, True)
 
@@ -595,6 +598,8 @@ class Connection(FaultOwner, Flushable, Timed):
     def abort(self) -> None:
         """Close the socket without waiting for the client."""
         self._is_given_up = True
+        self._stop_watching()
+        self._outbox.closed = True  # nothing is written any more
         self._outbox.sink.abort()
 
     def shut_down(self, reason: str) -> None:
@@ -656,7 +661,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self.state = CLOSED
         self.server.closed(self.number)
         self._disarm()
-        self._heartbeats.stop()
+        self._stop_watching()
         self._outbox.closed = True
         self._outbox.discard()
         self._release(b"", False, False, False)
@@ -685,6 +690,15 @@ class Connection(FaultOwner, Flushable, Timed):
         """Nothing came from the client for too long: end without a close frame."""
         self.server.client_log.heartbeats_missed(self)
         self.abort()
+
+    def give_up_sending(self, pending: i64) -> None:
+        """The client's socket has accepted nothing for too long: end without a close frame, which it would not read either."""
+        self.server.client_log.send_timeout(self, pending)
+        self.abort()
+
+    def _stop_watching(self) -> None:
+        self._heartbeats.stop()
+        self._send_timeout.stop()
 
     # ---- bytes out ----------------------------------------------------------------------------------------------------
 
