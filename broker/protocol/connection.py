@@ -197,6 +197,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self._last_frame = b""
         self._ends_stream = False
         self._waits = False
+        self._is_deaf = False
+        """The frames were wrong: what follows cannot be told apart from frames any more, and is not looked at."""
         self._unfinished = False
         """Not read because frames of an earlier read wait for the next turn."""
         self._later: list[bytes] = []
@@ -224,7 +226,7 @@ class Connection(FaultOwner, Flushable, Timed):
         """Take what the socket delivered. Never raises for anything a client can send; a mistake of ours ends the connection."""
         self.bytes_received += len(data)
         self._heartbeats.heard_ms = self.server.clock.refresh()
-        if self.state == CLOSED or (self._ending and self.state == RUNNING):
+        if self._takes_nothing():
             return
         if self._unfinished:
             self._later.append(data)
@@ -238,6 +240,9 @@ class Connection(FaultOwner, Flushable, Timed):
     def is_unread(self) -> bool:
         """Whether its socket is not read, for whatever reason: it cannot be heard then."""
         return self.session.blocked or self._held_back or self.in_flow or self._choked or self._unfinished
+
+    def _takes_nothing(self) -> bool:
+        return self.state == CLOSED or self._is_deaf or (self._ending and self.state == RUNNING)
 
     def _take(self, data: bytes) -> None:
         logs = self.session.logs
@@ -253,7 +258,7 @@ class Connection(FaultOwner, Flushable, Timed):
             self._outbox.sink.pause_reading()
         if logs is not None and logs.appended() != appended and logs.is_congested():
             self._slow_down(logs)
-        self._count_rest(self._reader.waiting)
+        self._count_rest(0 if self.state == CLOSED else self._reader.waiting)
         if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
             self._choked = True
             self._outbox.sink.pause_reading()
@@ -261,7 +266,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def go_on(self) -> None:
         """A new turn: take what was read, and could not be taken in the time of the last one."""
         self._unfinished = False
-        if self.state == CLOSED or (self._ending and self.state == RUNNING):
+        if self._takes_nothing():
             self._later = []
         else:
             self._take(b"")
@@ -567,12 +572,22 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def fail(self, error: ConnectionException) -> None:
         """Close the connection for a hard error: resources go first, then connection.close leaves."""
+        if error.code == FRAME_ERROR:
+            self._lose_track()
         if self.state != RUNNING:
             return
         self.server.client_log.connection_error(self, error)
         self.server.closing[self.number] = self
-        # behind an error in the frames what follows cannot be told apart from frames any more
-        self._begin_closing(close_frame(0, spec.CONNECTION_CLOSE, error), True, error.code != FRAME_ERROR)
+        self._begin_closing(close_frame(0, spec.CONNECTION_CLOSE, error), True, not self._is_deaf)
+
+    def _lose_track(self) -> None:
+        """Nothing is read any more, nor is close-ok waited for: it could not be told apart from what it may be part of."""
+        self._is_deaf = True
+        self._later = []
+        if self.state == CLOSING:
+            self._waits = False
+            if self._is_released:
+                self._finish()
 
     def _begin_closing(self, last_frame: bytes, ends_stream: bool, waits: bool) -> None:
         self.state = CLOSING
@@ -644,6 +659,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _finish(self, end_stream: bool = True) -> None:
         self.state = CLOSED
+        self._count_rest(0)
         self.server.closed(self.number)
         self._disarm()
         self._outbox.paused = False  # the last frames go out even to a socket whose buffer is full
@@ -659,6 +675,7 @@ class Connection(FaultOwner, Flushable, Timed):
         if self.state == RUNNING and not self._is_given_up:
             self.server.client_log.vanished(self)
         self.state = CLOSED
+        self._count_rest(0)
         self.server.closed(self.number)
         self._disarm()
         self._stop_watching()
