@@ -447,7 +447,7 @@ class Connection(FaultOwner, Flushable, Timed):
             self._last = None
             return
         if index == spec.CHANNEL_OPEN:
-            raise ConnectionException(CHANNEL_ERROR, "second 'channel.open' seen", 20, 10)
+            raise second_open()
         if index == spec.CHANNEL_CLOSE_OK:
             raise ConnectionException(COMMAND_INVALID, "unimplemented method", 20, 41)
         try:
@@ -535,6 +535,8 @@ class Connection(FaultOwner, Flushable, Timed):
             return
         if forget:
             self._forget_channel(channel)
+        else:
+            channel.awaits_close_ok = True
         self.session.send(frame)
 
     def _end_of(self, channel: Channel, then: Deferred | None) -> ChannelEnd:
@@ -558,13 +560,17 @@ class Connection(FaultOwner, Flushable, Timed):
         self.server.turn.start(self._end_of(channel, _ChannelEnded(self, channel, frame, False)))
 
     def _closing_channel_frame(self, channel: Channel, reader: FrameReader) -> None:
-        """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close)."""
+        """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close), but for channel.open: its
+        number is not free yet, and a client that thinks so would wait for ever for an answer."""
         if reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4:
             return
         index = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
         if index == spec.CHANNEL_CLOSE_OK:
-            self._forget_channel(channel)
-            self._last = None
+            if channel.awaits_close_ok:
+                self._forget_channel(channel)
+                self._last = None
+        elif index == spec.CHANNEL_OPEN:
+            raise second_open()
         elif index == spec.CHANNEL_CLOSE:
             self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
 
@@ -768,6 +774,11 @@ def connection_name(client_properties: FieldTable) -> str:
     """The property connection_name; '' if there is none."""
     name = client_properties.get("connection_name")
     return name if isinstance(name, str) else ""
+
+
+def second_open() -> ConnectionException:
+    """The answer to channel.open on a channel that is open, or closed by the server and not yet forgotten."""
+    return ConnectionException(CHANNEL_ERROR, "second 'channel.open' seen", 20, 10)
 
 
 def unknown_frame(reader: FrameReader) -> ConnectionException:
