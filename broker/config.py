@@ -260,6 +260,17 @@ class Config:
     handshake_timeout: int = option(
         10000, Option("time a client has to open its connection", whole_number(1, 3_600_000), unit="ms", metavar="N")
     )
+    send_timeout: int = option(
+        30000,
+        Option(
+            "time after which a client whose socket accepts nothing, while output waits for it, is closed",
+            limit(100, 3_600_000),
+            unit="ms",
+            keys=("tcp_listen_options.send_timeout",),
+            show=show_limit,
+            metavar="N|infinity",
+        ),
+    )
     loopback_users: frozenset[str] = option(
         frozenset({"guest"}),
         Option("users that may connect from this machine alone; none lifts it", user_names, show=show_user_names, metavar="NAMES"),

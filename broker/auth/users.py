@@ -44,10 +44,16 @@ class Users:
 
     def authenticate(self, name: str, password: bytes, peer: str) -> User | None:
         """The user, if the password is right and the peer's address allowed; unknown users cost the same time."""
+        return self.judge(name, password, peer)[0]
+
+    def judge(self, name: str, password: bytes, peer: str) -> tuple[User | None, str]:
+        """The same, and for the log, not for the client, why a login is refused."""
         user = self._users.get(name, _NOBODY)
         right = verify(password, user.password_hash)
-        if not right or user is _NOBODY:
-            return None
+        if user is _NOBODY:
+            return None, "there is no such user"
+        if not right:
+            return None, "wrong password"
         if name in self.loopback_only and not is_loopback(peer):
-            return None
-        return user
+            return None, "this user may log in from this machine only (loopback_users)"
+        return user, ""

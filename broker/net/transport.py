@@ -17,7 +17,6 @@ import termios
 from typing import TYPE_CHECKING, Final, cast
 
 from broker.faults import FaultOwner
-from broker.logsetup import get_logger
 from broker.protocol.handshake import Handshake, Peer
 from broker.protocol.outbox import Outbox, Piece, Sink
 from broker.turn import Deferred
@@ -35,8 +34,6 @@ _READ_CLOSED: Final[int] = getattr(select, "POLLRDHUP", 0)
 """What tells that the other side has closed, whatever is unread; Linux has it."""
 LINGER_S: Final = 3.0
 """How long a socket that we closed stays open for reading."""
-
-_log = get_logger("connection")
 
 
 class SocketSink(Sink):
@@ -65,6 +62,10 @@ class SocketSink(Sink):
         """Hand several buffers to the loop; they leave in one system call if the socket takes them."""
         if self.transport is not None:
             self.transport.writelines(pieces)
+
+    def unsent(self) -> int:
+        """What waits in the loop's buffer."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     def close(self) -> None:
         """End the stream when everything written has left, then wait a little for the client to close.
@@ -157,6 +158,8 @@ class AmqpProtocol(asyncio.Protocol):
             self._pending.append(data)
             self._pause()
             self._server.alarms.received(len(data))
+            if self.connection is not None:
+                self.connection.hear()
             return
         if len(data) >= LARGE_READ:
             self._pause()
@@ -184,14 +187,8 @@ class AmqpProtocol(asyncio.Protocol):
             self.connection = handshake.connection
             self.handshake = None
             self._admission.leave(self)
-            _log.info(
-                "Connection opened",
-                connection=handshake.peer.name,
-                user=handshake.connection.session.user,
-                vhost=handshake.connection.session.vhost.name,
-            )
+            self._server.client_log.opened(self.connection)
         elif handshake.refusal:
-            _log.warning("Connection refused", connection=handshake.peer.name, reason=handshake.refusal)
             self.handshake = None
 
     def give_way(self) -> None:
@@ -316,7 +313,7 @@ class AmqpProtocol(asyncio.Protocol):
             connection = self.connection
             self.connection = None
             self._server.clock.faults.run("end of a connection", None, connection.lost)
-            _log.info("Connection closed", connection=connection.session.name)
+            self._server.client_log.closed(connection)
         if self.handshake is not None:
             self.handshake.lost()
             self.handshake = None

@@ -96,6 +96,8 @@ class Channel(Flushable):
         self.queue_of: dict[str, Queue] = {}
         """Consumer tag -> the queue it consumes from."""
         self.closing = False
+        self.awaits_close_ok = False
+        """The server's channel.close has been sent."""
         self.flow_active = True
         self.last_queue = ""
         """The queue declared last on this channel: what an empty queue name means."""
@@ -239,7 +241,7 @@ class Channel(Flushable):
     def receive_body(self, reader: FrameReader) -> None:
         """A content body frame.
 
-        Raises: UNEXPECTED_FRAME (505) if no header precedes it or there is more than was announced.
+        Raises: UNEXPECTED_FRAME (505) if no header precedes it, FRAME_ERROR (501) if there is more than was announced.
         """
         if self._arguments is None:
             raise ConnectionException(UNEXPECTED_FRAME, "expected method frame, got non method frame instead")
@@ -248,7 +250,7 @@ class Channel(Flushable):
             raise self.unexpected_method()
         size = reader.end - reader.start
         if size > content.missing:
-            raise self.unexpected_method()
+            raise ConnectionException(FRAME_ERROR, "content body frame exceeds remaining content size", 60, 40)
         if size:
             content.add(reader.data, reader.start, reader.end)
             if content.missing == 0:

@@ -1,4 +1,4 @@
-"""An open connection: channel 0, the channel table, heartbeats, close; the one place that turns an error into a close frame.
+"""An open connection: channel 0, the channel table, close; the one place that turns an error into a close frame.
 
 States: running -> closing (the server sent connection.close and ignores everything but close and close-ok) -> closed.
 Bytes in by ``receive``, bytes out through the outbox; the time comes from the clock's timers.
@@ -27,7 +27,9 @@ from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.dispatch import handle
+from broker.protocol.heartbeats import Heartbeats
 from broker.protocol.outbox import BACKLOG_MAX, Outbox
+from broker.protocol.send_timeout import SendTimeout
 from broker.protocol.server import Server
 from broker.protocol.session import Session
 from broker.protocol.sliced import ChannelEnd, ConnectionEnd
@@ -38,7 +40,6 @@ from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
 from broker.wire.methods import decode, method_frame
 from broker.wire.table import FieldTable
-from broker.wire.writer import HEARTBEAT
 
 _CLOSE_TIMEOUT_MS: Final[i64] = 30_000
 _HELD_BYTES_MAX: Final[i64] = 1 << 20
@@ -179,8 +180,9 @@ class Connection(FaultOwner, Flushable, Timed):
         self._outbox: Outbox = session.outbox
         self._last: Channel | None = None
         self._timer: Timer | None = None
-        self._received_ms: i64 = server.clock.now_ms
-        self._written_at_tick: i64 = -1
+        """How long the client's answer to connection.close is waited for."""
+        self._heartbeats = Heartbeats(self, self._outbox, server.clock, heartbeat_s)
+        self._send_timeout = SendTimeout(self, self._outbox, server.clock, server.limits.send_timeout_ms)
         self.refill_armed = False
         """Consumers that wait for room in the outbox have their turn in the next one."""
         self._choked = False
@@ -195,6 +197,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self._last_frame = b""
         self._ends_stream = False
         self._waits = False
+        self._is_deaf = False
+        """The frames were wrong: what follows cannot be told apart from frames any more, and is not looked at."""
         self._unfinished = False
         """Not read because frames of an earlier read wait for the next turn."""
         self._later: list[bytes] = []
@@ -203,29 +207,42 @@ class Connection(FaultOwner, Flushable, Timed):
         """Not read because it publishes faster than the disk writes (RabbitMQ's state "flow")."""
         self._ending = False
         """A mistake of ours was found in its work."""
+        self._is_given_up = False
+        """Its socket was closed from our side, and the log says why."""
         session.resumer = _Resume(self)
 
     def start(self) -> None:
-        """Register with the server and begin heartbeats."""
+        """Register with the server, and begin heartbeats: connection.open-ok has been sent."""
         server = self.server
         self.number = server.next_connection
         server.next_connection += 1
         server.connections[self.number] = self
-        if self.heartbeat_s:
-            self._arm(self.heartbeat_s * 500)
+        self._heartbeats.start()
+        self._send_timeout.start()
 
     # ---- bytes in -----------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Take what the socket delivered. Never raises for anything a client can send; a mistake of ours ends the connection."""
         self.bytes_received += len(data)
-        self._received_ms = self.server.clock.refresh()
-        if self.state == CLOSED or (self._ending and self.state == RUNNING):
+        self._heartbeats.heard_ms = self.server.clock.refresh()
+        if self._takes_nothing():
             return
         if self._unfinished:
             self._later.append(data)
             return
         self._take(data)
+
+    def hear(self) -> None:
+        """Something has come, and waits undecoded: the client lives."""
+        self._heartbeats.hear()
+
+    def is_unread(self) -> bool:
+        """Whether its socket is not read, for whatever reason: it cannot be heard then."""
+        return self.session.blocked or self._held_back or self.in_flow or self._choked or self._unfinished
+
+    def _takes_nothing(self) -> bool:
+        return self.state == CLOSED or self._is_deaf or (self._ending and self.state == RUNNING)
 
     def _take(self, data: bytes) -> None:
         logs = self.session.logs
@@ -241,7 +258,7 @@ class Connection(FaultOwner, Flushable, Timed):
             self._outbox.sink.pause_reading()
         if logs is not None and logs.appended() != appended and logs.is_congested():
             self._slow_down(logs)
-        self._count_rest(self._reader.waiting)
+        self._count_rest(0 if self.state == CLOSED else self._reader.waiting)
         if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
             self._choked = True
             self._outbox.sink.pause_reading()
@@ -249,7 +266,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def go_on(self) -> None:
         """A new turn: take what was read, and could not be taken in the time of the last one."""
         self._unfinished = False
-        if self.state == CLOSED or (self._ending and self.state == RUNNING):
+        if self._takes_nothing():
             self._later = []
         else:
             self._take(b"")
@@ -274,6 +291,10 @@ class Connection(FaultOwner, Flushable, Timed):
         """The disk has caught up."""
         self.in_flow = False
         self._outbox.sink.resume_reading()
+
+    def client_name(self) -> str:
+        """What the client calls this connection (its property connection_name); '' if it gives no name."""
+        return connection_name(self.client_properties)
 
     def missing(self) -> int:
         """Bytes that have not come yet of the contents that were begun."""
@@ -426,7 +447,7 @@ class Connection(FaultOwner, Flushable, Timed):
             self._last = None
             return
         if index == spec.CHANNEL_OPEN:
-            raise ConnectionException(CHANNEL_ERROR, "second 'channel.open' seen", 20, 10)
+            raise second_open()
         if index == spec.CHANNEL_CLOSE_OK:
             raise ConnectionException(COMMAND_INVALID, "unimplemented method", 20, 41)
         try:
@@ -514,6 +535,8 @@ class Connection(FaultOwner, Flushable, Timed):
             return
         if forget:
             self._forget_channel(channel)
+        else:
+            channel.awaits_close_ok = True
         self.session.send(frame)
 
     def _end_of(self, channel: Channel, then: Deferred | None) -> ChannelEnd:
@@ -532,17 +555,22 @@ class Connection(FaultOwner, Flushable, Timed):
         self.channels = {}
 
     def _fail_channel(self, channel: Channel, error: ChannelException) -> None:
+        self.server.client_log.channel_error(self, channel.number, error)
         frame = close_frame(int(channel.number), spec.CHANNEL_CLOSE, error)
         self.server.turn.start(self._end_of(channel, _ChannelEnded(self, channel, frame, False)))
 
     def _closing_channel_frame(self, channel: Channel, reader: FrameReader) -> None:
-        """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close)."""
+        """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close), but for channel.open: its
+        number is not free yet, and a client that thinks so would wait for ever for an answer."""
         if reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4:
             return
         index = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
         if index == spec.CHANNEL_CLOSE_OK:
-            self._forget_channel(channel)
-            self._last = None
+            if channel.awaits_close_ok:
+                self._forget_channel(channel)
+                self._last = None
+        elif index == spec.CHANNEL_OPEN:
+            raise second_open()
         elif index == spec.CHANNEL_CLOSE:
             self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
 
@@ -550,14 +578,26 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def fail(self, error: ConnectionException) -> None:
         """Close the connection for a hard error: resources go first, then connection.close leaves."""
+        if error.code == FRAME_ERROR:
+            self._lose_track()
         if self.state != RUNNING:
             return
+        self.server.client_log.connection_error(self, error)
         self.server.closing[self.number] = self
-        # behind an error in the frames what follows cannot be told apart from frames any more
-        self._begin_closing(close_frame(0, spec.CONNECTION_CLOSE, error), True, error.code != FRAME_ERROR)
+        self._begin_closing(close_frame(0, spec.CONNECTION_CLOSE, error), True, not self._is_deaf)
+
+    def _lose_track(self) -> None:
+        """Nothing is read any more, nor is close-ok waited for: it could not be told apart from what it may be part of."""
+        self._is_deaf = True
+        self._later = []
+        if self.state == CLOSING:
+            self._waits = False
+            if self._is_released:
+                self._finish()
 
     def _begin_closing(self, last_frame: bytes, ends_stream: bool, waits: bool) -> None:
         self.state = CLOSING
+        self._stop_watching()
         self._arm(_CLOSE_TIMEOUT_MS)
         self._release(last_frame, ends_stream, waits, True)
 
@@ -578,6 +618,9 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def abort(self) -> None:
         """Close the socket without waiting for the client."""
+        self._is_given_up = True
+        self._stop_watching()
+        self._outbox.closed = True  # nothing is written any more
         self._outbox.sink.abort()
 
     def shut_down(self, reason: str) -> None:
@@ -622,6 +665,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _finish(self, end_stream: bool = True) -> None:
         self.state = CLOSED
+        self._count_rest(0)
         self.server.closed(self.number)
         self._disarm()
         self._outbox.paused = False  # the last frames go out even to a socket whose buffer is full
@@ -634,9 +678,13 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def lost(self) -> None:
         """The socket is gone."""
+        if self.state == RUNNING and not self._is_given_up:
+            self.server.client_log.vanished(self)
         self.state = CLOSED
+        self._count_rest(0)
         self.server.closed(self.number)
         self._disarm()
+        self._stop_watching()
         self._outbox.closed = True
         self._outbox.discard()
         self._release(b"", False, False, False)
@@ -657,25 +705,23 @@ class Connection(FaultOwner, Flushable, Timed):
             self._timer = None
 
     def on_timer(self, now_ms: i64) -> None:
-        """Heartbeats (AMQP 0-9-1 §4.2.7): one is sent when nothing else was for half an interval; two silent intervals of the
-        client end the connection without a close frame, since nobody is there to read it."""
+        """The client has not answered connection.close in time."""
         if self.state == CLOSING:
             self._finish()
-            return
-        if self.state == CLOSED:
-            return
-        interval: i64 = self.heartbeat_s * 1000
-        if self.session.blocked or self._held_back or self.in_flow:
-            self._received_ms = now_ms  # not read, so it cannot be heard: its silence does not count
-        if now_ms - self._received_ms > interval * 2:
-            self._outbox.sink.abort()
-            return
-        written = self._outbox.bytes_written
-        if written == self._written_at_tick and self._outbox.size() == 0:
-            self.session.send(HEARTBEAT)
-            written += len(HEARTBEAT)  # it does not count as something said: the next one is due at the next tick
-        self._written_at_tick = written
-        self._arm(interval // 2)
+
+    def miss_heartbeats(self) -> None:
+        """Nothing came from the client for too long: end without a close frame."""
+        self.server.client_log.heartbeats_missed(self)
+        self.abort()
+
+    def give_up_sending(self, pending: i64) -> None:
+        """The client's socket has accepted nothing for too long: end without a close frame, which it would not read either."""
+        self.server.client_log.send_timeout(self, pending)
+        self.abort()
+
+    def _stop_watching(self) -> None:
+        self._heartbeats.stop()
+        self._send_timeout.stop()
 
     # ---- bytes out ----------------------------------------------------------------------------------------------------
 
@@ -722,6 +768,17 @@ class Connection(FaultOwner, Flushable, Timed):
                 self._outbox.sink.resume_reading()
             self._outbox.flush()
             self._ask_for_refill()
+
+
+def connection_name(client_properties: FieldTable) -> str:
+    """The property connection_name; '' if there is none."""
+    name = client_properties.get("connection_name")
+    return name if isinstance(name, str) else ""
+
+
+def second_open() -> ConnectionException:
+    """The answer to channel.open on a channel that is open, or closed by the server and not yet forgotten."""
+    return ConnectionException(CHANNEL_ERROR, "second 'channel.open' seen", 20, 10)
 
 
 def unknown_frame(reader: FrameReader) -> ConnectionException:

@@ -13,7 +13,7 @@ from librt.strings import read_i32_be
 from mypy_extensions import mypyc_attr
 from pamqp import commands
 
-from broker.auth.mechanisms import MECHANISMS, MalformedResponse, read_response
+from broker.auth.mechanisms import MECHANISMS, Credentials, MalformedResponse, read_response
 from broker.auth.users import User
 from broker.clock import Timed, Timer
 from broker.errors import (
@@ -24,7 +24,7 @@ from broker.errors import (
 )
 from broker.faults import FaultOwner
 from broker.native import i64
-from broker.protocol.connection import Connection, close_frame, unexpected_frame
+from broker.protocol.connection import Connection, close_frame, connection_name, unexpected_frame
 from broker.protocol.outbox import Outbox
 from broker.protocol.server import Server
 from broker.wire import spec
@@ -72,12 +72,16 @@ class Handshake(FaultOwner, Timed):
         self.connection: Connection | None = None
         """The result, once the client got that far."""
         self.refusal = ""
-        """Why the client was refused, for the log."""
+        """Why the client was refused."""
+        self._is_told = False
+        """The log says so."""
         self._outbox = outbox
         self._state = _HEADER
         self._head = b""
         self._reader = FrameReader(_FRAME_MAX_BEFORE_OPEN - 8)
         self._user: User | None = None
+        self._name = ""
+        """Of the user that the client logs in as."""
         self._client_properties: FieldTable = EMPTY
         self._capabilities: dict[str, object] = {}
         self._frame_max = 0
@@ -111,6 +115,8 @@ class Handshake(FaultOwner, Timed):
     def _refuse(self, why: str, frame: bytes) -> None:
         self._state = _DONE
         self.refusal = why
+        if not self._is_told:
+            self.server.client_log.refused(self.peer.name, self._name, self._client_name(), why)
         self._disarm()
         if frame:
             self._outbox.write(frame)
@@ -146,6 +152,8 @@ class Handshake(FaultOwner, Timed):
 
     def lost(self) -> None:
         """The socket is gone."""
+        if self._state != _DONE and self._head:  # one that has said nothing was a look at whether the port is open
+            self.server.client_log.vanished_early(self.peer.name, self._name)
         self._disarm()
         self._state = _DONE
 
@@ -221,19 +229,7 @@ class Handshake(FaultOwner, Timed):
             raise Refused(f"malformed {mechanism} response") from error
         if credentials is None:
             raise Refused(f"unknown authentication mechanism '{mechanism}'")
-        user = server.users.authenticate(credentials.user, credentials.password, self.peer.host)
-        if user is None:
-            server.counters.auth_attempts_failed += 1
-            frame = b""
-            if self._capabilities.get("authentication_failure_close") is True:
-                refusal = ConnectionException(
-                    ACCESS_REFUSED,
-                    f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile.",
-                )
-                frame = close_frame(0, spec.CONNECTION_CLOSE, refusal)
-            raise Refused(f"login of user '{credentials.user}' refused", frame)
-        server.counters.auth_attempts_succeeded += 1
-        self._user = user
+        self._user = self._log_in(mechanism, credentials)
         limits = server.limits
         self._state = _TUNE
         self._outbox.write(
@@ -243,6 +239,28 @@ class Handshake(FaultOwner, Timed):
                 [("short", limits.channel_max), ("long", limits.frame_max), ("short", limits.heartbeat_s)],
             )
         )
+
+    def _log_in(self, mechanism: str, credentials: Credentials) -> User:
+        server = self.server
+        self._name = credentials.user
+        user, why_not = server.users.judge(credentials.user, credentials.password, self.peer.host)
+        if user is not None:
+            server.counters.auth_attempts_succeeded += 1
+            return user
+        server.counters.auth_attempts_failed += 1
+        self._is_told = True
+        server.client_log.login_refused(self.peer.name, self._name, self._client_name(), mechanism, why_not)
+        frame = b""
+        if self._capabilities.get("authentication_failure_close") is True:
+            refusal = ConnectionException(
+                ACCESS_REFUSED,
+                f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile.",
+            )
+            frame = close_frame(0, spec.CONNECTION_CLOSE, refusal)
+        raise Refused(f"login of user '{credentials.user}' refused: {why_not}", frame)
+
+    def _client_name(self) -> str:
+        return connection_name(self._client_properties)
 
     def _negotiated(self, what: str, wanted: int, offered: int, minimum: int) -> int:
         if offered and (wanted == 0 or wanted > offered):
@@ -286,8 +304,8 @@ class Handshake(FaultOwner, Timed):
         session.attach(connection)
         session.blocked_notify = self._capabilities.get("connection.blocked") is True
         server.counters.connections_opened += 1
-        connection.start()
         session.send(method_frame(0, spec.CONNECTION_OPEN_OK, [("shortstr", "")]))
+        connection.start()
         self.connection = connection
         connection.continue_reading()
 

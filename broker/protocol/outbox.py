@@ -42,6 +42,10 @@ class Sink:
         """Write several buffers, in order."""
         raise NotImplementedError
 
+    def unsent(self) -> int:
+        """Bytes that were written and that the system has not accepted yet."""
+        raise NotImplementedError
+
     def pause_reading(self) -> None:
         """Take no more input from the client until ``resume_reading``."""
         raise NotImplementedError

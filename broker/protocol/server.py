@@ -10,6 +10,7 @@ from broker.auth.users import Users
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.metadata.journal import Journal
+from broker.protocol.client_log import ClientLog
 from broker.protocol.session import Limits, Session
 from broker.queues.memory import QueueMemory
 from broker.store.damage import Damage
@@ -82,6 +83,7 @@ class Server:
         self.turn = turn
         self.clock = clock
         self.counters = counters
+        self.client_log = ClientLog(clock)
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[int, Connection] = {}
         """Open connections by their number."""

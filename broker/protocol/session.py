@@ -39,6 +39,7 @@ class Limits:
         self.consumers_per_channel_max = 0
         self.prefetch_default = 0
         self.handshake_timeout_ms = 10_000
+        self.send_timeout_ms: i64 = 30_000
 
 
 @final

@@ -47,7 +47,8 @@ class FrameReader:
     def feed(self, data: bytes) -> None:
         """Give the next bytes. All frames of the bytes given before must have been taken.
 
-        Raises: FRAME_ERROR (501) if the straddling frame is larger than allowed.
+        Raises: FRAME_ERROR (501) if the straddling frame is larger than allowed. All that was given is forgotten then: where the next
+        frame begins cannot be told any more.
         """
         if self._pieces_size == 0:
             self.data = data
@@ -65,7 +66,11 @@ class FrameReader:
             if self._pieces_size < FRAME_HEADER_SIZE:
                 self._empty()
                 return
-            self._wanted = self._size_of(self._pieces[0], 0)
+            head = self._pieces[0]
+            announced: i64 = i64(read_i32_be(head, 3)) & 0xFFFFFFFF
+            if self.payload_max and announced > self.payload_max:
+                raise self._too_large(head[0], announced)
+            self._wanted = announced + FRAME_OVERHEAD
         missing = self._wanted - self._pieces_size
         if size - taken < missing:
             if taken < size:
@@ -88,19 +93,17 @@ class FrameReader:
         self.limit = 0
         self._position = 0
 
-    def _size_of(self, data: bytes, at: i64) -> i64:
-        size: i64 = i64(read_i32_be(data, at + 3)) & 0xFFFFFFFF
-        if self.payload_max and size > self.payload_max:
-            raise ConnectionException(
-                FRAME_ERROR,
-                f"type {data[at]}, all octets = <<>>: {{frame_too_large,{size},{self.payload_max - FRAME_OVERHEAD}}}",
-            )
-        return size + FRAME_OVERHEAD
+    def _too_large(self, kind: int, size: i64) -> ConnectionException:
+        self.rest()
+        return ConnectionException(
+            FRAME_ERROR, f"type {kind}, all octets = <<>>: {{frame_too_large,{size},{self.payload_max - FRAME_OVERHEAD}}}"
+        )
 
     def next(self) -> bool:
         """Advance to the next whole frame; False when more bytes are needed.
 
-        Raises: FRAME_ERROR (501) if a frame is too large or does not end with the frame-end octet.
+        Raises: FRAME_ERROR (501) if a frame is too large or does not end with the frame-end octet; as from ``feed``, what was given is
+        forgotten.
         """
         at = self._position
         limit = self.limit
@@ -110,7 +113,7 @@ class FrameReader:
             if left >= FRAME_HEADER_SIZE:
                 size = i64(read_i32_be(data, at + 3)) & 0xFFFFFFFF
                 if self.payload_max and size > self.payload_max:
-                    self._size_of(data, at)
+                    raise self._too_large(data[at], size)
                 end = at + FRAME_HEADER_SIZE + size
                 if end < limit:
                     self.frame_type = data[at]
@@ -120,6 +123,7 @@ class FrameReader:
                     self._position = end + 1
                     if data[end] != FRAME_END:
                         text = frame(int(self.frame_type), data[self.start : end])
+                        self.rest()
                         raise ConnectionException(FRAME_ERROR, f"{text}: {{invalid_frame_end_marker,{data[end]}}}")
                     return True
                 wanted = end + 1 - at

@@ -6,6 +6,7 @@ the method with an empty table (hostile tables overflow its stack or stall the l
 ``protocol/channel.py`` and ``wire/writer.py``; pamqp is their oracle in the tests.
 """
 
+import re
 from typing import Final, final
 
 from librt.strings import read_i32_be
@@ -55,6 +56,19 @@ def _layout(index: int) -> list[tuple[int, int]]:
         result.append((_KINDS.get(kind, 0), _FIXED.get(kind, 0)))
     _layouts[index] = result
     return result
+
+
+def method_name(class_id: int, method_id: int) -> str:
+    """The name that the specification gives a method, such as ``queue.declare-ok``; its numbers where it has none, '' for 0 and 0."""
+    index = class_id << 16 | method_id
+    if index == 0:
+        return ""
+    if index == ACCESS_REQUEST:
+        return "access.request"
+    known: type[Frame] | None = commands.INDEX_MAPPING.get(index)
+    if known is None:
+        return f"{class_id}.{method_id}"
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", str(known.name)).lower()
 
 
 def undecodable(index: int, arguments: bytes) -> ConnectionException:

@@ -126,13 +126,33 @@ def test_frames_for_a_channel_that_the_broker_closed_are_dropped_until_close_ok(
     client.tell("queue.declare", queue="missing", passive=True)
     client.expect("channel.close", 1)
     client.send(
-        method(1, "queue.declare", queue="late"), publish(1, "", "x", b"abc"), method(1, "channel.open"), body(1, b"zzz"), header(1, 7)
+        method(1, "queue.declare", queue="late"), publish(1, "", "x", b"abc"), body(1, b"zzz"), header(1, 7)
     )
     client.expect_nothing()
     client.send(method(1, "channel.close-ok"), method(1, "channel.open"))
     client.expect("channel.open-ok", 1)
     assert "late" not in broker.vhost.queues
     client.ask("queue.declare", queue="late")
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_opening_a_channel_that_the_broker_closed_before_close_ok(crossed: bool, at_once: bool) -> None:
+    """RabbitMQ 3.10.8: 504, also when the client has closed it meanwhile: only close-ok gives the number free."""
+    client = Broker().open()
+    said = [method(1, "queue.declare", queue="missing", passive=True)]
+    if crossed:
+        said.append(method(1, "channel.close"))
+    said.append(method(1, "channel.open"))
+    if at_once:
+        client.send(*said)
+    else:
+        for each in said:
+            client.send(each)
+    client.expect("channel.close", 1)
+    if crossed:
+        client.expect("channel.close-ok", 1)
+    assert client.connection_error(504) == "CHANNEL_ERROR - second 'channel.open' seen"
 
 
 def test_methods_already_sent_behind_a_failing_one_are_dropped() -> None:
@@ -219,6 +239,16 @@ def test_content_where_none_is_expected(said: bytes) -> None:
     client = Broker().open()
     client.send(said)
     client.connection_error(505)
+
+
+@pytest.mark.parametrize("bodies", [[b"abc"], [b"a", b"bc"], [b"", b"abc"]])
+def test_a_body_longer_than_announced(bodies: list[bytes]) -> None:
+    """In the words of RabbitMQ's rabbit_command_assembler."""
+    client = Broker().open()
+    client.send(method(1, "basic.publish"), header(1, 2), *(body(1, each) for each in bodies))
+    close = client.expect("connection.close", 0)
+    assert (close["reply_code"], close["class_id"], close["method_id"]) == (501, 60, 40)
+    assert close["reply_text"] == "FRAME_ERROR - content body frame exceeds remaining content size"
 
 
 def test_two_headers() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.fake_clock import HurriedClock
 from tests.support.memory import Broker, Client, opening, start_ok
 from tests.support.wire import METHOD, PROTOCOL_HEADER, body, frame, header, heartbeat, longstr, method, plain, publish, table
 
@@ -294,6 +295,58 @@ def test_close_is_answered_with_close_ok() -> None:
     assert client.sink.closed
     assert broker.server.connections == {}
     assert broker.counters.connections_closed == 1
+
+
+TOO_LARGE = b"\x01\x00\x01" + (1 << 30).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+@pytest.mark.parametrize("error", [b"", method(1, "channel.open"), TOO_LARGE])
+def test_frames_that_are_wrong_while_the_connection_closes(error: bytes, cut: int) -> None:
+    """A header that announces too much, cut over two reads, then single bytes: no internal error, and nothing more is heard."""
+    client = Broker().open()
+    connection = client.opened
+    client.send(error)
+    for piece in (TOO_LARGE[:cut], TOO_LARGE[cut:], *(bytes([octet]) for octet in method(0, "connection.close-ok") * 3)):
+        connection.receive(piece)  # whatever the socket is told
+        client.broker.run_turn()
+    assert client.names() == ["connection.close"]
+    assert client.sink.closed
+    client.drop()
+    assert client.broker.server.alarms.receiving == 0
+
+
+def test_frames_that_are_wrong_while_things_are_still_given_back() -> None:
+    """The end of the channels takes turns; what comes meanwhile is not looked at."""
+
+    class HurriedBroker(Broker):
+        clock_type = HurriedClock
+
+    broker = HurriedBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q")
+    for number in range(500):
+        client.consume("q", str(number))
+    connection = client.opened
+    client.auto = False
+    connection.receive(method(1, "channel.open"))
+    for piece in (TOO_LARGE[:3], TOO_LARGE[3:], *(bytes([octet]) for octet in range(100))):
+        connection.receive(piece)
+    broker.run_turn()
+    assert client.names() == ["connection.close"]
+    assert client.sink.closed
+
+
+def test_half_a_frame_while_the_connection_closes_is_not_counted_for_ever() -> None:
+    for end in ("close-ok", "drop"):
+        client = Broker().open()
+        client.tell("channel.open")
+        client.send(method(0, "connection.close-ok")[:5])
+        if end == "drop":
+            client.drop()
+        else:
+            client.send(method(0, "connection.close-ok")[5:], heartbeat()[:3])
+        assert client.broker.server.alarms.receiving == 0
 
 
 def test_what_follows_a_close_is_not_looked_at() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from tests.support.memory import Broker
-from tests.support.wire import HEARTBEAT, heartbeat, split_frames
+import structlog
+
+from broker.alarms import MEMORY
+from tests.support.memory import Broker, Client, opening
+from tests.support.wire import HEARTBEAT, heartbeat, method, publish, split_frames
 
 
 def sent(data: bytes) -> int:
@@ -13,15 +16,38 @@ def sent(data: bytes) -> int:
     return len(frames)
 
 
-def test_a_silent_broker_sends_one_every_interval() -> None:
-    """RabbitMQ docs, Heartbeats: a client that waits for two intervals never waits in vain; looked at every half interval."""
+def test_a_silent_broker_sends_one_every_half_interval() -> None:
+    """RabbitMQ's heartbeat sender: what the handshake wrote does not put the first one off."""
     broker = Broker()
     client = broker.connect(heartbeat_s=10)
     client.sink.take()
     for _ in range(6):
-        broker.advance(10_000)
+        broker.advance(4_999)
         client.send(heartbeat())
-        assert 1 <= sent(client.sink.take()) <= 2
+        assert sent(client.sink.take()) == 0
+        broker.advance(1)
+        assert sent(client.sink.take()) == 1
+
+
+def test_an_opening_in_one_read_does_not_put_the_first_one_off() -> None:
+    broker = Broker()
+    client = broker.client()
+    client.send(opening(heartbeat_s=2))
+    client.sink.take()
+    broker.advance(1_000)
+    assert sent(client.sink.take()) == 1
+
+
+def test_whatever_was_written_last_a_client_hears_something_within_the_interval() -> None:
+    """Clients that close after one silent interval: what comes just behind one look does not put the next heartbeat off by two."""
+    for said_at_ms in range(0, 10_000, 250):
+        broker = Broker()
+        client = broker.connect(heartbeat_s=10)
+        broker.advance(said_at_ms)
+        client.ask("channel.open")
+        client.sink.take()
+        broker.advance(7_500)
+        assert sent(client.sink.take()) >= 1, said_at_ms
 
 
 def test_none_are_sent_while_others_are() -> None:
@@ -45,6 +71,86 @@ def test_a_silent_client_is_cut_off_without_a_word() -> None:
     broker.advance(11_000)
     assert client.sink.aborted
     sent(client.sink.take())
+
+
+def stand_still(broker: Broker, ms: int) -> None:
+    """The process is stopped; when it goes on, its timers are served before any socket is read."""
+    broker.clock.time_ms += ms
+    broker.clock.run_due()
+    broker.run_turn()
+
+
+def test_after_a_pause_nobody_is_judged_before_the_sockets_were_read() -> None:
+    broker = Broker()
+    client = broker.connect(heartbeat_s=5)
+    for _ in range(3):
+        stand_still(broker, 12_000)
+        assert not client.sink.ended
+        client.send(heartbeat())
+    broker.advance(12_000 - 1)
+    assert not client.sink.ended
+
+
+def test_a_client_that_is_silent_behind_a_pause_is_cut_off() -> None:
+    broker = Broker()
+    client = broker.connect(heartbeat_s=5)
+    stand_still(broker, 60_000)
+    assert not client.sink.ended
+    broker.advance(1_250)
+    assert client.sink.aborted
+
+
+def test_input_that_waits_undecoded_is_a_sign_of_life() -> None:
+    """More was read than fits into a turn: the rest is held back (net/transport.py)."""
+    broker = Broker()
+    client = broker.connect(heartbeat_s=5)
+    broker.advance(9_000)
+    client.opened.hear()
+    broker.advance(10_000)
+    assert not client.sink.ended
+
+
+def unread_by_an_alarm(broker: Broker, client: Client) -> None:
+    broker.server.alarms.set(MEMORY, True)
+    client.send(method(1, "channel.open"), publish(1, "", "q", b"x"))
+
+
+def unread_while_it_does_not_read(broker: Broker, client: Client) -> None:
+    client.opened.writable(False)
+    client.send(method(1, "channel.open"), method(1, "queue.declare", queue="q"), publish(1, "", "q", b"x" * 3_000_000))
+    for _ in range(3):
+        client.send(method(1, "basic.get", queue="q"), method(1, "basic.recover", requeue=True))
+
+
+def test_a_client_that_is_not_read_cannot_be_heard() -> None:
+    """RabbitMQ pauses the check while the connection is blocked; the same holds whatever the reason is."""
+    for make_unread in (unread_by_an_alarm, unread_while_it_does_not_read):
+        broker = Broker()
+        client = broker.connect(heartbeat_s=5)
+        make_unread(broker, client)
+        assert not client.sink.reading, make_unread
+        client.held.append(heartbeat())
+        broker.advance(25_000)
+        assert not client.sink.ended, make_unread
+
+
+def test_missed_heartbeats_are_told() -> None:
+    """With what an operator needs to find the client."""
+    broker = Broker()
+    client = broker.client()
+    client.send(opening(heartbeat_s=5, properties={"connection_name": "billing"}))
+    with structlog.testing.capture_logs() as logs:
+        broker.advance(20_000)
+    assert client.sink.aborted
+    (line,) = [line for line in logs if line["event"] == "Heartbeats missed"]
+    assert {name: line[name] for name in ("log_level", "connection", "client", "user", "vhost", "timeout_s")} == {
+        "log_level": "warning",
+        "connection": "127.0.0.1:50000 -> 127.0.0.1:5672",
+        "client": "billing",
+        "user": "guest",
+        "vhost": "/",
+        "timeout_s": 5,
+    }
 
 
 def test_heartbeats_keep_a_client() -> None:

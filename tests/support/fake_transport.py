@@ -23,6 +23,10 @@ class FakeSink(Sink):
         self.awaits_close = False
         """It was left to the client to close first."""
         self.aborted = False
+        self.accepts = True
+        """The client's socket takes what is written."""
+        self.waiting = 0
+        """Bytes that it has not taken."""
         self.broken = ""
         """The method that raises when it is called next."""
 
@@ -37,11 +41,16 @@ class FakeSink(Sink):
         assert not self.aborted, "written after abort"
         self.writes.append(len(data))
         self.data += data
+        if not self.accepts:
+            self.waiting += len(data)
 
     def write_pieces(self, pieces: list[Piece]) -> None:
         sizes = [len(piece) for piece in pieces]
         self.pieces.append(sizes)
         self.write(b"".join(pieces))
+
+    def unsent(self) -> int:
+        return self.waiting
 
     def pause_reading(self) -> None:
         self._check("pause_reading")

@@ -420,11 +420,18 @@ def start_ok(
     return method(0, "connection.start-ok", client_properties=fields, mechanism="PLAIN", response=response, locale="en_US")
 
 
-def opening(user: str = "guest", *, frame_max: int = 131072, channel_max: int = 2047, heartbeat_s: int = 0) -> bytes:
+def opening(
+    user: str = "guest",
+    *,
+    frame_max: int = 131072,
+    channel_max: int = 2047,
+    heartbeat_s: int = 0,
+    properties: Mapping[str, object] | None = None,
+) -> bytes:
     """Everything a client says up to connection.open, for tests that send it in one go."""
     return (
         PROTOCOL_HEADER
-        + start_ok(user, user)
+        + start_ok(user, user, properties=properties)
         + method(0, "connection.tune-ok", channel_max=channel_max, frame_max=frame_max, heartbeat=heartbeat_s)
         + method(0, "connection.open", virtual_host="/")
     )

@@ -51,6 +51,7 @@ class TestDefaults:
             "channel_max": 2047,
             "max_message_size": 134217728,
             "handshake_timeout": 10000,
+            "send_timeout": 30000,
             "loopback_users": frozenset({"guest"}),
             "default_user": "guest",
             "default_pass": "guest",

@@ -61,3 +61,18 @@ def test_a_user_can_be_replaced() -> None:
     users.put("app", "new")
     assert users.authenticate("app", "pässword".encode(), "192.0.2.1") is None
     assert users.authenticate("app", b"new", "192.0.2.1") is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "peer", "reason"),
+    [
+        ("app", b"wrong", "127.0.0.1", "wrong password"),
+        ("nobody", b"nobody", "127.0.0.1", "there is no such user"),
+        ("guest", b"wrong", "192.0.2.1", "wrong password"),
+        ("guest", b"guest", "192.0.2.1", "this user may log in from this machine only (loopback_users)"),
+        ("guest", b"guest", "127.0.0.1", ""),
+    ],
+)
+def test_the_log_is_told_why(name: str, password: bytes, peer: str, reason: str) -> None:
+    user, why_not = made().judge(name, password, peer)
+    assert (user is None, why_not) == (bool(reason), reason)

@@ -182,3 +182,24 @@ def test_the_rest_is_what_was_not_taken(cut: int) -> None:
     else:
         assert reader.rest() == whole[24:cut]
     assert reader.rest() == b""
+
+
+@pytest.mark.parametrize("sizes", [[], [1] * 40, [3], [7], [10, 3]])
+@pytest.mark.parametrize("wrong", [frame(1, 1, b"", size=PAYLOAD_MAX + 1), frame(1, 1, b"abc", end=0)])
+def test_behind_a_bad_one_nothing_of_it_is_left(wrong: bytes, sizes: list[int]) -> None:
+    """Whoever goes on feeding is out of step with the frames, but never inside the reader's own remains."""
+    reader = FrameReader(PAYLOAD_MAX)
+    data = frame(8, 0, b"") + wrong
+    position = failed = 0
+    for size in [*sizes, len(data)]:
+        try:
+            reader.feed(data[position : position + size])
+            read_all(reader)
+        except ConnectionException:
+            failed += 1
+            assert (reader.waiting, reader.rest()) == (0, b"")
+            break
+        position += size
+    assert failed == 1
+    reader.feed(frame(1, 7, b"abc"))
+    assert read_all(reader) == [(1, 7, b"abc")]

@@ -10,7 +10,7 @@ from pamqp import commands, frame
 
 from broker.errors import COMMAND_INVALID, FRAME_ERROR, ConnectionException
 from broker.wire import spec, table
-from broker.wire.methods import decode, method_frame, split_publish
+from broker.wire.methods import decode, method_frame, method_name, split_publish
 from tests.support.wire import METHODS, MethodSpec, method_payload, plain, read_method, split_frames
 
 SAMPLES: dict[str, object] = {
@@ -169,3 +169,12 @@ def test_a_publish_cut_or_too_long_is_refused() -> None:
         with pytest.raises(ConnectionException) as raised:
             split_publish(wrong)
         assert raised.value.code == FRAME_ERROR, wrong
+
+
+def test_methods_have_the_names_of_the_specification() -> None:
+    """Without the relics of 0-8 that a server only sends."""
+    for each in METHODS.values():
+        if each.name != "access.request-ok":
+            assert method_name(each.class_id, each.method_id) == each.name
+    assert method_name(0, 0) == ""
+    assert method_name(60, 255) == "60.255"
