@@ -60,6 +60,12 @@ class ProtocolException(Exception):
         self.class_id = class_id
         self.method_id = method_id
 
+    def name_method(self, index: int) -> None:
+        """It is this method that has failed, unless another one was named before."""
+        if not self.class_id:
+            self.class_id = index >> 16
+            self.method_id = index & 0xFFFF
+
     @property
     def text(self) -> str:
         """The reply text as RabbitMQ words it; cut to the 255 bytes of a short string by the writer."""

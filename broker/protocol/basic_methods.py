@@ -18,6 +18,7 @@ from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import ChannelConsumer
 from broker.protocol.direct_reply import ReplyQueue
+from broker.protocol.dispatching import Dispatching
 from broker.protocol.exchange_methods import Reply, reply
 from broker.protocol.queue_methods import find, name_or_last
 from broker.queues.queue import Queue
@@ -184,10 +185,27 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
     session.touch()
 
 
+@final
+class _Requeue(Deferred):
+    """What a basic.recover asked for, once what was published before it has been dispatched: that does not come back, too."""
+
+    def __init__(self, channel: Channel, then: Deferred | None) -> None:
+        self.channel = channel
+        self.through: i64 = channel.unacked.last_tag()
+        self.then = then
+
+    def resume(self) -> None:
+        self.channel.requeue_through(self.through, self.then)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
+
+
 def _recover(channel: Channel, requeue: bool, then: Deferred | None) -> None:
     if not requeue:
         raise ConnectionException(NOT_IMPLEMENTED, "requeue=false")
-    channel.requeue_all(then)
+    session = channel.session
+    channel.carry_out(Dispatching(session.turn, channel.consumed_queues(), session.owner), _Requeue(channel, then))
 
 
 def recover(channel: Channel, method: Method) -> None:

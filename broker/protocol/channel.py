@@ -615,9 +615,13 @@ class Channel(Flushable):
         """Forget the transaction's publishes; its settlements become unacknowledged deliveries again."""
         self.carry_out(Rollback(self), then)
 
-    def requeue_all(self, then: Deferred | None) -> None:
-        """Everything unacknowledged goes back to its queue (basic.recover)."""
-        self.carry_out(Settling(self, [], True, self.unacked.last_tag()), then)
+    def requeue_through(self, tag: i64, then: Deferred | None) -> None:
+        """Everything unacknowledged up to this tag goes back to its queue (basic.recover)."""
+        self.carry_out(Settling(self, [], True, tag), then)
+
+    def consumed_queues(self) -> list[Queue]:
+        """The queues of its consumers, once for each."""
+        return list(self.queue_of.values())
 
     def shares_window(self) -> bool:
         """Whether many consumers share one window, and get what becomes free of it in turn."""

@@ -27,12 +27,14 @@ from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.dispatch import handle
+from broker.protocol.dispatching import Dispatching
 from broker.protocol.heartbeats import Heartbeats
 from broker.protocol.outbox import BACKLOG_MAX, Outbox
 from broker.protocol.send_timeout import SendTimeout
 from broker.protocol.server import Server
 from broker.protocol.session import Session
 from broker.protocol.sliced import ChannelEnd, ConnectionEnd
+from broker.queues.queue import Queue
 from broker.store.logs import Logs
 from broker.turn import Deferred, Flushable
 from broker.wire import spec
@@ -75,6 +77,35 @@ class _Resume(Deferred):
 
     def resume(self) -> None:
         self.connection.resume_channels()
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
+
+
+@final
+class _CloseChannel(Deferred):
+    """Ends a channel once its consumers have what was published before."""
+
+    def __init__(self, connection: Connection, channel: Channel) -> None:
+        self.connection = connection
+        self.channel = channel
+
+    def resume(self) -> None:
+        self.connection.end_channel(self.channel)
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.connection
+
+
+@final
+class _Close(Deferred):
+    """Begins to close the connection, as the client has asked, once its consumers have what was published before."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def resume(self) -> None:
+        self.connection.close_as_asked()
 
     def fault_owner(self) -> FaultOwner | None:
         return self.connection
@@ -453,9 +484,7 @@ class Connection(FaultOwner, Flushable, Timed):
         try:
             handle(channel, method)
         except ProtocolException as error:
-            if not error.class_id:
-                error.class_id = index >> 16
-                error.method_id = index & 0xFFFF
+            error.name_method(index)
             raise
 
     def _other_frame(self, reader: FrameReader, kind: i64, number: i64) -> Channel | None:
@@ -502,11 +531,25 @@ class Connection(FaultOwner, Flushable, Timed):
     def _control(self, reader: FrameReader) -> None:
         index = decode(reader.data, reader.start, reader.end).index
         if index == spec.CONNECTION_CLOSE:
-            self._begin_closing(method_frame(0, spec.CONNECTION_CLOSE_OK, []), False, False)
+            self._ask_to_close()
         elif index == spec.CONNECTION_UPDATE_SECRET:
             self.session.send(method_frame(0, spec.CONNECTION_UPDATE_SECRET_OK, []))
         else:
             raise self._misplaced(index)
+
+    def _ask_to_close(self) -> None:
+        self.state = CLOSING  # nothing more is taken
+        self._arm(_CLOSE_TIMEOUT_MS)
+        queues: list[Queue] = []
+        for channel in self.channels.values():
+            if not channel.closing:
+                queues += channel.consumed_queues()
+        self.server.turn.start(Dispatching(self.server.turn, queues, self, _Close(self)))
+
+    def close_as_asked(self) -> None:
+        """What was published before the client has closed the connection was dispatched."""
+        if self.state == CLOSING:
+            self._begin_closing(method_frame(0, spec.CONNECTION_CLOSE_OK, []), False, False)
 
     def _misplaced(self, index: int) -> ConnectionException:
         return ConnectionException(
@@ -526,6 +569,11 @@ class Connection(FaultOwner, Flushable, Timed):
     # ---- channels -----------------------------------------------------------------------------------------------------
 
     def _close_channel(self, channel: Channel) -> None:
+        dispatching = Dispatching(self.server.turn, channel.consumed_queues(), self)
+        channel.carry_out(dispatching, _CloseChannel(self, channel))
+
+    def end_channel(self, channel: Channel) -> None:
+        """What was published before the client has closed this channel was dispatched."""
         frame = method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, [])
         self.server.turn.start(self._end_of(channel, _ChannelEnded(self, channel, frame, True)))
 
@@ -619,9 +667,9 @@ class Connection(FaultOwner, Flushable, Timed):
     def abort(self) -> None:
         """Close the socket without waiting for the client."""
         self._is_given_up = True
+        self._outbox.sink.abort()
         self._stop_watching()
         self._outbox.closed = True  # nothing is written any more
-        self._outbox.sink.abort()
 
     def shut_down(self, reason: str) -> None:
         """Close from our side: an operator, or the node going down (CONNECTION_FORCED, 320)."""

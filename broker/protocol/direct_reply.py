@@ -49,6 +49,9 @@ class ReplyQueue(Queue):
     def dispatch(self) -> None:
         pass
 
+    def dispatch_some(self) -> bool:
+        return True
+
     def mark(self) -> None:
         pass
 

@@ -6,10 +6,12 @@ from typing import Final, final
 
 from pamqp import commands
 
-from broker.errors import NOT_IMPLEMENTED, ChannelException, ConnectionException
+from broker.errors import NOT_IMPLEMENTED, ChannelException, ConnectionException, ProtocolException
 from broker.faults import FaultOwner
 from broker.protocol import basic_methods, exchange_methods, queue_methods, tx_methods
 from broker.protocol.channel import Channel, unimplemented
+from broker.protocol.dispatching import Dispatching
+from broker.queues.queue import Queue
 from broker.turn import Deferred, SlicedWork
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
@@ -57,16 +59,61 @@ _ONE_GROUP: Final = frozenset(
 """Methods that may take many turns, and are one commit group of the log."""
 
 
+def _of_name(channel: Channel, method: Method) -> list[Queue]:
+    fields = method.fields
+    assert isinstance(fields, (commands.Basic.Consume, commands.Queue.Declare, commands.Queue.Purge, commands.Queue.Delete))
+    queue = channel.session.vhost.queues.get(exchange_methods.stripped(fields.queue) or channel.last_queue)
+    return [] if queue is None else [queue]
+
+
+def _of_cancel(channel: Channel, method: Method) -> list[Queue]:
+    fields = method.fields
+    assert isinstance(fields, commands.Basic.Cancel)
+    queue = channel.queue_of.get(fields.consumer_tag or "")
+    return [] if queue is None else [queue]
+
+
+def _of_qos(channel: Channel, method: Method) -> list[Queue]:
+    fields = method.fields
+    assert isinstance(fields, commands.Basic.Qos)
+    return channel.consumed_queues() if fields.global_ else []
+
+
+_QUEUES_OF: Final[dict[int, Callable[[Channel, Method], list[Queue]]]] = {
+    spec.BASIC_CONSUME: _of_name,
+    spec.BASIC_CANCEL: _of_cancel,
+    spec.BASIC_QOS: _of_qos,
+    spec.QUEUE_DECLARE: _of_name,
+    spec.QUEUE_PURGE: _of_name,
+    spec.QUEUE_DELETE: _of_name,
+}
+"""Methods that come behind what was published before them, and the queues that this is about; basic.get and basic.recover see to it
+themselves."""
+
+
 def handle(channel: Channel, method: Method) -> None:
     """Carry out a method of an open channel.
 
     Raises: COMMAND_INVALID (503) for methods that a server does not take, and whatever the handler raises.
     """
+    queues_of = _QUEUES_OF.get(method.index)
+    if queues_of is None:
+        _handle_dispatched(channel, method)
+        return
+    dispatching = Dispatching(channel.session.turn, queues_of(channel, method), channel.session.owner)
+    if dispatching.step():
+        _handle_dispatched(channel, method)
+        return
+    wait = _Wait(channel, method, dispatching)
+    channel.carry_out(wait, wait.then)
+
+
+def _handle_dispatched(channel: Channel, method: Method) -> None:
     handler = HANDLERS.get(method.index)
     if handler is None:
         raise unimplemented(method.index)
     if method.index in _ONE_GROUP and _group_is_taken(channel):
-        wait = _GroupWait(channel, method)
+        wait = _Wait(channel, method, None)
         channel.carry_out(wait, wait.then)
         return
     handler(channel, method)
@@ -78,20 +125,28 @@ def _group_is_taken(channel: Channel) -> bool:
 
 
 @final
-class _GroupWait(SlicedWork):
-    """A method that has to be one commit group, while others have held the open one for so long that it is to be handed over first.
+class _Wait(SlicedWork):
+    """A method before which queues have to be dispatched; or one that has to be one commit group, while others have held the open one for
+    so long that it is to be handed over first.
 
     Otherwise methods of several clients that overlap would hold it without end, and whoever waits for a confirm would never hear of it.
     """
 
-    def __init__(self, channel: Channel, method: Method) -> None:
+    def __init__(self, channel: Channel, method: Method, dispatching: Dispatching | None) -> None:
         self.then = _Again(channel, method)
+        self._dispatching = dispatching
 
     def step(self) -> bool:
+        dispatching = self._dispatching
+        if dispatching is not None:
+            if not dispatching.step():
+                return False
+            self._dispatching = None
         channel = self.then.channel
-        if _group_is_taken(channel):
+        is_one_group = self.then.method.index in _ONE_GROUP
+        if is_one_group and _group_is_taken(channel):
             return False
-        if channel.closing:  # nothing comes after it any more, but it was asked for before
+        if is_one_group and channel.closing:  # nothing comes after it any more, but it was asked for before
             with contextlib.suppress(ChannelException, ConnectionException):
                 self.then.resume()
         return True
@@ -107,7 +162,11 @@ class _Again(Deferred):
         self.method = method
 
     def resume(self) -> None:
-        handle(self.channel, self.method)
+        try:
+            _handle_dispatched(self.channel, self.method)
+        except ProtocolException as error:
+            error.name_method(self.method.index)
+            raise
 
     def fault_owner(self) -> FaultOwner | None:
         return self.channel.session.owner

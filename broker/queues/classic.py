@@ -259,8 +259,7 @@ class ClassicQueue(Queue):
         if self.consumers.groups:
             self._dispatch()
 
-    def _dispatch_some(self) -> bool:
-        """The same as far as the time goes; whether it sufficed."""
+    def dispatch_some(self) -> bool:
         if not self._marked or not self.consumers.groups:
             return True
         self._bounded_time = True
@@ -298,6 +297,7 @@ class ClassicQueue(Queue):
     def _dispatch(self) -> None:
         self._is_cut = False
         if self._expiring and not self.expire(self._clock.now_ms):
+            self._is_cut = True
             return
         levels = self._levels
         at: i64 = len(levels) - 1
@@ -349,6 +349,7 @@ class ClassicQueue(Queue):
                     self._undelivered(consumer, error)
                 if consumer.no_ack:
                     ready.settle(position, count, stride)
+                self.delivered += count
                 self._left -= count // 16
             elif plain >= size and size <= _TURNS_MAX and not group.crowded:
                 self._left -= self._deliver_in_turns(group, ready, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
@@ -372,6 +373,7 @@ class ClassicQueue(Queue):
             group.turn = 0
         if not consumer.no_ack:
             self.unacked += 1
+        self.delivered += 1
         plain = ready.plain()
         position = ready.next_position()
         redelivered = ready.redelivers()
@@ -415,6 +417,7 @@ class ClassicQueue(Queue):
         stride = ready.next_stride()
         redelivered = ready.redelivers()
         items = ready.take(rounds * size)
+        self.delivered += rounds * size
         start = group.turn
         failed: list[tuple[Consumer, Exception]] = []
         index = 0
@@ -442,7 +445,7 @@ class ClassicQueue(Queue):
         self._clock.faults.caught(f"delivery from queue '{self.name}'", consumer.fault_owner(), error)
 
     def can_get(self) -> bool:
-        if not self._dispatch_some():
+        if not self.dispatch_some():
             return False
         if self._expiring and not self.expire(self._clock.now_ms):
             return False
@@ -461,7 +464,7 @@ class ClassicQueue(Queue):
 
     def get(self) -> Entry | None:
         self.touch()
-        self._dispatch_some()
+        self.dispatch_some()
         if self._expiring:
             self.expire(self._clock.now_ms)
         entry = self._pop()
@@ -484,7 +487,7 @@ class ClassicQueue(Queue):
         return self._level(entry.message)
 
     def ready_count(self) -> i64:
-        self._dispatch_some()
+        self.dispatch_some()
         if self._expiring:
             self.expire(self._clock.now_ms)
         return self._count()
@@ -547,8 +550,7 @@ class ClassicQueue(Queue):
             self._host.dead_letter(self, entry.message, reason)
 
     def purge(self) -> i64:
-        if self._marked:
-            self._dispatch_now()
+        self.dispatch_some()
         count: i64 = 0
         dropped: list[list[Message | Entry | None]] = []
         for level in self._levels:

@@ -59,6 +59,8 @@ class Queue(Destination, Dispatchable):
         self.options = options
         self.consumers = Consumers(options.single_active)
         self.unacked: i64 = 0
+        self.delivered: i64 = 0
+        """Messages that consumers have got."""
 
     def ready_count(self) -> i64:
         """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first, as far as the
@@ -71,6 +73,11 @@ class Queue(Destination, Dispatchable):
 
     def dispatch(self) -> None:
         """Hand waiting messages to consumers with room."""
+        raise NotImplementedError
+
+    def dispatch_some(self) -> bool:
+        """The same now, for whoever must come behind what was published before, as far as the slice of the turn goes; whether that
+        sufficed. If not, the queue is dispatched again in the next turn."""
         raise NotImplementedError
 
     def mark(self) -> None:
