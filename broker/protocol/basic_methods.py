@@ -40,8 +40,8 @@ def qos(channel: Channel, method: Method) -> None:
     if fields.prefetch_size:
         raise ConnectionException(NOT_IMPLEMENTED, f"prefetch_size!=0 ({fields.prefetch_size})")
     if fields.global_:
-        channel.prefetch_global = fields.prefetch_count
-        channel.unblock_all()
+        channel.window.size = fields.prefetch_count
+        channel.window.mark()
     else:
         channel.prefetch_new = fields.prefetch_count
     reply(channel, False, spec.BASIC_QOS_OK)
@@ -125,6 +125,8 @@ def cancel(channel: Channel, method: Method) -> None:
     replies = channel.reply
     if consumer is not None:
         queue = channel.queue_of.pop(tag)
+        assert isinstance(consumer, ChannelConsumer)
+        channel.window.leave(consumer)
         queue.remove_consumer(consumer)
     elif replies is not None and replies.tag == tag:
         channel.reply = None

@@ -28,7 +28,8 @@ from broker.native import i64
 from broker.protocol.confirms import Confirms
 from broker.protocol.content import Content
 from broker.protocol.session import Session
-from broker.protocol.settling import Acknowledging, Rollback, Taking, Unblocking
+from broker.protocol.settling import Acknowledging, Rollback, Taking
+from broker.protocol.shared_window import SharedWindow
 from broker.protocol.sliced import AT_ONCE, ChannelEnd, ChannelWork, Publishing, Settling
 from broker.protocol.traits import Traits, read_traits
 from broker.protocol.transaction import Pending, Settlement
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 
 _PROPERTIES_AT: Final[i64] = 12
 _HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
-_MANY_CONSUMERS: Final[i64] = 64
-"""To ask so many whether they have room again is worth a look at the clock."""
 
 
 @final
@@ -101,7 +100,8 @@ class Channel(Flushable):
         self.flow_active = True
         self.last_queue = ""
         """The queue declared last on this channel: what an empty queue name means."""
-        self.prefetch_global: i64 = 0
+        self.window = SharedWindow(session.turn, self.unacked)
+        """basic.qos with global=true."""
         self.prefetch_new: i64 = session.limits.prefetch_default
         """basic.qos with global=false: the window of consumers that start after it."""
         self.confirms: Confirms | None = None
@@ -122,8 +122,6 @@ class Channel(Flushable):
         self._held_for: i64 = 0
         self._held_answer = b""
         self._promised_group: i64 = 0
-        self._unblocking: Unblocking | None = None
-        """Once it has had many consumers."""
         self._dirty = False
         self._route: Route | None = None
         self._route_arguments = b""
@@ -623,36 +621,11 @@ class Channel(Flushable):
         """The queues of its consumers, once for each."""
         return list(self.queue_of.values())
 
-    def shares_window(self) -> bool:
-        """Whether many consumers share one window, and get what becomes free of it in turn."""
-        return self.prefetch_global > 0 and len(self.consumers) > _MANY_CONSUMERS
-
-    def window_left(self) -> i64:
-        """How many deliveries still fit into the window that its consumers share, where there is one (``prefetch_global``)."""
-        return self.prefetch_global - self.unacked.consumer_count - self.unacked.uncommitted
-
-    def is_full(self) -> bool:
-        """Whether the window that its consumers share is full."""
-        return self.prefetch_global > 0 and self.window_left() <= 0
-
     def unblock(self) -> None:
         """Deliveries were settled: others may have room now."""
-        # only a channel-wide limit couples consumers: without one each was told by ``settled``
-        if self.prefetch_global:
-            self.unblock_all()
-
-    def unblock_all(self) -> None:
-        """Every consumer of the channel may have room again."""
-        if len(self.consumers) > _MANY_CONSUMERS:
-            unblocking = self._unblocking
-            if unblocking is None:
-                unblocking = Unblocking(self)
-                self._unblocking = unblocking
-            unblocking.start()
-            return
-        for tag, consumer in self.consumers.items():
-            if consumer.blocked:
-                self.queue_of[tag].unblock(consumer)
+        # only a window for all of them couples consumers: without one each was told by ``settled``
+        if self.window.size > 0:
+            self.window.mark()
 
     def end(self, then: Deferred | None) -> ChannelEnd:
         """The channel is gone: what it held goes back; consumers leave first, then deliveries, in order (redelivered)."""
@@ -663,6 +636,7 @@ class Channel(Flushable):
         """The consumers that have to leave their queues, and these, by their tags: the channel forgets them. Confirms that are due go out
         before the close."""
         self.session.clock.faults.run("confirms of a channel that ends", None, self._write_confirms)
+        self.window.end()
         leaving = (self.consumers, self.queue_of)
         self.consumers = {}
         self.queue_of = {}
@@ -675,7 +649,6 @@ class Channel(Flushable):
             self.reply = None
             self.session.vhost.remove_reply_queue(reply.token)
         self._end_content()
-        self._unblocking = None
         self.held = False
         self._held_frames = None
         self.retry = None

@@ -35,6 +35,8 @@ class ChannelConsumer(Consumer):
         self.prefetch: i64 = prefetch
         """Its own window (basic.qos global=false before it started); 0 for no limit."""
         self.unacked: i64 = 0
+        self.place: i64 = 0
+        """In the line for what becomes free of the channel's window; 0 while it does not stand there."""
         self._tag_bytes = tag.encode("utf-8", "surrogateescape")
         self._start = b""
         self._start_for: i64 = -1
@@ -47,15 +49,16 @@ class ChannelConsumer(Consumer):
             return 0
         if not channel.flow_active or channel.closing:
             return 0
-        self.shared = channel.prefetch_global > 0 and not self.no_ack
-        if self.no_ack:
-            return _UNLIMITED
         room = _UNLIMITED
-        if self.prefetch:
+        if self.prefetch and not self.no_ack:
             room = self.prefetch - self.unacked
-        if channel.prefetch_global:
-            left = channel.window_left()
-            if left < room:
+            if room <= 0:
+                return 0
+        window = channel.window
+        self.shared = window.size > 0
+        if window.size > 0:
+            left = window.room(self)
+            if left < room and (left <= 0 or not self.no_ack):
                 room = left
         return room
 
@@ -144,7 +147,7 @@ class ChannelConsumer(Consumer):
 
     def settled(self, count: i64) -> None:
         self.unacked -= count
-        if self.blocked and not self.channel.shares_window():
+        if self.blocked and self.place == 0:
             self.queue.unblock(self)
 
     def fault_owner(self) -> FaultOwner | None:
@@ -152,6 +155,7 @@ class ChannelConsumer(Consumer):
 
     def cancelled(self) -> None:
         channel = self.channel
+        channel.window.leave(self)
         channel.consumers.pop(self.tag, None)
         channel.queue_of.pop(self.tag, None)
         if channel.session.cancel_notify and not channel.closing:

@@ -3,7 +3,6 @@
     Acknowledging   basic.ack of many
     Taking          the same, and basic.nack of many, in a transaction: what is meant is put aside until the commit
     Rollback        what was put aside is outstanding again
-    Unblocking      many consumers have room again, as far as the channel's window goes
 
 A channel with several consumers has a run for each delivery, so a settlement of many may be one of a million.
 """
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 _PER_LOOK: Final = 64
 """Runs between two looks at the clock."""
-_ENTER: Final = 61
-"""Consumers that return in one turn. One of them gets what there is: a prime number, so that it is not always the same one."""
 
 
 @final
@@ -103,48 +100,6 @@ class Rollback(SlicedWork):
                     return False
         unacked.end_transaction()
         return True
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self._channel.session.owner
-
-
-@final
-class Unblocking(SlicedWork):
-    """Consumers of a channel return to the rotation of their queues, as many in each turn as may get something: with a window for all of
-    them together, most would have to leave it again."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._tags: list[str] = []
-        """Whose turn it is, the next one last: a window that opens again and again serves everybody."""
-        self._left: i64 = 0
-        """Consumers to look at."""
-        self._runs = False
-
-    def start(self) -> None:
-        """There may be room for everybody."""
-        self._left = len(self._channel.consumers)
-        if not self._runs:
-            self._runs = True
-            self._channel.session.turn.begin(self)
-
-    def step(self) -> bool:
-        channel = self._channel
-        left = _ENTER
-        while self._left > 0 and left > 0 and not channel.is_full() and not channel.closing:
-            self._left -= 1
-            left -= 1
-            if not self._tags:
-                self._tags = list(channel.consumers)
-                self._tags.reverse()
-                if not self._tags:
-                    break
-            tag = self._tags.pop()
-            consumer = channel.consumers.get(tag)
-            if consumer is not None and consumer.blocked:
-                channel.queue_of[tag].unblock(consumer)
-        self._runs = left == 0 and not channel.closing
-        return not self._runs
 
     def fault_owner(self) -> FaultOwner | None:
         return self._channel.session.owner

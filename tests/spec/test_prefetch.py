@@ -99,17 +99,148 @@ def test_a_global_window_can_be_moved_while_consumers_run() -> None:
     assert client.names() == ["basic.qos-ok", *["basic.deliver"] * 14]
 
 
-def test_no_ack_consumers_and_get_ignore_windows() -> None:
-    """RabbitMQ docs, Consumer Prefetch."""
+def test_basic_get_and_a_consumers_own_window_without_acknowledgements() -> None:
+    """RabbitMQ docs, Consumer Prefetch: neither counts."""
     client = filled(10)
     client.ask("basic.qos", prefetch_count=1)
-    client.ask("basic.qos", prefetch_count=1, **{"global": True})
+    client.ask("basic.qos", prefetch_count=2, **{"global": True})
     for _ in range(4):
         assert client.get("q") is not None
     client.consume("q", "a")
     assert len(client.deliveries()) == 1, "gets do not use up the window"
     client.consume("q", "b", no_ack=True)
     assert len(client.deliveries()) == 5
+
+
+def test_a_consumer_without_acknowledgements_waits_while_the_channels_window_is_full() -> None:
+    """RabbitMQ, ``rabbit_limiter:can_send``: it does not fill the window, but gets nothing while that is full."""
+    client = filled(10)
+    client.ask("queue.declare", queue="other")
+    client.ask("basic.qos", prefetch_count=2, **{"global": True})
+    client.consume("q", "counted")
+    client.consume("other", "free", no_ack=True)
+    assert len(client.deliveries()) == 2
+    client.send(*(publish(1, "", "other", b"x") for _ in range(5)))
+    client.expect_nothing()
+    client.tell("basic.ack", delivery_tag=0, multiple=True)
+    assert tags(client) == ["counted"] + ["free"] * 5 + ["counted"]
+
+
+def tags(client: Client) -> list[str]:
+    return [said.method.text("consumer_tag") for said in client.deliveries()]
+
+
+def shares(client: Client, rounds: int) -> list[str]:
+    """Who gets something when everything outstanding is acknowledged so many times; what was delivered before does not count."""
+    client.hear()
+    got: list[str] = []
+    for _ in range(rounds):
+        client.tell("basic.ack", delivery_tag=0, multiple=True)
+        got += tags(client)
+    return got
+
+
+def sharing(window: int, *consumers: tuple[str, str], count: int = 40) -> Client:
+    """A client whose consumers (tag, queue) share a window; each queue has so many messages."""
+    client = Broker().open(1, 2)
+    for queue in sorted({queue for _, queue in consumers}):
+        client.ask("queue.declare", queue=queue)
+        client.send(*(publish(1, "", queue, b"%d" % number) for number in range(count)))
+    client.ask("basic.qos", prefetch_count=window, **{"global": True})
+    for tag, queue in consumers:
+        client.consume(queue, tag)
+    return client
+
+
+def test_consumers_of_several_queues_get_what_becomes_free_in_turn() -> None:
+    """RabbitMQ tells the queues in an order of chance: {7, 8, 6} of 21."""
+    client = sharing(1, ("a", "one"), ("b", "two"), ("c", "three"))
+    assert shares(client, 9) == [*"abcabcabc"]
+
+
+def test_consumers_of_one_queue_get_what_becomes_free_in_turn() -> None:
+    client = sharing(1, ("a", "q"), ("b", "q"))
+    assert shares(client, 6) == [*"ababab"]
+
+
+@pytest.mark.parametrize("window", [2, 3, 10])
+def test_a_window_that_becomes_free_at_once_is_shared_out(window: int) -> None:
+    client = sharing(window, ("a", "one"), ("b", "two"), count=100)
+    got = shares(client, 8)
+    assert len(got) == 8 * window
+    assert abs(got.count("a") - got.count("b")) <= window % 2 * 8
+
+
+def test_consumers_count_and_not_their_queues() -> None:
+    client = sharing(1, *((f"a{number}", "one") for number in range(4)), ("b", "two"))
+    got = shares(client, 20)
+    assert [got.count(tag) for tag in ("a0", "a1", "a2", "a3", "b")] == [4] * 5
+
+
+def test_a_queue_that_is_published_to_all_the_time_does_not_go_first() -> None:
+    client = sharing(1, ("a", "one"), ("b", "two"))
+    got: list[str] = []
+    client.hear()
+    for _ in range(10):
+        client.send(publish(2, "", "one", b"x"), method(1, "basic.ack", delivery_tag=0, multiple=True))
+        got += tags(client)
+    assert got == [*"ab"] * 5
+
+
+def test_the_consumer_with_the_highest_priority_goes_first_within_its_queue() -> None:
+    """RabbitMQ docs, Consumer Priorities: {1, 10} of 11, where the lower one had come first."""
+    client = sharing(1, ("low", "q"), ("b", "two"))
+    client.consume("q", "high", arguments={"x-priority": 1})
+    got = shares(client, 9)
+    assert got.count("low") == 0
+    assert got.count("high") >= 4
+    assert got.count("b") >= 3
+
+
+def test_turns_go_on_when_the_window_is_moved() -> None:
+    client = sharing(1, ("a", "one"), ("b", "two"), ("c", "three"))
+    client.hear()
+    client.tell("basic.qos", prefetch_count=4, **{"global": True})
+    client.expect("basic.qos-ok")
+    assert tags(client) == [*"abc"]
+    client.tell("basic.qos", prefetch_count=2, **{"global": True})
+    assert client.names() == ["basic.qos-ok"]
+    got = shares(client, 9)
+    assert [got.count(tag) for tag in "abc"] == [6, 6, 6]
+    client.tell("basic.qos", prefetch_count=0, **{"global": True})
+    assert client.names().count("basic.deliver") == 120 - 1 - 3 - 18
+
+
+def test_what_was_acknowledged_before_a_cancel_makes_room_before_it() -> None:
+    client = sharing(1, ("a", "q"))
+    client.hear()
+    ack = method(1, "basic.ack", delivery_tag=0, multiple=True)
+    client.send(ack, method(1, "queue.declare", queue="q", passive=True), ack, method(1, "basic.cancel", consumer_tag="a"))
+    heard = client.hear()
+    assert [said.method.name for said in heard] == ["basic.deliver", "queue.declare-ok", "basic.deliver", "basic.cancel-ok"]
+    assert heard[1].method["message_count"] == 38
+
+
+def test_who_consumes_no_more_leaves_the_line() -> None:
+    client = sharing(1, ("a", "one"), ("b", "two"), ("c", "three"), ("d", "three"))
+    client.ask("basic.cancel", consumer_tag="b")
+    client.ask("queue.delete", queue="three")
+    assert shares(client, 3) == [*"aaa"]
+    assert client.broker.depth("two") == (40, 0)
+
+
+def test_many_that_come_and_go_while_the_window_is_full_leave_no_trail() -> None:
+    client = sharing(1, ("a", "q"))
+    for number in range(100):
+        client.consume("q", f"x{number}")
+        client.ask("basic.cancel", consumer_tag=f"x{number}")
+    client.consume("q", "b")
+    assert shares(client, 4) == [*"abab"]
+
+
+def test_a_window_shared_by_very_many_goes_round() -> None:
+    client = sharing(1, *((f"c{number}", "q") for number in range(200)), count=450)
+    assert shares(client, 400) == [f"c{number % 200}" for number in range(400)]
 
 
 def test_a_prefetch_size_is_not_implemented() -> None:
@@ -222,7 +353,7 @@ def test_consumers_of_several_queues_share_a_window() -> None:
 
 
 def test_a_no_ack_consumer_beside_a_shared_window() -> None:
-    """It is not counted, and does not stop when the window is full."""
+    """RabbitMQ: they take turns until the window is full, and then both wait."""
     broker = Broker()
     client, publisher = broker.open(), broker.open()
     client.ask("queue.declare", queue="q")
@@ -230,5 +361,4 @@ def test_a_no_ack_consumer_beside_a_shared_window() -> None:
     client.consume("q", "counted")
     client.consume("q", "free", no_ack=True)
     publisher.send(*(publish(1, "", "q", b"%d" % number) for number in range(10)))
-    tags = [said.method["consumer_tag"] for said in client.deliveries()]
-    assert (tags.count("counted"), tags.count("free")) == (2, 8)
+    assert tags(client) == ["counted", "free", "counted"]
