@@ -37,6 +37,11 @@ _DELIVERIES_PER_LOOK: Final[i64] = 16
 """Deliveries, of one message or of sixteen in a row, between two looks at the clock."""
 
 
+def _is_past(deadline_ms: i64, now_ms: i64) -> bool:
+    """Whether a message with this deadline has expired: it lives through the millisecond of it."""
+    return deadline_ms != 0 and deadline_ms < now_ms
+
+
 @final
 class _ExpiryTimer(Timed):
     def __init__(self, queue: ClassicQueue) -> None:
@@ -98,6 +103,8 @@ class ClassicQueue(Queue):
         """The last dispatch ended because the time was over."""
         self._left: i64 = _DELIVERIES_PER_LOOK
         """Deliveries, on all levels, until it does so again."""
+        self._drops_left: i64 = 0
+        """The same of messages that expire."""
         self._is_over_limit = False
         """The turn's time was over before the queue was as short as it should be."""
         self._held: i64 = 0
@@ -198,15 +205,16 @@ class ClassicQueue(Queue):
         count, size = self._totals()
         if not over_limit(self.options, count, size):
             return
+        now_ms = self._clock.now_ms
         self._dispatch_now()
         self._is_over_limit = False
         left = _DROPS_PER_LOOK
         while True:
             count, size = self._totals()
             if not over_limit(self.options, count, size):
-                return
+                break
             slow = self._host.is_dead_lettering(self)
-            if not slow and not self._drop_head():
+            if not slow and not self._drop_head(now_ms):
                 return
             left -= 1
             if left == 0 or slow:
@@ -215,8 +223,10 @@ class ClassicQueue(Queue):
                     self._is_over_limit = True
                     self.mark_behind()
                     return
+        if self._expiring:
+            self.expire(now_ms)  # another message stands at the head now
 
-    def _drop_head(self) -> bool:
+    def _drop_head(self, now_ms: i64) -> bool:
         at: i64 = len(self._levels) - 1
         while at >= 0 and self._levels[at].count() == 0:
             at -= 1
@@ -232,7 +242,7 @@ class ClassicQueue(Queue):
                 return False
             if level.in_memory() == 0:
                 return True  # what was there is lost
-        self._bury(level, "maxlen")
+        self._bury(level, "expired" if self._expiring and _is_past(level.head_deadline(), now_ms) else "maxlen")
         return True
 
     def _bury(self, level: Ready, reason: str) -> None:
@@ -257,14 +267,16 @@ class ClassicQueue(Queue):
     def _dispatch_now(self) -> None:
         # the mark stays: the turn's own dispatch then finds less, or nothing, to do
         if self.consumers.groups:
-            self._dispatch()
+            self._dispatch(self._clock.now_ms)
+        elif self._expiring:
+            self.expire(self._clock.now_ms)
 
     def dispatch_some(self) -> bool:
         if not self._marked or not self.consumers.groups:
             return True
         self._bounded_time = True
         try:
-            self._dispatch()
+            self._dispatch(self._clock.now_ms)
         finally:
             self._bounded_time = False
         return not self._is_cut
@@ -278,7 +290,7 @@ class ClassicQueue(Queue):
                 self._bounded_time = True
                 if self._is_over_limit:
                     self._drop_excess()
-                self._dispatch()
+                self._dispatch(self._clock.monotonic_ms() if self._expiring else 0)
         finally:
             self._bounded_time = False
             self._yields = False
@@ -294,24 +306,26 @@ class ClassicQueue(Queue):
                 except Exception as error:
                     self._clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, now_ms: i64) -> None:
+        """Deliver what has not expired at that time, which nobody asks for where nothing expires."""
         self._is_cut = False
-        if self._expiring and not self.expire(self._clock.now_ms):
+        if self._expiring and not self.expire(now_ms):
             self._is_cut = True
             return
         levels = self._levels
         at: i64 = len(levels) - 1
-        while at >= 0 and self._dispatch_level(levels[at]):
+        while at >= 0 and self._dispatch_level(levels[at], now_ms):
             at -= 1
         if at > 0 and levels[at].available() == 0:
             # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the other
             for level in levels[:at]:
                 level.available()
-        if self._expiring:
-            self._arm_expiry()  # what stands at the head now may be another message than before
+        if self._expiring and not self._is_behind:
+            self.expire(now_ms)  # what stands at the head now may be another message than before
 
-    def _dispatch_level(self, ready: Ready) -> bool:
-        """Dispatch one level; False when consumers ran out before messages did, or messages are on their way from the disk."""
+    def _dispatch_level(self, ready: Ready, now_ms: i64) -> bool:
+        """Dispatch one level; False when consumers ran out before messages did, messages are on their way from the disk, or too much
+        has expired between those that were delivered."""
         consumers = self.consumers
         while ready.available() > 0:
             if self._left <= 0:
@@ -320,6 +334,8 @@ class ClassicQueue(Queue):
                     self._is_cut = True
                     self.mark()
                     return False
+                if self._bounded_time and self._expiring:
+                    now_ms = self._clock.monotonic_ms()
             group = consumers.group()
             if group is None:
                 return False
@@ -332,7 +348,11 @@ class ClassicQueue(Queue):
                 continue
             plain = ready.plain()
             if plain == 0:
-                self._deliver_one(group, consumer, ready)
+                if not _is_past(ready.head_deadline(), now_ms):
+                    self._deliver_one(group, consumer, ready)
+                elif not self._expire_level(ready, now_ms):
+                    self._is_cut = True
+                    return False
                 continue
             size: i64 = len(active)
             if size == 1:
@@ -465,14 +485,15 @@ class ClassicQueue(Queue):
     def get(self) -> Entry | None:
         self.touch()
         self.dispatch_some()
+        now_ms = self._clock.now_ms
+        if self._expiring and not self.expire(now_ms):
+            return None
+        entry = self._pop(now_ms)
         if self._expiring:
-            self.expire(self._clock.now_ms)
-        entry = self._pop()
-        if self._expiring:
-            self._arm_expiry()
+            self.expire(now_ms)
         return entry
 
-    def _pop(self) -> Entry | None:
+    def _pop(self, now_ms: i64) -> Entry | None:
         at: i64 = len(self._levels) - 1
         while at >= 0:
             level = self._levels[at]
@@ -480,6 +501,8 @@ class ClassicQueue(Queue):
                 entry = level.pop()
                 if entry.message is not ON_DISK:
                     return entry
+                if self._expiring and not self.expire(now_ms):  # its content is lost: the one behind it is the head now
+                    return None
             at -= 1
         return None
 
@@ -593,27 +616,30 @@ class ClassicQueue(Queue):
         """
         if self.deleted:
             return True
+        self._drops_left = _DROPS_PER_LOOK
         waiting = False
-        left = _DROPS_PER_LOOK
         for level in self._levels:
-            while True:
-                deadline = level.head_deadline()
-                if deadline == 0 or deadline > now_ms - 1:
-                    break
-                if self._host.is_dead_lettering(self):
-                    self.mark_behind()
-                    return False
-                self._bury(level, "expired")
-                left -= 1
-                if left == 0:
-                    left = _DROPS_PER_LOOK
-                    if self._yields or self._turn.out_of_time():
-                        self.mark_behind()
-                        return False
+            if not self._expire_level(level, now_ms):
+                return False
             waiting = waiting or level.expiring
         self._expiring = waiting
         if waiting:
             self._arm_expiry()
+        return True
+
+    def _expire_level(self, level: Ready, now_ms: i64) -> bool:
+        """The same for one level."""
+        while _is_past(level.head_deadline(), now_ms):
+            if self._host.is_dead_lettering(self):
+                self.mark_behind()
+                return False
+            self._bury(level, "expired")
+            self._drops_left -= 1
+            if self._drops_left <= 0:
+                self._drops_left = _DROPS_PER_LOOK
+                if self._yields or self._turn.out_of_time():
+                    self.mark_behind()
+                    return False
         return True
 
     def _arm_expiry(self) -> None:

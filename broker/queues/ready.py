@@ -321,7 +321,9 @@ class Ready:
         return entry
 
     def head_deadline(self) -> i64:
-        """The deadline of the next message; 0 when it does not expire, there is none, or it is on its way from the disk."""
+        """The deadline of the next message; 0 when it does not expire, there is none, or it is on its way."""
+        if self.holds:
+            return 0  # what comes back stands before it, and expires before it
         if self.requeued.count > 0:
             first = self.requeued.next_item()
             return first.deadline_ms if isinstance(first, Entry) else 0

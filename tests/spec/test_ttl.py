@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.memory import Broker, Client
-from tests.support.wire import publish
+from tests.support.wire import plain, publish
 
 TO_DEAD: dict[str, object] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 
@@ -95,6 +95,90 @@ def test_an_expired_message_behind_one_that_lives_waits() -> None:
     assert said.body == b"long"
     assert client.drain("dead") == [b"short"]
     assert client.drain("q") == [b"for ever"]
+
+
+@pytest.mark.parametrize("no_ack", [True, False])
+@pytest.mark.parametrize("prefetch", [0, 1, 3, 100])
+def test_what_has_expired_behind_others_is_never_delivered(no_ack: bool, prefetch: int) -> None:
+    """RabbitMQ docs, Time-To-Live: whatever a consumer may take at once, each message is looked at when it comes to the head."""
+    broker = Broker()
+    client = expiring(broker)
+    client.publish("q", b"long", properties={"expiration": "60000"})
+    for number in range(5):
+        client.publish("q", b"%d" % number, properties={"expiration": "100"})
+    client.publish("q", b"for ever")
+    client.publish("q", b"5", properties={"expiration": "100"})
+    broker.advance(500)
+    assert broker.queue("q").ready_count() == 8
+    client.ask("basic.qos", prefetch_count=prefetch)
+    client.consume("q", no_ack=no_ack)
+    got = client.bodies()
+    other = broker.open()
+    if prefetch == 1 and not no_ack:
+        assert got == [b"long"]
+        assert other.drain("dead") == [b"0", b"1", b"2", b"3", b"4"]
+        client.tell("basic.ack", delivery_tag=1)
+        assert client.bodies() == [b"for ever"]
+        assert other.drain("dead") == [b"5"]
+    else:
+        assert got == [b"long", b"for ever"]
+        assert other.drain("dead") == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+def test_what_has_expired_behind_others_is_dropped_without_a_dead_letter_exchange() -> None:
+    """RabbitMQ docs, Time-To-Live. It takes many turns: nothing is delivered before, nor out of order."""
+    broker = Broker()
+    client = broker.open(1, 2)
+    client.ask("queue.declare", queue="q")
+    for number in range(20):
+        client.publish("q", b"%d" % number)
+        client.send(*(publish(1, "", "q", b"short", properties={"expiration": "100"}) for _ in range(50)))
+    broker.advance(500)
+    client.consume("q", on=1)
+    assert client.bodies() == [b"%d" % number for number in range(20)]
+    assert broker.depth("q") == (0, 20)
+
+
+def test_several_consumers_never_get_what_has_expired() -> None:
+    """RabbitMQ docs, Time-To-Live: also where consumers take turns, and what was delivered before comes back between others."""
+    broker = Broker()
+    client = expiring(broker)
+    client.ask("basic.qos", prefetch_count=4)
+    client.consume("q", "first")
+    for number in range(4):
+        client.publish("q", b"%d" % number, properties={"expiration": "100"} if number % 2 else None)
+    client.hear()
+    for number in range(4, 12):
+        client.publish("q", b"%d" % number, properties={"expiration": "100"} if number % 2 else None)
+    broker.advance(500)
+    client.ask("basic.cancel", consumer_tag="first")
+    client.ask("basic.qos", prefetch_count=2)
+    for tag in ("a", "b", "c"):
+        client.consume("q", tag)
+    client.hear()
+    client.tell("basic.nack", delivery_tag=0, multiple=True, requeue=True)
+    assert sorted(client.bodies(), key=int) == [b"0", b"2", b"4", b"6", b"8", b"10"]
+    assert broker.depth("q") == (0, 6)
+    assert sorted(broker.open().drain("dead"), key=int) == [b"1", b"3", b"5", b"7", b"9", b"11"]
+
+
+def test_what_a_limit_drops_past_its_time_has_expired() -> None:
+    """It is dead-lettered for the reason that came first, also when no timer has run yet."""
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="dead")
+    client.ask("queue.declare", queue="q", arguments=TO_DEAD | {"x-max-length-bytes": 40})
+    for number in range(4):
+        client.publish("q", b"%d" % number * 10, properties={"expiration": "100"} if number else None)
+    broker.clock.time_ms += 500
+    client.publish("q", b"4" * 20)
+    assert client.drain("q") == [b"4" * 20]
+    dead: list[tuple[bytes, object]] = []
+    while (said := client.get("dead", no_ack=True)) is not None:
+        headers = plain(said.properties["headers"])
+        assert isinstance(headers, dict)
+        dead.append((said.body[:1], headers["x-first-death-reason"]))
+    assert dead == [(b"0", "maxlen"), (b"1", "expired"), (b"2", "expired"), (b"3", "expired")]
 
 
 def test_what_becomes_the_head_by_a_delivery_expires_in_time() -> None:
