@@ -40,8 +40,7 @@ def qos(channel: Channel, method: Method) -> None:
     if fields.prefetch_size:
         raise ConnectionException(NOT_IMPLEMENTED, f"prefetch_size!=0 ({fields.prefetch_size})")
     if fields.global_:
-        channel.window.size = fields.prefetch_count
-        channel.window.mark()
+        channel.share_window(fields.prefetch_count)
     else:
         channel.prefetch_new = fields.prefetch_count
     reply(channel, False, spec.BASIC_QOS_OK)
@@ -126,7 +125,8 @@ def cancel(channel: Channel, method: Method) -> None:
     if consumer is not None:
         queue = channel.queue_of.pop(tag)
         assert isinstance(consumer, ChannelConsumer)
-        channel.window.leave(consumer)
+        if channel.window is not None:
+            channel.window.leave(consumer)
         queue.remove_consumer(consumer)
     elif replies is not None and replies.tag == tag:
         channel.reply = None

@@ -100,8 +100,8 @@ class Channel(Flushable):
         self.flow_active = True
         self.last_queue = ""
         """The queue declared last on this channel: what an empty queue name means."""
-        self.window = SharedWindow(session.turn, self.unacked)
-        """basic.qos with global=true."""
+        self.window: SharedWindow | None = None
+        """Once basic.qos with global=true has asked for one: most channels have none, and idle ones should cost little."""
         self.prefetch_new: i64 = session.limits.prefetch_default
         """basic.qos with global=false: the window of consumers that start after it."""
         self.confirms: Confirms | None = None
@@ -624,8 +624,18 @@ class Channel(Flushable):
     def unblock(self) -> None:
         """Deliveries were settled: others may have room now."""
         # only a window for all of them couples consumers: without one each was told by ``settled``
-        if self.window.size > 0:
-            self.window.mark()
+        window = self.window
+        if window is not None and window.size > 0:
+            window.mark()
+
+    def share_window(self, size: int) -> None:
+        """All consumers share a window of so many deliveries; 0 for no limit."""
+        window = self.window
+        if window is None:
+            window = SharedWindow(self.session.turn, self.unacked)
+            self.window = window
+        window.size = size
+        window.mark()
 
     def end(self, then: Deferred | None) -> ChannelEnd:
         """The channel is gone: what it held goes back; consumers leave first, then deliveries, in order (redelivered)."""
@@ -636,7 +646,8 @@ class Channel(Flushable):
         """The consumers that have to leave their queues, and these, by their tags: the channel forgets them. Confirms that are due go out
         before the close."""
         self.session.clock.faults.run("confirms of a channel that ends", None, self._write_confirms)
-        self.window.end()
+        if self.window is not None:
+            self.window.end()
         leaving = (self.consumers, self.queue_of)
         self.consumers = {}
         self.queue_of = {}

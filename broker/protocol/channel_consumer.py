@@ -55,8 +55,8 @@ class ChannelConsumer(Consumer):
             if room <= 0:
                 return 0
         window = channel.window
-        self.shared = window.size > 0
-        if window.size > 0:
+        self.shared = window is not None and window.size > 0
+        if window is not None and window.size > 0:
             left = window.room(self)
             if left < room and (left <= 0 or not self.no_ack):
                 room = left
@@ -155,7 +155,8 @@ class ChannelConsumer(Consumer):
 
     def cancelled(self) -> None:
         channel = self.channel
-        channel.window.leave(self)
+        if channel.window is not None:
+            channel.window.leave(self)
         channel.consumers.pop(self.tag, None)
         channel.queue_of.pop(self.tag, None)
         if channel.session.cancel_notify and not channel.closing:

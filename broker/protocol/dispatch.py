@@ -100,7 +100,9 @@ def handle(channel: Channel, method: Method) -> None:
     if queues_of is None:
         _handle_dispatched(channel, method)
         return
-    channel.window.dispatch_some()
+    window = channel.window
+    if window is not None:
+        window.dispatch_some()
     dispatching = Dispatching(channel.session.turn, queues_of(channel, method), channel.session.owner)
     if dispatching.step():
         _handle_dispatched(channel, method)

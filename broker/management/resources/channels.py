@@ -35,7 +35,7 @@ def row(found: tuple[Connection, Channel]) -> dict[str, Any]:
         "transactional": channel.transactional,
         "consumer_count": len(channel.consumers),
         "prefetch_count": int(channel.prefetch_new),
-        "global_prefetch_count": int(channel.window.size),
+        "global_prefetch_count": 0 if channel.window is None else int(channel.window.size),
         "messages_unacknowledged": int(channel.unacked.count),
         # confirms leave at the end of the turn that decided them: between two turns none is open
         "messages_unconfirmed": 0,
