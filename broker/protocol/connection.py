@@ -282,9 +282,9 @@ class Connection(FaultOwner, Flushable, Timed):
         try:
             if not was_unfinished:
                 self._reader.feed(data)
-            self._take_frames(self._reader)
         except ConnectionException as error:
             self.fail(error)
+        self._take_all()
         if self._unfinished and not was_unfinished:
             self._outbox.sink.pause_reading()
         if logs is not None and logs.appended() != appended and logs.is_congested():
@@ -293,6 +293,16 @@ class Connection(FaultOwner, Flushable, Timed):
         if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
             self._choked = True
             self._outbox.sink.pause_reading()
+
+    def _take_all(self) -> None:
+        """Take the frames that are there. Those behind a hard error are passed over one by one: what follows them in the next read,
+        close-ok at last, begins where the last of them ends."""
+        while not self._is_deaf:
+            try:
+                self._take_frames(self._reader)
+                return
+            except ConnectionException as error:
+                self.fail(error)
 
     def go_on(self) -> None:
         """A new turn: take what was read, and could not be taken in the time of the last one."""
@@ -339,10 +349,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def continue_reading(self) -> None:
         """Take the frames that the handshake's last read left behind."""
-        try:
-            self._take_frames(self._reader)
-        except ConnectionException as error:
-            self.fail(error)
+        self._take_all()
         if self._unfinished:
             self._outbox.sink.pause_reading()
 

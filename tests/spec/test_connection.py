@@ -337,6 +337,18 @@ def test_frames_that_are_wrong_while_things_are_still_given_back() -> None:
     assert client.sink.closed
 
 
+@pytest.mark.parametrize("cut", [1, 7, 100, 5_030])
+def test_what_was_read_behind_an_error_is_passed_over_frame_by_frame(cut: int) -> None:
+    """The read ends inside a frame: its rest, which comes next, is no frame of its own, and close-ok is found behind it."""
+    client = Broker().open()
+    stream = method(1, "channel.open") + publish(1, "", "q", b"x" * 5_000) + publish(1, "", "q", b"y" * 5_000)
+    at = len(method(1, "channel.open")) + cut
+    client.send(stream[:at])
+    client.send(stream[at:])
+    assert not client.sink.closed
+    client.connection_error(504)
+
+
 def test_half_a_frame_while_the_connection_closes_is_not_counted_for_ever() -> None:
     for end in ("close-ok", "drop"):
         client = Broker().open()

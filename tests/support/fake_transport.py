@@ -100,9 +100,13 @@ class FakeTransport(asyncio.Transport):
         self.aborted = False
         self.eof_written = False
         self.limits: tuple[int | None, int | None] = (None, None)
+        self.unwritten = 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.limits = (high, low)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unwritten
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.data += data

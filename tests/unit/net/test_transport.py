@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
+import structlog
 
 from broker.alarms import MEMORY
 from broker.faults import FaultOwner
 from broker.net.admission import Admission
 from broker.net.transport import LARGE_READ, LINGER_S, WRITE_HIGH_WATER, WRITE_LOW_WATER, AmqpProtocol
+from broker.protocol.client_log import LINES_MAX
 from broker.protocol.connection import Connection
 from broker.turn import INPUT_BYTES_MAX
 from tests.support.fake_transport import FakeTransport
 from tests.support.memory import Broker, assemble, opening
-from tests.support.wire import PROTOCOL_HEADER, method, publish, split_frames
+from tests.support.wire import PROTOCOL_HEADER, heartbeat, method, publish, split_frames
 
 
 class Socket:
@@ -215,6 +218,45 @@ def test_input_that_waited_dies_with_its_socket() -> None:
     socket.protocol.connection_lost(ConnectionResetError())
     broker.run_turn()
     assert broker.queue("q").ready_count() == 0
+
+
+def test_input_that_waits_is_a_sign_of_life() -> None:
+    """Whoever has sent something is not silent, whenever it is decoded."""
+    broker = Broker()
+    socket = Socket(broker, opened=False)
+    socket.say(opening(heartbeat_s=5))
+    broker.advance(9_000)
+    socket.protocol.block()
+    socket.say(heartbeat())
+    broker.advance(9_000)
+    assert not socket.transport.aborted
+    broker.advance(9_000)
+    assert socket.transport.aborted
+
+
+def test_sockets_that_close_together_are_not_logged_one_by_one() -> None:
+    broker = Broker()
+    with structlog.testing.capture_logs() as logs:
+        sockets = [Socket(broker) for _ in range(100)]
+        for socket in sockets:
+            socket.protocol.connection_lost(None)
+        assert Counter(line["event"] for line in logs) == {
+            "Connection opened": LINES_MAX,
+            "Client vanished without connection.close": LINES_MAX,
+            "Connection closed": LINES_MAX,
+        }
+        logs.clear()
+        broker.advance(1_000)
+    assert [(line["event"], line["count"]) for line in logs] == [("Lines were left out of the log", 100 - LINES_MAX)] * 3
+
+
+def test_what_the_loop_has_not_written_is_known() -> None:
+    """How a client that does not read is found (broker/protocol/send_timeout.py)."""
+    socket = Socket(Broker())
+    assert socket.protocol.outbox is not None
+    sink = socket.protocol.outbox.sink
+    socket.transport.unwritten = 1234
+    assert sink.unsent() == 1234
 
 
 def test_losing_a_socket_in_the_handshake() -> None:
