@@ -55,6 +55,7 @@ COMPILED = (
     "routing",
     "bindings.py",
     "dead_letters.py",
+    "routes.py",
     "vhost.py",
     "alarms.py",
     "protocol",

@@ -36,7 +36,7 @@ class Bindings:
         queues: dict[str, Queue],
         exchanges: dict[str, Exchange],
         router: Router,
-        changed: Callable[[], None],
+        changed: Callable[[Exchange], None],
         turn: Turn,
         journal: Journal | None,
         logs: Logs | None,
@@ -45,7 +45,7 @@ class Bindings:
         self.turn = turn
         self.logs = logs
         self._changed = changed
-        """Told when routes may lead elsewhere than before."""
+        """Told when routes through that exchange may lead elsewhere than before."""
         self._vhost = vhost
         self._queues = queues
         self._exchanges = exchanges
@@ -71,7 +71,7 @@ class Bindings:
             known = {}
             self._sources[binding.destination] = known
         known[source] = known.get(source, 0) + 1
-        self._changed()
+        self._changed(source)
         return True
 
     def remove(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> bool:
@@ -79,7 +79,7 @@ class Bindings:
         if not source.unbind(destination, key, arguments):
             return False
         self.forget(Binding(source, destination, key, arguments))
-        self._changed()
+        self._changed(source)
         return True
 
     def forget(self, binding: Binding) -> bool:
@@ -118,6 +118,10 @@ class Bindings:
         """The exchanges that are bound to something that is going away."""
         return self._sources.pop(destination, {})
 
+    def sources_of(self, destination: Destination) -> dict[Exchange, int]:
+        """The exchanges that are bound to a queue or exchange, and how often."""
+        return self._sources.get(destination, {})
+
     def to(self, destination: Destination) -> list[Binding]:
         """All explicit bindings that lead to a queue or exchange."""
         found: list[Binding] = []
@@ -130,7 +134,7 @@ class Bindings:
         """It is gone for everybody, its bindings are still to be undone; whether the journal was told."""
         exchange.deleted = True
         del self._exchanges[exchange.name]
-        self._changed()
+        self._changed(exchange)
         journal = self._journal
         if journal is None or not exchange.durable:
             return False

@@ -15,7 +15,6 @@ from broker.clock import Clock
 from broker.counters import Counters
 from broker.dead_letters import DeadLetters
 from broker.destination import Destination
-from broker.discard import discard
 from broker.errors import (
     ACCESS_REFUSED,
     NOT_FOUND,
@@ -27,7 +26,7 @@ from broker.errors import (
     exchange_label,
     queue_label,
 )
-from broker.message import DEFERRED, LOGGED, REJECTED, Confirm, Message, make_tail
+from broker.message import DEFERRED, LOGGED, REJECTED, Confirm, Message
 from broker.metadata.changes import Declared, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
 from broker.native import i64
@@ -35,6 +34,7 @@ from broker.queues.classic import ClassicQueue
 from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions, check_argument, check_arguments, refuse_foreign, validate
 from broker.queues.queue import Queue, QueueHost
+from broker.routes import Route, Routes
 from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import PREDECLARED, check_type, create
@@ -46,29 +46,8 @@ from broker.wire.table import EMPTY, FieldTable
 
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
 REPLY_TO_PREFIX: Final = "amq.rabbitmq.reply-to."
-_ROUTES_MAX: Final = 20_000
-"""Most routes that are remembered, and most queues in all of them together: they are forgotten in one go."""
-_FEW_ROUTES: Final = 1024
 _KEYS_AT_ONCE: Final[i64] = 32
 """More routing keys than these are read step by step."""
-
-
-@final
-class Route:
-    """Where messages with the same basic.publish arguments go; remembered until something is declared, bound or deleted."""
-
-    def __init__(self, exchange: Exchange, routing_key: str, bits: int, generation: int) -> None:
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.mandatory = bool(bits & 1)
-        self.generation = generation
-        self.queues: list[Queue] | None = []
-        """None while nobody has followed the bindings to their end, which takes long (``VHost.begin_routing``)."""
-        self.by_headers = False
-        """The queues depend on each message's headers and are not known here."""
-        self.tail = make_tail(
-            exchange.name.encode("utf-8", "surrogateescape"), routing_key.encode("utf-8", "surrogateescape")
-        )
 
 
 def immediate() -> ConnectionException:
@@ -96,8 +75,6 @@ class VHost(QueueHost):
         memory: QueueMemory | None = None,
     ) -> None:
         self.name = name
-        self.generation = 0
-        """Raised by every change of topology: routes of an older generation are stale."""
         self.queues: dict[str, Queue] = {}
         self.exchanges: dict[str, Exchange] = {}
         self.reply_queues: dict[str, Queue] = {}
@@ -108,25 +85,17 @@ class VHost(QueueHost):
         self._logs = logs
         self._journal = journal
         self._memory = QueueMemory() if memory is None else memory
-        self._routes: dict[bytes, Route] = {}
-        self._queues_in_routes: i64 = 0
         self._router = Router(self.exchanges)
-        self._bindings = Bindings(name, self.queues, self.exchanges, self._router, self._changed, turn, journal, logs)
+        self._bindings = Bindings(name, self.queues, self.exchanges, self._router, self._exchange_changed, turn, journal, logs)
+        self._routes = Routes(turn, self._bindings.sources_of)
         self.dead_letters = DeadLetters(self.exchanges, self._router, turn, clock, counters, logs)
         self.exchanges[""] = DefaultExchange(cast("dict[str, Destination]", self.queues))
         for exchange, kind, internal in PREDECLARED:
             self.exchanges[exchange] = create(kind, exchange, True, False, internal, EMPTY)
 
-    def _changed(self) -> None:
-        # forgotten at once, not when their turn to be replaced comes: a route keeps its queues alive
-        self.generation += 1
-        self._forget_routes()
-
-    def _forget_routes(self) -> None:
-        if len(self._routes) > _FEW_ROUTES:
-            discard(self._turn, [list(self._routes.values())])
-        self._routes.clear()
-        self._queues_in_routes = 0
+    def _exchange_changed(self, exchange: Exchange) -> None:
+        # routes are forgotten at once, not when their turn to be replaced comes: a route keeps its queues alive
+        self._routes.exchange_changed(exchange)
 
     # ---- publish ------------------------------------------------------------------------------------------------------
 
@@ -151,7 +120,7 @@ class VHost(QueueHost):
             raise ChannelException(
                 ACCESS_REFUSED, f"cannot publish to internal {exchange_label(name, self.name)}", 60, 40
             )
-        route = Route(exchange, key, bits, self.generation)
+        route = Route(exchange, key, bits, arguments)
         if not name and key.startswith(REPLY_TO_PREFIX):
             reply = self.reply_queues.get(key[len(REPLY_TO_PREFIX) :])
             if reply is not None:
@@ -159,22 +128,12 @@ class VHost(QueueHost):
         else:
             route.queues = cast("list[Queue] | None", self._router.attempt(exchange, [key], None))
             route.by_headers = route.queues is not None and self._router.used_headers
-        if len(self._routes) >= _ROUTES_MAX:
-            self._forget_routes()
-        self._routes[arguments] = route
-        self._count_queues(route)
+        self._routes.add(route)
         return route
-
-    def _count_queues(self, route: Route) -> None:
-        queues = route.queues
-        if queues is not None:
-            self._queues_in_routes += len(queues)
-            if self._queues_in_routes > _ROUTES_MAX:
-                self._forget_routes()  # whoever uses this route goes on to do so
 
     def routes_known(self) -> int:
         """How many routes are remembered."""
-        return len(self._routes)
+        return self._routes.count()
 
     def queues_for(self, route: Route, headers: FieldTable) -> list[Queue] | None:
         """The queues for one message whose headers matter: headers exchanges, CC and BCC; None if that takes long (``begin_routing``).
@@ -192,9 +151,8 @@ class VHost(QueueHost):
 
     def learn(self, route: Route, routing: Routing) -> None:
         """That is what was found for a message of this route."""
-        if route.generation == self.generation and not routing.used_headers:
-            route.queues = cast("list[Queue]", routing.found)
-            self._count_queues(route)
+        if not routing.used_headers:
+            self._routes.learn(route, cast("list[Queue]", routing.found))
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
         self.dead_letters.add(queue, message, reason)
@@ -234,11 +192,14 @@ class VHost(QueueHost):
         if name.startswith("amq."):
             raise ChannelException(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
         fresh = create(kind, name, durable, auto_delete, internal, arguments)
-        self.exchanges[name] = fresh
-        self._changed()
+        self._add_exchange(fresh)
         if durable and self._journal is not None:
             self._journal.put(DurableExchange(self.name, name, kind, auto_delete, internal, arguments.raw))
         return fresh
+
+    def _add_exchange(self, exchange: Exchange) -> None:
+        self.exchanges[exchange.name] = exchange
+        self._routes.exchange_added(exchange)
 
     def _check_exchange(
         self, current: Exchange, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
@@ -361,15 +322,14 @@ class VHost(QueueHost):
             name, durable, auto_delete, owner, arguments, options, self, self._turn, self._clock, self._logs, log_number, self._memory
         )
         self.queues[name] = fresh
-        self._changed()
+        self._routes.name_changed(name)
         return fresh
 
     def recover(self, declared: Declared) -> None:
         """Put back what recovery has found; ends of bindings before the bindings."""
         if isinstance(declared, DurableExchange):
-            self.exchanges[declared.name] = create(
-                declared.type_name, declared.name, True, declared.auto_delete, declared.internal, FieldTable(declared.arguments)
-            )
+            arguments = FieldTable(declared.arguments)
+            self._add_exchange(create(declared.type_name, declared.name, True, declared.auto_delete, declared.internal, arguments))
         elif isinstance(declared, DurableQueue):
             arguments = FieldTable(declared.arguments)
             options = QueueOptions(arguments)
@@ -413,7 +373,7 @@ class VHost(QueueHost):
         if queue.deleted:
             return 0, None
         del self.queues[queue.name]
-        self._changed()
+        self._routes.queue_deleted(queue)
         self.counters.queues_deleted += 1
         count = queue.close()
         recorded = queue.durable and self._journal is not None
@@ -429,14 +389,14 @@ class VHost(QueueHost):
     def add_reply_queue(self, token: str, queue: Queue) -> None:
         """Direct reply-to: replies for ``token`` go to ``queue``."""
         self.reply_queues[token] = queue
-        self._changed()
+        self._routes.name_changed(REPLY_TO_PREFIX + token)
 
     def remove_reply_queue(self, token: str) -> None:
         """Direct reply-to: the requester is gone, its replies are dropped."""
         queue = self.reply_queues.pop(token, None)
         if queue is not None:
             queue.close()
-            self._changed()
+            self._routes.name_changed(REPLY_TO_PREFIX + token)
 
 
 def deliver_to(queues: list[Queue], message: Message, confirm: Confirm | None, sequence: i64) -> tuple[bool, i64, bool]:

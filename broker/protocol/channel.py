@@ -37,9 +37,10 @@ from broker.protocol.unacked import Run, Unacked
 from broker.queues.consumers import Consumer
 from broker.queues.dead_letter import headers_of, keys_in
 from broker.queues.queue import Queue
+from broker.routes import Route
 from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable, SlicedWork
-from broker.vhost import Route, deliver_to, immediate
+from broker.vhost import deliver_to, immediate
 from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
@@ -303,7 +304,7 @@ class Channel(Flushable):
         session = self.session
         vhost = session.vhost
         route = self._route
-        if route is None or route.generation != vhost.generation or arguments != self._route_arguments:
+        if route is None or route.stale or arguments != self._route_arguments:
             route = vhost.route(arguments)
             session.turn.costly = True
             self.published = True

@@ -26,10 +26,11 @@ from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
+from broker.routes import Route
 from broker.routing.router import STEP, Routing
 from broker.store.logs import GroupHold
 from broker.turn import Deferred, SlicedWork
-from broker.vhost import Route, deliver_to
+from broker.vhost import deliver_to
 
 if TYPE_CHECKING:
     from broker.protocol.channel import Channel

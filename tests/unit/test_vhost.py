@@ -121,7 +121,9 @@ def test_a_route_is_found_again_until_something_changes() -> None:
     data = publishing("amq.direct", "k")
     route = vhost.route(data)
     assert vhost.route(data) is route
-    vhost.declare_queue("q", False, False, False, EMPTY, ME)
+    queue, _ = vhost.declare_queue("q", False, False, False, EMPTY, ME)
+    assert vhost.route(data) is route, "nothing that it goes through has changed"
+    vhost.bind(vhost.exchange("amq.direct"), queue, "other", EMPTY)
     assert vhost.route(data) is not route
 
 
