@@ -63,7 +63,7 @@ class Waker:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Clock:
-    """The node's time. ``now_ms`` is monotonic and cached once per read or turn by ``refresh``."""
+    """The node's time. ``now_us`` and ``now_ms`` are monotonic and cached once per read or turn by ``refresh``."""
 
     def __init__(self) -> None:
         self.faults = Faults()
@@ -74,6 +74,8 @@ class Clock:
         self._serial = 0
         self.waker: Waker | None = None
         self.now_ms: i64 = 0
+        self.now_us: i64 = 0
+        """The same moment in microseconds: what deadlines of messages are told in."""
         self.wall_ms: i64 = 0
         """Milliseconds since 1970 at that moment."""
         self.refresh()
@@ -99,8 +101,9 @@ class Clock:
         return int(self.system_wall_ms() // 1000)
 
     def refresh(self) -> i64:
-        """Update ``now_ms`` and ``wall_ms``; returns the first."""
-        self.now_ms = self.monotonic_ms()
+        """Update ``now_us``, ``now_ms`` and ``wall_ms``; returns the second."""
+        self.now_us = self.monotonic_us()
+        self.now_ms = self.now_us // 1000
         self.wall_ms = self.system_wall_ms()
         return self.now_ms
 

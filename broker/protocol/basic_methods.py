@@ -176,7 +176,7 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
         counters.messages_got += 1
     else:
         queue.unacked += 1
-        item = entry if entry.deadline_ms else entry.message
+        item = entry if entry.deadline_us else entry.message
         tag = channel.unacked.add(None, queue, queue.level_of(entry), [item], entry.position, 1)
         counters.messages_got_ack += 1
     if entry.redelivered:

@@ -129,7 +129,7 @@ class ChannelConsumer(Consumer):
             session.counters.messages_delivered += 1
         else:
             self.unacked += 1
-            tag = channel.unacked.add(self, queue, ready, [entry if entry.deadline_ms else entry.message], entry.position, 1)
+            tag = channel.unacked.add(self, queue, ready, [entry if entry.deadline_us else entry.message], entry.position, 1)
             session.counters.messages_delivered_ack += 1
         message = entry.message
         tail = message.tail

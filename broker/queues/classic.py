@@ -37,9 +37,9 @@ _DELIVERIES_PER_LOOK: Final[i64] = 16
 """Deliveries, of one message or of sixteen in a row, between two looks at the clock."""
 
 
-def _is_past(deadline_ms: i64, now_ms: i64) -> bool:
-    """Whether a message with this deadline has expired: it lives through the millisecond of it."""
-    return deadline_ms != 0 and deadline_ms < now_ms
+def _is_past(deadline_us: i64, now_us: i64) -> bool:
+    """Whether a message with this deadline has expired."""
+    return deadline_us != 0 and deadline_us <= now_us
 
 
 @final
@@ -152,21 +152,25 @@ class ClassicQueue(Queue):
             return REJECTED
         ready = self._level(message)
         ttl = ttl_ms(options, message)
-        if ttl >= 0:
-            self._expiring = True
-            stored = ready.append_expiring(message, self._clock.now_ms + ttl)
-            if ttl == 0:
-                self._dispatch_now()
-                self.expire(self._clock.now_ms + 1)
-            else:
-                self._arm_expiry()
-        else:
-            stored = ready.append(message)
+        stored = ready.append(message) if ttl < 0 else self._append_expiring(ready, message, ttl)
         if options.limited and options.overflow == DROP_HEAD:
             self._drop_excess()
         if self.consumers.groups:
             self.mark()
         return LOGGED if stored else ACCEPTED
+
+    def _append_expiring(self, ready: Ready, message: Message, ttl: i64) -> bool:
+        now_us = self._clock.now_us
+        if ttl == 0:
+            self._dispatch_now(now_us)  # consumers are offered what stands before it
+        stored = ready.append_expiring(message, now_us + ttl * 1000)
+        self._expiring = True
+        if ttl > 0:
+            self._arm_expiry()
+            return stored
+        self._dispatch_now(now_us - 1)  # one that has room now gets it, nobody else ever
+        self.expire(now_us)
+        return stored
 
     def _level(self, message: Message) -> Ready:
         top: i64 = len(self._levels) - 1
@@ -195,7 +199,7 @@ class ClassicQueue(Queue):
         count, size = self._totals()
         if not full(self.options, count, size):
             return False
-        self._dispatch_now()
+        self._dispatch_now(self._clock.now_us)
         count, size = self._totals()
         return full(self.options, count, size)
 
@@ -205,8 +209,8 @@ class ClassicQueue(Queue):
         count, size = self._totals()
         if not over_limit(self.options, count, size):
             return
-        now_ms = self._clock.now_ms
-        self._dispatch_now()
+        now_us = self._clock.now_us
+        self._dispatch_now(now_us)
         self._is_over_limit = False
         left = _DROPS_PER_LOOK
         while True:
@@ -214,7 +218,7 @@ class ClassicQueue(Queue):
             if not over_limit(self.options, count, size):
                 break
             slow = self._host.is_dead_lettering(self)
-            if not slow and not self._drop_head(now_ms):
+            if not slow and not self._drop_head(now_us):
                 return
             left -= 1
             if left == 0 or slow:
@@ -224,9 +228,9 @@ class ClassicQueue(Queue):
                     self.mark_behind()
                     return
         if self._expiring:
-            self.expire(now_ms)  # another message stands at the head now
+            self.expire(now_us)  # another message stands at the head now
 
-    def _drop_head(self, now_ms: i64) -> bool:
+    def _drop_head(self, now_us: i64) -> bool:
         at: i64 = len(self._levels) - 1
         while at >= 0 and self._levels[at].count() == 0:
             at -= 1
@@ -242,7 +246,7 @@ class ClassicQueue(Queue):
                 return False
             if level.in_memory() == 0:
                 return True  # what was there is lost
-        self._bury(level, "expired" if self._expiring and _is_past(level.head_deadline(), now_ms) else "maxlen")
+        self._bury(level, "expired" if self._expiring and _is_past(level.head_deadline(), now_us) else "maxlen")
         return True
 
     def _bury(self, level: Ready, reason: str) -> None:
@@ -264,19 +268,19 @@ class ClassicQueue(Queue):
             self._is_behind = True
             self._turn.mark_behind(self)
 
-    def _dispatch_now(self) -> None:
+    def _dispatch_now(self, now_us: i64) -> None:
         # the mark stays: the turn's own dispatch then finds less, or nothing, to do
         if self.consumers.groups:
-            self._dispatch(self._clock.now_ms)
+            self._dispatch(now_us)
         elif self._expiring:
-            self.expire(self._clock.now_ms)
+            self.expire(now_us)
 
     def dispatch_some(self) -> bool:
         if not self._marked or not self.consumers.groups:
             return True
         self._bounded_time = True
         try:
-            self._dispatch(self._clock.now_ms)
+            self._dispatch(self._clock.now_us)
         finally:
             self._bounded_time = False
         return not self._is_cut
@@ -290,7 +294,7 @@ class ClassicQueue(Queue):
                 self._bounded_time = True
                 if self._is_over_limit:
                     self._drop_excess()
-                self._dispatch(self._clock.monotonic_ms() if self._expiring else 0)
+                self._dispatch(self._clock.monotonic_us() if self._expiring else 0)
         finally:
             self._bounded_time = False
             self._yields = False
@@ -306,24 +310,24 @@ class ClassicQueue(Queue):
                 except Exception as error:
                     self._clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
 
-    def _dispatch(self, now_ms: i64) -> None:
+    def _dispatch(self, now_us: i64) -> None:
         """Deliver what has not expired at that time, which nobody asks for where nothing expires."""
         self._is_cut = False
-        if self._expiring and not self.expire(now_ms):
+        if self._expiring and not self.expire(now_us):
             self._is_cut = True
             return
         levels = self._levels
         at: i64 = len(levels) - 1
-        while at >= 0 and self._dispatch_level(levels[at], now_ms):
+        while at >= 0 and self._dispatch_level(levels[at], now_us):
             at -= 1
         if at > 0 and levels[at].available() == 0:
             # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the other
             for level in levels[:at]:
                 level.available()
         if self._expiring and not self._is_behind:
-            self.expire(now_ms)  # what stands at the head now may be another message than before
+            self.expire(now_us)  # what stands at the head now may be another message than before
 
-    def _dispatch_level(self, ready: Ready, now_ms: i64) -> bool:
+    def _dispatch_level(self, ready: Ready, now_us: i64) -> bool:
         """Dispatch one level; False when consumers ran out before messages did, messages are on their way from the disk, or too much
         has expired between those that were delivered."""
         consumers = self.consumers
@@ -335,7 +339,7 @@ class ClassicQueue(Queue):
                     self.mark()
                     return False
                 if self._bounded_time and self._expiring:
-                    now_ms = self._clock.monotonic_ms()
+                    now_us = self._clock.monotonic_us()
             group = consumers.group()
             if group is None:
                 return False
@@ -348,9 +352,9 @@ class ClassicQueue(Queue):
                 continue
             plain = ready.plain()
             if plain == 0:
-                if not _is_past(ready.head_deadline(), now_ms):
+                if not _is_past(ready.head_deadline(), now_us):
                     self._deliver_one(group, consumer, ready)
-                elif not self._expire_level(ready, now_ms):
+                elif not self._expire_level(ready, now_us):
                     self._is_cut = True
                     return False
                 continue
@@ -467,7 +471,7 @@ class ClassicQueue(Queue):
     def can_get(self) -> bool:
         if not self.dispatch_some():
             return False
-        if self._expiring and not self.expire(self._clock.now_ms):
+        if self._expiring and not self.expire(self._clock.now_us):
             return False
         at: i64 = len(self._levels) - 1
         while at >= 0:
@@ -485,15 +489,15 @@ class ClassicQueue(Queue):
     def get(self) -> Entry | None:
         self.touch()
         self.dispatch_some()
-        now_ms = self._clock.now_ms
-        if self._expiring and not self.expire(now_ms):
+        now_us = self._clock.now_us
+        if self._expiring and not self.expire(now_us):
             return None
-        entry = self._pop(now_ms)
+        entry = self._pop(now_us)
         if self._expiring:
-            self.expire(now_ms)
+            self.expire(now_us)
         return entry
 
-    def _pop(self, now_ms: i64) -> Entry | None:
+    def _pop(self, now_us: i64) -> Entry | None:
         at: i64 = len(self._levels) - 1
         while at >= 0:
             level = self._levels[at]
@@ -501,7 +505,7 @@ class ClassicQueue(Queue):
                 entry = level.pop()
                 if entry.message is not ON_DISK:
                     return entry
-                if self._expiring and not self.expire(now_ms):  # its content is lost: the one behind it is the head now
+                if self._expiring and not self.expire(now_us):  # its content is lost: the one behind it is the head now
                     return None
             at -= 1
         return None
@@ -512,7 +516,7 @@ class ClassicQueue(Queue):
     def ready_count(self) -> i64:
         self.dispatch_some()
         if self._expiring:
-            self.expire(self._clock.now_ms)
+            self.expire(self._clock.now_us)
         return self._count()
 
     # ---- back ---------------------------------------------------------------------------------------------------------
@@ -608,7 +612,7 @@ class ClassicQueue(Queue):
 
     # ---- time ---------------------------------------------------------------------------------------------------------
 
-    def expire(self, now_ms: i64) -> bool:
+    def expire(self, now_us: i64) -> bool:
         """Drop (or dead-letter, reason ``expired``) what stands at the head of a line past its deadline.
 
         Only heads are looked at: a message behind one that lives longer waits (RabbitMQ docs, Per-Message TTL in Publishers).
@@ -619,7 +623,7 @@ class ClassicQueue(Queue):
         self._drops_left = _DROPS_PER_LOOK
         waiting = False
         for level in self._levels:
-            if not self._expire_level(level, now_ms):
+            if not self._expire_level(level, now_us):
                 return False
             waiting = waiting or level.expiring
         self._expiring = waiting
@@ -627,9 +631,9 @@ class ClassicQueue(Queue):
             self._arm_expiry()
         return True
 
-    def _expire_level(self, level: Ready, now_ms: i64) -> bool:
+    def _expire_level(self, level: Ready, now_us: i64) -> bool:
         """The same for one level."""
-        while _is_past(level.head_deadline(), now_ms):
+        while _is_past(level.head_deadline(), now_us):
             if self._host.is_dead_lettering(self):
                 self.mark_behind()
                 return False
@@ -651,7 +655,7 @@ class ClassicQueue(Queue):
         timer = self._expiry_timer
         if earliest == NEVER:
             return
-        earliest += 1  # a message lives through the millisecond of its deadline
+        earliest = (earliest + 999) // 1000
         if timer is not None and timer.target is not None:
             if timer.deadline_ms <= earliest:
                 return

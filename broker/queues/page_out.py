@@ -49,6 +49,7 @@ def _write(writer: BatchWriter, log: Log, position: i64, message: Message, wall_
 
 def _enqueued_ms(entry: Entry, options: QueueOptions, clock: Clock) -> i64:
     """The wall time at which it came: its deadline is told by another clock."""
-    if entry.deadline_ms == 0:
+    if entry.deadline_us == 0:
         return clock.wall_ms
-    return clock.wall_ms - (clock.now_ms - (entry.deadline_ms - ttl_ms(options, entry.message)))
+    age_us = clock.now_us - (entry.deadline_us - ttl_ms(options, entry.message) * 1000)
+    return clock.wall_ms - age_us // 1000

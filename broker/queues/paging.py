@@ -349,8 +349,8 @@ class Pager(LogUser):
         entry.redelivered = redelivered
         if ttl >= 0:
             left = enqueued_ms(data, start) + ttl - self._clock.wall_ms
-            deadline = self._clock.now_ms + left
-            entry.deadline_ms = deadline if deadline > 0 else 1
+            deadline = self._clock.now_us + left * 1000 + 999  # both wall times are cut to milliseconds: not too early
+            entry.deadline_us = deadline if deadline > 0 and ttl > 0 else 1
             self.queue.expires_from_now()
         chunk.items.append(entry)
         chunk.entries += 1

@@ -163,9 +163,9 @@ class Ready:
         """Add at the end of the line; whether a promise about it depends on the open batch of the log."""
         return self._append(message, message, 0)
 
-    def append_expiring(self, message: Message, deadline_ms: i64) -> bool:
-        """Add at the end of the line a message that is not delivered after ``deadline_ms``; the answer is as that of ``append``."""
-        return self._append(Entry(message, self.next, deadline_ms), message, 1)
+    def append_expiring(self, message: Message, deadline_us: i64) -> bool:
+        """Add at the end of the line a message that is not delivered from ``deadline_us`` on; the answer is as that of ``append``."""
+        return self._append(Entry(message, self.next, deadline_us), message, 1)
 
     def _append(self, item: Message | Entry, message: Message, entries: i64) -> bool:
         pager = self.pager
@@ -321,12 +321,12 @@ class Ready:
         return entry
 
     def head_deadline(self) -> i64:
-        """The deadline of the next message; 0 when it does not expire, there is none, or it is on its way."""
+        """The deadline of the next message in microseconds; 0 when it does not expire, there is none, or it is on its way."""
         if self.holds:
             return 0  # what comes back stands before it, and expires before it
         if self.requeued.count > 0:
             first = self.requeued.next_item()
-            return first.deadline_ms if isinstance(first, Entry) else 0
+            return first.deadline_us if isinstance(first, Entry) else 0
         if self._head == len(self._items):
             pager = self.pager
             if pager is not None:
@@ -334,7 +334,7 @@ class Ready:
         if self._entries and self._head < len(self._items):
             item = self._items[self._head]
             if isinstance(item, Entry):
-                return item.deadline_ms
+                return item.deadline_us
         return 0
 
     def _recall(self) -> Recall:

@@ -263,7 +263,7 @@ class QueuesAndChannels(RuleBasedStateMachine):
 
     def expire(self, line: Line) -> None:
         now = self.broker.clock.time_ms
-        while line.ready and line.ready[0].deadline_ms and line.ready[0].deadline_ms < now:
+        while line.ready and line.ready[0].deadline_ms and line.ready[0].deadline_ms <= now:
             self.bury(line, [line.ready.pop(0)])
 
     def take_deliveries(self, line: Line, deliveries: list[tuple[Lane, Said]]) -> None:

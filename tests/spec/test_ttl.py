@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.fake_clock import FakeClock
 from tests.support.memory import Broker, Client
-from tests.support.wire import plain, publish
+from tests.support.wire import method, plain, publish
 
 TO_DEAD: dict[str, object] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 
@@ -20,14 +21,43 @@ def expiring(broker: Broker, ttl_ms: int | None = None) -> Client:
 
 @pytest.mark.parametrize("by_message", [True, False])
 def test_a_message_lives_as_long_as_it_was_given(by_message: bool) -> None:
-    """RabbitMQ docs, Time-To-Live: it is there at its deadline and gone after it."""
+    """RabbitMQ 3.10 and 3.13 (rabbit_amqqueue_process, drop_expired_msgs): it is gone once now >= expiry."""
     broker = Broker()
     client = expiring(broker, None if by_message else 100)
     client.publish("q", b"x", properties={"expiration": "100"} if by_message else None)
-    broker.advance(100)
+    broker.advance(99)
     assert broker.depth("q") == (1, 0)
     broker.advance(1)
     assert broker.depth("q") == (0, 0)
+    assert client.drain("dead") == [b"x"]
+
+
+class FineClock(FakeClock):
+    """With microseconds."""
+
+    def __init__(self) -> None:
+        self.us = 900
+        super().__init__()
+
+    def monotonic_us(self) -> int:
+        return self.time_ms * 1000 + self.us
+
+
+def test_a_deadline_is_told_in_microseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RabbitMQ 3.10 and 3.13 (rabbit_amqqueue_process) do so: with whole milliseconds it would expire too early, or live too long."""
+    monkeypatch.setattr(Broker, "clock_type", FineClock)
+    broker = Broker()
+    clock = broker.clock
+    assert isinstance(clock, FineClock)
+    client = expiring(broker, 1)
+    client.publish("q", b"x")
+    clock.time_ms += 1
+    clock.us = 899
+    client.get("q")
+    client.tell("basic.reject", delivery_tag=1, requeue=True)
+    assert broker.depth("q") == (1, 0)
+    clock.us = 900
+    assert client.get("q") is None
     assert client.drain("dead") == [b"x"]
 
 
@@ -37,7 +67,7 @@ def test_the_smaller_of_both_counts(queue: int, message: int, lives_ms: int) -> 
     broker = Broker()
     client = expiring(broker, queue)
     client.publish("q", b"x", properties={"expiration": str(message)})
-    broker.advance(lives_ms)
+    broker.advance(lives_ms - 1)
     assert broker.depth("q") == (1, 0)
     broker.advance(1)
     assert broker.depth("q") == (0, 0)
@@ -49,7 +79,7 @@ def test_it_expires_by_itself() -> None:
     client = expiring(broker, 100)
     client.consume("dead", no_ack=True)
     client.publish("q", b"x")
-    broker.advance(100)
+    broker.advance(99)
     client.expect_nothing()
     broker.advance(1)
     assert client.bodies() == [b"x"]
@@ -244,6 +274,60 @@ def test_a_ttl_of_zero_in_one_read_with_others() -> None:
     assert client.drain("dead") == [b"2", b"3"]
 
 
+@pytest.mark.parametrize("by_message", [True, False])
+@pytest.mark.parametrize("back", ["reject", "nack", "recover", "cancel and close"])
+def test_a_ttl_of_zero_never_comes_back(by_message: bool, back: str) -> None:
+    """RabbitMQ 3.10 and 3.13 (rabbit_amqqueue_process, requeue_and_run): expired messages go before any consumer is asked, and its time was
+    over when it came; no time passes here."""
+    broker = Broker()
+    client = expiring(broker, None if by_message else 0)
+    client.ask("channel.open", on=2)
+    client.consume("q", on=2)
+    client.publish("q", b"x", properties={"expiration": "0"} if by_message else None)
+    assert client.bodies() == [b"x"]
+    if back == "reject":
+        client.tell("basic.reject", 2, delivery_tag=1, requeue=True)
+    elif back == "nack":
+        client.tell("basic.nack", 2, delivery_tag=0, multiple=True, requeue=True)
+    elif back == "recover":
+        client.ask("basic.recover", on=2, requeue=True)
+    else:
+        client.consume("q", "other")
+        client.ask("channel.close", on=2)
+    client.expect_nothing()
+    assert broker.depth("q") == (0, 0)
+    assert client.drain("dead") == [b"x"]
+
+
+def test_a_ttl_of_zero_behind_others_expires_at_the_head() -> None:
+    """RabbitMQ docs, Time-To-Live: a consumer that has room later is too late."""
+    broker = Broker()
+    client = expiring(broker)
+    client.publish("q", b"1")
+    client.publish("q", b"2", properties={"expiration": "0"})
+    client.publish("q", b"3")
+    assert broker.depth("q") == (3, 0)
+    client.consume("q")
+    assert client.bodies() == [b"1", b"3"]
+    assert broker.open().drain("dead") == [b"2"]
+
+
+def test_a_ttl_of_zero_behind_another_one_of_the_same_moment() -> None:
+    """What a consumer had no room for when it came is not kept until the next one comes, though that finds room."""
+    broker = Broker()
+    client = expiring(broker)
+    client.ask("basic.qos", prefetch_count=1)
+    client.consume("q")
+    zero = {"expiration": "0"}
+    client.send(publish(1, "", "q", b"1"), publish(1, "", "q", b"2"), publish(1, "", "q", b"3", properties=zero))
+    assert client.bodies() == [b"1"]
+    client.send(method(1, "basic.ack", delivery_tag=1), publish(1, "", "q", b"4", properties=zero))
+    assert client.bodies() == [b"2"]
+    client.send(method(1, "basic.ack", delivery_tag=2), publish(1, "", "q", b"5", properties=zero))
+    assert client.bodies() == [b"5"]
+    assert broker.open().drain("dead") == [b"3", b"4"]
+
+
 def test_a_requeued_message_keeps_its_deadline() -> None:
     """RabbitMQ docs, Time-To-Live: the original expiry is kept when a message is requeued."""
     broker = Broker()
@@ -253,7 +337,7 @@ def test_a_requeued_message_keeps_its_deadline() -> None:
     broker.advance(60)
     client.tell("basic.nack", delivery_tag=1, requeue=True)
     assert broker.depth("q") == (1, 0)
-    broker.advance(40)
+    broker.advance(39)
     assert broker.depth("q") == (1, 0)
     broker.advance(1)
     assert client.drain("dead") == [b"x"]
@@ -287,7 +371,7 @@ def test_many_expire_in_their_order() -> None:
     for number in range(50):
         client.publish("q", b"%d" % number)
         broker.advance(1)
-    broker.advance(75)
+    broker.advance(74)
     assert client.drain("dead") == [b"%d" % number for number in range(25)]
     broker.advance(200)
     assert client.drain("dead") == [b"%d" % number for number in range(25, 50)]

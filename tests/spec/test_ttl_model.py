@@ -26,7 +26,7 @@ HISTORIES: Final = int(os.environ.get("TTL_HISTORIES", "60"))
 STEPS: Final = 60
 CHANNELS: Final = 3
 UNLIMITED: Final = 1 << 30
-LIFETIMES_MS: Final = (None, None, 15, 45, 95, 255, 605, 60_005)
+LIFETIMES_MS: Final = (None, None, 0, 15, 45, 95, 255, 605, 60_005)
 """Time goes on in steps of 10 ms: nobody asks at a deadline, where a message that was on the disk may live a moment longer."""
 WAITS_MS: Final = (10, 20, 50, 100, 300)
 MEMORY_MAX: Final = 16 << 10
@@ -118,6 +118,9 @@ class History:
         self.dead_letters = chance.random() < 0.8
         self.length_max = chance.choice((None, None, 12))
         self.refuses = self.length_max is not None and chance.random() < 0.3
+        if self.paged and self.refuses:
+            self.length_max = None  # what has expired on the disk is counted until it is read: a message more or less is refused
+            self.refuses = False
         self.only_acks = self.paged and self.length_max is not None and not self.refuses
         """What comes back and is on the disk only may be dropped before it can be delivered: which it is, is not the question here."""
         if self.only_acks:
@@ -166,17 +169,27 @@ class History:
                 properties["expiration"] = str(lifetime)
             frames.append(publish(1, "", "q", b"%d " % self.serial + b"." * BODY_SIZE, properties=properties))
             lifetimes = [each for each in (lifetime, self.ttl_ms) if each is not None]
-            self.model_publish(Item(self.serial, level, self.model.now_ms + min(lifetimes) if lifetimes else None))
+            self.model_publish(Item(self.serial, level, self.model.now_ms + min(lifetimes) if lifetimes else None), lifetime == 0)
             self.serial += 1
         self.client.send(*frames)
 
-    def model_publish(self, item: Item) -> None:
+    def model_publish(self, item: Item, at_once: bool) -> None:
+        """`at_once`: its TTL is 0."""
         model = self.model
         if self.refuses and self.length_max is not None and len(model.ready) >= self.length_max:
             model.dispatch()
             if len(model.ready) >= self.length_max:
                 return
+        if at_once:
+            model.dispatch()
+        if at_once and model.room > 0:
+            assert not model.ready
+            model.room -= 1
+            model.out.append(item)
+            return
         model.add([item])
+        if at_once:
+            model.dispatch()
         model.drop_excess()
 
     def consume(self) -> None:
@@ -313,8 +326,9 @@ class History:
             assert said.method["redelivered"] is item.redelivered
 
     def check(self) -> None:
-        """At rest: timers that are due have run."""
+        """At rest: timers that are due have run, and the log has been written, which deliveries may have to wait for."""
         self.broker.clock.advance(0)
+        self.broker.store.logs.batch.hurry()
         self.broker.run_turn()
         model = self.model
         model.dispatch()

@@ -149,7 +149,7 @@ def test_the_time_is_cached_until_it_is_refreshed() -> None:
     clock.time_ms += 7
     assert clock.now_ms == STARTS_AT_MS
     assert clock.refresh() == STARTS_AT_MS + 7
-    assert clock.now_ms == STARTS_AT_MS + 7
+    assert (clock.now_ms, clock.now_us) == (STARTS_AT_MS + 7, (STARTS_AT_MS + 7) * 1000)
 
 
 def test_the_real_clock() -> None:

@@ -52,8 +52,8 @@ class Setting:
 
 def run_of(*entries: Entry) -> ReturnedRun:
     """Messages with consecutive positions, as a channel gives them back."""
-    items: list[Message | Entry | None] = [entry if entry.deadline_ms else entry.message for entry in entries]
-    return ReturnedRun(items, entries[0].position, 1, 0, len(items), any(entry.deadline_ms for entry in entries))
+    items: list[Message | Entry | None] = [entry if entry.deadline_us else entry.message for entry in entries]
+    return ReturnedRun(items, entries[0].position, 1, 0, len(items), any(entry.deadline_us for entry in entries))
 
 
 def numbers(*values: int) -> list[str]:

@@ -25,8 +25,8 @@ def filled(count: int) -> Ready:
 def back(ready: Ready, *entries: Entry) -> None:
     """Messages come back as a channel gives them back one by one."""
     for entry in entries:
-        item = entry if entry.deadline_ms else entry.message
-        ready.put_back(ReturnedRun([item], entry.position, 1, 0, 1, entry.deadline_ms > 0))
+        item = entry if entry.deadline_us else entry.message
+        ready.put_back(ReturnedRun([item], entry.position, 1, 0, 1, entry.deadline_us > 0))
 
 
 def entries_of(items: list[Message | Entry | None], first_position: int, stride: int = 1) -> list[Entry]:

@@ -111,7 +111,7 @@ def test_what_needs_a_look_is_taken_one_by_one() -> None:
     lost = requeued.pop()
     assert (lost.message is ON_DISK, lost.position, lost.redelivered) == (True, 2, True)
     last = requeued.pop()
-    assert (text_of(last), last.position, last.deadline_ms) == ("3", 3, 0)
+    assert (text_of(last), last.position, last.deadline_us) == ("3", 3, 0)
     assert (requeued.count, requeued.expiring) == (0, 0)
 
 
