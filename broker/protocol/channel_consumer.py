@@ -31,7 +31,8 @@ class ChannelConsumer(Consumer):
     ) -> None:
         super().__init__(tag, no_ack, exclusive, priority, channel)
         self.channel = channel
-        self.queue = queue
+        self.queue: Queue | None = queue
+        """None once it has left it."""
         self.prefetch: i64 = prefetch
         """Its own window (basic.qos global=false before it started); 0 for no limit."""
         self.unacked: i64 = 0
@@ -43,7 +44,9 @@ class ChannelConsumer(Consumer):
         channel = self.channel
         session = channel.session
         if session.outbox.room() <= 0:
-            session.starve(self, self.queue)
+            queue = self.queue
+            if queue is not None:
+                session.starve(self, queue)
             return 0
         if not channel.flow_active or channel.closing:
             return 0
@@ -144,13 +147,18 @@ class ChannelConsumer(Consumer):
 
     def settled(self, count: i64) -> None:
         self.unacked -= count
-        if self.blocked and not self.channel.shares_window():
-            self.queue.unblock(self)
+        queue = self.queue
+        if self.blocked and queue is not None and not self.channel.shares_window():
+            queue.unblock(self)
+
+    def left(self) -> None:
+        self.queue = None
 
     def fault_owner(self) -> FaultOwner | None:
         return self.channel.session.owner
 
     def cancelled(self) -> None:
+        self.queue = None
         channel = self.channel
         channel.consumers.pop(self.tag, None)
         channel.queue_of.pop(self.tag, None)
