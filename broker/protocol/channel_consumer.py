@@ -31,7 +31,8 @@ class ChannelConsumer(Consumer):
     ) -> None:
         super().__init__(tag, no_ack, exclusive, priority, channel)
         self.channel = channel
-        self.queue = queue
+        self.queue: Queue | None = queue
+        """None once it has left it."""
         self.prefetch: i64 = prefetch
         """Its own window (basic.qos global=false before it started); 0 for no limit."""
         self.unacked: i64 = 0
@@ -45,7 +46,9 @@ class ChannelConsumer(Consumer):
         channel = self.channel
         session = channel.session
         if session.outbox.room() <= 0:
-            session.starve(self, self.queue)
+            queue = self.queue
+            if queue is not None:
+                session.starve(self, queue)
             return 0
         if not channel.flow_active or channel.closing:
             return 0
@@ -147,13 +150,21 @@ class ChannelConsumer(Consumer):
 
     def settled(self, count: i64) -> None:
         self.unacked -= count
-        if self.blocked and self.place == 0:
-            self.queue.unblock(self)
+        queue = self.queue
+        if self.blocked and self.place == 0 and queue is not None:
+            queue.unblock(self)
+
+    def left(self) -> None:
+        window = self.channel.window
+        if window is not None:
+            window.leave(self)
+        self.queue = None
 
     def fault_owner(self) -> FaultOwner | None:
         return self.channel.session.owner
 
     def cancelled(self) -> None:
+        self.queue = None
         channel = self.channel
         if channel.window is not None:
             channel.window.leave(self)

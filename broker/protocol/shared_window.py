@@ -98,22 +98,24 @@ class SharedWindow(Dispatchable):
         self._last_place += 1
         consumer.place = self._last_place
         self._line[consumer] = None
-        rank = self._ranks.get(consumer.queue)
+        queue = _queue_of(consumer)
+        rank = self._ranks.get(queue)
         if rank is None:
             rank = _Rank()
-            self._ranks[consumer.queue] = rank
+            self._ranks[queue] = rank
         rank.add(consumer)
 
     def leave(self, consumer: ChannelConsumer) -> None:
         """It consumes no more."""
-        if consumer.place == 0:
+        if consumer not in self._line:
             return
         consumer.place = 0
         del self._line[consumer]
-        rank = self._ranks[consumer.queue]
+        queue = _queue_of(consumer)
+        rank = self._ranks[queue]
         rank.drop()
         if rank.count == 0:
-            del self._ranks[consumer.queue]
+            del self._ranks[queue]
 
     def end(self) -> None:
         """Nothing is delivered to its consumers any more."""
@@ -164,7 +166,7 @@ class SharedWindow(Dispatchable):
 
     def _deliver(self, consumer: ChannelConsumer, share: i64) -> bool:
         """Deliver its share, as far as its queue has messages; False if the time is over."""
-        queue = consumer.queue
+        queue = _queue_of(consumer)
         queue.unblock(consumer)
         if self.size == 0:
             return True  # it is as any other, and gets what there is at the end of the turn
@@ -179,12 +181,20 @@ class SharedWindow(Dispatchable):
         """Whose turn it is; it has left the line."""
         line = self._line
         first = next(iter(line))
-        rank = self._ranks[first.queue]
+        queue = _queue_of(first)
+        rank = self._ranks[queue]
         consumer = rank.take()
         consumer.place = 0
         if consumer is not first:
             line.move_to_end(first)  # its queue has had its turn
         del line[consumer]
         if rank.count == 0:
-            del self._ranks[first.queue]
+            del self._ranks[queue]
         return consumer
+
+
+def _queue_of(consumer: ChannelConsumer) -> Queue:
+    """Who stands in line has a queue: it leaves the line before it forgets that (``ChannelConsumer.left``)."""
+    queue = consumer.queue
+    assert queue is not None
+    return queue

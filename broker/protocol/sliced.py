@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 from broker.bindings import Unbinding
 from broker.dead_letters import DeadLettering
+from broker.discard import discard
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
@@ -130,9 +131,10 @@ class Settling(SlicedWork):
         vhost = self._channel.session.vhost
         runs = self._runs if self._at < len(self._runs) else self._take_more()
         while self._at < len(runs):
-            if not self._requeue and vhost.is_dead_lettering(runs[self._at].queue):
+            queue = runs[self._at].link.queue
+            if not self._requeue and queue is not None and vhost.is_dead_lettering(queue):
                 return False  # what it has rejected before is still on its way
-            is_costly = not self._requeue or runs[self._at].queue.deleted
+            is_costly = not self._requeue or queue is None
             if self._settle(runs[self._at]):
                 self._at += 1
                 self._returned = None
@@ -176,21 +178,25 @@ class Settling(SlicedWork):
             consumer = run.consumer
             if consumer is not None:
                 consumer.settled(run.live)  # first: one that has room again may take the message back in this very turn
-        queue = run.queue
+        queue = run.link.queue
+        ready = run.link.ready
+        if queue is None or ready is None:  # it was deleted
+            discard(self._channel.session.turn, [returned.items])
+            return True
         try:
             if not self._requeue:
-                return self._reject(queue, run, returned)
-            if not queue.deleted and run.ready not in self._held:
-                self._held[run.ready] = queue
-                queue.hold(run.ready)
-            queue.requeue(run.ready, returned)
+                return self._reject(queue, ready, returned)
+            if ready not in self._held:
+                self._held[ready] = queue
+                queue.hold(ready)
+            queue.requeue(ready, returned)
         except Exception as error:  # what belongs to other queues must not stay behind
             session = self._channel.session
             session.clock.faults.caught("requeue or reject", session.owner, error)
         return True
 
-    def _reject(self, queue: Queue, run: Run, returned: ReturnedRun) -> bool:
-        done = queue.reject(run.ready, returned, _PER_LOOK)
+    def _reject(self, queue: Queue, ready: Ready, returned: ReturnedRun) -> bool:
+        done = queue.reject(ready, returned, _PER_LOOK)
         letters = self._channel.session.vhost.dead_letters.under_way.get(queue)
         if letters is not None:
             self._dead_lettering[letters] = None

@@ -1,7 +1,8 @@
 """Delivery tag -> what was delivered, for one channel (AMQP 0-9-1 basic.ack; RabbitMQ docs, Consumer Acknowledgements).
 
 Deliveries are kept as runs: consecutive delivery tags of one consumer whose messages stood in one line at equal distances. An
-acknowledgement of many is then a slice, one of a single message an index; nothing is stored per message but the message.
+acknowledgement of many is then a slice, one of a single message an index; nothing is stored per message but the message. A queue that is
+deleted is let go at once: the link that its deliveries share is cut (queues/queue_link.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from broker.native import i64
 from broker.queues.consumers import Consumer
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
+from broker.queues.queue_link import QueueLink
 from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun, stretches
 from broker.turn import Turn
@@ -41,8 +43,7 @@ class Run:
     def __init__(
         self,
         consumer: Consumer | None,
-        queue: Queue,
-        ready: Ready,
+        link: QueueLink,
         first_tag: i64,
         first_position: i64,
         stride: i64,
@@ -50,8 +51,8 @@ class Run:
     ) -> None:
         self.consumer = consumer
         """None for a basic.get."""
-        self.queue = queue
-        self.ready = ready
+        self.link = link
+        """Where they came from."""
         self.first_tag: i64 = first_tag
         self.first_position: i64 = first_position
         self.stride: i64 = stride
@@ -74,14 +75,18 @@ class Run:
         return 1 if self.live == size - self.offset else 1 + size // 32
 
     def settle(self, size: i64) -> None:
-        """Tell the queue that the unsettled ones among the first ``size`` items are settled."""
+        """Tell the queue, if it is still there, that the unsettled ones among the first ``size`` items are settled."""
+        queue = self.link.queue
+        ready = self.link.ready
+        if queue is None or ready is None:
+            return
         index = self.offset
         if self.live == len(self.items) - index:
-            self.queue.settle(self.ready, self.first_position + index * self.stride, size - index, self.stride)
+            queue.settle(ready, self.first_position + index * self.stride, size - index, self.stride)
             return
         # what is missing was settled before, or it waits in its queue again
         for start, count in stretches(self.items, index, size, False):
-            self.queue.settle(self.ready, self.first_position + start * self.stride, count, self.stride)
+            queue.settle(ready, self.first_position + start * self.stride, count, self.stride)
 
     def returned(self) -> ReturnedRun:
         """The unsettled messages, as their queue gets them back; they are not this run's any more."""
@@ -149,7 +154,7 @@ class Unacked:
             last = runs[-1]
             size: i64 = len(last.items)
             if (
-                last.ready is ready
+                last.link is ready.link
                 and last.consumer is consumer
                 and last.stride == 1
                 and size < _RUN_MAX
@@ -161,7 +166,7 @@ class Unacked:
                 if isinstance(items[0], Entry):
                     last.expiring = True
                 return tag
-        runs.append(Run(consumer, queue, ready, tag, first_position, stride, items))
+        runs.append(Run(consumer, ready.linked(queue), tag, first_position, stride, items))
         return tag
 
     def _forget(self, left: i64) -> None:
@@ -180,7 +185,8 @@ class Unacked:
             end: i64 = len(run.items)
             if start + left < end:
                 end = start + left
-            pager = run.ready.pager
+            ready = run.link.ready
+            pager = ready.pager if ready is not None else None
             stopped = end
             if pager is not None and start < end:
                 stopped = pager.forget(run.items, start, end, run.first_position, run.stride)
@@ -222,7 +228,10 @@ class Unacked:
         run = self._runs[at]
         index = tag - run.first_tag
         self._take_out(run, at, index)
-        run.queue.settle(run.ready, run.first_position + index * run.stride, 1, run.stride)
+        queue = run.link.queue
+        ready = run.link.ready
+        if queue is not None and ready is not None:
+            queue.settle(ready, run.first_position + index * run.stride, 1, run.stride)
         self._settled(run, 1)
         return 1
 
@@ -271,7 +280,7 @@ class Unacked:
             return
         at = self._head
         first = runs[at]
-        gone = Run(None, first.queue, first.ready, first.first_tag, 0, 1, [None])
+        gone = Run(None, first.link, first.first_tag, 0, 1, [None])
         gone.live = 0
         while at < end:  # let go of them now, and of their slots later
             runs[at] = gone
@@ -353,7 +362,7 @@ class Unacked:
         run = self._runs[at]
         index = tag - run.first_tag
         item = run.items[index]
-        part = Run(run.consumer, run.queue, run.ready, tag, run.first_position + index * run.stride, run.stride, [item])
+        part = Run(run.consumer, run.link, tag, run.first_position + index * run.stride, run.stride, [item])
         self._take_out(run, at, index)
         self._taken(part)
         return part
@@ -371,7 +380,7 @@ class Unacked:
         size = tag - run.first_tag + 1
         if size < len(run.items):
             part = Run(
-                run.consumer, run.queue, run.ready, run.first_tag, run.first_position, run.stride, run.items[:size]
+                run.consumer, run.link, run.first_tag, run.first_position, run.stride, run.items[:size]
             )
             part.offset = run.offset if run.offset < size else size
             part.live = self._cut(run, size)

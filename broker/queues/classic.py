@@ -701,6 +701,7 @@ class ClassicQueue(Queue):
                 self._clock.faults.caught("log of a queue that is deleted", None, error)
         self._pagers = []
         for level in self._levels:
+            level.unlink()
             level.pager = None
             level.clear(dropped)
         discard(self._turn, dropped)

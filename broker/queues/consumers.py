@@ -82,6 +82,9 @@ class Consumer:
         """The queue is gone: tell the client (basic.cancel), forget the queue."""
         raise NotImplementedError
 
+    def left(self) -> None:
+        """It has left its queue, and need not know it any more: what it got may stay unacknowledged for long."""
+
     def fault_owner(self) -> FaultOwner | None:
         """Whose connection a delivery is for, which ends when that fails by a mistake of ours."""
         return None
@@ -224,6 +227,7 @@ class Consumers:
         if not consumer.registered:
             return
         consumer.registered = False
+        consumer.left()
         was_active = self.single_active and self.all[0] is consumer
         self.all.remove(consumer)
         if self.exclusive is consumer:

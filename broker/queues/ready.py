@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Final, final
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
+from broker.queues.queue_link import QueueLink
 from broker.queues.requeued import Requeued
 from broker.queues.returned_run import ReturnedRun, body_size, is_missing
 
 if TYPE_CHECKING:
     from broker.queues.paging import Pager
+    from broker.queues.queue import Queue
     from broker.queues.recall import Recall
 
 MESSAGE_BYTES: Final[i64] = 160
@@ -76,6 +78,8 @@ class Ready:
         """About what the messages in the chunks cost in memory."""
         self.pager: Pager | None = None
         """Keeps what must survive, and what is too much for the memory, on disk; None for a line that lives in memory only."""
+        self.link: QueueLink | None = None
+        """By which deliveries find it; None before the first one."""
 
     def count(self) -> i64:
         """Messages waiting."""
@@ -341,6 +345,21 @@ class Ready:
         pager = self.pager
         assert pager is not None
         return pager.recall()
+
+    def linked(self, queue: Queue) -> QueueLink:
+        """By which deliveries from it find it, and ``queue``, whose line it is."""
+        link = self.link
+        if link is None:
+            link = QueueLink(queue, self)
+            self.link = link
+        return link
+
+    def unlink(self) -> None:
+        """Its queue is deleted: deliveries keep neither."""
+        link = self.link
+        if link is not None:
+            link.cut()
+            self.link = None
 
     # ---- back ---------------------------------------------------------------------------------------------------------
 

@@ -129,3 +129,54 @@ def test_a_deleted_queue_leaves_no_object_behind() -> None:
     broker.advance(200_000)
     grown = {name: count for name, count in (census(False) - before).items() if count >= 100}
     assert not grown
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("settle", ["basic.ack", "basic.nack", "basic.reject", "basic.recover"])
+@pytest.mark.parametrize("how", ["consumer", "cancelled consumer", "basic.get"])
+def test_unacknowledged_deliveries_keep_nothing_of_a_deleted_queue(how: str, settle: str) -> None:
+    """Only the record of the delivery stays until the client settles it; RabbitMQ accepts that without a word."""
+    broker = DurableBroker()
+    client = broker.open(1, 2)
+
+    def visit(number: int) -> None:
+        name = f"q{number}"
+        arguments = {"x-max-priority": 3, "x-message-ttl": 60_000, "x-dead-letter-exchange": "amq.fanout"} if number % 3 else {}
+        client.ask("queue.declare", queue=name, durable=number % 2 == 0, arguments=arguments)
+        client.send(publish(1, "", name, b"x", properties={"delivery_mode": 2}))
+        if how == "basic.get":
+            assert client.get(name) is not None
+        else:
+            tag = client.consume(name)
+            assert len(client.deliveries()) == 1
+            if how == "cancelled consumer":
+                client.ask("basic.cancel", consumer_tag=tag)
+        client.ask("queue.delete", queue=name, on=2)
+        client.hear()
+
+    for number in range(10):
+        visit(number)
+    broker.advance(200_000)
+    before = census(False)
+    for number in range(300):
+        visit(number)
+    broker.advance(200_000)
+    grown = {name: count for name, count in (census(False) - before).items() if count >= 100}
+    assert set(grown) <= {"Run", "QueueLink", "ChannelConsumer", "Message", "Entry"}
+    unacked = client.opened.channels[1].unacked
+    assert unacked.count == 310
+    if settle == "basic.ack":
+        client.tell(settle, delivery_tag=150)
+        client.tell(settle, delivery_tag=0, multiple=True)
+    elif settle == "basic.nack":
+        client.tell(settle, delivery_tag=150, requeue=True)
+        client.tell(settle, delivery_tag=200, multiple=True, requeue=True)
+        client.tell(settle, delivery_tag=0, multiple=True, requeue=False)
+    elif settle == "basic.reject":
+        client.send(*(method(1, settle, delivery_tag=tag, requeue=tag % 2 == 0) for tag in range(1, 311)))
+    else:
+        client.ask(settle, requeue=True)
+    client.expect_nothing()
+    assert (unacked.count, unacked.consumer_count) == (0, 0)
+    broker.advance(1000)
+    assert not {name: count for name, count in (census(False) - before).items() if count >= 100}

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from broker.vhost import VHost
 
 
-def row(server: Server, vhost: VHost, consumer: ChannelConsumer) -> dict[str, Any]:
+def row(server: Server, vhost: VHost, queue: Queue, consumer: ChannelConsumer) -> dict[str, Any]:
     """One consumer."""
-    queue = consumer.queue
     session = consumer.channel.session
     number = int(consumer.channel.number)
     peer_host, peer_port, _, _ = ends(session.name)
@@ -52,14 +51,14 @@ def row(server: Server, vhost: VHost, consumer: ChannelConsumer) -> dict[str, An
 
 def rows_of(server: Server, vhost: VHost, queue: Queue) -> list[dict[str, Any]]:
     """The consumers of one queue."""
-    return [row(server, vhost, consumer) for consumer in queue.consumers.all if isinstance(consumer, ChannelConsumer)]
+    return [row(server, vhost, queue, consumer) for consumer in queue.consumers.all if isinstance(consumer, ChannelConsumer)]
 
 
 class _Rows:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def row(self, found: tuple[VHost, ChannelConsumer]) -> dict[str, Any]:
+    def row(self, found: tuple[VHost, Queue, ChannelConsumer]) -> dict[str, Any]:
         """One consumer of a list."""
         return row(self._server, *found)
 
@@ -68,7 +67,7 @@ async def get_consumers(request: Request) -> Response:
     """GET /api/consumers, GET /api/consumers/vhost"""
     user = user_of(request)
     found = (
-        (vhost, consumer)
+        (vhost, queue, consumer)
         for vhost in vhosts_of(request)
         for queue in list(vhost.queues.values())
         for consumer in list(queue.consumers.all)

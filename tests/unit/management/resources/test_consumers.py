@@ -12,8 +12,9 @@ def test_a_consumer_whose_queue_went_while_the_list_was_made_is_still_shown() ->
     client = broker.open()
     client.ask("queue.declare", queue="q", arguments={"x-single-active-consumer": True})
     client.consume("q")
-    consumer = broker.vhost.queues["q"].consumers.all[0]
+    queue = broker.queue("q")
+    consumer = queue.consumers.all[0]
     assert isinstance(consumer, ChannelConsumer)
-    assert row(broker.server, broker.vhost, consumer)["activity_status"] == "single_active"
+    assert row(broker.server, broker.vhost, queue, consumer)["activity_status"] == "single_active"
     client.ask("queue.delete", queue="q")
-    assert row(broker.server, broker.vhost, consumer)["activity_status"] == "waiting"
+    assert row(broker.server, broker.vhost, queue, consumer)["activity_status"] == "waiting"

@@ -1,0 +1,29 @@
+"""How deliveries find the queue that they came from, as long as it is there.
+
+A channel may keep deliveries of very many queues that were deleted long ago, until the client acknowledges them. The queue cuts the link
+when it is deleted, which costs the same however many deliveries there are, and they keep nothing of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from broker.queues.queue import Queue
+    from broker.queues.ready import Ready
+
+
+@final
+class QueueLink:
+    """One queue, or one priority level of it."""
+
+    def __init__(self, queue: Queue, ready: Ready) -> None:
+        self.queue: Queue | None = queue
+        """None once it is deleted."""
+        self.ready: Ready | None = ready
+        """None with it."""
+
+    def cut(self) -> None:
+        """The queue is deleted."""
+        self.queue = None
+        self.ready = None
