@@ -106,7 +106,7 @@ class SharedWindow(Dispatchable):
 
     def leave(self, consumer: ChannelConsumer) -> None:
         """It consumes no more."""
-        if consumer.place == 0:
+        if consumer not in self._line:
             return
         consumer.place = 0
         del self._line[consumer]
