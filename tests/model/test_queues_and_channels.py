@@ -106,11 +106,11 @@ class Taker:
 
     @property
     def room(self) -> int:
-        if self.no_ack:
-            return UNLIMITED
-        own = self.window - self.unacked if self.window else UNLIMITED
         lane = self.lane
         shared = lane.window - sum(each.taker is not None for each in lane.all_unsettled()) if lane.window else UNLIMITED
+        if self.no_ack:
+            return UNLIMITED if shared > 0 else 0  # it does not fill the window of all, but waits while that is full
+        own = self.window - self.unacked if self.window else UNLIMITED
         return min(own, shared)
 
 

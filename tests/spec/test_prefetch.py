@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.fake_clock import HurriedClock
 from tests.support.memory import Broker, Client
 from tests.support.wire import method, publish
 
@@ -227,6 +228,23 @@ def test_who_consumes_no_more_leaves_the_line() -> None:
     client.ask("queue.delete", queue="three")
     assert shares(client, 3) == [*"aaa"]
     assert client.broker.depth("two") == (40, 0)
+
+
+@pytest.mark.parametrize("turns", range(10))
+def test_a_queue_that_goes_while_a_channel_with_a_full_window_ends(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """Both take several turns; a mistake of the broker's would fail the test."""
+    monkeypatch.setattr(Broker, "clock_type", HurriedClock)
+    client = sharing(1, *((f"c{number}", "q") for number in range(100)), count=200)
+    other = client.broker.open()
+    client.hear()
+    client.auto = other.auto = False
+    client.tell("channel.close", reply_code=200)
+    for _ in range(turns):
+        client.broker.turn.run()
+    other.tell("queue.delete", queue="q")
+    client.broker.run_turn()
+    assert client.names()[-1] == "channel.close-ok"
+    assert other.names() == ["queue.delete-ok"]
 
 
 def test_many_that_come_and_go_while_the_window_is_full_leave_no_trail() -> None:
