@@ -164,10 +164,8 @@ class ChannelConsumer(Consumer):
         return self.channel.session.owner
 
     def cancelled(self) -> None:
-        self.queue = None
         channel = self.channel
-        if channel.window is not None:
-            channel.window.leave(self)
+        self.left()
         channel.consumers.pop(self.tag, None)
         channel.queue_of.pop(self.tag, None)
         if channel.session.cancel_notify and not channel.closing:

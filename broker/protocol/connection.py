@@ -232,7 +232,7 @@ class Connection(FaultOwner, Flushable, Timed):
         """The frames were wrong: what follows cannot be told apart from frames any more, and is not looked at."""
         self._unfinished = False
         """Not read because frames of an earlier read wait for the next turn."""
-        self._later: list[bytes] = []
+        self._later: list[bytes] | None = None
         """Reads that came nevertheless."""
         self.in_flow = False
         """Not read because it publishes faster than the disk writes (RabbitMQ's state "flow")."""
@@ -260,6 +260,8 @@ class Connection(FaultOwner, Flushable, Timed):
         if self._takes_nothing():
             return
         if self._unfinished:
+            if self._later is None:
+                self._later = []
             self._later.append(data)
             return
         self._take(data)
@@ -308,7 +310,7 @@ class Connection(FaultOwner, Flushable, Timed):
         """A new turn: take what was read, and could not be taken in the time of the last one."""
         self._unfinished = False
         if self._takes_nothing():
-            self._later = []
+            self._later = None
         else:
             self._take(b"")
         while self._later and not self._unfinished:
@@ -644,7 +646,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def _lose_track(self) -> None:
         """Nothing is read any more, nor is close-ok waited for: it could not be told apart from what it may be part of."""
         self._is_deaf = True
-        self._later = []
+        self._later = None
         if self.state == CLOSING:
             self._waits = False
             if self._is_released:

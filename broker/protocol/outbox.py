@@ -117,8 +117,8 @@ class Outbox:
         self.bytes_written: i64 = 0
         self._pieces: list[Piece] = []
         self._pieces_size: i64 = 0
-        self._large: list[_Large] = []
-        """Those that have not left yet; b"" stands for each of them among the pieces."""
+        self._large: list[_Large] | None = None
+        """Those that have not left yet; b"" stands for each of them among the pieces. None for most clients."""
 
     def size(self) -> i64:
         """Bytes waiting for the next flush."""
@@ -139,7 +139,11 @@ class Outbox:
         if len(message.content) > WHOLE_MAX:
             self._cut()
             self._pieces.append(b"")
-            self._large.append(_Large(message, channel, payload_max))
+            large = self._large
+            if large is None:
+                large = []
+                self._large = large
+            large.append(_Large(message, channel, payload_max))
             self._pieces_size += len(message.content)
         elif len(message.content) >= PIECE_SIZE_MIN and _fits(message, channel, payload_max):
             self._cut()
@@ -199,7 +203,9 @@ class Outbox:
         while count < len(pieces) and size < PART_SIZE:
             piece = pieces[count]
             if len(piece) == 0:
-                large = self._large[0]
+                waiting = self._large
+                assert waiting is not None
+                large = waiting[0]
                 before = large.left()
                 piece = large.part()
                 after = large.left()
@@ -207,7 +213,7 @@ class Outbox:
                 if after > 0:
                     count -= 1
                 else:
-                    del self._large[0]
+                    del waiting[0]
             else:
                 self._pieces_size -= len(piece)
             chosen.append(piece)
@@ -220,6 +226,6 @@ class Outbox:
     def discard(self) -> None:
         """Forget what waits."""
         self._pieces = []
-        self._large = []
+        self._large = None
         self._pieces_size = 0
         self.writer = BytesWriter()
