@@ -84,7 +84,7 @@ class Session(Blockable):
         """The client understands a basic.cancel from the server."""
         self.blocked_notify = False
         """The client understands connection.blocked."""
-        self.exclusive_queues: list[Queue] = []
+        self.exclusive_queues: list[Queue] | None = None
         self._prune_at = _PRUNE_AT
         self.flush_marked = False
         self.owner: FaultOwner | None = None
@@ -184,6 +184,9 @@ class Session(Blockable):
     def own(self, queue: Queue) -> None:
         """``queue`` is exclusive to this connection; it goes with it, if it was not deleted before."""
         owned = self.exclusive_queues
+        if owned is None:
+            owned = []
+            self.exclusive_queues = owned
         owned.append(queue)
         if len(owned) >= self._prune_at:
             # a client that declares and deletes a queue for every request must not leave a trail

@@ -341,9 +341,9 @@ class ConnectionEnd(SlicedWork):
                 return False
         queues = self._queues
         if queues is None:
-            queues = session.exclusive_queues
+            queues = [] if session.exclusive_queues is None else session.exclusive_queues
             queues.reverse()
-            session.exclusive_queues = []
+            session.exclusive_queues = None
             self._queues = queues
         while queues:
             queue = queues.pop()
