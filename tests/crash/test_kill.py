@@ -16,7 +16,7 @@ import pytest
 from tests.crash.cycles import Campaign
 
 CYCLES: Final = int(os.environ.get("LEVERET_KILL_CYCLES", "0"))
-SECONDS: Final = float(os.environ.get("LEVERET_KILL_SECONDS", "35"))
+SECONDS: Final = float(os.environ.get("LEVERET_KILL_SECONDS", "15"))
 SEED: Final = int(os.environ.get("LEVERET_KILL_SEED", "0"))
 CYCLES_EACH: Final = 10
 
