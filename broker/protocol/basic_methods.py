@@ -124,9 +124,6 @@ def cancel(channel: Channel, method: Method) -> None:
     replies = channel.reply
     if consumer is not None:
         queue = channel.queue_of.pop(tag)
-        assert isinstance(consumer, ChannelConsumer)
-        if channel.window is not None:
-            channel.window.leave(consumer)
         queue.remove_consumer(consumer)
     elif replies is not None and replies.tag == tag:
         channel.reply = None

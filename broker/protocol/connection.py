@@ -256,7 +256,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def receive(self, data: bytes) -> None:
         """Take what the socket delivered. Never raises for anything a client can send; a mistake of ours ends the connection."""
         self.bytes_received += len(data)
-        self._heartbeats.heard_ms = self.server.clock.refresh()
+        self._heartbeats.hear()
         if self._takes_nothing():
             return
         if self._unfinished:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from broker.clock import Clock, Timed, Timer
-from broker.faults import FaultOwner
+from broker.clock import Clock
 from broker.native import i64
 from broker.protocol.outbox import Outbox
+from broker.protocol.watch import Watch
 from broker.wire.writer import HEARTBEAT
 
 if TYPE_CHECKING:
@@ -24,17 +24,14 @@ _LOOKS: Final[i64] = 4
 
 
 @final
-class Heartbeats(Timed):
-    """The timer of one connection's heartbeats; owned by the connection."""
+class Heartbeats(Watch):
+    """The heartbeats of one connection."""
 
     def __init__(self, connection: Connection, outbox: Outbox, clock: Clock, interval_s: int) -> None:
+        super().__init__(connection, outbox, clock, interval_s * 1000 // _LOOKS)
         self.heard_ms: i64 = clock.now_ms
         """When something came from the client; any octet counts."""
-        self._connection: Connection | None = connection
-        self._outbox = outbox
-        self._clock = clock
         self._interval_ms: i64 = interval_s * 1000
-        self._timer: Timer | None = None
         self._written: i64 = 0
         """Bytes that had been written at the last look."""
         self._quiet_looks: i64 = 0
@@ -45,37 +42,24 @@ class Heartbeats(Timed):
     def start(self) -> None:
         """Begin, if there are to be any: half an interval from now the first one is due, since all that the handshake wrote,
         connection.open-ok included, does not count as said."""
-        if self._interval_ms:
-            self._written = self._outbox.bytes_written + self._outbox.size()
-            self._arm()
-
-    def stop(self) -> None:
-        """No more, in either direction; what leads back to the connection is cut."""
-        self._connection = None
-        timer = self._timer
-        if timer is not None:
-            timer.cancel()
-            self._timer = None
+        self._written = self._outbox.bytes_written + self._outbox.size()
+        super().start()
 
     def hear(self) -> None:
         """Something has come from the client."""
         self.heard_ms = self._clock.refresh()
 
-    def on_timer(self, now_ms: i64) -> None:
-        """A look: end the connection, send a heartbeat, or neither."""
-        self._timer = None
-        connection = self._connection
-        if connection is None:
-            return
+    def look(self, connection: Connection, now_ms: i64) -> bool:
+        """End the connection, send a heartbeat, or neither."""
         if connection.is_unread():
             self.heard_ms = now_ms  # it cannot be heard: its silence does not count
         if now_ms - self.heard_ms > 2 * self._interval_ms:
             if self._suspected_ms == self.heard_ms:
                 connection.miss_heartbeats()
-                return
+                return False
             self._suspected_ms = self.heard_ms
         self._say_something(connection)
-        self._arm()
+        return True
 
     def _say_something(self, connection: Connection) -> None:
         written = self._outbox.bytes_written
@@ -88,9 +72,3 @@ class Heartbeats(Timed):
                 connection.session.send(HEARTBEAT)
                 written += len(HEARTBEAT)  # it does not count as something said: the next one is due half an interval later
         self._written = written
-
-    def _arm(self) -> None:
-        self._timer = self._clock.call_at(self._clock.now_ms + self._interval_ms // _LOOKS, self)
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self._connection

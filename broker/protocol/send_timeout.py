@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from broker.clock import Clock, Timed, Timer
-from broker.faults import FaultOwner
+from broker.clock import Clock
 from broker.native import i64
 from broker.protocol.outbox import Outbox
+from broker.protocol.watch import Watch
 
 if TYPE_CHECKING:
     from broker.protocol.connection import Connection
@@ -22,41 +22,20 @@ LOOKS: Final[i64] = 3
 
 
 @final
-class SendTimeout(Timed):
-    """The timer of one connection's writes; owned by the connection."""
+class SendTimeout(Watch):
+    """What becomes of one connection's writes."""
 
     def __init__(self, connection: Connection, outbox: Outbox, clock: Clock, timeout_ms: i64) -> None:
         """``timeout_ms`` is 0 where a client may take as long as it likes."""
-        self._connection: Connection | None = connection
-        self._outbox = outbox
-        self._clock = clock
-        self._period_ms: i64 = timeout_ms // LOOKS
-        self._timer: Timer | None = None
+        super().__init__(connection, outbox, clock, timeout_ms // LOOKS)
         self._accepted: i64 = 0
         """Bytes that the socket had accepted at the last look."""
         self._was_pending = False
         self._stuck_looks: i64 = 0
         """So many looks in a row have found output pending, and nothing accepted since the one before."""
 
-    def start(self) -> None:
-        """Look from now on."""
-        if self._period_ms:
-            self._arm()
-
-    def stop(self) -> None:
-        """Look no more; what leads back to the connection is cut."""
-        self._connection = None
-        timer = self._timer
-        if timer is not None:
-            timer.cancel()
-            self._timer = None
-
-    def on_timer(self, now_ms: i64) -> None:
-        """A look."""
-        self._timer = None
-        connection = self._connection
-        if connection is None:
-            return
+    def look(self, connection: Connection, now_ms: i64) -> bool:
+        """End the connection if nothing was accepted for too long."""
         outbox = self._outbox
         unsent = outbox.sink.unsent()
         accepted = outbox.bytes_written - unsent
@@ -69,11 +48,5 @@ class SendTimeout(Timed):
         self._was_pending = is_pending
         if self._stuck_looks == LOOKS:
             connection.give_up_sending(unsent + outbox.size())
-            return
-        self._arm()
-
-    def _arm(self) -> None:
-        self._timer = self._clock.call_at(self._clock.now_ms + self._period_ms, self)
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self._connection
+            return False
+        return True
