@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -56,6 +56,23 @@ def census(collected: bool) -> Counter[str]:
     if collected:
         gc.collect()
     return Counter(type(one).__name__ for one in gc.get_objects() if str(type(one).__module__).startswith("broker."))
+
+
+def visit_often(broker: Broker, visit: Callable[[int], None]) -> Counter[str]:
+    """Three hundred visits; what there was before them."""
+    for number in range(10):
+        visit(number)
+    broker.advance(200_000)
+    before = census(False)
+    for number in range(300):
+        visit(number)
+    broker.advance(200_000)
+    return before
+
+
+def grown_since(before: Counter[str]) -> dict[str, int]:
+    """The classes of which there are many more objects now."""
+    return {name: count for name, count in (census(False) - before).items() if count >= 100}
 
 
 @pytest.fixture
@@ -122,15 +139,7 @@ def test_a_deleted_queue_leaves_no_object_behind() -> None:
         client.send(method(1, "basic.ack", delivery_tag=0, multiple=True))
         client.hear()
 
-    for number in range(10):
-        visit(number)
-    broker.advance(200_000)
-    before = census(False)
-    for number in range(300):
-        visit(number)
-    broker.advance(200_000)
-    grown = {name: count for name, count in (census(False) - before).items() if count >= 100}
-    assert not grown
+    assert not grown_since(visit_often(broker, visit))
 
 
 @pytest.mark.usefixtures("without_collector")
@@ -156,15 +165,8 @@ def test_unacknowledged_deliveries_keep_nothing_of_a_deleted_queue(how: str, set
         client.ask("queue.delete", queue=name, on=2)
         client.hear()
 
-    for number in range(10):
-        visit(number)
-    broker.advance(200_000)
-    before = census(False)
-    for number in range(300):
-        visit(number)
-    broker.advance(200_000)
-    grown = {name: count for name, count in (census(False) - before).items() if count >= 100}
-    assert set(grown) <= {"Run", "QueueLink", "ChannelConsumer", "Message", "Entry"}
+    before = visit_often(broker, visit)
+    assert set(grown_since(before)) <= {"Run", "QueueLink", "ChannelConsumer", "Message", "Entry"}
     unacked = client.opened.channels[1].unacked
     assert unacked.count == 310
     if settle == "basic.ack":
@@ -181,4 +183,4 @@ def test_unacknowledged_deliveries_keep_nothing_of_a_deleted_queue(how: str, set
     client.expect_nothing()
     assert (unacked.count, unacked.consumer_count) == (0, 0)
     broker.advance(1000)
-    assert not {name: count for name, count in (census(False) - before).items() if count >= 100}
+    assert not grown_since(before)

@@ -20,14 +20,19 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 WANTED = os.environ.get("LEVERET_BUILD", "")
 
 
-@pytest.fixture(scope="module")
-def setup_module_of_the_checkout() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("leveret_setup", CHECKOUT / "setup.py")
+def module_of_the_checkout(name: str, path: str) -> ModuleType:
+    """A file that is part of no package."""
+    spec = importlib.util.spec_from_file_location(name, CHECKOUT / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def setup_module_of_the_checkout() -> ModuleType:
+    return module_of_the_checkout("leveret_setup", "setup.py")
 
 
 def test_the_loaded_build_is_the_one_of_these_sources() -> None:
@@ -130,12 +135,7 @@ def test_the_start_line_names_the_build() -> None:
 
 @pytest.fixture(name="script")
 def build_script_of_the_checkout() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_script", CHECKOUT / "scripts" / "_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of_the_checkout("build_script", "scripts/_build.py")
 
 
 def test_a_first_build_says_how_far_it_is(script: ModuleType, tmp_path: Path) -> None:
