@@ -234,6 +234,8 @@ class Connection(FaultOwner, Flushable, Timed):
         """Not read because frames of an earlier read wait for the next turn."""
         self._later: list[bytes] | None = None
         """Reads that came nevertheless."""
+        self._close_asked = False
+        """The client has closed the connection, behind frames of channels that wait."""
         self.in_flow = False
         """Not read because it publishes faster than the disk writes (RabbitMQ's state "flow")."""
         self._ending = False
@@ -300,11 +302,22 @@ class Connection(FaultOwner, Flushable, Timed):
         """Take the frames that are there. Those behind a hard error are passed over one by one: what follows them in the next read,
         close-ok at last, begins where the last of them ends."""
         while not self._is_deaf:
+            if self._waits_to_close():
+                self._pass_over()
+                return
             try:
                 self._take_frames(self._reader)
                 return
             except ConnectionException as error:
                 self.fail(error)
+
+    def _pass_over(self) -> None:
+        """What follows connection.close is not taken; but where its frames end has to be known."""
+        try:
+            while self._reader.next():
+                pass
+        except ConnectionException:
+            self._is_deaf = True
 
     def go_on(self) -> None:
         """A new turn: take what was read, and could not be taken in the time of the last one."""
@@ -374,6 +387,7 @@ class Connection(FaultOwner, Flushable, Timed):
         if self._held_back and self._held_bytes < _HELD_BYTES_MAX:
             self._held_back = False
             self._outbox.sink.resume_reading()
+        self._close_if_asked()
 
     def _resume_channel(self, channel: Channel) -> None:
         channel.held = False
@@ -432,6 +446,8 @@ class Connection(FaultOwner, Flushable, Timed):
             if left == 0 or turn.costly:
                 turn.costly = False
                 left = _FRAMES_PER_LOOK
+                if reader is self._reader and self._waits_to_close():
+                    return
                 if turn.out_of_time():
                     if reader is self._reader:
                         self._wait_for_time()
@@ -547,6 +563,20 @@ class Connection(FaultOwner, Flushable, Timed):
             raise self._misplaced(index)
 
     def _ask_to_close(self) -> None:
+        """The client closes: what it said before on channels that wait comes first, messages perhaps; for a time, the disk may hang."""
+        self._close_asked = True
+        self.server.turn.costly = True
+        self._arm(_CLOSE_TIMEOUT_MS)
+        self._close_if_asked()
+
+    def _waits_to_close(self) -> bool:
+        return self._close_asked and self.state == RUNNING
+
+    def _close_if_asked(self) -> None:
+        if self._waits_to_close() and self._held_bytes == 0:
+            self._close_now()
+
+    def _close_now(self) -> None:
         self.state = CLOSING  # nothing more is taken
         self._arm(_CLOSE_TIMEOUT_MS)
         queues: list[Queue] = []
@@ -595,6 +625,7 @@ class Connection(FaultOwner, Flushable, Timed):
         else:
             channel.awaits_close_ok = True
         self.session.send(frame)
+        self._close_if_asked()
 
     def _end_of(self, channel: Channel, then: Deferred | None) -> ChannelEnd:
         """Nothing is taken from this channel nor delivered to it any more; the rest is the caller's to carry out."""
@@ -762,9 +793,11 @@ class Connection(FaultOwner, Flushable, Timed):
             self._timer = None
 
     def on_timer(self, now_ms: i64) -> None:
-        """The client has not answered connection.close in time."""
+        """The client has not answered connection.close in time, or what it said before its own still waits."""
         if self.state == CLOSING:
             self._finish()
+        elif self._waits_to_close():
+            self._close_now()
 
     def miss_heartbeats(self) -> None:
         """Nothing came from the client for too long: end without a close frame."""

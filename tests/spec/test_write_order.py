@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.spec.test_slices import numbers
+from tests.support.durable import DurableBroker
 from tests.support.fake_clock import FakeClock, HurriedClock
 from tests.support.memory import Broker, Client
 from tests.support.wire import method, publish
@@ -128,6 +129,18 @@ def test_a_connection_that_closes_has_got_what_was_published_before() -> None:
     assert heard(client) == ["c"] * 10 + ["connection.close-ok"]
     assert client.sink.ended
     assert client.broker.depth("q") == (0, 0), "what comes behind the close is not taken"
+
+
+def test_what_was_published_behind_a_declaration_that_waits_for_the_disk_is_not_lost_by_a_close() -> None:
+    broker = DurableBroker()
+    client = broker.open(1, 2)
+    client.send(
+        method(1, "queue.declare", queue="q", durable=True, nowait=True), published(0),
+        method(2, "queue.declare", queue="other", durable=True), published(10, on=2),
+        method(0, "connection.close", reply_code=200), published(20),
+    )
+    assert heard(client) == ["queue.declare-ok", "connection.close-ok"]
+    assert broker.depth("q") == (20, 0)
 
 
 def test_what_comes_back_comes_behind_what_was_published_before() -> None:

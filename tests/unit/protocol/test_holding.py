@@ -156,15 +156,102 @@ def test_a_hard_error_among_what_was_kept() -> None:
     setting.client.connection_error(540)
 
 
-def test_closing_the_connection_does_not_wait() -> None:
+def closing(setting: Setting) -> None:
+    setting.client.tell("connection.close", 0, reply_code=200, reply_text="", class_id=0, method_id=0)
+
+
+def test_a_connection_that_closes_has_its_messages_taken() -> None:
+    """RabbitMQ: connection.close is answered when every channel has done what came before; what comes behind is not taken."""
+    setting = Setting(1, 2)
+    setting.client.send(publish(1, "", "q", b"x", properties=PERSISTENT))
+    closing(setting)
+    setting.client.send(publish(2, "", "r", b"behind the close"), publish(1, "", "q", b"behind the close"))
+    setting.client.expect_nothing()
+    setting.go_on()
+    assert [each.method.name for each in setting.client.hear()] == ["queue.declare-ok", "connection.close-ok"]
+    assert setting.other().drain("q") == [b"x"]
+    assert setting.other().drain("r") == []
+
+
+def test_a_connection_that_closes_with_nothing_kept_does_not_wait() -> None:
     """The queue is there all the same; it was only not promised."""
     setting = Setting()
-    setting.client.send(publish(1, "", "q", b"never taken", properties=PERSISTENT))
-    setting.client.tell("connection.close", 0, reply_code=200, reply_text="", class_id=0, method_id=0)
+    closing(setting)
     setting.client.expect("connection.close-ok", on=0)
     setting.go_on()
     setting.client.expect_nothing()
     assert setting.other().drain("q") == []
+
+
+def test_a_disk_that_hangs_does_not_keep_a_connection_that_closes_for_ever() -> None:
+    setting = Setting()
+    setting.client.send(publish(1, "", "q", b"never taken", properties=PERSISTENT))
+    closing(setting)
+    setting.broker.advance(29_000)
+    setting.client.expect_nothing()
+    setting.broker.advance(2_000)
+    setting.client.expect("connection.close-ok", on=0)
+    setting.go_on()
+    setting.client.expect_nothing()
+    assert setting.other().drain("q") == []
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_an_error_among_what_was_kept_of_a_connection_that_closes(hard: bool) -> None:
+    setting = Setting()
+    setting.client.auto = False
+    setting.client.send(method(1, "basic.qos", prefetch_size=1) if hard else method(1, "queue.declare", queue="none", passive=True))
+    setting.client.send(publish(1, "", "q", b"behind the error", properties=PERSISTENT))
+    closing(setting)
+    setting.client.expect_nothing()
+    setting.go_on()
+    names = ["connection.close"] if hard else ["channel.close", "connection.close-ok"]
+    assert [each.method.name for each in setting.client.hear()] == ["queue.declare-ok", *names]
+    assert setting.other().drain("q") == []
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_what_a_connection_that_closes_sends_behind_is_passed_over(size: int) -> None:
+    """Frames and halves of them; then the answer to the close that comes instead is found."""
+    setting = Setting()
+    client = setting.client
+    client.auto = False
+    client.send(method(1, "basic.qos", prefetch_size=1))
+    closing(setting)
+    behind = publish(1, "", "q", b"behind the close" * 100) + method(7, "channel.open") + method(0, "connection.close-ok")
+    client.send(behind[:-3], chunks=[size] * (len(behind) // size))
+    setting.go_on()
+    assert [each.method.name for each in client.hear()] == ["queue.declare-ok", "connection.close"]
+    assert not client.sink.ended
+    client.send(behind[-3:])
+    assert client.sink.ended
+
+
+def test_what_is_no_frame_behind_a_close_does_not_hurt_what_came_before() -> None:
+    setting = Setting()
+    setting.client.send(publish(1, "", "q", b"x", properties=PERSISTENT))
+    closing(setting)
+    setting.client.send(b"no frame at all" * 100)
+    setting.client.expect_nothing()
+    setting.go_on()
+    assert [each.method.name for each in setting.client.hear()] == ["queue.declare-ok", "connection.close-ok"]
+    assert setting.other().drain("q") == [b"x"]
+
+
+def test_a_connection_that_closes_while_it_is_not_read() -> None:
+    setting = Setting()
+    client = setting.client
+    stream = b""
+    sent = 0
+    while len(stream) < 2 * HELD_MAX:
+        stream += publish(1, "", "q", b"%4d" % sent + b"x" * 100_000, properties=PERSISTENT)
+        sent += 1
+    client.send(stream + method(0, "connection.close", reply_code=200))
+    assert not client.sink.reading
+    client.expect_nothing()
+    setting.go_on()
+    assert [each.method.name for each in client.hear()] == ["queue.declare-ok", "connection.close-ok"]
+    assert len(setting.other().drain("q")) == sent
 
 
 @pytest.mark.parametrize("too_much", [False, True])
