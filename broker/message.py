@@ -40,6 +40,7 @@ class Message:
         "priority",
         "persistent",
         "hides_keys",
+        "was_buried",
     )
 
     def __init__(
@@ -72,6 +73,8 @@ class Message:
         self.persistent: bool = persistent
         self.hides_keys: bool = False
         """``tail`` has the keys of a BCC header as well (hidden_keys.py)."""
+        self.was_buried: bool = False
+        """Its x-death was written here (queues/dead_letter.py), not by a publisher. Not kept on the disk: it only saves looking."""
 
 
 ON_DISK: Final = Message(b"", b"", 0, 0, 0, 0, False, -1, -1)

@@ -11,7 +11,7 @@ from typing import Final, final
 from broker import hidden_keys
 from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.native import i64
-from broker.queues.deaths import deaths_of, with_death
+from broker.queues.deaths import deaths_of, whole_deaths_of, with_death
 from broker.wire import properties, table
 from broker.wire.table import FieldTable, Timestamp
 
@@ -102,7 +102,8 @@ def _history(
     }
     if message.expiration_ms >= 0:
         first["original-expiration"] = _expiration_of(message)
-    array = with_death(deaths_of(raw), queue, reason, first)
+    deaths = deaths_of(raw) if message.was_buried else whole_deaths_of(raw)
+    array = with_death(deaths, queue, reason, first)
     added: dict[str, object] = {
         "x-last-death-exchange": came_from,
         "x-last-death-queue": queue,
@@ -148,6 +149,7 @@ def _death(message: Message, history: History, frames: bytes, header_size: i64) 
         -1,
     )
     fresh.hides_keys = history.hides_keys
+    fresh.was_buried = True
     return Death(fresh, history.routing_keys, history.deaths)
 
 

@@ -2,7 +2,10 @@
 
 A message that has died in a hundred queues has a hundred tables. To make objects of all of them, and tables of those again, would take
 0.4 ms at each further death, and 4 ms with a thousand; so the array stays bytes, and is looked through only if the queue is in it at all.
-Deaths are what stands in the array, one element behind the other; what is no table is left out.
+Deaths are what stands in the array, one element behind the other.
+
+A publisher may send the header, too: a client that publishes again what it has got does. Of that only deaths that are whole are taken, and
+of several with the same queue and reason the first, as in RabbitMQ 3.13 (mc_amqpl, recover_deaths) and before (one table for each).
 """
 
 from __future__ import annotations
@@ -13,27 +16,61 @@ from broker.native import i64
 from broker.wire import table
 
 _COUNT_MAX: Final = (1 << 63) - 1
+_WHOLE: Final = 63
+_FIELDS: Final[dict[bytes, tuple[int, bytes]]] = {
+    b"count": (1, b"bBsuIilL"),
+    b"reason": (2, b"S"),
+    b"queue": (4, b"S"),
+    b"time": (8, b"TbBsuIilL"),
+    b"exchange": (16, b"S"),
+    b"routing-keys": (32, b"A"),
+}
+"""What a death has: a bit for each field, and the types that it may be of."""
 
 
 def deaths_of(headers: bytes) -> bytes:
-    """The deaths in a headers table; b"" if there are none."""
+    """The deaths in a headers table that was written here; b"" if there are none."""
     at: i64 = table.find(headers, 0, len(headers), b"x-death")
     if at < 0 or headers[at] != table.ARRAY:
         return b""
     start = at + 5
     end = table.after_value(headers, at)
-    at = start
-    while at < end and headers[at] == table.TABLE:
-        at = table.after_value(headers, at)
-    if at == end:
-        return headers[start:end]
-    tables = [headers[start:at]]
+    return headers[start:end]
+
+
+def whole_deaths_of(headers: bytes) -> bytes:
+    """The deaths in a headers table that a publisher may have written: one for each queue and reason, those that lack nothing."""
+    deaths = deaths_of(headers)
+    tables: list[bytes] = []
+    seen: set[bytes] = set()
+    at: i64 = 0
+    end: i64 = len(deaths)
     while at < end:
-        after = table.after_value(headers, at)
-        if headers[at] == table.TABLE:
-            tables.append(headers[at:after])
+        after = table.after_value(deaths, at)
+        if deaths[at] == table.TABLE and _is_whole(deaths, at + 5, after):
+            key = _value_of(deaths, at, after, b"queue") + _value_of(deaths, at, after, b"reason")
+            if key not in seen:
+                seen.add(key)
+                tables.append(deaths[at:after])
         at = after
     return b"".join(tables)
+
+
+def _is_whole(deaths: bytes, start: i64, end: i64) -> bool:
+    """Whether the fields from ``start`` to ``end`` tell all that is told of a death, each in a type that can be told again."""
+    found = 0
+    for key, value in table.split(deaths, start, end):
+        field = _FIELDS.get(key)
+        if field is not None and not found & field[0]:
+            if value[0] not in field[1]:
+                return False
+            found |= field[0]
+    return found == _WHOLE
+
+
+def _value_of(deaths: bytes, start: i64, end: i64, field: bytes) -> bytes:
+    at = table.find(deaths, start + 5, end, field)
+    return deaths[at : table.after_value(deaths, at)]
 
 
 def with_death(deaths: bytes, queue: str, reason: str, first: dict[str, object]) -> bytes:
@@ -76,23 +113,18 @@ def _has(deaths: bytes, start: i64, end: i64, field: bytes, value: bytes) -> boo
 
 def _counted(death: bytes) -> bytes:
     """A death, without tag and size, as an element of the array in which it is counted once more."""
-    fields: list[tuple[bytes, bytes]] = []
-    is_counted = False
-    for key, value in table.split(death, 0, len(death)):
-        if key != b"count":
-            fields.append((key, value))
-        elif not is_counted:
-            is_counted = True
-            fields.append((key, table.encode_value(_following(value))))
-    if not is_counted:
-        fields.append((b"count", table.encode_value(1)))
+    fields = table.split(death, 0, len(death))
+    for i in range(len(fields)):
+        key, value = fields[i]
+        if key == b"count":
+            fields[i] = (key, table.encode_value(_following(value)))
+            break
     return table.encode_value(table.FieldTable(table.join(fields)))
 
 
 def _following(value: bytes) -> int:
     count = table.read_value(value)
-    if not isinstance(count, int):
-        return 1
+    assert isinstance(count, int)
     return count + 1 if count < _COUNT_MAX else _COUNT_MAX
 
 

@@ -185,6 +185,22 @@ def test_the_same_death_again_is_counted() -> None:
     assert (headers["x-first-death-queue"], headers["x-last-death-queue"]) == ("a", "a")
 
 
+def test_what_a_publisher_says_of_deaths() -> None:
+    """RabbitMQ 3.13: deaths in a header that the publisher has set count on (clients that publish again what they have got), if they lack
+    nothing; what lacks its count or its time is passed over."""
+    client = burying(Broker())
+    whole = {"count": 3, "reason": "rejected", "queue": "q", "time": Typed("T", 7), "exchange": "e", "routing-keys": ["k"]}
+    made_up: list[object] = [{"queue": "q", "reason": "rejected"}, {"queue": "q", "reason": "expired", "count": 2}, "death"]
+    for given, expected in (([*made_up, whole], 4), (made_up, 1)):
+        client.publish("q", b"x", properties={"headers": {"x-death": given}})
+        got = client.get("q")
+        assert got is not None
+        client.tell("basic.reject", delivery_tag=got.method["delivery_tag"])
+        deaths = headers_of(taken(client))["x-death"]
+        assert isinstance(deaths, list)
+        assert [(death["queue"], death["reason"], death["count"]) for death in deaths] == [("q", "rejected", expected)]
+
+
 def test_carbon_copies() -> None:
     """Without a routing key of the queue's own CC is a key of the dead letter too; with one it is taken out."""
     for own_key in (False, True):

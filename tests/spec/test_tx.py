@@ -176,6 +176,18 @@ def test_a_queue_deleted_before_the_commit() -> None:
     client.ask("tx.commit")
 
 
+@pytest.mark.parametrize("mandatory", [False, True])
+def test_a_queue_deleted_before_the_commit_takes_its_message_along(mandatory: bool) -> None:
+    """RabbitMQ 3.13: routed when it was published, so not returned either (3.10 looks its queues up at the commit)."""
+    client = Broker().open()
+    client.ask("queue.declare", queue="gone")
+    client.ask("tx.select")
+    client.send(publish(1, "", "gone", b"x", mandatory=mandatory))
+    client.ask("queue.delete", queue="gone")
+    client.tell("tx.commit")
+    assert client.names() == ["tx.commit-ok"]
+
+
 def test_a_failing_publish_closes_the_channel_at_once() -> None:
     client = transacting(Broker())
     client.send(publish(1, "missing", "", b"x"), method(1, "tx.commit"))

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from broker.queues.deaths import deaths_of, is_cycle, with_death
+from broker.queues.deaths import deaths_of, is_cycle, whole_deaths_of, with_death
 from broker.wire import table
 
 QUEUES = ["q", "q2", "", "\u00e9"]
@@ -14,7 +14,12 @@ REASONS = ["rejected", "expired", "maxlen", "delivery_limit"]
 
 
 def array(deaths: list[object]) -> bytes:
-    return deaths_of(table.encode({"mine": 1, "x-death": deaths, "more": "x"}))
+    return whole_deaths_of(table.encode({"mine": 1, "x-death": deaths, "more": "x"}))
+
+
+def a_death(queue: object, reason: object, count: object = 1, **more: object) -> dict[str, object]:
+    fields = {"count": count, "reason": reason, "queue": queue, "time": table.Timestamp(5), "exchange": "e", "routing-keys": ["k"]}
+    return fields | more
 
 
 def read(deaths: bytes) -> list[dict[str, object]]:
@@ -26,32 +31,61 @@ def read(deaths: bytes) -> list[dict[str, object]]:
 def random_deaths(pick: random.Random) -> list[object]:
     """What a client may have made of it."""
     deaths: list[object] = []
-    for _ in range(pick.randrange(8)):
-        death: dict[str, object] = {"routing-keys": ["queue", "q"], "inner": {"queue": "q", "reason": "expired"}}
-        if pick.random() < 0.9:
-            death["queue"] = pick.choice([*QUEUES, 5, b"q"])
-        if pick.random() < 0.9:
-            death["reason"] = pick.choice([*REASONS, None])
-        if pick.random() < 0.9:
-            death["count"] = pick.choice([1, 7, "many", -1])
-        deaths.append(pick.choice([death, death, death, "none", [1], None]))
+    for _ in range(pick.randrange(12)):
+        queue = pick.choice([*QUEUES, *QUEUES, 5, b"q\x00\xff"])
+        death = a_death(queue, pick.choice([*REASONS, *REASONS, None]), pick.choice([1, 7, -1, 1 << 40, 9, "many"]))
+        death |= {"inner": {"queue": "q", "reason": "expired"}, "original-expiration": "60000"}
+        death["time"] = pick.choice([table.Timestamp(7), table.Timestamp(7), 7, "now"])
+        death["routing-keys"] = pick.choice([["queue", "q"], [], ["queue"], "q"])
+        if pick.random() < 0.2:
+            del death[pick.choice(list(death))]
+        items = list(death.items())
+        pick.shuffle(items)
+        death = dict(items)
+        deaths.append(pick.choice([death, death, death, death, death, "none", [1], None]))
     return deaths
 
 
-@pytest.mark.parametrize("seed", range(200))
+def whole(deaths: list[object]) -> list[dict[str, object]]:
+    """What RabbitMQ 3.13 takes for deaths (mc_amqpl, recover_deaths), one for each queue and reason."""
+    found: dict[tuple[str, str], dict[str, object]] = {}
+    for death in deaths:
+        if not isinstance(death, dict):
+            continue
+        queue, reason, exchange = death.get("queue"), death.get("reason"), death.get("exchange")
+        is_told = isinstance(death.get("count"), int) and isinstance(death.get("routing-keys"), list)
+        is_timed = isinstance(death.get("time"), int | table.Timestamp)
+        if is_told and is_timed and isinstance(queue, str) and isinstance(reason, str) and isinstance(exchange, str):
+            found.setdefault((queue, reason), death)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("seed", range(400))
 def test_one_more_death(seed: int) -> None:
     """RabbitMQ docs, Dead Letter Exchanges: one table for each queue and reason, the newest first."""
     pick = random.Random(seed)
     given, queue, reason = random_deaths(pick), pick.choice(QUEUES), pick.choice(REASONS)
-    tables: list[dict[str, object]] = [death for death in given if isinstance(death, dict)]
-    known = [death for death in tables if (death.get("queue"), death.get("reason")) == (queue, reason)][:1]
-    first: dict[str, object] = {"count": 1, "queue": queue, "reason": reason}
+    tables = whole(given)
+    known = [death for death in tables if (death["queue"], death["reason"]) == (queue, reason)]
+    first = a_death(queue, reason)
     for death in known:
-        count = death.get("count", 0)
-        first = death | {"count": count + 1 if isinstance(count, int) else 1}
-    found = with_death(array(given), queue, reason, {"count": 1, "queue": queue, "reason": reason})
+        count = death["count"]
+        assert isinstance(count, int)
+        first = death | {"count": count + 1}
+    found = with_death(array(given), queue, reason, a_death(queue, reason))
     assert found[:5] == b"A" + (len(found) - 5).to_bytes(4, "big")
     assert read(found[5:]) == [first, *(death for death in tables if death not in known)]
+    assert deaths_of(table.encode({"x-death": read(found[5:])})) == array(list(read(found[5:]))), "what was written here is whole"
+
+
+@pytest.mark.parametrize("lacking", ["count", "reason", "queue", "time", "exchange", "routing-keys"])
+def test_a_death_that_lacks_something_is_none(lacking: str) -> None:
+    """RabbitMQ 3.13: an entry that a publisher has made up is passed over; those beside it are not."""
+    death = a_death("q", "expired", 3)
+    del death[lacking]
+    assert array([death]) == b""
+    assert read(array([death, a_death("q", "expired", 5), a_death("q", "expired", 7)])) == [a_death("q", "expired", 5)]
+    assert not is_cycle("q", array([death]))
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -59,11 +93,10 @@ def test_a_cycle_ends_where_a_client_has_rejected(seed: int) -> None:
     pick = random.Random(seed)
     given, queue = random_deaths(pick), pick.choice(QUEUES)
     reasons: list[object] = []
-    for death in given:
-        if isinstance(death, dict):
-            reasons.append(death.get("reason"))
-            if death.get("reason") == "rejected" or death.get("queue") == queue:
-                break
+    for death in whole(given):
+        reasons.append(death["reason"])
+        if death["reason"] == "rejected" or death["queue"] == queue:
+            break
     else:
         reasons.append("rejected")
     assert is_cycle(queue, array(given)) is (reasons[-1] != "rejected")
@@ -79,13 +112,14 @@ def test_earlier_deaths_keep_their_bytes() -> None:
 
 
 def test_a_count_does_not_run_over() -> None:
-    death = {"queue": "q", "reason": "expired", "count": (1 << 63) - 1}
+    death = a_death("q", "expired", (1 << 63) - 1)
     assert read(with_death(array([death]), "q", "expired", {})[5:]) == [death]
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-death": "none"}, {"x-death": []}, {"x-death": {"queue": "q"}}])
 def test_there_may_be_none(headers: dict[str, object]) -> None:
     assert deaths_of(table.encode(headers)) == b""
+    assert whole_deaths_of(table.encode(headers)) == b""
     assert not is_cycle("q", b"")
 
 
@@ -105,4 +139,4 @@ def test_there_may_be_none(headers: dict[str, object]) -> None:
 )
 def test_an_automatic_cycle(deaths: list[tuple[str, str]], cycle: bool) -> None:
     """RabbitMQ docs, Dead Letter Exchanges: newest first; a rejection since the last visit means that a client has a hand in it."""
-    assert is_cycle("q", array([{"queue": queue, "reason": reason} for queue, reason in deaths])) is cycle
+    assert is_cycle("q", array([a_death(queue, reason) for queue, reason in deaths])) is cycle
