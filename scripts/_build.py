@@ -92,10 +92,11 @@ def alone() -> Iterator[None]:
 
 def progress(folder: Path, since: float) -> str:
     """How far the compilation in `folder` is that began at `since` (seconds since 1970)."""
-    made = [path for path in folder.rglob("*") if path.suffix in (".c", ".o") and path.stat().st_mtime >= since]
+    files = [path for path in folder.rglob("*") if path.suffix in (".c", ".o")]
+    made = [path for path in files if path.stat().st_mtime >= since]
     objects = sum(path.suffix == ".o" for path in made)
     if objects:
-        return f"{objects} of {len(made) - objects} C files compiled"
+        return f"{objects} of {sum(path.suffix == '.c' for path in files)} C files compiled"
     return "the C files are written" if made else "mypy checks the modules"
 
 

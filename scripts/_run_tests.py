@@ -1,7 +1,8 @@
 """Runs the groups of the test suite one after the other and adds them up; called by scripts/test, in the environment it has made.
 
 Every group runs on the installed, compiled package; `unit` and `spec` run a second time interpreted, on the checkout. Where nothing could
-be compiled, everything runs once on what was installed. Arguments go to pytest; with paths among them only those run.
+be compiled, everything runs once on what was installed. Tests that only compute share the processors. Arguments go to pytest; with paths
+among them only those run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 FIRST = ("unit", "spec", "transcripts", "model", "fuzz", "integration", "crash", "simulation", "bench")
 INTERPRETED_TOO = ("unit", "spec")
+SIMULATED = "tests/crash/store"
+"""No clock, socket or disk that is real plays a part there: these tests run in several processes at once (pytest-xdist)."""
 NO_TESTS_COLLECTED = 5
 INTERRUPTED = 2
 
@@ -59,6 +62,9 @@ def plan(arguments: list[str], build: str) -> list[Run]:
     options = [argument for argument in arguments if argument not in paths]
     selected = [("selected", paths)] if paths else [(name, [f"tests/{name}"]) for name in groups()]
     runs = [Run(f"{label}, {build}", build, [*options, *these]) for label, these in selected]
+    if not arguments:
+        runs = [run._replace(arguments=[*run.arguments, f"--ignore={SIMULATED}"]) for run in runs]
+        runs.append(Run(f"simulated, {build}", build, ["-n", "auto", SIMULATED]))
     if build == "compiled":
         for label, these in selected:
             roots = [str((ROOT / path.partition("::")[0]).resolve()) + "/" for path in these]

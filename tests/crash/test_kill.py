@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from tests.crash.cycles import Campaign
+from tests.support.report import say
 
 CYCLES: Final = int(os.environ.get("LEVERET_KILL_CYCLES", "0"))
 SECONDS: Final = float(os.environ.get("LEVERET_KILL_SECONDS", "15"))
@@ -32,8 +33,7 @@ def test_a_killed_node_has_kept_its_promises(capsys: pytest.CaptureFixture[str])
     campaign = Campaign(SEED, cycles_each=CYCLES_EACH, load_s=(0.02, 0.15))
     end = time.monotonic() + SECONDS
     campaign.run(lambda: campaign.totals["cycles"] < CYCLES if CYCLES else time.monotonic() < end)
-    with capsys.disabled():
-        print(f"\nkilled nodes, seeds {SEED}-{campaign.seed - 1}: {campaign}")
+    say(capsys, f"killed nodes, seeds {SEED}-{campaign.seed - 1}: {campaign}")
     totals = campaign.totals
     assert totals["cycles"] >= (CYCLES or 1)
     # The histories are not harmless: what they are about has happened.

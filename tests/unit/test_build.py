@@ -147,6 +147,8 @@ def test_a_first_build_says_how_far_it_is(script: ModuleType, tmp_path: Path) ->
     assert script.progress(tmp_path, 0) == "the C files are written"
     (tmp_path / "a.o").touch()
     assert script.progress(tmp_path, 0) == "1 of 3 C files compiled"
+    os.utime(tmp_path / "c" / "a.c", (1, 1))
+    assert script.progress(tmp_path, 2) == "1 of 3 C files compiled", "what an earlier build has written and is compiled again"
     assert script.progress(tmp_path, time.time() + 60) == "mypy checks the modules", "what an earlier build has left does not count"
 
 

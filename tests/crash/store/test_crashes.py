@@ -13,6 +13,7 @@ import pytest
 from tests.crash.store import planted, rot
 from tests.crash.store.histories import Histories
 from tests.crash.store.search import Violation
+from tests.support.report import say
 
 STATES = int(os.environ.get("LEVERET_CRASH_STATES", "20000"))
 SEED = int(os.environ.get("LEVERET_CRASH_SEED", "300"))
@@ -27,8 +28,7 @@ def test_what_was_promised_is_there_after_any_crash(capsys: pytest.CaptureFixtur
     histories = Histories(STATES, seed=SEED)
     histories.run()
     assert histories.states >= STATES
-    with capsys.disabled():
-        print(f"\ncrash states of the log: {histories.states}, sessions {histories.sessions}, {dict(histories.met)}")
+    say(capsys, f"crash states of the log: {histories.states}, sessions {histories.sessions}, {dict(histories.met)}")
     if STATES >= 20_000:
         # The histories are not harmless: what they are about has happened.
         assert min(histories.met.values()) > 50, histories.met
@@ -48,8 +48,7 @@ def test_a_planted_bug_is_found_by_crashing(name: str, monkeypatch: pytest.Monke
 def test_a_flipped_bit_is_found_or_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
     """One bit, at every byte of every file: the node starts, records are the right ones or missing, and missing ones are told."""
     flips = rot.flip_bits()
-    with capsys.disabled():
-        print(f"\nbits flipped in the files of the log: {flips}")
+    say(capsys, f"bits flipped in the files of the log: {flips}")
     assert flips > 15_000
 
 

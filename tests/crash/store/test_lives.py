@@ -13,6 +13,7 @@ import pytest
 from tests.crash.store import planted_moves
 from tests.crash.store.lives import Lives
 from tests.crash.store.search import Violation
+from tests.support.report import say
 
 STATES = int(os.environ.get("LEVERET_CRASH_STATES", "20000")) * 2 // 5
 SEED = int(os.environ.get("LEVERET_CRASH_SEED", "0"))
@@ -27,8 +28,7 @@ def test_what_was_promised_is_there_wherever_it_has_moved(capsys: pytest.Capture
     lives = Lives(STATES, seed=SEED)
     lives.run()
     assert lives.states >= STATES
-    with capsys.disabled():
-        print(f"\ncrash states of the store: {lives.states}, {dict(lives.met)}")
+    say(capsys, f"crash states of the store: {lives.states}, {dict(lives.met)}")
     if STATES >= 8000:
         assert min(lives.met.values()) > 500, lives.met
 
