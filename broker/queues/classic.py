@@ -317,13 +317,18 @@ class ClassicQueue(Queue):
             self._is_cut = True
             return
         levels = self._levels
-        at: i64 = len(levels) - 1
-        while at >= 0 and self._dispatch_level(levels[at], now_us):
-            at -= 1
-        if at > 0 and levels[at].available() == 0:
-            # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the other
-            for level in levels[:at]:
-                level.available()
+        if not self.consumers.groups:
+            if self._expiring:
+                for level in levels:
+                    level.at_hand()  # the head is read, so that it can expire without a consumer
+        else:
+            at: i64 = len(levels) - 1
+            while at >= 0 and self._dispatch_level(levels[at], now_us):
+                at -= 1
+            if at > 0 and levels[at].available() == 0:
+                # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the other
+                for level in levels[:at]:
+                    level.available()
         if self._expiring and not self._is_behind:
             self.expire(now_us)  # what stands at the head now may be another message than before
 

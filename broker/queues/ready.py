@@ -100,6 +100,14 @@ class Ready:
 
     def available(self) -> i64:
         """How many messages may be delivered now; 0 also while their content, or the mark that they were, is on its way."""
+        count = self.at_hand()
+        pager = self.pager
+        if pager is None or count == 0 or self.requeued.count > 0:
+            return count
+        return self._allowed(pager, count)
+
+    def at_hand(self) -> i64:
+        """How many messages are next in memory. 0 also while their content is on its way: this asks for it."""
         if self.holds:
             return 0
         requeued = self.requeued
@@ -113,10 +121,10 @@ class Ready:
         if pager is None:
             return count
         if count == 0:
-            count = self._next_chunk(pager)
-        elif pager.active:
+            return self._next_chunk(pager)
+        if pager.active:
             pager.read_ahead()
-        return self._allowed(pager, count) if count > 0 else count
+        return count
 
     def _allowed(self, pager: Pager, count: i64) -> i64:
         """How many of the next ``count`` messages may be delivered before a mark that they were is on the disk."""

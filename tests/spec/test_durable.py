@@ -301,6 +301,20 @@ def test_redelivered_flags(end: str) -> None:
         assert following[2:] == [(b"2", False), (b"3", False), (b"4", False)]
 
 
+@pytest.mark.parametrize("arguments", [{"x-max-length": 3}, {"x-message-ttl": 60_000}, {"x-max-length": 3, "x-message-ttl": 60_000}])
+def test_a_node_that_starts_has_delivered_nothing(arguments: dict[str, object]) -> None:
+    """Its queues look at what is too much or expires; when such a start is killed, that was no delivery."""
+    broker = DurableBroker()
+    client = opened(broker, arguments=arguments)
+    put(client, b"1", b"2", b"3", b"4", b"5")
+    broker = broker.stopped()
+    for _ in range(2):
+        broker.settled()
+        broker = broker.killed()
+    first = 3 if "x-max-length" in arguments else 1
+    assert waiting(broker) == [(b"%d" % number, False) for number in range(first, 6)]
+
+
 def test_nothing_is_delivered_before_the_disk_knows_that_it_may_have_been() -> None:
     """Too many redelivered flags are allowed after a crash, too few never: so the first delivery waits for the mark."""
     broker = DurableBroker()

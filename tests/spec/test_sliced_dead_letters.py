@@ -193,3 +193,20 @@ def test_the_log_goes_on_when_all_are_there() -> None:
     assert batch.holders == 0
     broker.settled()
     assert broker.killed().depth("d7") == (5, 0)
+
+
+def test_the_node_ends_while_dead_letters_are_on_their_way() -> None:
+    """docs/durability.md: after a clean end exactly what was delivered is redelivered, and what was dropped is where it was moved to."""
+    broker = DurableBroker()
+    client = with_wide_exchange(broker, durable=True, x_max_length=5)
+    client.auto = False
+    numbered(client, "q", 40, delivery_mode=2)
+    while broker.depth("d0") == (0, 0) or broker.depth("d99") != (0, 0):
+        broker.turn.run()
+    broker = broker.stopped(at_once=True)
+    got: list[tuple[int, bool]] = []
+    left = broker.open()
+    while (each := left.get("q", no_ack=True)) is not None:
+        got.append((int(each.body), bool(each.method["redelivered"])))
+    assert got == [(number, False) for number in range(35, 40)]
+    assert_in_order(broker, 35)

@@ -107,13 +107,13 @@ class DurableBroker(Broker):
         assert isinstance(self.disk, FaultyDisk)
         return self.again(next(iter(self.disk.crash_states(seed, 1))))
 
-    def stopped(self) -> DurableBroker:
-        """A clean end: clients are told to go, everything is written."""
+    def stopped(self, *, at_once: bool = False) -> DurableBroker:
+        """A clean end: clients are told to go, everything is written. ``at_once``: whatever is under way has no more turns."""
         assert isinstance(self.disk, FaultyDisk)
         for connection in list(self.server.connections.values()):
             connection.shut_down("broker forced connection closure with reason 'shutdown'")
-        self.run_turn()
-        for vhost in self.server.vhosts.values():
-            vhost.rest()
+        if not at_once:
+            self.run_turn()
+        node.rest(self.server)
         self.store.close()
         return self.again(self.disk.restarted())
