@@ -12,6 +12,7 @@ from typing import Final, cast, final
 
 from broker.clock import Clock
 from broker.counters import Counters
+from broker.destination import MessageTarget
 from broker.message import Message
 from broker.native import i64
 from broker.queues.dead_letter import Death, DeathWriter, headers_of
@@ -42,7 +43,7 @@ class DeadLetters:
         self.turn = turn
         self.clock = clock
         self.logs = logs
-        self.under_way: dict[Queue, DeadLettering] = {}
+        self.under_way: dict[MessageTarget, DeadLettering] = {}
         self.crowded = 0
         """Queues of which many dead letters wait."""
         self._exchanges = exchanges
@@ -102,11 +103,11 @@ class DeadLetters:
         self.turn.begin(under_way)
         return under_way
 
-    def crowds_out(self, queues: list[Queue]) -> bool:
-        """Whether a message for these queues has to wait, because too many dead letters of one of them do."""
+    def crowds_out(self, targets: list[MessageTarget]) -> bool:
+        """Whether a message for these targets has to wait, because too many dead letters of one of them do."""
         if self.crowded:
-            for queue in queues:
-                under_way = self.under_way.get(queue)
+            for target in targets:
+                under_way = self.under_way.get(target)
                 if under_way is not None and under_way.crowds:
                     return True
         return False
@@ -130,7 +131,7 @@ class DeadLetters:
         if reached is not None and self.router.used_headers:
             reached = self.router.attempt(exchange, death.routing_keys, headers_of(death.message))
         if reached is not None and len(reached) <= _AT_ONCE:
-            deliver(cast("list[Queue]", reached), death, reason)
+            deliver(cast("list[MessageTarget]", reached), death, reason)
             return
         self._begin(queue).begin(exchange, death, reason)
 
@@ -143,11 +144,11 @@ class DeadLetters:
             self._counters.dead_lettered_rejected += 1
 
 
-def deliver(queues: list[Queue], death: Death, reason: str) -> None:
-    """Put a dead letter into these queues, except where it would go round in a circle."""
-    for queue in queues:
-        if not queue.deleted and (reason == "rejected" or not is_cycle(queue.name, death.deaths)):
-            queue.enqueue(death.message, None, 0)
+def deliver(targets: list[MessageTarget], death: Death, reason: str) -> None:
+    """Put a dead letter where it goes, except where it would go round in a circle."""
+    for target in targets:
+        if not target.deleted and (reason == "rejected" or not is_cycle(target.name, death.deaths)):
+            target.enqueue(death.message, None, 0)
 
 
 @final
@@ -162,7 +163,7 @@ class DeadLettering(SlicedWork):
         self._reason = ""
         self._routing: Routing | None = None
         """None once it has found the queues."""
-        self._reached: list[Queue] = []
+        self._reached: list[MessageTarget] = []
         self._at: i64 = 0
         """The next of them."""
         self._waiting: list[tuple[Message, str]] = []
@@ -235,7 +236,7 @@ class DeadLettering(SlicedWork):
         if routing is not None:
             if routing.step(STEP):
                 self._routing = None
-                self._reached = cast("list[Queue]", routing.found)
+                self._reached = cast("list[MessageTarget]", routing.found)
                 self._at = 0
             return True
         death = self._death

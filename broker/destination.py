@@ -1,6 +1,9 @@
-"""Where a binding can lead: a queue or another exchange (RabbitMQ docs, Exchange to Exchange Bindings)."""
+"""Where a binding can lead: a queue or another exchange (RabbitMQ docs, Exchange to Exchange Bindings); and what takes messages."""
 
 from mypy_extensions import mypyc_attr
+
+from broker.message import Confirm, Message
+from broker.native import i64
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -12,3 +15,15 @@ class Destination:
         self.is_exchange = is_exchange
         self.deleted = False
         """It is gone for everybody; bindings to it may still be there for a while."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class MessageTarget(Destination):
+    """What a route leads to: it takes messages, and nothing else need be known of it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, False)
+
+    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
+        """Take a message: ``ACCEPTED``, ``REJECTED``, ``LOGGED``, or ``DEFERRED`` (then ``confirm`` hears about ``sequence`` later)."""
+        raise NotImplementedError

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, final
 
-from broker.destination import Destination
+from broker.destination import Destination, MessageTarget
 from broker.discard import discard
 from broker.message import make_tail
 from broker.native import i64
@@ -20,7 +20,7 @@ from broker.routing.exchange import Exchange
 from broker.turn import Turn
 
 ROUTES_MAX: Final = 20_000
-"""Most routes that are remembered, and most queues in all of them together: they are forgotten in one go."""
+"""Most routes that are remembered, and most targets in all of them together: they are forgotten in one go."""
 _FEW_ROUTES: Final = 1024
 _EXCHANGES_MAX: Final = 64
 """Where more exchanges lead to what has changed, everything is forgotten: to look for them would take longer."""
@@ -37,18 +37,18 @@ class Route:
         self.arguments = arguments
         self.stale = False
         """It is forgotten: ask ``VHost.route`` again."""
-        self.queues: list[Queue] | None = []
+        self.targets: list[MessageTarget] | None = []
         """None while nobody has followed the bindings to their end, which takes long (``VHost.begin_routing``)."""
         self.by_headers = False
-        """The queues depend on each message's headers and are not known here."""
+        """The targets depend on each message's headers and are not known here."""
         self.tail = make_tail(
             exchange.name.encode("utf-8", "surrogateescape"), routing_key.encode("utf-8", "surrogateescape")
         )
 
     def size(self) -> i64:
-        """How many queues it keeps."""
-        queues = self.queues
-        return 0 if queues is None else len(queues)
+        """How many targets it keeps."""
+        targets = self.targets
+        return 0 if targets is None else len(targets)
 
 
 @final
@@ -66,7 +66,7 @@ class Routes:
         """Those of the others."""
         self._alternate_of: dict[str, dict[Exchange, None]] = {}
         """The exchanges whose alternate exchange has this name, whether there is one or not."""
-        self._queues: i64 = 0
+        self._targets: i64 = 0
         """In all of them together."""
 
     def count(self) -> int:
@@ -80,9 +80,9 @@ class Routes:
     def add(self, route: Route) -> None:
         """Remember a route that was just found."""
         size = route.size()
-        if len(self._by_arguments) >= ROUTES_MAX or self._queues + size > ROUTES_MAX:
+        if len(self._by_arguments) >= ROUTES_MAX or self._targets + size > ROUTES_MAX:
             self.forget_all()
-        self._queues += size
+        self._targets += size
         self._by_arguments[route.arguments] = route
         exchange = route.exchange
         if exchange.name:
@@ -98,18 +98,18 @@ class Routes:
         else:
             of_name.append(route)
 
-    def learn(self, route: Route, queues: list[Queue]) -> None:
-        """That is where a route leads whose queues were not known; too many of them are not remembered."""
-        if route.stale or len(queues) > ROUTES_MAX:
+    def learn(self, route: Route, targets: list[MessageTarget]) -> None:
+        """That is where a route leads whose targets were not known; too many of them are not remembered."""
+        if route.stale or len(targets) > ROUTES_MAX:
             return
-        if self._queues + len(queues) > ROUTES_MAX:
+        if self._targets + len(targets) > ROUTES_MAX:
             self.forget_all()
             route.stale = False
-            route.queues = queues
+            route.targets = targets
             self.add(route)
             return
-        route.queues = queues
-        self._queues += len(queues)
+        route.targets = targets
+        self._targets += len(targets)
 
     def forget_all(self) -> None:
         """Forget everything."""
@@ -121,7 +121,7 @@ class Routes:
         self._by_arguments = {}
         self._by_queue_name = {}
         self._by_exchange = {}
-        self._queues = 0
+        self._targets = 0
 
     # ---- changes ------------------------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class Routes:
         by_arguments = self._by_arguments
         for route in routes:
             route.stale = True
-            self._queues -= route.size()
+            self._targets -= route.size()
             del by_arguments[route.arguments]
         if len(routes) > _FEW_ROUTES:
             discard(self._turn, [routes])

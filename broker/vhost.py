@@ -14,7 +14,7 @@ from broker.bindings import Bindings, Unbinding
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.dead_letters import DeadLetters
-from broker.destination import Destination
+from broker.destination import Destination, MessageTarget
 from broker.errors import (
     ACCESS_REFUSED,
     NOT_FOUND,
@@ -77,7 +77,7 @@ class VHost(QueueHost):
         self.name = name
         self.queues: dict[str, Queue] = {}
         self.exchanges: dict[str, Exchange] = {}
-        self.reply_queues: dict[str, Queue] = {}
+        self.reply_targets: dict[str, MessageTarget] = {}
         """Direct reply-to: token -> where its replies go."""
         self.counters = counters
         self._turn = turn
@@ -122,12 +122,12 @@ class VHost(QueueHost):
             )
         route = Route(exchange, key, bits, arguments)
         if not name and key.startswith(REPLY_TO_PREFIX):
-            reply = self.reply_queues.get(key[len(REPLY_TO_PREFIX) :])
+            reply = self.reply_targets.get(key[len(REPLY_TO_PREFIX) :])
             if reply is not None:
-                route.queues = [reply]
+                route.targets = [reply]
         else:
-            route.queues = cast("list[Queue] | None", self._router.attempt(exchange, [key], None))
-            route.by_headers = route.queues is not None and self._router.used_headers
+            route.targets = cast("list[MessageTarget] | None", self._router.attempt(exchange, [key], None))
+            route.by_headers = route.targets is not None and self._router.used_headers
         self._routes.add(route)
         return route
 
@@ -135,24 +135,24 @@ class VHost(QueueHost):
         """How many routes are remembered."""
         return self._routes.count()
 
-    def queues_for(self, route: Route, headers: FieldTable) -> list[Queue] | None:
-        """The queues for one message whose headers matter: headers exchanges, CC and BCC; None if that takes long (``begin_routing``).
+    def targets_for(self, route: Route, headers: FieldTable) -> list[MessageTarget] | None:
+        """The targets of one message whose headers matter: headers exchanges, CC and BCC; None if that takes long (``begin_routing``).
 
         Raises: PRECONDITION_FAILED (406) if CC or BCC is not an array of strings.
         """
         keys = [route.routing_key]
         if not CarbonCopies(headers).read(keys, _KEYS_AT_ONCE):
             return None
-        return cast("list[Queue] | None", self._router.attempt(route.exchange, keys, headers))
+        return cast("list[MessageTarget] | None", self._router.attempt(route.exchange, keys, headers))
 
     def begin_routing(self, route: Route, headers: FieldTable, copies: bool) -> Routing:
-        """Find the queues of one message step by step, where ``route`` or ``queues_for`` could not say at once."""
+        """Find the queues of one message step by step, where ``route`` or ``targets_for`` could not say at once."""
         return self._router.begin(route.exchange, [route.routing_key], headers, CarbonCopies(headers) if copies else None)
 
     def learn(self, route: Route, routing: Routing) -> None:
         """That is what was found for a message of this route."""
         if not routing.used_headers:
-            self._routes.learn(route, cast("list[Queue]", routing.found))
+            self._routes.learn(route, cast("list[MessageTarget]", routing.found))
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
         self.dead_letters.add(queue, message, reason)
@@ -386,26 +386,24 @@ class VHost(QueueHost):
         if unbinding is not None:
             unbinding.start()
 
-    def add_reply_queue(self, token: str, queue: Queue) -> None:
-        """Direct reply-to: replies for ``token`` go to ``queue``."""
-        self.reply_queues[token] = queue
+    def add_reply_target(self, token: str, target: MessageTarget) -> None:
+        """Direct reply-to: replies for ``token`` go to ``target``."""
+        self.reply_targets[token] = target
         self._routes.name_changed(REPLY_TO_PREFIX + token)
 
-    def remove_reply_queue(self, token: str) -> None:
+    def remove_reply_target(self, token: str) -> None:
         """Direct reply-to: the requester is gone, its replies are dropped."""
-        queue = self.reply_queues.pop(token, None)
-        if queue is not None:
-            queue.close()
+        if self.reply_targets.pop(token, None) is not None:
             self._routes.name_changed(REPLY_TO_PREFIX + token)
 
 
-def deliver_to(queues: list[Queue], message: Message, confirm: Confirm | None, sequence: i64) -> tuple[bool, i64, bool]:
-    """Enqueue a message in every queue: whether one refused it, how many will answer later, whether the promise needs the log."""
+def deliver_to(targets: list[MessageTarget], message: Message, confirm: Confirm | None, sequence: i64) -> tuple[bool, i64, bool]:
+    """Hand a message to every target: whether one refused it, how many will answer later, whether the promise needs the log."""
     refused = False
     logged = False
     deferred: i64 = 0
-    for queue in queues:
-        outcome = queue.enqueue(message, confirm, sequence)
+    for target in targets:
+        outcome = target.enqueue(message, confirm, sequence)
         if outcome == REJECTED:
             refused = True
         elif outcome == LOGGED:

@@ -17,7 +17,7 @@ from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import ChannelConsumer
-from broker.protocol.direct_reply import ReplyQueue
+from broker.protocol.direct_reply import ReplyTarget
 from broker.protocol.dispatching import Dispatching
 from broker.protocol.exchange_methods import Reply, reply
 from broker.protocol.queue_methods import find, name_or_last
@@ -110,9 +110,9 @@ def _consume_replies(channel: Channel, tag: str, no_ack: bool) -> None:
         raise ChannelException(PRECONDITION_FAILED, "reply consumer already set")
     if not no_ack:
         raise ChannelException(PRECONDITION_FAILED, "reply consumer cannot acknowledge")
-    replies = ReplyQueue(channel, tag)
+    replies = ReplyTarget(channel, tag)
     channel.reply = replies
-    channel.session.vhost.add_reply_queue(replies.token, replies)
+    channel.session.vhost.add_reply_target(replies.token, replies)
 
 
 def cancel(channel: Channel, method: Method) -> None:
@@ -127,7 +127,8 @@ def cancel(channel: Channel, method: Method) -> None:
         queue.remove_consumer(consumer)
     elif replies is not None and replies.tag == tag:
         channel.reply = None
-        channel.session.vhost.remove_reply_queue(replies.token)
+        channel.session.vhost.remove_reply_target(replies.token)
+        replies.close()
     if not fields.nowait:
         channel.session.send(method_frame(int(channel.number), spec.BASIC_CANCEL_OK, [("shortstr", tag)]))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
 
 from broker import hidden_keys
+from broker.destination import MessageTarget
 from broker.discard import discard
 from broker.errors import (
     COMMAND_INVALID,
@@ -49,7 +50,7 @@ from broker.wire.table import FieldTable
 from broker.wire.writer import make_content, write_return
 
 if TYPE_CHECKING:
-    from broker.protocol.direct_reply import ReplyQueue
+    from broker.protocol.direct_reply import ReplyTarget
 
 _PROPERTIES_AT: Final[i64] = 12
 _HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
@@ -109,7 +110,7 @@ class Channel(Flushable):
         self.transactional = False
         self.pending: list[Pending] = []
         self.settlements: list[Settlement] = []
-        self.reply: ReplyQueue | None = None
+        self.reply: ReplyTarget | None = None
         self.published = False
         """It has published: a publisher, in the metrics."""
         self.held = False
@@ -337,13 +338,13 @@ class Channel(Flushable):
             traits.priority,
             traits.expiration_ms,
         )
-        queues = route.queues
+        targets = route.targets
         headers: FieldTable | None = None
         if route.by_headers or traits.copies:
             session.turn.costly = True
             headers = headers_of(message)
             try:
-                queues = vhost.queues_for(route, headers)
+                targets = vhost.targets_for(route, headers)
             except ChannelException as error:
                 error.class_id = spec.BASIC
                 error.method_id = spec.BASIC_PUBLISH & 0xFFFF
@@ -352,29 +353,29 @@ class Channel(Flushable):
                 message = self._rewritten(message, True)
         if traits.direct_reply:
             message = self._rewritten(message, False)
-        if queues is None:
+        if targets is None:
             routing = vhost.begin_routing(route, headers_of(message) if headers is None else headers, traits.copies)
             self.carry_out(Publishing(self, route, message, None, routing))
-        elif (len(queues) > AT_ONCE or vhost.dead_letters.crowded) and not self.transactional:
-            self.carry_out(Publishing(self, route, message, queues, None))
+        elif (len(targets) > AT_ONCE or vhost.dead_letters.crowded) and not self.transactional:
+            self.carry_out(Publishing(self, route, message, targets, None))
         else:
-            self.publish_to(queues, message, route.mandatory)
+            self.publish_to(targets, message, route.mandatory)
 
-    def publish_to(self, queues: list[Queue], message: Message, mandatory: bool) -> None:
-        """Put a message into its queues, and promise it when that is asked for; in a transaction keep it until the commit."""
+    def publish_to(self, targets: list[MessageTarget], message: Message, mandatory: bool) -> None:
+        """Put a message where it goes, and promise it when that is asked for; in a transaction keep it until the commit."""
         sequence = self.begin_publish()
         if sequence == 0:
             if self.transactional:
-                self.pending.append(Pending(queues, message, mandatory))
+                self.pending.append(Pending(targets, message, mandatory))
                 return
-            if not queues:
+            if not targets:
                 self._unroutable(message, mandatory)
                 return
-            for queue in queues:
-                queue.enqueue(message, None, 0)
+            for target in targets:
+                target.enqueue(message, None, 0)
             return
-        if queues:
-            refused, deferred, logged = deliver_to(queues, message, self.confirms, sequence)
+        if targets:
+            refused, deferred, logged = deliver_to(targets, message, self.confirms, sequence)
             self.promise(sequence, refused, deferred, logged)
             return
         self._unroutable(message, mandatory)
@@ -471,12 +472,12 @@ class Channel(Flushable):
 
     def carry_out_publish(self, publish: Pending) -> bool:
         """One publish of a transaction that commits; False if a queue refused the message."""
-        if not publish.queues:
+        if not publish.targets:
             self._unroutable(publish.message, publish.mandatory)
             return True
         accepted = True
-        for queue in publish.queues:
-            if not queue.deleted and queue.enqueue(publish.message, None, 0) == REJECTED:
+        for target in publish.targets:
+            if not target.deleted and target.enqueue(publish.message, None, 0) == REJECTED:
                 accepted = False
         return accepted
 
@@ -659,7 +660,8 @@ class Channel(Flushable):
         reply = self.reply
         if reply is not None:
             self.reply = None
-            self.session.vhost.remove_reply_queue(reply.token)
+            self.session.vhost.remove_reply_target(reply.token)
+            reply.close()
         self._end_content()
         self.held = False
         self._held_frames = None

@@ -22,6 +22,22 @@ from broker.wire.writer import deliver_start, renumber
 _UNLIMITED: Final[i64] = 1 << 30
 
 
+def write_delivery(channel: Channel, consumer_tag: bytes, delivery_tag: i64, message: Message, redelivered: bool) -> None:
+    """Write one message with its basic.deliver."""
+    session = channel.session
+    tail = message.tail
+    writer = session.outbox.writer
+    writer.write(deliver_start(int(channel.number), consumer_tag, len(tail)))
+    write_i64_be(writer, delivery_tag)
+    if redelivered:
+        writer.append(1)
+        writer.write(tail[1:])
+    else:
+        writer.write(tail)
+    session.outbox.write_content(message, channel.number, session.payload_max)
+    session.touch()
+
+
 @final
 class ChannelConsumer(Consumer):
     """One basic.consume. Knows its queue's name only through the channel."""
@@ -134,19 +150,9 @@ class ChannelConsumer(Consumer):
             self.unacked += 1
             tag = channel.unacked.add(self, queue, ready, [entry if entry.deadline_us else entry.message], entry.position, 1)
             session.counters.messages_delivered_ack += 1
-        message = entry.message
-        tail = message.tail
-        writer = session.outbox.writer
-        writer.write(deliver_start(int(channel.number), self._tag_bytes, len(tail)))
-        write_i64_be(writer, tag)
         if entry.redelivered:
             session.counters.messages_redelivered += 1
-            writer.append(1)
-            writer.write(tail[1:])
-        else:
-            writer.write(tail)
-        session.outbox.write_content(message, channel.number, session.payload_max)
-        session.touch()
+        write_delivery(channel, self._tag_bytes, tag, entry.message, entry.redelivered)
 
     def settled(self, count: i64) -> None:
         self.unacked -= count

@@ -9,97 +9,33 @@ from __future__ import annotations
 import secrets
 from typing import final
 
+from broker.destination import MessageTarget
 from broker.message import ACCEPTED, Confirm, Message
 from broker.native import i64
 from broker.protocol.channel import Channel
-from broker.protocol.channel_consumer import ChannelConsumer
-from broker.queues.consumers import Consumer
-from broker.queues.entry import Entry
-from broker.queues.options import QueueOptions
-from broker.queues.queue import Queue
-from broker.queues.ready import Ready
-from broker.queues.returned_run import ReturnedRun
-from broker.turn import Deferred
+from broker.protocol.channel_consumer import write_delivery
 from broker.vhost import REPLY_TO, REPLY_TO_PREFIX
-from broker.wire.table import EMPTY
 
 
 @final
-class ReplyQueue(Queue):
-    """Where the replies to one channel go: not a queue at all, it holds nothing. One per channel."""
+class ReplyTarget(MessageTarget):
+    """Where the replies to one channel go. One per channel; it holds nothing."""
 
     def __init__(self, channel: Channel, consumer_tag: str) -> None:
-        super().__init__(REPLY_TO, False, True, None, EMPTY, QueueOptions(EMPTY))
+        super().__init__(REPLY_TO)
         self.token = secrets.token_urlsafe(24)
         self.address = REPLY_TO_PREFIX + self.token
-        self.channel = channel
         self.tag = consumer_tag
-        self._consumer: ChannelConsumer | None = ChannelConsumer(channel, self, consumer_tag, True, False, 0, 0)
-        self._ready = Ready()
+        self._channel: Channel | None = channel
+        self._tag_bytes = consumer_tag.encode("utf-8", "surrogateescape")
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
-        consumer = self._consumer
-        if consumer is not None and not self.channel.closing:
-            consumer.deliver(self, self._ready, [message], 0, 1, False)
+        channel = self._channel
+        if channel is not None and not channel.closing:
+            channel.session.counters.messages_delivered += 1
+            write_delivery(channel, self._tag_bytes, channel.unacked.skip(1), message, False)
         return ACCEPTED
 
-    def ready_count(self) -> i64:
-        return 0
-
-    def dispatch(self) -> None:
-        pass
-
-    def dispatch_some(self) -> bool:
-        return True
-
-    def mark(self) -> None:
-        pass
-
-    def can_get(self) -> bool:
-        return True
-
-    def wait(self, waiter: Deferred) -> None:
-        pass
-
-    def get(self) -> Entry | None:
-        return None
-
-    def level_of(self, entry: Entry) -> Ready:
-        return self._ready
-
-    def settle(self, ready: Ready, first: i64, count: i64, stride: i64) -> None:
-        pass
-
-    def hold(self, ready: Ready) -> None:
-        pass
-
-    def release(self, ready: Ready) -> None:
-        pass
-
-    def requeue(self, ready: Ready, run: ReturnedRun) -> None:
-        pass
-
-    def reject(self, ready: Ready, run: ReturnedRun, limit: i64) -> bool:
-        return True
-
-    def purge(self) -> i64:
-        return 0
-
-    def add_consumer(self, consumer: Consumer) -> None:
-        pass
-
-    def remove_consumer(self, consumer: Consumer) -> None:
-        pass
-
-    def unblock(self, consumer: Consumer) -> None:
-        pass
-
-    def expires_from_now(self) -> None:
-        pass
-
-    def touch(self) -> None:
-        pass
-
-    def close(self) -> i64:
-        self._consumer = None  # it leads back here: nothing is left for the collector of cycles
-        return 0
+    def close(self) -> None:
+        """The requester is gone: replies are dropped."""
+        self._channel = None  # it leads back here: nothing is left for the collector of cycles

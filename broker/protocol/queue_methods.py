@@ -78,7 +78,7 @@ def declare(channel: Channel, method: Method) -> None:
 def _declare_reply(channel: Channel, name: str, nowait: bool) -> None:
     # RabbitMQ docs, Direct Reply-to: a responder may ask whether the requester is still there
     vhost = channel.session.vhost
-    if name != REPLY_TO and name[len(REPLY_TO_PREFIX) :] not in vhost.reply_queues:
+    if name != REPLY_TO and name[len(REPLY_TO_PREFIX) :] not in vhost.reply_targets:
         raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{vhost.name}'")
     _declared(channel, nowait, name, 0, 1, False)
 

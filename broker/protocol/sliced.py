@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 from broker.bindings import Unbinding
 from broker.dead_letters import DeadLettering
+from broker.destination import MessageTarget
 from broker.discard import discard
 from broker.faults import FaultOwner
 from broker.message import Message
@@ -47,11 +48,13 @@ _PER_LOOK: Final[i64] = 16
 class Publishing(SlicedWork):
     """A message on its way to its queues."""
 
-    def __init__(self, channel: Channel, route: Route, message: Message, queues: list[Queue] | None, routing: Routing | None) -> None:
+    def __init__(
+        self, channel: Channel, route: Route, message: Message, targets: list[MessageTarget] | None, routing: Routing | None
+    ) -> None:
         self._channel = channel
         self._route = route
         self._message = message
-        self._queues = queues
+        self._targets = targets
         """None until ``routing`` has found them."""
         self._routing = routing
         self._began = routing is None
@@ -76,26 +79,26 @@ class Publishing(SlicedWork):
                     return False
             self._routing = None
             channel.session.vhost.learn(self._route, routing)
-            self._queues = cast("list[Queue]", routing.found)
+            self._targets = cast("list[MessageTarget]", routing.found)
             if len(routing.found) > AT_ONCE and turn.out_of_time():
                 return False
-        queues = self._queues
-        assert queues is not None
-        if len(queues) <= AT_ONCE or channel.transactional:
-            if channel.session.vhost.dead_letters.crowds_out(queues):
+        targets = self._targets
+        assert targets is not None
+        if len(targets) <= AT_ONCE or channel.transactional:
+            if channel.session.vhost.dead_letters.crowds_out(targets):
                 return False
-            channel.publish_to(queues, self._message, self._route.mandatory)
+            channel.publish_to(targets, self._message, self._route.mandatory)
             return True
         if self._at == 0:
             self._sequence = channel.begin_publish()
-        while self._at < len(queues):
-            part = [queue for queue in queues[self._at : self._at + _PER_LOOK] if not queue.deleted]
+        while self._at < len(targets):
+            part = [target for target in targets[self._at : self._at + _PER_LOOK] if not target.deleted]
             self._at += _PER_LOOK
             refused, deferred, logged = deliver_to(part, self._message, channel.confirms, self._sequence)
             self._refused = self._refused or refused
             self._deferred += deferred
             self._logged = self._logged or logged
-            if self._at < len(queues) and turn.out_of_time():
+            if self._at < len(targets) and turn.out_of_time():
                 return False
         if self._sequence > 0:
             channel.promise(self._sequence, self._refused, self._deferred, self._logged)

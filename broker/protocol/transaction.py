@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import final
 
+from broker.destination import MessageTarget
 from broker.message import Message
 from broker.protocol.unacked import Run
-from broker.queues.queue import Queue
 
 
 @final
 class Pending:
     """One publish inside a transaction."""
 
-    def __init__(self, queues: list[Queue], message: Message, mandatory: bool) -> None:
-        self.queues = queues
+    def __init__(self, targets: list[MessageTarget], message: Message, mandatory: bool) -> None:
+        self.targets = targets
         self.message = message
         self.mandatory = mandatory
 

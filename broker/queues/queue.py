@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from mypy_extensions import mypyc_attr
 
-from broker.destination import Destination
-from broker.message import Confirm, Message
+from broker.destination import MessageTarget
+from broker.message import Message
 from broker.native import i64
 from broker.queues.consumers import Consumer, Consumers
 from broker.queues.entry import Entry
@@ -38,7 +38,7 @@ class QueueHost:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Queue(Destination, Dispatchable):
+class Queue(MessageTarget, Dispatchable):
     """One queue. Created by the virtual host; gone when ``deleted`` is true."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Queue(Destination, Dispatchable):
         arguments: FieldTable,
         options: QueueOptions,
     ) -> None:
-        super().__init__(name, False)
+        super().__init__(name)
         self.durable = durable
         self.auto_delete = auto_delete
         self.owner = owner
@@ -65,10 +65,6 @@ class Queue(Destination, Dispatchable):
     def ready_count(self) -> i64:
         """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first, as far as the
         slice of the turn goes."""
-        raise NotImplementedError
-
-    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
-        """Take a message: ``ACCEPTED``, ``REJECTED``, ``LOGGED``, or ``DEFERRED`` (then ``confirm`` hears about ``sequence`` later)."""
         raise NotImplementedError
 
     def dispatch(self) -> None:

@@ -47,7 +47,7 @@ def test_routes_go_with_the_queues_they_lead_to() -> None:
         assert broker.depth(name) == (1, 0)
         client.ask("queue.delete", queue=name)
     route = broker.vhost.route(b"\0\0\0\x01q\0")
-    assert route.queues == []
+    assert route.targets == []
     assert broker.vhost.routes_known() == 1
 
 

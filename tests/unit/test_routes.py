@@ -49,11 +49,11 @@ def test_a_temporary_queue_touches_no_route_but_its_own() -> None:
     kept = [vhost.route(publishing("x", "k")), vhost.route(publishing("", "q"))]
     for _ in range(3):
         own = vhost.route(publishing("", "own"))
-        assert own.queues == []
+        assert own.targets == []
         queue = declare(vhost, "own")
         assert own.stale
         own = vhost.route(publishing("", "own"))
-        assert own.queues == [queue]
+        assert own.targets == [queue]
         vhost.remove_queue(queue)
         assert own.stale
     assert not any(route.stale for route in kept)
@@ -74,18 +74,18 @@ def test_direct_reply_to_touches_its_own_route() -> None:
     vhost = with_exchanges("x")
     kept = vhost.route(publishing("x", "k"))
     reply = vhost.route(publishing("", REPLY_TO_PREFIX + "token"))
-    assert reply.queues == []
+    assert reply.targets == []
 
     class Reply(FakeQueue):
         def close(self) -> int:
             return 0
 
     queue = Reply()
-    vhost.add_reply_queue("token", queue)
+    vhost.add_reply_target("token", queue)
     assert reply.stale
     reply = vhost.route(publishing("", REPLY_TO_PREFIX + "token"))
-    assert reply.queues == [queue]
-    vhost.remove_reply_queue("token")
+    assert reply.targets == [queue]
+    vhost.remove_reply_target("token")
     assert reply.stale
     assert not kept.stale
 
@@ -103,7 +103,7 @@ def test_a_binding_touches_its_source_and_what_leads_there() -> None:
     vhost.bind(near, queue, "k", EMPTY)
     assert [route.stale for route in before] == [True, True, False]
     before = routes()
-    assert [route.queues for route in before] == [[queue], [queue], []]
+    assert [route.targets for route in before] == [[queue], [queue], []]
     vhost.unbind(near, queue, "k", EMPTY)
     assert [route.stale for route in before] == [True, True, False]
     before = routes()
@@ -128,7 +128,7 @@ def test_what_is_deleted_touches_the_exchanges_that_lead_there(end: str) -> None
 def test_an_alternate_exchange_touches_those_that_use_it() -> None:
     vhost = with_exchanges("x", alternate="other")
     route = vhost.route(publishing("x", "k"))
-    assert route.queues == []
+    assert route.targets == []
     vhost.declare_exchange("other", "fanout", False, False, False, EMPTY)
     assert route.stale
     route = vhost.route(publishing("x", "k"))
@@ -137,10 +137,10 @@ def test_an_alternate_exchange_touches_those_that_use_it() -> None:
     vhost.bind(vhost.exchange("other"), queue, "", EMPTY)
     assert route.stale
     route = vhost.route(publishing("x", "k"))
-    assert route.queues == [queue]
+    assert route.targets == [queue]
     vhost.delete_exchange(vhost.exchange("other")).start()
     assert route.stale
-    assert vhost.route(publishing("x", "k")).queues == []
+    assert vhost.route(publishing("x", "k")).targets == []
     vhost.delete_exchange(vhost.exchange("x")).start()
     assert vhost.routes_known() == 0
 
@@ -154,7 +154,7 @@ def test_where_very_many_exchanges_lead_there_everything_is_forgotten() -> None:
     queue = declare(vhost, "q")
     vhost.bind(near, queue, "k", EMPTY)
     assert all(route.stale for route in before)
-    assert [vhost.route(publishing(name, "k")).queues for name in ("aside", "near", "x0", "x99")] == [[], [queue], [queue], [queue]]
+    assert [vhost.route(publishing(name, "k")).targets for name in ("aside", "near", "x0", "x99")] == [[], [queue], [queue], [queue]]
 
 
 def test_what_is_remembered_stays_bounded() -> None:
@@ -213,7 +213,7 @@ def test_what_is_remembered_is_what_the_bindings_say(seed: int) -> None:
             if not route.stale:
                 fresh = Router(vhost.exchanges).route(route.exchange, [route.routing_key], None)
                 assert not route.exchange.deleted
-                assert route.queues == fresh, (route.exchange.name, route.routing_key)
+                assert route.targets == fresh, (route.exchange.name, route.routing_key)
                 assert vhost.route(data) is route
         for exchange in ["", *(name for name in exchanges if name in vhost.exchanges)]:
             for key in keys:

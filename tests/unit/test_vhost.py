@@ -33,7 +33,7 @@ def publishing(exchange: str, key: str, **bits: bool) -> bytes:
 
 
 def targets(vhost: VHost, exchange: str, key: str) -> list[str]:
-    queues = vhost.route(publishing(exchange, key)).queues
+    queues = vhost.route(publishing(exchange, key)).targets
     assert queues is not None
     return [queue.name for queue in queues]
 
@@ -228,9 +228,9 @@ def test_a_message_is_delivered_to_all_its_queues() -> None:
 def test_direct_replies_reach_their_token_until_it_is_gone() -> None:
     vhost = made()
     queue, _ = vhost.declare_queue("stands-in", False, False, False, EMPTY, ME)
-    vhost.add_reply_queue("token", queue)
+    vhost.add_reply_target("token", queue)
     assert targets(vhost, "", "amq.rabbitmq.reply-to.token") == ["stands-in"]
     assert targets(vhost, "", "amq.rabbitmq.reply-to.other") == []
-    vhost.remove_reply_queue("token")
-    vhost.remove_reply_queue("token")
+    vhost.remove_reply_target("token")
+    vhost.remove_reply_target("token")
     assert targets(vhost, "", "amq.rabbitmq.reply-to.token") == []
