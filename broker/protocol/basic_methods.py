@@ -163,17 +163,15 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
         return
     session = channel.session
     counters = session.counters
-    entry = queue.get()
+    entry = queue.get(no_ack)
     if entry is None:
         counters.messages_got_empty += 1
         session.send(method_frame(int(channel.number), spec.BASIC_GET_EMPTY, [("shortstr", "")]))
         return
     if no_ack:
         tag = channel.unacked.skip(1)
-        queue.level_of(entry).settle(entry.position, 1, 1)
         counters.messages_got += 1
     else:
-        queue.unacked += 1
         item = entry if entry.deadline_us else entry.message
         tag = channel.unacked.add(None, queue, queue.level_of(entry), [item], entry.position, 1)
         counters.messages_got_ack += 1

@@ -14,7 +14,6 @@ from broker.protocol.outbox import PIECE_SIZE_MIN
 from broker.queues.consumers import Consumer
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
-from broker.queues.ready import Ready
 from broker.wire import spec
 from broker.wire.methods import method_frame
 from broker.wire.writer import deliver_start, renumber
@@ -87,7 +86,7 @@ class ChannelConsumer(Consumer):
     def deliver(
         self,
         queue: Queue,
-        ready: Ready,
+        level: i64,
         items: list[Message | Entry | None],
         first_position: i64,
         stride: i64,
@@ -102,7 +101,7 @@ class ChannelConsumer(Consumer):
             session.counters.messages_delivered += count
         else:
             self.unacked += count
-            tag = channel.unacked.add(self, queue, ready, items, first_position, stride)
+            tag = channel.unacked.add(self, queue, level, items, first_position, stride)
             session.counters.messages_delivered_ack += count
         if redelivered:
             session.counters.messages_redelivered += count
@@ -140,7 +139,7 @@ class ChannelConsumer(Consumer):
                     renumber(writer, at, content, number)
         session.touch()
 
-    def deliver_entry(self, queue: Queue, ready: Ready, entry: Entry) -> None:
+    def deliver_entry(self, queue: Queue, level: i64, entry: Entry) -> None:
         channel = self.channel
         session = channel.session
         if self.no_ack:
@@ -148,7 +147,7 @@ class ChannelConsumer(Consumer):
             session.counters.messages_delivered += 1
         else:
             self.unacked += 1
-            tag = channel.unacked.add(self, queue, ready, [entry if entry.deadline_us else entry.message], entry.position, 1)
+            tag = channel.unacked.add(self, queue, level, [entry if entry.deadline_us else entry.message], entry.position, 1)
             session.counters.messages_delivered_ack += 1
         if entry.redelivered:
             session.counters.messages_redelivered += 1

@@ -72,6 +72,7 @@ def declare(channel: Channel, method: Method) -> None:
         )
         if created and fields.exclusive:
             session.own(queue)
+    queue.refresh()
     _declared(channel, fields.nowait, queue.name, queue.ready_count(), queue.consumers.count(), queue.durable)
 
 
@@ -146,11 +147,11 @@ def delete(channel: Channel, method: Method) -> None:
     if queue is not None:
         vhost.check_owner(queue, channel.session)
         label = queue_label(name, vhost.name)
+        queue.refresh()
         if fields.if_empty and queue.ready_count():
             raise ChannelException(PRECONDITION_FAILED, f"{label} not empty")
         if fields.if_unused and queue.consumers.count():
             raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
-        queue.ready_count()
         count, unbinding = vhost.delete_queue(queue)
     answer = b"" if fields.nowait else method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))])
     reply_when_unbound(channel, answer, queue is not None and queue.durable and not fields.nowait, unbinding)

@@ -26,7 +26,6 @@ from broker.protocol.settling import Rollback
 from broker.protocol.unacked import Run
 from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
-from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
 from broker.routes import Route
 from broker.routing.router import STEP, Routing
@@ -125,7 +124,8 @@ class Settling(SlicedWork):
         """The next run."""
         self._returned: ReturnedRun | None = None
         """What is left of it, once it was begun."""
-        self._held: dict[Ready, Queue] = {}
+        self._held: dict[tuple[Queue, int], None] = {}
+        """Queues, and their levels."""
         self._dead_lettering: dict[DeadLettering, None] = {}
         """What is still on its way of that which was rejected."""
 
@@ -157,8 +157,8 @@ class Settling(SlicedWork):
         """Nothing more comes back to these levels; whether all know. There may be 10,000, and their queues are let go with them."""
         left = _PER_LOOK
         while self._held:
-            ready, queue = self._held.popitem()
-            queue.release(ready)
+            (queue, level), _ = self._held.popitem()
+            queue.release(level)
             left -= 1
             if left == 0:
                 left = _PER_LOOK
@@ -182,24 +182,24 @@ class Settling(SlicedWork):
             if consumer is not None:
                 consumer.settled(run.live)  # first: one that has room again may take the message back in this very turn
         queue = run.link.queue
-        ready = run.link.ready
-        if queue is None or ready is None:  # it was deleted
+        if queue is None:  # it was deleted
             discard(self._channel.session.turn, [returned.items])
             return True
         try:
             if not self._requeue:
-                return self._reject(queue, ready, returned)
-            if ready not in self._held:
-                self._held[ready] = queue
-                queue.hold(ready)
-            queue.requeue(ready, returned)
+                return self._reject(queue, run.level, returned)
+            place = (queue, int(run.level))
+            if place not in self._held:
+                self._held[place] = None
+                queue.hold(run.level)
+            queue.requeue(run.level, returned)
         except Exception as error:  # what belongs to other queues must not stay behind
             session = self._channel.session
             session.clock.faults.caught("requeue or reject", session.owner, error)
         return True
 
-    def _reject(self, queue: Queue, ready: Ready, returned: ReturnedRun) -> bool:
-        done = queue.reject(ready, returned, _PER_LOOK)
+    def _reject(self, queue: Queue, level: i64, returned: ReturnedRun) -> bool:
+        done = queue.reject(level, returned, _PER_LOOK)
         letters = self._channel.session.vhost.dead_letters.under_way.get(queue)
         if letters is not None:
             self._dead_lettering[letters] = None

@@ -18,7 +18,6 @@ from broker.queues.consumers import Consumer
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.queues.queue_link import QueueLink
-from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun, stretches
 from broker.turn import Turn
 
@@ -27,7 +26,7 @@ _COMPACT_AT: Final[i64] = 64
 _DISCARD_AT: Final[i64] = 4096
 _SHARE: Final[i64] = 64
 """So many runs are settled or taken between two looks at the clock; a run with gaps counts for more, by its size."""
-_FORGOTTEN_MIN: Final[i64] = 256
+_EVICTED_MIN: Final[i64] = 256
 """So many earlier messages are looked at when a delivery finds the memory short, or twice what is delivered."""
 
 
@@ -44,6 +43,7 @@ class Run:
         self,
         consumer: Consumer | None,
         link: QueueLink,
+        level: i64,
         first_tag: i64,
         first_position: i64,
         stride: i64,
@@ -53,6 +53,7 @@ class Run:
         """None for a basic.get."""
         self.link = link
         """Where they came from."""
+        self.level: i64 = level
         self.first_tag: i64 = first_tag
         self.first_position: i64 = first_position
         self.stride: i64 = stride
@@ -77,16 +78,16 @@ class Run:
     def settle(self, size: i64) -> None:
         """Tell the queue, if it is still there, that the unsettled ones among the first ``size`` items are settled."""
         queue = self.link.queue
-        ready = self.link.ready
-        if queue is None or ready is None:
+        if queue is None:
             return
+        level = self.level
         index = self.offset
         if self.live == len(self.items) - index:
-            queue.settle(ready, self.first_position + index * self.stride, size - index, self.stride)
+            queue.settle(level, self.first_position + index * self.stride, size - index, self.stride)
             return
         # what is missing was settled before, or it waits in its queue again
         for start, count in stretches(self.items, index, size, False):
-            queue.settle(ready, self.first_position + start * self.stride, count, self.stride)
+            queue.settle(level, self.first_position + start * self.stride, count, self.stride)
 
     def returned(self) -> ReturnedRun:
         """The unsettled messages, as their queue gets them back; they are not this run's any more."""
@@ -118,7 +119,7 @@ class Unacked:
         """By their tags. The last one is not settled; those before ``_head`` are, and ``_settled_runs`` of those behind it."""
         self._head: i64 = 0
         self._settled_runs: i64 = 0
-        self._forgotten: i64 = 0
+        self._evicted: i64 = 0
         """Below this tag, nothing that can be read back is kept in memory."""
 
     def skip(self, count: i64) -> i64:
@@ -131,30 +132,30 @@ class Unacked:
         self,
         consumer: Consumer | None,
         queue: Queue,
-        ready: Ready,
+        level: i64,
         items: list[Message | Entry | None],
         first_position: i64,
         stride: i64,
     ) -> i64:
         """Record deliveries; returns the tag of the first."""
-        pager = ready.pager
-        if pager is not None and self._runs:
+        runs = self._runs
+        if runs:
             item = items[0]
             message = item.message if isinstance(item, Entry) else item
-            if message is not None and pager.outgrown(queue.unacked, message):
-                self._forget(2 * len(items))
+            if message is not None and queue.over_memory_limit(level, message):
+                self._evict(2 * len(items))
         tag = self.next_tag
         count: i64 = len(items)
         self.next_tag += count
         self.count += count
         if consumer is not None:
             self.consumer_count += count
-        runs = self._runs
         if runs and stride == 1:
             last = runs[-1]
             size: i64 = len(last.items)
             if (
-                last.link is ready.link
+                last.link is queue.link
+                and last.level == level
                 and last.consumer is consumer
                 and last.stride == 1
                 and size < _RUN_MAX
@@ -166,38 +167,37 @@ class Unacked:
                 if isinstance(items[0], Entry):
                     last.expiring = True
                 return tag
-        runs.append(Run(consumer, ready.linked(queue), tag, first_position, stride, items))
+        runs.append(Run(consumer, queue.link, level, tag, first_position, stride, items))
         return tag
 
-    def _forget(self, left: i64) -> None:
+    def _evict(self, left: i64) -> None:
         """Take the content of some of what was delivered earlier out of the memory, where it can be read back (queues/recall.py)."""
-        if left < _FORGOTTEN_MIN:
-            left = _FORGOTTEN_MIN
+        if left < _EVICTED_MIN:
+            left = _EVICTED_MIN
         runs = self._runs
-        at: i64 = bisect_right(runs, self._forgotten, key=_first_tag) - 1
+        at: i64 = bisect_right(runs, self._evicted, key=_first_tag) - 1
         if at < self._head:
             at = self._head
         while at < len(runs):
             run = runs[at]
-            start = self._forgotten - run.first_tag
+            start = self._evicted - run.first_tag
             if start < run.offset:
                 start = run.offset
             end: i64 = len(run.items)
             if start + left < end:
                 end = start + left
-            ready = run.link.ready
-            pager = ready.pager if ready is not None else None
+            queue = run.link.queue
             stopped = end
-            if pager is not None and start < end:
-                stopped = pager.forget(run.items, start, end, run.first_position, run.stride)
+            if queue is not None and start < end:
+                stopped = queue.evict(run.level, run.items, start, end, run.first_position, run.stride)
             if stopped > start:
                 left -= stopped - start
             left -= 1
-            self._forgotten = run.first_tag + stopped
+            self._evicted = run.first_tag + stopped
             if left <= 0 or stopped < end:
                 return
             at += 1
-        self._forgotten = self.next_tag
+        self._evicted = self.next_tag
 
     def _find(self, tag: i64) -> i64:
         """Index of the run that holds ``tag``.
@@ -229,9 +229,8 @@ class Unacked:
         index = tag - run.first_tag
         self._take_out(run, at, index)
         queue = run.link.queue
-        ready = run.link.ready
-        if queue is not None and ready is not None:
-            queue.settle(ready, run.first_position + index * run.stride, 1, run.stride)
+        if queue is not None:
+            queue.settle(run.level, run.first_position + index * run.stride, 1, run.stride)
         self._settled(run, 1)
         return 1
 
@@ -280,7 +279,7 @@ class Unacked:
             return
         at = self._head
         first = runs[at]
-        gone = Run(None, first.link, first.first_tag, 0, 1, [None])
+        gone = Run(None, first.link, 0, first.first_tag, 0, 1, [None])
         gone.live = 0
         while at < end:  # let go of them now, and of their slots later
             runs[at] = gone
@@ -362,7 +361,7 @@ class Unacked:
         run = self._runs[at]
         index = tag - run.first_tag
         item = run.items[index]
-        part = Run(run.consumer, run.link, tag, run.first_position + index * run.stride, run.stride, [item])
+        part = Run(run.consumer, run.link, run.level, tag, run.first_position + index * run.stride, run.stride, [item])
         self._take_out(run, at, index)
         self._taken(part)
         return part
@@ -380,7 +379,7 @@ class Unacked:
         size = tag - run.first_tag + 1
         if size < len(run.items):
             part = Run(
-                run.consumer, run.link, run.first_tag, run.first_position, run.stride, run.items[:size]
+                run.consumer, run.link, run.level, run.first_tag, run.first_position, run.stride, run.items[:size]
             )
             part.offset = run.offset if run.offset < size else size
             part.live = self._cut(run, size)

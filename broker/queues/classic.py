@@ -86,7 +86,7 @@ class ClassicQueue(Queue):
         self._turn = turn
         self._clock = clock
         levels = options.levels()
-        self._levels: list[Ready] = [Ready() for _ in range(levels)]
+        self._levels: list[Ready] = [Ready(level) for level in range(levels)]
         self._ready = self._levels[0]
         for level in self._levels:
             level.requeued.counts_bodies = options.max_length_bytes >= 0
@@ -179,7 +179,7 @@ class ClassicQueue(Queue):
         priority: i64 = message.priority
         return self._levels[priority if priority < top else top]
 
-    def _count(self) -> i64:
+    def ready_count(self) -> i64:
         if len(self._levels) == 1:
             return self._ready.count()
         count: i64 = 0
@@ -193,7 +193,7 @@ class ClassicQueue(Queue):
         if self.options.max_length_bytes >= 0:
             for level in self._levels:
                 size += level.body_bytes
-        return self._count(), size
+        return self.ready_count(), size
 
     def _is_full(self) -> bool:
         count, size = self._totals()
@@ -373,7 +373,7 @@ class ClassicQueue(Queue):
                 redelivered = ready.redelivers()
                 items = ready.take(count)
                 try:
-                    consumer.deliver(self, ready, items, position, stride, redelivered)
+                    consumer.deliver(self, ready.level, items, position, stride, redelivered)
                 except Exception as error:
                     self._undelivered(consumer, error)
                 if consumer.no_ack:
@@ -415,9 +415,9 @@ class ClassicQueue(Queue):
             position = entry.position
         try:
             if entry is None:
-                consumer.deliver(self, ready, items, position, 1, redelivered)
+                consumer.deliver(self, ready.level, items, position, 1, redelivered)
             else:
-                consumer.deliver_entry(self, ready, entry)
+                consumer.deliver_entry(self, ready.level, entry)
         except Exception as error:
             self._undelivered(consumer, error)
         if consumer.no_ack:
@@ -458,7 +458,7 @@ class ClassicQueue(Queue):
             if not consumer.no_ack:
                 self.unacked += rounds
             try:
-                consumer.deliver(self, ready, items[index::size], position + index * stride, size * stride, redelivered)
+                consumer.deliver(self, ready.level, items[index::size], position + index * stride, size * stride, redelivered)
             except Exception as error:
                 failed.append((consumer, error))
             if consumer.no_ack:
@@ -491,7 +491,7 @@ class ClassicQueue(Queue):
     def wait(self, waiter: Deferred) -> None:
         self._waiters.append(waiter)
 
-    def get(self) -> Entry | None:
+    def get(self, no_ack: bool) -> Entry | None:
         self.touch()
         self.dispatch_some()
         now_us = self._clock.now_us
@@ -500,6 +500,12 @@ class ClassicQueue(Queue):
         entry = self._pop(now_us)
         if self._expiring:
             self.expire(now_us)
+        if entry is None:
+            return None
+        if no_ack:
+            self._level(entry.message).settle(entry.position, 1, 1)
+        else:
+            self.unacked += 1
         return entry
 
     def _pop(self, now_us: i64) -> Entry | None:
@@ -515,28 +521,37 @@ class ClassicQueue(Queue):
             at -= 1
         return None
 
-    def level_of(self, entry: Entry) -> Ready:
-        return self._level(entry.message)
+    def level_of(self, entry: Entry) -> i64:
+        return self._level(entry.message).level
 
-    def ready_count(self) -> i64:
+    def refresh(self) -> None:
         self.dispatch_some()
         if self._expiring:
             self.expire(self._clock.now_us)
-        return self._count()
 
     # ---- back ---------------------------------------------------------------------------------------------------------
 
-    def settle(self, ready: Ready, first: i64, count: i64, stride: i64) -> None:
+    def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         self.unacked -= count
-        if ready.pager is not None and not self.deleted:
-            ready.settle(first, count, stride)
+        if self._pagers:  # none once it is deleted
+            self._levels[level].settle(first, count, stride)
 
-    def hold(self, ready: Ready) -> None:
-        ready.holds += 1
+    def over_memory_limit(self, level: i64, sample: Message) -> bool:
+        pager = self._levels[level].pager
+        return pager is not None and pager.over_memory_limit(self.unacked, sample)
+
+    def evict(
+        self, level: i64, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64
+    ) -> i64:
+        pager = self._levels[level].pager
+        return end if pager is None else pager.evict(items, start, end, first_position, stride)
+
+    def hold(self, level: i64) -> None:
+        self._levels[level].holds += 1
         self._held += 1
 
-    def release(self, ready: Ready) -> None:
-        ready.holds -= 1
+    def release(self, level: i64) -> None:
+        self._levels[level].holds -= 1
         self._held -= 1
         if self.deleted:
             return
@@ -544,21 +559,22 @@ class ClassicQueue(Queue):
             self._drop_excess()
         self.mark()
 
-    def requeue(self, ready: Ready, run: ReturnedRun) -> None:
+    def requeue(self, level: i64, run: ReturnedRun) -> None:
         self.unacked -= run.live
         if self.deleted:
             discard(self._turn, [run.items])
             return
         if run.expiring:
             self._expiring = True
-        ready.put_back(run)
+        self._levels[level].put_back(run)
         if self._expiring:
             self._arm_expiry()
         if self.options.limited and self.options.overflow == DROP_HEAD:
             self._drop_excess()
         self.mark()
 
-    def reject(self, ready: Ready, run: ReturnedRun, limit: i64) -> bool:
+    def reject(self, level: i64, run: ReturnedRun, limit: i64) -> bool:
+        ready = self._levels[level]
         end: i64 = len(run.items)
         if end > run.offset + limit and not self.deleted:
             end = run.offset + limit
@@ -692,7 +708,7 @@ class ClassicQueue(Queue):
             pager.rest()
 
     def close(self) -> i64:
-        count = self._count()
+        count = self.ready_count()
         self.deleted = True
         for timer in (self._expiry_timer, self._lease_timer):
             if timer is not None:
@@ -705,8 +721,8 @@ class ClassicQueue(Queue):
             except Exception as error:
                 self._clock.faults.caught("log of a queue that is deleted", None, error)
         self._pagers = []
+        self.link.cut()
         for level in self._levels:
-            level.unlink()
             level.pager = None
             level.clear(dropped)
         discard(self._turn, dropped)

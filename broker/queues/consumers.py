@@ -17,7 +17,6 @@ from broker.faults import FaultOwner, Faults
 from broker.message import Message
 from broker.native import i64
 from broker.queues.entry import Entry
-from broker.queues.ready import Ready
 from broker.turn import SlicedWork
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Consumer:
     def deliver(
         self,
         queue: Queue,
-        ready: Ready,
+        level: i64,
         items: list[Message | Entry | None],
         first_position: i64,
         stride: i64,
@@ -70,7 +69,7 @@ class Consumer:
         """
         raise NotImplementedError
 
-    def deliver_entry(self, queue: Queue, ready: Ready, entry: Entry) -> None:
+    def deliver_entry(self, queue: Queue, level: i64, entry: Entry) -> None:
         """Take one message that expires or that may have been delivered before a crash."""
         raise NotImplementedError
 

@@ -395,11 +395,11 @@ class Pager(LogUser):
 
     # ---- with consumers -----------------------------------------------------------------------------------------------
 
-    def outgrown(self, count: i64, sample: Message) -> bool:
+    def over_memory_limit(self, count: i64, sample: Message) -> bool:
         """Whether ``count`` messages like this one, which consumers have, are too much for the memory."""
         return self.log is not None and count * memory_size(sample) > self.allowed()
 
-    def forget(self, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64) -> i64:
+    def evict(self, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64) -> i64:
         """Keep no content of these delivered messages, from index ``start`` up to ``end``, that can be read back; where that stops for now.
 
         It stops where the write of a message is on its way.
@@ -424,7 +424,7 @@ class Pager(LogUser):
         return end
 
     def recall(self) -> Recall:
-        """Who reads back what ``forget`` has taken out."""
+        """Who reads back what ``evict`` has taken out."""
         recall = self._recall
         if recall is None:
             log = self.log

@@ -2,6 +2,9 @@
 
 A queue knows consumers, never channels; a host, never the virtual host's class. Client **publishes**, queue **enqueues**,
 **dispatches**, client **settles**, queue **requeues**, **expires** or **dead-letters**.
+
+A delivery is known by its queue, its level (a number below ``QueueOptions.levels``) and its position: a dense number that the queue gives
+out when it takes the message, on each level from 0. What comes back is said in runs of such positions.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from broker.native import i64
 from broker.queues.consumers import Consumer, Consumers
 from broker.queues.entry import Entry
 from broker.queues.options import QueueOptions
-from broker.queues.ready import Ready
+from broker.queues.queue_link import QueueLink
 from broker.queues.returned_run import ReturnedRun
 from broker.turn import Deferred, Dispatchable
 from broker.wire.table import FieldTable
@@ -58,13 +61,20 @@ class Queue(MessageTarget, Dispatchable):
         self.arguments = arguments
         self.options = options
         self.consumers = Consumers(options.single_active)
+        self.link = QueueLink(self)
+        """How deliveries refer to it; cut when it is deleted."""
         self.unacked: i64 = 0
+        """Messages that clients have got, also by basic.get, and not settled."""
         self.delivered: i64 = 0
         """Messages that consumers have got."""
 
     def ready_count(self) -> i64:
-        """Messages waiting, as declare-ok and get-ok count them: what consumers can take at once is dispatched first, as far as the
-        slice of the turn goes."""
+        """Messages waiting, as they stand: nothing is dispatched and nothing expires for whoever only counts."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Deliver what consumers can take and drop what has expired, as far as the slice of the turn goes: before a client is told how
+        many are left."""
         raise NotImplementedError
 
     def dispatch(self) -> None:
@@ -88,31 +98,41 @@ class Queue(MessageTarget, Dispatchable):
         """Call ``waiter.resume`` when ``can_get`` may have become true."""
         raise NotImplementedError
 
-    def get(self) -> Entry | None:
-        """Take the next message for a basic.get; None when the queue is empty."""
+    def get(self, no_ack: bool) -> Entry | None:
+        """Take the next message for a basic.get; None when the queue is empty. With ``no_ack`` it is settled."""
         raise NotImplementedError
 
-    def level_of(self, entry: Entry) -> Ready:
-        """The line that ``entry`` belongs to."""
+    def level_of(self, entry: Entry) -> i64:
+        """The level that ``entry`` belongs to."""
         raise NotImplementedError
 
-    def settle(self, ready: Ready, first: i64, count: i64, stride: i64) -> None:
-        """Delivered messages were acknowledged: ``count`` of that line, from position ``first`` on, ``stride`` apart."""
+    def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
+        """Delivered messages were acknowledged: ``count`` of that level, from position ``first`` on, ``stride`` apart."""
         raise NotImplementedError
 
-    def hold(self, ready: Ready) -> None:
-        """Deliver nothing from that line until ``release``, which is called as often: what is about to come back goes first."""
+    def over_memory_limit(self, level: i64, sample: Message) -> bool:
+        """Whether what clients have got and not settled, if all were like ``sample``, is more than may stay in memory."""
+        return False
+
+    def evict(
+        self, level: i64, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64
+    ) -> i64:
+        """Keep no content of these delivered messages, from index ``start`` up to ``end``, that can be read back; where that stops."""
+        return end
+
+    def hold(self, level: i64) -> None:
+        """Deliver nothing from that level until ``release``, which is called as often: what is about to come back goes first."""
         raise NotImplementedError
 
-    def release(self, ready: Ready) -> None:
+    def release(self, level: i64) -> None:
         """What ``hold`` waited for has come back."""
         raise NotImplementedError
 
-    def requeue(self, ready: Ready, run: ReturnedRun) -> None:
+    def requeue(self, level: i64, run: ReturnedRun) -> None:
         """Delivered messages come back to the places they had. The queue owns the run from now on."""
         raise NotImplementedError
 
-    def reject(self, ready: Ready, run: ReturnedRun, limit: i64) -> bool:
+    def reject(self, level: i64, run: ReturnedRun, limit: i64) -> bool:
         """Delivered messages were refused without requeue: they are dead-lettered (reason ``rejected``) or dropped.
 
         About ``limit`` of them, those from ``run.offset`` on, which moves on; whether all are done.

@@ -10,20 +10,16 @@ from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from broker.queues.queue import Queue
-    from broker.queues.ready import Ready
 
 
 @final
 class QueueLink:
-    """One queue, or one priority level of it."""
+    """One queue."""
 
-    def __init__(self, queue: Queue, ready: Ready) -> None:
+    def __init__(self, queue: Queue) -> None:
         self.queue: Queue | None = queue
         """None once it is deleted."""
-        self.ready: Ready | None = ready
-        """None with it."""
 
     def cut(self) -> None:
         """The queue is deleted."""
         self.queue = None
-        self.ready = None

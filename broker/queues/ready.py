@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Final, final
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
-from broker.queues.queue_link import QueueLink
 from broker.queues.requeued import Requeued
 from broker.queues.returned_run import ReturnedRun, body_size, is_missing
 
 if TYPE_CHECKING:
     from broker.queues.paging import Pager
-    from broker.queues.queue import Queue
     from broker.queues.recall import Recall
 
 MESSAGE_BYTES: Final[i64] = 160
@@ -58,7 +56,9 @@ class Chunk:
 class Ready:
     """The messages of one queue, or of one priority level of it, that wait for a consumer."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: i64 = 0) -> None:
+        self.level: i64 = level
+        """Its number in the queue."""
         self._items: list[Message | Entry | None] = []
         self._head: i64 = 0
         self.head_position: i64 = 0
@@ -78,8 +78,6 @@ class Ready:
         """About what the messages in the chunks cost in memory."""
         self.pager: Pager | None = None
         """Keeps what must survive, and what is too much for the memory, on disk; None for a line that lives in memory only."""
-        self.link: QueueLink | None = None
-        """By which deliveries find it; None before the first one."""
 
     def count(self) -> i64:
         """Messages waiting."""
@@ -353,23 +351,6 @@ class Ready:
         pager = self.pager
         assert pager is not None
         return pager.recall()
-
-    def linked(self, queue: Queue) -> QueueLink:
-        """By which deliveries from it find it, and ``queue``, whose line it is."""
-        link = self.link
-        if link is None:
-            link = QueueLink(queue, self)
-            self.link = link
-        return link
-
-    def unlink(self) -> None:
-        """Its queue is deleted: deliveries keep neither."""
-        link = self.link
-        if link is not None:
-            link.cut()
-            self.link = None
-
-    # ---- back ---------------------------------------------------------------------------------------------------------
 
     def put_back(self, run: ReturnedRun) -> None:
         """Return messages taken earlier to their places in front of the line."""

@@ -20,7 +20,6 @@ from broker.queues.entry import Entry
 from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions
 from broker.queues.queue import Queue
-from broker.queues.ready import Ready
 from broker.store.batch import Listener
 from broker.store.runner import Job
 from broker.turn import Deferred, Dispatchable, Flushable, Syncable
@@ -45,7 +44,7 @@ class BrokenConsumer(FakeConsumer):
     def deliver(
         self,
         queue: Queue,
-        ready: Ready,
+        level: int,
         items: list[Message | Entry | None],
         first_position: int,
         stride: int,
@@ -374,10 +373,10 @@ def test_a_delivery_that_fails_half_way_leaves_no_half_frame_and_loses_nothing(m
     deliver = ChannelConsumer.deliver
 
     def broken(
-        self: ChannelConsumer, queue: Queue, ready: Ready, items: list[Message | Entry | None], first: int, stride: int, again: bool
+        self: ChannelConsumer, queue: Queue, level: int, items: list[Message | Entry | None], first: int, stride: int, again: bool
     ) -> None:
         monkeypatch.setattr(ChannelConsumer, "deliver", deliver)
-        deliver(self, queue, ready, items, first, stride, again)
+        deliver(self, queue, level, items, first, stride, again)
         self.channel.session.outbox.write(b"\x01\x00")
         raise ZeroDivisionError
 

@@ -10,7 +10,6 @@ from broker.queues.consumers import Consumer
 from broker.queues.entry import Entry
 from broker.queues.options import QueueOptions
 from broker.queues.queue import Queue, QueueHost
-from broker.queues.ready import Ready
 from broker.wire import properties, table
 from broker.wire.properties import Properties
 from broker.wire.table import EMPTY, FieldTable
@@ -97,7 +96,7 @@ class FakeConsumer(Consumer):
     def deliver(
         self,
         queue: Queue,
-        ready: Ready,
+        level: int,
         items: list[Message | Entry | None],
         first_position: int,
         stride: int,
@@ -109,7 +108,7 @@ class FakeConsumer(Consumer):
             assert isinstance(item, Message)
             self._take(text_of(item), first_position + index * stride)
 
-    def deliver_entry(self, queue: Queue, ready: Ready, entry: Entry) -> None:
+    def deliver_entry(self, queue: Queue, level: int, entry: Entry) -> None:
         self.entries.append(entry)
         self.redelivered.append(entry.redelivered)
         self._take(text_of(entry), entry.position)
@@ -140,7 +139,7 @@ class FakeQueue(Queue):
     def settled_count(self) -> int:
         return len(self.settled_positions)
 
-    def settle(self, ready: Ready, first: int, count: int, stride: int) -> None:
+    def settle(self, level: int, first: int, count: int, stride: int) -> None:
         self.settled_positions += [first + index * stride for index in range(count)]
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: int) -> int:

@@ -16,7 +16,6 @@ from broker.queues.entry import Entry
 from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions
 from broker.queues.queue import Queue
-from broker.queues.ready import Ready
 from broker.stopwatch import BOUNDS_US, SLICE, SLOW_US, Stopwatch
 from broker.turn import Deferred, Turn
 from broker.wire.table import EMPTY
@@ -43,7 +42,7 @@ class SlowConsumer(FakeConsumer):
     def deliver(
         self,
         queue: Queue,
-        ready: Ready,
+        level: int,
         items: list[Message | Entry | None],
         first_position: int,
         stride: int,

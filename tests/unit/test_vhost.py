@@ -220,7 +220,7 @@ def test_a_message_is_delivered_to_all_its_queues() -> None:
     assert deliver_to([full, plain], make_message(b"x"), None, 0) == (True, 0, False)
     assert deliver_to([plain], make_message(b"y"), None, 0) == (False, 0, False)
     bodies = []
-    while (entry := plain.get()) is not None:
+    while (entry := plain.get(True)) is not None:
         bodies.append(text_of(entry))
     assert bodies == ["x", "y"]
 

@@ -38,7 +38,7 @@ def test_a_message_remembers_how_it_came() -> None:
     client.send(method(2, "basic.publish", routing_key="q"), header(2, 3), body(2, b"a"), body(2, b"bc"))
     found = []
     for _ in range(2):
-        entry = broker.queue("q").get()
+        entry = broker.queue("q").get(True)
         assert entry is not None
         message = entry.message
         found.append((message.body_size, message.payload_max, message.channel, message.priority, message.persistent, message.expiration_ms))

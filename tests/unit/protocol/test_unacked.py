@@ -11,7 +11,6 @@ from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.message import Message
 from broker.protocol.unacked import Run, Unacked
 from broker.queues.entry import Entry
-from broker.queues.ready import Ready
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeConsumer, FakeQueue, make_message, numbered, text_of
@@ -37,7 +36,6 @@ class Setting:
         self.turn = Turn(FakeClock())
         self.unacked = Unacked(self.turn)
         self.queue = FakeQueue()
-        self.ready = Ready()
         self.consumer = FakeConsumer()
         self.serial = 0
 
@@ -46,13 +44,13 @@ class Setting:
         items: list[Message | Entry | None] = [*numbered(count, self.serial)]
         first = self.serial
         self.serial += count * stride
-        return int(self.unacked.add(self.consumer, self.queue, self.ready, items, first, stride))
+        return int(self.unacked.add(self.consumer, self.queue, 0, items, first, stride))
 
     def get(self) -> int:
         """A basic.get: no consumer."""
         entry = Entry(make_message(str(self.serial).encode()), self.serial, 0)
         self.serial += 1
-        return int(self.unacked.add(None, self.queue, self.ready, [entry], int(entry.position), 1))
+        return int(self.unacked.add(None, self.queue, 0, [entry], int(entry.position), 1))
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -266,7 +264,7 @@ def test_what_is_acknowledged_in_one_go_is_let_go_in_slices() -> None:
     setting = Setting()
     message = make_message(b"m")
     for start in range(0, 20_000, 1000):
-        setting.unacked.add(setting.consumer, setting.queue, setting.ready, [message] * 1000, start, 1)
+        setting.unacked.add(setting.consumer, setting.queue, 0, [message] * 1000, start, 1)
     assert setting.unacked.ack(0, True) == 20_000
     assert setting.turn.scheduled
     assert setting.counts == (0, 0)
@@ -281,7 +279,6 @@ def settle_at_random(seed: int, actions: list[str], steps: int = 300, often_mult
     chance = random.Random(seed)
     unacked, model = Unacked(Turn(FakeClock())), Model()
     queues = [FakeQueue("a"), FakeQueue("b")]
-    lines = [Ready(), Ready()]
     consumers = [FakeConsumer("c1"), FakeConsumer("c2")]
     positions = [0, 0]
     owner: dict[int, int] = {}
@@ -299,7 +296,7 @@ def settle_at_random(seed: int, actions: list[str], steps: int = 300, often_mult
             items: list[Message | Entry | None] = [*numbered(count, serial)]
             first = positions[which]
             positions[which] += count * stride
-            got = unacked.add(consumers[chance.randrange(2)], queues[which], lines[which], items, first, stride)
+            got = unacked.add(consumers[chance.randrange(2)], queues[which], 0, items, first, stride)
             assert got == tag + 1, where
             for index in range(count):
                 tag += 1
@@ -308,7 +305,7 @@ def settle_at_random(seed: int, actions: list[str], steps: int = 300, often_mult
             serial += count
         elif action == "get":
             entry = Entry(make_message(str(serial).encode()), positions[which], 0)
-            tag = int(unacked.add(None, queues[which], lines[which], [entry], positions[which], 1))
+            tag = int(unacked.add(None, queues[which], 0, [entry], positions[which], 1))
             owner[tag] = which
             model.outstanding[tag] = (positions[which], str(serial))
             positions[which] += 1

@@ -12,7 +12,6 @@ from broker.queues.classic import ClassicQueue
 from broker.queues.entry import Entry
 from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions
-from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock, HurriedClock
@@ -45,7 +44,7 @@ class Setting:
 
     def drain(self) -> list[str]:
         bodies = []
-        while (entry := self.queue.get()) is not None:
+        while (entry := self.queue.get(True)) is not None:
             bodies.append(text_of(entry))
         return bodies
 
@@ -170,23 +169,21 @@ def test_requeued_messages_go_back_to_their_places() -> None:
     """RabbitMQ docs, Queues, Message Ordering."""
     setting = Setting()
     setting.publish(4)
-    entries = [setting.queue.get() for _ in range(3)]
-    setting.queue.unacked += 3
+    entries = [setting.queue.get(False) for _ in range(3)]
     returned = [entry for entry in entries if entry is not None]
     level = setting.queue.level_of(returned[0])
     setting.queue.requeue(level, run_of(returned[2]))
     setting.queue.requeue(level, run_of(returned[0]))
     assert setting.queue.unacked == 1
-    found = [entry for entry in (setting.queue.get(), setting.queue.get(), setting.queue.get()) if entry is not None]
+    found = [entry for entry in (setting.queue.get(True), setting.queue.get(True), setting.queue.get(True)) if entry is not None]
     assert [(text_of(entry), entry.redelivered) for entry in found] == [("0", True), ("2", True), ("3", False)]
 
 
 def test_a_consumer_hears_that_a_message_was_delivered_before() -> None:
     setting = Setting()
     setting.publish(2)
-    entry = setting.queue.get()
+    entry = setting.queue.get(False)
     assert entry is not None
-    setting.queue.unacked += 1
     setting.queue.requeue(setting.queue.level_of(entry), run_of(entry))
     consumer = setting.consumer()
     setting.turn.run()
@@ -197,8 +194,7 @@ def test_a_consumer_hears_that_a_message_was_delivered_before() -> None:
 def test_rejected_messages_are_dead_lettered() -> None:
     setting = Setting(x_dead_letter_exchange="")
     setting.publish(2)
-    entries = [entry for entry in (setting.queue.get(), setting.queue.get()) if entry is not None]
-    setting.queue.unacked += 2
+    entries = [entry for entry in (setting.queue.get(False), setting.queue.get(False)) if entry is not None]
     assert setting.queue.reject(setting.queue.level_of(entries[0]), run_of(*entries), 10)
     assert setting.host.dead == [("0", "rejected"), ("1", "rejected")]
     assert setting.queue.unacked == 0
@@ -209,7 +205,7 @@ def test_settling_counts_down() -> None:
     setting.consumer()
     setting.publish(5)
     setting.turn.run()
-    setting.queue.settle(Ready(), 0, 3, 1)
+    setting.queue.settle(0, 0, 3, 1)
     assert setting.queue.unacked == 2
 
 
@@ -275,9 +271,8 @@ def test_closing_cancels_consumers_and_timers() -> None:
 def test_what_comes_back_to_a_closed_queue_is_dropped() -> None:
     setting = Setting()
     setting.publish(2)
-    entry = setting.queue.get()
+    entry = setting.queue.get(False)
     assert entry is not None
-    setting.queue.unacked += 1
     setting.queue.close()
     setting.queue.requeue(setting.queue.level_of(entry), run_of(entry))
     assert setting.queue.reject(setting.queue.level_of(entry), ReturnedRun([], 0, 1, 0, 0, False), 10)
@@ -349,10 +344,10 @@ def test_the_sizes_of_what_comes_back_are_summed_up_as_it_comes() -> None:
     assert len(consumer.got) == 50
     queue = setting.queue
     run = ReturnedRun([*numbered(50)], 0, 1, 0, 50, False)
-    queue.hold(queue._ready)
-    queue.requeue(queue._ready, run)
+    queue.hold(0)
+    queue.requeue(0, run)
     assert run.body_bytes == sum(len(str(number)) for number in range(50))
-    queue.release(queue._ready)
+    queue.release(0)
     assert queue._ready.body_bytes == sum(len(str(number)) for number in range(100))
 
 
