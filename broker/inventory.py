@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 
 from broker.bindings import is_durable
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue
-from broker.queues.classic import ClassicQueue
 from broker.store.records import put_body
 from broker.vhost import VHost
 
@@ -27,5 +26,5 @@ def _of(vhost: VHost) -> Iterator[Declared]:
                     to = each.destination
                     yield DurableBinding(vhost.name, exchange.name, to.is_exchange, to.name, each.key, each.arguments.raw)
     for queue in vhost.queues.values():
-        if isinstance(queue, ClassicQueue) and queue.log_number:
+        if queue.log_number:
             yield DurableQueue(vhost.name, queue.name, queue.auto_delete, int(queue.log_number), queue.arguments.raw)

@@ -30,9 +30,10 @@ from broker.message import DEFERRED, LOGGED, REJECTED, Confirm, Message
 from broker.metadata.changes import Declared, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
 from broker.native import i64
-from broker.queues.classic import ClassicQueue
+from broker.queues import registry as queue_types
+from broker.queues.arguments import check_argument, check_arguments
+from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.memory import QueueMemory
-from broker.queues.options import QueueOptions, check_argument, check_arguments, refuse_foreign, validate
 from broker.queues.queue import Queue, QueueHost
 from broker.routes import Route, Routes
 from broker.routing.direct import DefaultExchange
@@ -84,7 +85,7 @@ class VHost(QueueHost):
         self._clock = clock
         self._logs = logs
         self._journal = journal
-        self._memory = QueueMemory() if memory is None else memory
+        self._environment = QueueEnvironment(self, turn, clock, logs, QueueMemory() if memory is None else memory)
         self._router = Router(self.exchanges)
         self._bindings = Bindings(name, self.queues, self.exchanges, self._router, self._exchange_changed, turn, journal, logs)
         self._routes = Routes(turn, self._bindings.sources_of)
@@ -295,34 +296,27 @@ class VHost(QueueHost):
 
         Raises: PRECONDITION_FAILED (406) if an argument is invalid.
         """
-        validate(arguments, queue_label(name, self.name))
-        refuse_foreign(arguments, queue_label(name, self.name))
-        options = QueueOptions(arguments)
-        durable = durable and not exclusive  # what belongs to a connection cannot outlive the node
-        log_number: i64 = 0
-        if durable and self._logs is not None:
-            log_number = self._logs.create(options.levels())
-        fresh = self._add_queue(name, durable, auto_delete, owner if exclusive else None, arguments, options, log_number)
+        queue_type = queue_types.check(arguments, queue_label(name, self.name))
+        declared = QueueDeclaration(
+            name,
+            queue_type,
+            arguments,
+            durable=durable and not exclusive,  # what belongs to a connection cannot outlive the node
+            auto_delete=auto_delete,
+            owner=owner if exclusive else None,
+        )
+        if declared.durable and self._logs is not None:
+            declared.log_number = self._logs.create(queue_type.logs(declared.options))
+        fresh = self._add_queue(declared)
         self.counters.queues_created += 1
-        if durable and self._journal is not None:
-            self._journal.put(DurableQueue(self.name, name, auto_delete, int(log_number), arguments.raw))
+        if declared.durable and self._journal is not None:
+            self._journal.put(DurableQueue(self.name, name, auto_delete, int(declared.log_number), arguments.raw))
         return fresh
 
-    def _add_queue(
-        self,
-        name: str,
-        durable: bool,
-        auto_delete: bool,
-        owner: object | None,
-        arguments: FieldTable,
-        options: QueueOptions,
-        log_number: i64,
-    ) -> ClassicQueue:
-        fresh = ClassicQueue(
-            name, durable, auto_delete, owner, arguments, options, self, self._turn, self._clock, self._logs, log_number, self._memory
-        )
-        self.queues[name] = fresh
-        self._routes.name_changed(name)
+    def _add_queue(self, declared: QueueDeclaration) -> Queue:
+        fresh = declared.type.create(declared, self._environment)
+        self.queues[declared.name] = fresh
+        self._routes.name_changed(declared.name)
         return fresh
 
     def recover(self, declared: Declared) -> None:
@@ -332,8 +326,12 @@ class VHost(QueueHost):
             self._add_exchange(create(declared.type_name, declared.name, True, declared.auto_delete, declared.internal, arguments))
         elif isinstance(declared, DurableQueue):
             arguments = FieldTable(declared.arguments)
-            options = QueueOptions(arguments)
-            self._add_queue(declared.name, True, declared.auto_delete, None, arguments, options, declared.log_number).recover()
+            queue_type = queue_types.recovered(arguments)
+            self._add_queue(
+                QueueDeclaration(
+                    declared.name, queue_type, arguments, durable=True, auto_delete=declared.auto_delete, log_number=declared.log_number
+                )
+            ).recover()
         else:
             source = self.exchanges.get(declared.source)
             ends: dict[str, Destination] = cast("dict[str, Destination]", self.exchanges if declared.to_exchange else self.queues)
@@ -350,8 +348,7 @@ class VHost(QueueHost):
         """The logs of all durable queues."""
         found: set[int] = set()
         for queue in self.queues.values():
-            if isinstance(queue, ClassicQueue) and queue.log_number:
-                found.update(range(int(queue.log_number), int(queue.log_number) + queue.options.levels()))
+            found.update(queue.log_numbers())
         return found
 
     def last_change(self) -> int:

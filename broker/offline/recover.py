@@ -12,6 +12,7 @@ from broker.metadata.changes import DurableQueue
 from broker.metadata.journal import declared, replay
 from broker.offline.opening import open_store
 from broker.offline.overlay import Overlay
+from broker.queues import registry as queue_types
 from broker.queues.options import QueueOptions
 from broker.queues.stored import enqueued_ms, read_message
 from broker.store.batch import place_at, read_header, records
@@ -55,9 +56,13 @@ def _queues(store: Store) -> dict[int, tuple[str | None, str | None]]:
     found: dict[int, tuple[str | None, str | None]] = {}
     for each in declared(replay(store.changes)):
         if isinstance(each, DurableQueue):
-            for level in range(QueueOptions(FieldTable(each.arguments)).levels()):
+            for level in range(_logs_of(FieldTable(each.arguments))):
                 found[each.log_number + level] = (each.vhost, each.name)
     return found
+
+
+def _logs_of(arguments: FieldTable) -> int:
+    return queue_types.recovered(arguments).logs(QueueOptions(arguments))
 
 
 def _records(filesystem: Overlay, path: str, number: int, problems: list[str]) -> Iterator[tuple[int, int, int, bytes]]:

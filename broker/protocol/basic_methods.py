@@ -21,12 +21,12 @@ from broker.protocol.direct_reply import ReplyTarget
 from broker.protocol.dispatching import Dispatching
 from broker.protocol.exchange_methods import Reply, reply
 from broker.protocol.queue_methods import find, name_or_last
+from broker.queues.consumer_arguments import priority_of
 from broker.queues.queue import Queue
 from broker.turn import Deferred
 from broker.vhost import REPLY_TO, generate_name
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
-from broker.wire.table import FieldTable
 from broker.wire.writer import write_get_ok
 
 
@@ -44,25 +44,6 @@ def qos(channel: Channel, method: Method) -> None:
     else:
         channel.prefetch_new = fields.prefetch_count
     reply(channel, False, spec.BASIC_QOS_OK)
-
-
-def _checked_priority(arguments: FieldTable, label: str) -> int:
-    if arguments.has("x-stream-offset"):
-        raise ChannelException(
-            PRECONDITION_FAILED, f"invalid arg 'x-stream-offset' for {label} of queue type rabbit_classic_queue"
-        )
-    failover = "x-cancel-on-ha-failover"  # an argument of mirrored queues: its type is still looked at
-    if arguments.has(failover) and arguments.type_of(failover) != "bool":
-        raise ChannelException(
-            PRECONDITION_FAILED, f"invalid arg '{failover}' for {label}: {{unacceptable_type,{arguments.type_of(failover)}}}"
-        )
-    if not arguments.has("x-priority"):
-        return 0
-    value = arguments.get("x-priority")
-    kind = arguments.type_of("x-priority")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ChannelException(PRECONDITION_FAILED, f"invalid arg 'x-priority' for {label}: \"expected integer, got {kind}\"")
-    return value
 
 
 def consume(channel: Channel, method: Method) -> None:
@@ -89,7 +70,7 @@ def consume(channel: Channel, method: Method) -> None:
         return
     queue = find(channel, name)
     label = queue_label(queue.name, session.vhost.name)
-    priority = _checked_priority(method.arguments, label)
+    priority = priority_of(method.arguments, queue.type, label)
     consumers = queue.consumers
     if consumers.exclusive is not None or (fields.exclusive and (consumers.count() or consumers.single_active)):
         raise ChannelException(ACCESS_REFUSED, f"{label} in exclusive use")

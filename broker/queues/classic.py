@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from broker.clock import NEVER, Clock, Timed, Timer
+from broker.clock import NEVER, Timed, Timer
 from broker.discard import discard
 from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
 from broker.native import i64
+from broker.queues.arguments import guards
 from broker.queues.consumers import Cancelling, Consumer, Group
+from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
+from broker.queues.guard import ADMITTED
 from broker.queues.limits import full, over_limit
-from broker.queues.memory import QueueMemory
-from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX, QueueOptions
+from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX
 from broker.queues.paging import Pager
-from broker.queues.queue import Queue, QueueHost
+from broker.queues.queue import Queue
 from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
-from broker.store.logs import Logs
-from broker.turn import Deferred, Turn
-from broker.wire.table import FieldTable
+from broker.turn import Deferred
 
 _BATCH_MAX: Final[i64] = 1024
 _SMALL_BODY: Final[i64] = 1024
@@ -64,27 +64,12 @@ class _LeaseTimer(Timed):
 class ClassicQueue(Queue):
     """A queue of type classic. All of its state belongs to the event loop's thread."""
 
-    def __init__(
-        self,
-        name: str,
-        durable: bool,
-        auto_delete: bool,
-        owner: object | None,
-        arguments: FieldTable,
-        options: QueueOptions,
-        host: QueueHost,
-        turn: Turn,
-        clock: Clock,
-        logs: Logs | None,
-        log_number: i64,
-        memory: QueueMemory,
-    ) -> None:
-        super().__init__(name, durable, auto_delete, owner, arguments, options)
-        self.log_number: i64 = log_number
-        """Of the first of its levels' logs; 0 for a queue that need not survive the node."""
-        self._host = host
-        self._turn = turn
-        self._clock = clock
+    def __init__(self, declared: QueueDeclaration, environment: QueueEnvironment) -> None:
+        super().__init__(declared)
+        options = declared.options
+        self._host = environment.host
+        self._turn = environment.turn
+        self._clock = environment.clock
         levels = options.levels()
         self._levels: list[Ready] = [Ready(level) for level in range(levels)]
         self._ready = self._levels[0]
@@ -109,22 +94,23 @@ class ClassicQueue(Queue):
         """The turn's time was over before the queue was as short as it should be."""
         self._held: i64 = 0
         """Holds of all its lines."""
-        self._featured = levels > 1 or options.limited or options.message_ttl_ms >= 0
+        self._guards = guards(declared.arguments)
+        self._featured = levels > 1 or options.limited or options.message_ttl_ms >= 0 or bool(self._guards)
         self._expiring = False
         self._expiry_timer: Timer | None = None
         self._lease_timer: Timer | None = None
         self._lease_from: i64 = 0
+        logs = environment.logs
         if logs is not None:
             for level in self._levels:
-                log = logs.open(log_number + len(self._pagers)) if log_number else None
-                pager = Pager(level, self, logs, clock, log, memory)
+                log = logs.open(self.log_number + len(self._pagers)) if self.log_number else None
+                pager = Pager(level, self, logs, environment.clock, log, environment.memory)
                 level.pager = pager
                 self._pagers.append(pager)
         if options.expires_ms > 0:
             self.touch()
 
     def recover(self) -> None:
-        """Its logs hold what recovery has found; everything in them waits."""
         if self.options.limited and self.options.overflow == DROP_HEAD:
             self._is_over_limit = True  # perhaps: what consumers had is ready again
             self.mark_behind()
@@ -145,6 +131,10 @@ class ClassicQueue(Queue):
         return LOGGED if stored else ACCEPTED
 
     def _enqueue_featured(self, message: Message) -> int:
+        for guard in self._guards:
+            outcome = guard.decide(message)
+            if outcome != ADMITTED:
+                return outcome
         options = self.options
         if options.limited and options.overflow != DROP_HEAD and self._is_full():
             if options.overflow == REJECT_PUBLISH_DLX:

@@ -15,12 +15,11 @@ from broker.destination import MessageTarget
 from broker.message import Message
 from broker.native import i64
 from broker.queues.consumers import Consumer, Consumers
+from broker.queues.declaration import QueueDeclaration
 from broker.queues.entry import Entry
-from broker.queues.options import QueueOptions
 from broker.queues.queue_link import QueueLink
 from broker.queues.returned_run import ReturnedRun
 from broker.turn import Deferred, Dispatchable
-from broker.wire.table import FieldTable
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -44,29 +43,34 @@ class QueueHost:
 class Queue(MessageTarget, Dispatchable):
     """One queue. Created by the virtual host; gone when ``deleted`` is true."""
 
-    def __init__(
-        self,
-        name: str,
-        durable: bool,
-        auto_delete: bool,
-        owner: object | None,
-        arguments: FieldTable,
-        options: QueueOptions,
-    ) -> None:
-        super().__init__(name)
-        self.durable = durable
-        self.auto_delete = auto_delete
-        self.owner = owner
+    def __init__(self, declared: QueueDeclaration) -> None:
+        super().__init__(declared.name)
+        self.type = declared.type
+        self.durable = declared.durable
+        self.auto_delete = declared.auto_delete
+        self.owner = declared.owner
         """The connection it is exclusive to, or None."""
-        self.arguments = arguments
-        self.options = options
-        self.consumers = Consumers(options.single_active)
+        self.arguments = declared.arguments
+        self.options = declared.options
+        self.log_number: i64 = declared.log_number
+        """The first of its logs; 0 for a queue that need not survive the node."""
+        self.consumers = Consumers(declared.options.single_active)
         self.link = QueueLink(self)
         """How deliveries refer to it; cut when it is deleted."""
         self.unacked: i64 = 0
         """Messages that clients have got, also by basic.get, and not settled."""
         self.delivered: i64 = 0
         """Messages that consumers have got."""
+
+    def recover(self) -> None:
+        """Its logs hold what recovery has found; everything in them waits."""
+        raise NotImplementedError
+
+    def log_numbers(self) -> range:
+        """The logs that hold its messages on disk; none for a queue that need not survive the node."""
+        if self.log_number == 0:
+            return range(0)
+        return range(int(self.log_number), int(self.log_number) + self.type.logs(self.options))
 
     def ready_count(self) -> i64:
         """Messages waiting, as they stand: nothing is dispatched and nothing expires for whoever only counts."""

@@ -17,14 +17,12 @@ from broker.message import Message
 from broker.protocol.channel_consumer import ChannelConsumer
 from broker.queues.classic import ClassicQueue
 from broker.queues.entry import Entry
-from broker.queues.memory import QueueMemory
-from broker.queues.options import QueueOptions
 from broker.queues.queue import Queue
 from broker.store.batch import Listener
 from broker.store.runner import Job
 from broker.turn import Deferred, Dispatchable, Flushable, Syncable
 from tests.support.durable import DurableBroker
-from tests.support.fakes import FakeConsumer, FakeHost, arguments, make_message, needs_traits
+from tests.support.fakes import FakeConsumer, FakeHost, arguments, declared, environment, make_message, needs_traits
 from tests.support.memory import Broker, Client
 from tests.support.wire import PROTOCOL_HEADER, publish
 
@@ -240,11 +238,8 @@ def new_file(broker: DurableBroker, victim: Client) -> int:
 
 
 def dead_letter_of_a_queue(broker: DurableBroker, victim: Client) -> int:
-    queue_arguments = arguments(x_dead_letter_exchange="", x_message_ttl=5)
-    options = QueueOptions(queue_arguments)
-    queue = ClassicQueue(
-        "broken", False, False, None, queue_arguments, options, BrokenHost(), broker.turn, broker.clock, None, 0, QueueMemory()
-    )
+    made = declared("broken", arguments(x_dead_letter_exchange="", x_message_ttl=5))
+    queue = ClassicQueue(made, environment(BrokenHost(), broker.turn, broker.clock))
     queue.enqueue(make_message(b"1"), None, 0)
     return 7
 

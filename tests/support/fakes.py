@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from broker import build
+from broker.clock import Clock
 from broker.message import ACCEPTED, Confirm, Message, make_tail
+from broker.queues import registry
 from broker.queues.consumers import Consumer
+from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.entry import Entry
-from broker.queues.options import QueueOptions
+from broker.queues.memory import QueueMemory
 from broker.queues.queue import Queue, QueueHost
+from broker.turn import Turn
 from broker.wire import properties, table
 from broker.wire.properties import Properties
 from broker.wire.table import EMPTY, FieldTable
@@ -128,11 +132,23 @@ class FakeConsumer(Consumer):
         self.cancels += 1
 
 
+def declared(name: str = "q", arguments: FieldTable = EMPTY, **options: object) -> QueueDeclaration:
+    """A queue of the type that the arguments name, as it was declared."""
+    found = registry.type_named(arguments)
+    assert found is not None
+    return QueueDeclaration(name, found, arguments, **options)  # type: ignore[arg-type]
+
+
+def environment(host: QueueHost, turn: Turn, clock: Clock) -> QueueEnvironment:
+    """What a queue without a disk needs of its node."""
+    return QueueEnvironment(host, turn, clock, None, QueueMemory())
+
+
 class FakeQueue(Queue):
     """A queue that holds nothing and keeps what it is told."""
 
     def __init__(self, name: str = "q", arguments: FieldTable = EMPTY) -> None:
-        super().__init__(name, False, False, None, arguments, QueueOptions(arguments))
+        super().__init__(declared(name, arguments))
         self.settled_positions: list[int] = []
 
     @property

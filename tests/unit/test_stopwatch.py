@@ -13,13 +13,10 @@ from broker.faults import FaultOwner
 from broker.message import Message
 from broker.queues.classic import ClassicQueue
 from broker.queues.entry import Entry
-from broker.queues.memory import QueueMemory
-from broker.queues.options import QueueOptions
 from broker.queues.queue import Queue
 from broker.stopwatch import BOUNDS_US, SLICE, SLOW_US, Stopwatch
 from broker.turn import Deferred, Turn
-from broker.wire.table import EMPTY
-from tests.support.fakes import FakeConsumer, FakeHost, make_message
+from tests.support.fakes import FakeConsumer, FakeHost, declared, environment, make_message
 
 STALL_S = SLOW_US / 1_000_000 + 0.02
 
@@ -83,7 +80,7 @@ def test_a_slow_read_among_others_is_told_apart() -> None:
 def test_a_slow_dispatch_names_the_queue() -> None:
     clock = Clock()
     turn = Turn(clock)
-    queue = ClassicQueue("orders", False, False, None, EMPTY, QueueOptions(EMPTY), FakeHost(), turn, clock, None, 0, QueueMemory())
+    queue = ClassicQueue(declared("orders"), environment(FakeHost(), turn, clock))
     queue.add_consumer(SlowConsumer())
     queue.enqueue(make_message(b"1"), None, 0)
     assert told(turn.run) == [("warning", SLOW_TURN, "dispatch", "ClassicQueue 'orders'")]

@@ -35,7 +35,7 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
     return {
         "name": queue.name,
         "vhost": vhost.name,
-        "type": "classic",
+        "type": queue.type.name,
         "durable": queue.durable,
         "auto_delete": queue.auto_delete,
         "exclusive": queue.owner is not None,

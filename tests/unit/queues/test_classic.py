@@ -10,12 +10,10 @@ import pytest
 from broker.message import ACCEPTED, REJECTED, Message
 from broker.queues.classic import ClassicQueue
 from broker.queues.entry import Entry
-from broker.queues.memory import QueueMemory
-from broker.queues.options import QueueOptions
 from broker.queues.returned_run import ReturnedRun
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock, HurriedClock
-from tests.support.fakes import FakeConsumer, FakeHost, arguments, make_message, numbered, text_of
+from tests.support.fakes import FakeConsumer, FakeHost, arguments, declared, environment, make_message, numbered, text_of
 
 
 class Setting:
@@ -25,11 +23,8 @@ class Setting:
         self.clock = clock or FakeClock()
         self.turn = Turn(self.clock)
         self.host = FakeHost()
-        made = arguments(**given)
-        options = QueueOptions(made)
-        self.queue = ClassicQueue(
-            "q", False, auto_delete, None, made, options, self.host, self.turn, self.clock, None, 0, QueueMemory()
-        )
+        made = declared("q", arguments(**given), auto_delete=auto_delete)
+        self.queue = ClassicQueue(made, environment(self.host, self.turn, self.clock))
         self.serial = 0
 
     def publish(self, count: int = 1) -> list[int]:

@@ -1,20 +1,11 @@
-"""Queue arguments: meaning, validation, equivalence (broker/queues/options.py; RabbitMQ docs, Queues, Optional Arguments)."""
+"""What the arguments of a queue ask for (broker/queues/options.py; RabbitMQ docs, Queues, Optional Arguments)."""
 
 from __future__ import annotations
 
 import pytest
 
-from broker.errors import PRECONDITION_FAILED, ChannelException
-from broker.queues.options import (
-    COMPARED,
-    DROP_HEAD,
-    EXPIRY_MS_MAX,
-    REJECT_PUBLISH,
-    REJECT_PUBLISH_DLX,
-    QueueOptions,
-    check_arguments,
-    validate,
-)
+from broker.queues import registry
+from broker.queues.options import DROP_HEAD, REJECT_PUBLISH, REJECT_PUBLISH_DLX, QueueOptions
 from broker.wire import table
 from broker.wire.table import EMPTY, FieldTable
 from tests.support.wire import Typed
@@ -28,19 +19,12 @@ def typed(**fields: object) -> FieldTable:
     return FieldTable(wire_table({name.replace("_", "-"): value for name, value in fields.items()})[4:])
 
 
-def refusal(arguments: FieldTable) -> str:
-    with pytest.raises(ChannelException) as raised:
-        validate(arguments, LABEL)
-    assert raised.value.code == PRECONDITION_FAILED
-    return raised.value.explanation
-
-
 def test_no_arguments_ask_for_nothing() -> None:
     options = QueueOptions(EMPTY)
     assert (options.expires_ms, options.message_ttl_ms, options.max_length, options.max_length_bytes, options.max_priority) == (-1,) * 5
     assert (options.dead_letter_exchange, options.dead_letter_routing_key) == (None, None)
     assert (options.single_active, options.overflow, options.limited) == (False, DROP_HEAD, False)
-    validate(EMPTY, LABEL)
+    registry.check(EMPTY, LABEL)
 
 
 def test_every_argument_has_its_place() -> None:
@@ -52,7 +36,7 @@ def test_every_argument_has_its_place() -> None:
             "x-queue-mode": "lazy", "x-queue-version": 2, "mine": ["anything"],
         }
     )  # fmt: skip
-    validate(arguments, LABEL)
+    registry.check(arguments, LABEL)
     options = QueueOptions(arguments)
     assert (options.expires_ms, options.message_ttl_ms, options.max_length, options.max_length_bytes, options.max_priority) == (
         1,
@@ -77,101 +61,6 @@ def test_overflow_strategies(name: str, value: int) -> None:
 def test_integers_of_every_width_are_taken(name: str, tag: str) -> None:
     """RabbitMQ docs, Queues, Optional Arguments."""
     arguments = typed(**{name: Typed(tag, 100)})
-    validate(arguments, LABEL)
+    registry.check(arguments, LABEL)
     options = QueueOptions(arguments)
     assert 100 in (options.expires_ms, options.message_ttl_ms, options.max_length, options.max_length_bytes, options.max_priority)
-
-
-@pytest.mark.parametrize("name", ["x_expires", "x_message_ttl", "x_max_length", "x_max_length_bytes", "x_max_priority"])
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [("5", "longstr"), (5.0, "double"), (True, "bool"), (None, "void"), ([5], "array"), ({"a": 5}, "table"), (Typed("T", 5), "timestamp"),
-     (Typed("f", 5.0), "float"), (Typed("x", b"5"), "binary")],
-)  # fmt: skip
-def test_other_types_are_refused_by_their_names(name: str, value: object, kind: str) -> None:
-    """RabbitMQ docs, Queues, Optional Arguments."""
-    assert refusal(typed(**{name: value})) == f"invalid arg '{name.replace('_', '-')}' for {LABEL}: \"expected integer, got {kind}\""
-
-
-@pytest.mark.parametrize("name", ["x_expires", "x_message_ttl", "x_max_length", "x_max_length_bytes", "x_max_priority"])
-@pytest.mark.parametrize("value", [-1, -(1 << 63)])
-def test_negative_numbers_are_refused(name: str, value: int) -> None:
-    assert refusal(typed(**{name: value})).endswith(f"{{value_negative,{value}}}")
-
-
-def test_bounds() -> None:
-    """RabbitMQ docs, Queues, Optional Arguments; RabbitMQ docs, Priority Queues; zero is a TTL, but no lease."""
-    validate(typed(x_message_ttl=0, x_max_length=0, x_max_length_bytes=0, x_max_priority=0), LABEL)
-    validate(typed(x_message_ttl=EXPIRY_MS_MAX, x_expires=EXPIRY_MS_MAX, x_max_priority=255, x_max_length=(1 << 63) - 1), LABEL)
-    assert refusal(typed(x_expires=0)).endswith("{value_zero,0}")
-    for name in ("x_message_ttl", "x_expires"):
-        assert refusal(typed(**{name: EXPIRY_MS_MAX + 1})).startswith(f"invalid arg '{name.replace('_', '-')}'")
-    assert refusal(typed(x_max_priority=256)).startswith("invalid arg 'x-max-priority'")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"x_overflow": "drop-tail"}, {"x_overflow": ""}, {"x_overflow": 1}, {"x_queue_mode": "eager"}, {"x_queue_mode": 1},
-        {"x_queue_version": 3},
-        {"x_queue_version": "2"}, {"x_queue_type": "quantum"}, {"x_queue_type": ""}, {"x_queue_type": 1}, {"x_single_active_consumer": 1},
-        {"x_single_active_consumer": "true"}, {"x_dead_letter_exchange": 1}, {"x_dead_letter_exchange": None},
-        {"x_dead_letter_routing_key": "k"}, {"x_dead_letter_routing_key": 1, "x_dead_letter_exchange": ""},
-    ],
-)  # fmt: skip
-def test_nonsense_is_refused(arguments: dict[str, object]) -> None:
-    assert "x-" in refusal(typed(**arguments))
-
-
-SAMPLES: dict[str, tuple[object, object]] = {
-    "x-expires": (1, 2), "x-message-ttl": (1, 2), "x-dead-letter-exchange": ("a", "b"), "x-dead-letter-routing-key": ("a", "b"),
-    "x-max-length": (1, 2), "x-max-length-bytes": (1, 2), "x-max-priority": (1, 2), "x-overflow": ("drop-head", "reject-publish"),
-    "x-queue-mode": ("default", "lazy"), "x-single-active-consumer": (True, False), "x-queue-type": ("classic", "other"),
-}  # fmt: skip
-
-
-def differs(wanted: FieldTable, current: FieldTable) -> str:
-    with pytest.raises(ChannelException) as raised:
-        check_arguments(wanted, current, LABEL)
-    assert raised.value.code == PRECONDITION_FAILED
-    return raised.value.explanation
-
-
-@pytest.mark.parametrize("name", COMPARED)
-def test_every_known_argument_must_be_repeated(name: str) -> None:
-    """RabbitMQ docs, Queues, Property Equivalence: both sides are named with their values."""
-    one, other = table.make({name: SAMPLES[name][0]}), table.make({name: SAMPLES[name][1]})
-    check_arguments(one, one, LABEL)
-    start = f"inequivalent arg '{name}' for {LABEL}: received "
-    assert differs(one, other).startswith(start)
-    assert differs(other, one) != differs(one, other)
-    if name != "x-queue-type":
-        assert differs(one, EMPTY).startswith(start + "the value '")
-        assert differs(one, EMPTY).endswith("but current is none")
-        assert differs(EMPTY, one).startswith(start + "none but current is the value '")
-
-
-def test_queue_type_classic_is_the_default() -> None:
-    """RabbitMQ docs, Queues, Property Equivalence."""
-    classic = table.make({"x-queue-type": "classic"})
-    check_arguments(classic, EMPTY, LABEL)
-    check_arguments(EMPTY, classic, LABEL)
-    assert "x-queue-type" in differs(table.make({"x-queue-type": "quorum"}), EMPTY)
-
-
-def test_widths_do_not_matter_but_types_do() -> None:
-    """RabbitMQ docs, Queues, Property Equivalence."""
-    for one in "bBsuIilL":
-        for other in "bBsuIilL":
-            check_arguments(typed(x_max_length=Typed(one, 7)), typed(x_max_length=Typed(other, 7)), LABEL)
-    assert "type 'longstr'" in differs(typed(x_max_length="7"), typed(x_max_length=7))
-
-
-def test_what_is_not_known_is_not_compared() -> None:
-    check_arguments(table.make({"mine": 1}), table.make({"mine": 2, "yours": 3}), LABEL)
-
-
-def test_the_first_difference_is_named() -> None:
-    """In RabbitMQ's order, whatever the order in the table."""
-    wanted = table.make({"x-max-length": 1, "x-expires": 1})
-    assert "'x-expires'" in differs(wanted, EMPTY)
