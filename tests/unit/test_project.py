@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -47,3 +48,24 @@ class TestMetadata:
         named = [name.removeprefix(prefix) for name in project()["classifiers"] if name.startswith(prefix)]
         assert [f"3.{minor}" for minor in named] == PYTHONS
         assert project()["requires-python"] == f">={PYTHONS[0]}"
+
+
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"]
+DOCUMENTS += [f"docs/{path.name}" for path in sorted((CHECKOUT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_to_files_lead_somewhere(document: str) -> None:
+    path = CHECKOUT / document
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_files_that_are_named_exist(document: str) -> None:
+    """The recipes say where to add what: they must follow when a file moves."""
+    named = re.findall(r"`((?:[\w.]+/)+[\w.]*|[\w-]+\.(?:py|toml|yml|md))`", (CHECKOUT / document).read_text())
+    assert named
+    for name in named:
+        assert (CHECKOUT / name).exists(), name
