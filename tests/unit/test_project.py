@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from broker import build
 
@@ -48,6 +51,57 @@ class TestMetadata:
         named = [name.removeprefix(prefix) for name in project()["classifiers"] if name.startswith(prefix)]
         assert [f"3.{minor}" for minor in named] == PYTHONS
         assert project()["requires-python"] == f">={PYTHONS[0]}"
+
+
+def load(path: str) -> dict[str, Any]:
+    """A YAML file of the checkout."""
+    loaded: dict[str, Any] = yaml.safe_load((CHECKOUT / path).read_text())
+    return loaded
+
+
+def assert_exists(command: str) -> None:
+    """The program of a command is an executable file of the checkout, or one of .venv, beside this Python."""
+    program = shlex.split(command)[0]
+    folder, _, name = program.rpartition("/")
+    path = Path(sys.executable).parent / name if folder == ".venv/bin" else CHECKOUT / program
+    assert path.is_file(), command
+    assert path.stat().st_mode & 0o111, command
+
+
+class TestWorkflow:
+    PATH = ".github/workflows/ci.yml"
+
+    @pytest.fixture
+    def jobs(self) -> dict[str, Any]:
+        jobs: dict[str, Any] = load(self.PATH)["jobs"]
+        return jobs
+
+    def test_it_runs_the_suite_on_every_supported_python(self, jobs: dict[str, Any]) -> None:
+        assert jobs["suite"]["strategy"]["matrix"]["python"] == PYTHONS
+
+    def test_its_commands_exist(self, jobs: dict[str, Any]) -> None:
+        steps = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+        words = {word for step in steps for word in re.findall(r"(?<![\w./$])[.\w]+/[\w./-]+", step)}
+        programs = {word for word in words if not word.endswith(".py")}
+        assert programs == {"scripts/test", "scripts/serve", "scripts/healthcheck", ".ci/run", ".venv/bin/python"}
+        for program in programs:
+            assert_exists(program)
+        for path in words - programs:
+            assert (CHECKOUT / path).is_file(), path
+
+
+class TestHooks:
+    PATH = ".pre-commit-config.yaml"
+
+    def test_they_are_local_and_their_commands_exist(self) -> None:
+        """A hook of another repository would be fetched, and in a version of its own."""
+        repositories = load(self.PATH)["repos"]
+        assert [each["repo"] for each in repositories] == ["local"]
+        hooks = repositories[0]["hooks"]
+        assert {hook["id"] for hook in hooks} >= {"ruff", "mypy"}
+        for hook in hooks:
+            assert_exists(hook["entry"])
+            assert hook["language"] == "system"
 
 
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"]
