@@ -6,7 +6,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml setup.py LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY broker ./broker
 # A wheel for any platform would mean that nothing was compiled: the image must not be slow in silence.
 RUN pip wheel --no-cache-dir --wheel-dir /wheels . \

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,12 @@ class TestImage:
             for source in words[:-1]:
                 assert (CHECKOUT / source).exists(), source
                 assert any(source == name or source.startswith(f"{name}/") for name in allowed), source
+
+    def test_the_files_that_the_metadata_names_are_copied(self) -> None:
+        """setuptools reads them for the wheel, and ends where one is missing."""
+        project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+        copied = {name for rest in arguments("COPY") for name in rest.split()}
+        assert {project["readme"], *project["license-files"]} <= copied
 
     def test_its_environment_names_options(self) -> None:
         known = {config.environment_name(name) for name in config.options()}
