@@ -166,7 +166,7 @@ class Broker:
 
     def depth(self, name: str) -> tuple[int, int]:
         """Ready and unacknowledged messages of a queue."""
-        found = self.queue(name)
+        found = self.vhost.queues[name]
         return int(found.ready_count()), int(found.unacked)
 
 

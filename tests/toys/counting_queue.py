@@ -1,0 +1,152 @@
+"""A toy queue type, `x-queue-type: counting`: it keeps no message, only how many there were, and each comes out as its own number.
+
+It shows what a queue type must bring: this module and its registration. Positions are numbers of its own, from 1000 on; what
+comes back is known by them, not by the content that a channel may give back with it.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from broker.message import ACCEPTED, Confirm, Message
+from broker.queues.consumers import Consumer
+from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.entry import Entry
+from broker.queues.queue import Queue
+from broker.queues.queue_type import QueueType
+from broker.queues.returned_run import ReturnedRun, stretches
+from broker.turn import Deferred
+from tests.support.fakes import make_message
+
+FIRST = 1000
+
+
+class CountingQueue(Queue):
+    """Hands out numbers in their order."""
+
+    def __init__(self, declared: QueueDeclaration, environment: QueueEnvironment) -> None:
+        super().__init__(declared)
+        self.environment = environment
+        self.next = FIRST
+        """The position of the message that comes next."""
+        self.waiting: list[int] = []
+        """Positions; a heap: what comes back takes its place again."""
+        self.again: set[int] = set()
+        """Those of them that were delivered before."""
+        self.marked = False
+
+    def enqueue(self, message: Message, confirm: Confirm | None, sequence: int) -> int:
+        heapq.heappush(self.waiting, self.next)
+        self.next += 1
+        self.mark()
+        return ACCEPTED
+
+    def recover(self) -> None:
+        raise AssertionError("it keeps nothing")
+
+    def ready_count(self) -> int:
+        return len(self.waiting)
+
+    def refresh(self) -> None:
+        self.dispatch_some()
+
+    def mark(self) -> None:
+        if not self.marked:
+            self.marked = True
+            self.environment.turn.mark_dispatch(self)
+
+    def dispatch(self) -> None:
+        self.marked = False
+        self.dispatch_some()
+
+    def dispatch_some(self) -> bool:
+        while self.waiting and (group := self.consumers.group()) is not None:
+            consumer = group.active[group.turn]
+            if consumer.capacity() <= 0:
+                group.block(consumer)
+                continue
+            group.turn = (group.turn + 1) % len(group.active)
+            entry = self.taken()
+            self.unacked += 0 if consumer.no_ack else 1
+            self.delivered += 1
+            consumer.deliver(self, 0, [entry.message], entry.position, 1, entry.redelivered)
+        return True
+
+    def taken(self) -> Entry:
+        position = heapq.heappop(self.waiting)
+        entry = Entry(make_message(b"%d" % position, routing_key=self.name), position, 0)
+        entry.redelivered = position in self.again
+        self.again.discard(position)
+        return entry
+
+    def can_get(self) -> bool:
+        return True
+
+    def wait(self, waiter: Deferred) -> None:
+        raise AssertionError("it can always be asked")
+
+    def get(self, no_ack: bool) -> Entry | None:
+        self.dispatch_some()
+        if not self.waiting:
+            return None
+        self.unacked += 0 if no_ack else 1
+        return self.taken()
+
+    def level_of(self, entry: Entry) -> int:
+        return 0
+
+    def settle(self, level: int, first: int, count: int, stride: int) -> None:
+        self.unacked -= count
+
+    def hold(self, level: int) -> None:
+        pass
+
+    def release(self, level: int) -> None:
+        self.mark()
+
+    def requeue(self, level: int, run: ReturnedRun) -> None:
+        for start, count in stretches(run.items, run.offset, len(run.items), False):
+            for index in range(start, start + count):
+                position = int(run.first_position + index * run.stride)
+                self.again.add(position)
+                heapq.heappush(self.waiting, position)
+        self.unacked -= run.live
+        self.mark()
+
+    def reject(self, level: int, run: ReturnedRun, limit: int) -> bool:
+        self.unacked -= run.live
+        return True
+
+    def purge(self) -> int:
+        count = len(self.waiting)
+        self.waiting = []
+        return count
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        self.consumers.add(consumer)
+        self.mark()
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        self.consumers.remove(consumer)
+
+    def unblock(self, consumer: Consumer) -> None:
+        if self.consumers.unblock(consumer):
+            self.mark()
+
+    def expires_from_now(self) -> None:
+        pass
+
+    def touch(self) -> None:
+        pass
+
+    def close(self) -> int:
+        self.deleted = True
+        self.link.cut()
+        for consumer in self.consumers.dissolve():
+            consumer.cancelled()
+        return len(self.waiting)
+
+
+COUNTING = QueueType(
+    "counting", "rabbit_counting_queue", CountingQueue, arguments=("x-max-age",), consumer_arguments=("x-stream-offset",)
+)
