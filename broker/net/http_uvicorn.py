@@ -76,6 +76,8 @@ class _Protocol(H11Protocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
+            if cycle.scope["method"] == "HEAD":
+                msg = ""  # there is no body in an answer to it, not in this one either
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:

@@ -435,3 +435,15 @@ async def test_nonsense_behind_a_request_that_is_being_answered_is_not_logged(st
         async with connected(listener) as other:
             assert (await other.ask(get("/nowhere")))[0] == 404
     assert not caplog.records
+
+
+async def test_nonsense_behind_a_head_request_is_answered_without_a_body(caplog: pytest.LogCaptureFixture) -> None:
+    application = Application()
+    async with listening(application.load) as listener, connected(listener) as client:
+        client.writer.write(b"HEAD /slow HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        await application.asked.wait()
+        client.writer.write(b"more")
+        received = await client.reader.read()  # to its end
+        application.go_on.set()
+        assert (received[:13], received[-4:]) == (b"HTTP/1.1 400 ", b"\r\n\r\n")
+    assert not caplog.records
