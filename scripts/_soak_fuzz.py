@@ -2,6 +2,7 @@
 
     memory    bent conversations against a broker in memory (tests/fuzz/in_memory.py)
     tables    bent field tables, compared with a second reader (tests/fuzz/tables.py)
+    requests  bent requests to the management API of a broker in memory (tests/fuzz/requests.py)
     live      eight clients at once, AMQP and HTTP, against a compiled node on a data directory that is killed and stopped
               now and then, beside a bystander (tests/fuzz/live.py)
 
@@ -23,10 +24,10 @@ from typing import Final
 from broker import build
 from broker.logsetup import configure
 from scripts._progress import Progress
-from tests.fuzz import collector, in_memory, tables
+from tests.fuzz import collector, in_memory, requests, tables
 from tests.fuzz.live import LiveFuzz
 
-SHARES: Final = {"memory": 10.0, "tables": 3.0, "live": 17.0}
+SHARES: Final = {"memory": 10.0, "tables": 3.0, "requests": 2.0, "live": 15.0}
 """Seconds of each in turn."""
 
 
@@ -80,6 +81,21 @@ class Tables(Part):
         return f"{self.count} field tables, {self.sound} of them sound"
 
 
+class Requests(Part):
+    """Requests in memory."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.succeeded = 0
+
+    def round(self, seed: int) -> None:
+        self.succeeded += requests.run_round(str(seed))
+        self.count += requests.PER_BROKER
+
+    def __str__(self) -> str:
+        return f"{self.count} requests in memory, {self.succeeded} of them successful"
+
+
 class Live(Part):
     """A node, started by the first round."""
 
@@ -108,7 +124,7 @@ class Live(Part):
         return f"{self.fuzz.tally}, {by.round_trips} round trips of a bystander, slowest {by.slowest_s * 1000:.0f} ms, {by.late} above 5 ms"
 
 
-PARTS: Final[dict[str, type[Part]]] = {"memory": Memory, "tables": Tables, "live": Live}
+PARTS: Final[dict[str, type[Part]]] = {"memory": Memory, "tables": Tables, "requests": Requests, "live": Live}
 
 
 def options(parser: argparse.ArgumentParser) -> None:

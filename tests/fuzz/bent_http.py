@@ -19,6 +19,8 @@ from tests.fuzz.live_victims import LiveTally, reset
 CLIENT_S: Final = 10.0
 PATIENCE_S: Final = 0.15
 """How long the answer to a bent request is waited for: there may be none, because the node waits for more."""
+MORE_S: Final = 0.02
+"""How long more of it is waited for."""
 GUEST: Final = b"Basic " + base64.b64encode(b"guest:guest")
 STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 UNAVAILABLE: Final = 503
@@ -332,9 +334,8 @@ async def _converse(opened: socket.socket, data: bytes, chance: random.Random) -
     if chance.random() < 0.1:
         return received
     with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(PATIENCE_S):
-            while more := await loop.sock_recv(opened, 65536):
-                received += more
+        while more := await asyncio.wait_for(loop.sock_recv(opened, 65536), MORE_S if received else PATIENCE_S):
+            received += more
     return received
 
 

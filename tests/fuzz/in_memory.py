@@ -194,11 +194,16 @@ def converse(broker: Broker, all_frames: list[list[Frame]], donors: list[Frame],
         elif is_eventful and chance.random() < 0.1:
             interfere(broker, chance)
     broker.server.alarms.set(MEMORY, False)
+    if isinstance(broker, DurableBroker):
+        broker.disk_is_stalled = False
     broker.run_turn()
 
 
 def interfere(broker: Broker, chance: random.Random) -> None:
-    """What others than clients do to connections."""
+    """What others than clients do to connections; and what a disk does."""
+    if isinstance(broker, DurableBroker) and chance.random() < 0.4:
+        broker.disk_is_stalled = not broker.disk_is_stalled
+        return
     if chance.random() < 0.7:
         broker.server.alarms.set(MEMORY, chance.random() < 0.5)
         return
