@@ -3,11 +3,13 @@
     crash     nodes are killed under load and compared with a ledger (tests/crash/cycles.py)
     disk      a small real disk is filled, the node killed and started without a free byte (small_disk.py); needs root
     errors    write errors, failed syncs and planted mistakes on real files (tests/crash/test_disk_errors.py, test_planted.py)
+    fuzz      bent frames, field tables and HTTP requests, in memory and against a node (_soak_fuzz.py)
     states    the log on a simulated disk that loses what was not synced (tests/crash/store)
     stalls    how long others wait while one client asks for much (_soak_stalls.py; docs/benchmarks.md)
     backlog   rates and memory while more waits in queues than fits into memory (_soak_backlog.py; docs/benchmarks.md)
 
-Everything ends at the first failure, with its seed; `crash` prints the command that shows it again and keeps the data directory.
+Everything ends at the first failure, with its seed; `crash` and `fuzz` print the command that shows it again, and `crash` keeps the data
+directory.
 """
 
 from __future__ import annotations
@@ -26,15 +28,14 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # tests/; behind the installed package, so that the checkout does not stand in for it
 
-from scripts import _soak_backlog, _soak_stalls  # noqa: E402
-
-PROGRESS_S: Final = 30.0
+from scripts import _soak_backlog, _soak_fuzz, _soak_stalls  # noqa: E402
+from scripts._progress import Progress  # noqa: E402
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="crash|disk|errors|states|stalls|backlog")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="crash|disk|errors|fuzz|states|stalls|backlog")
     crash = commands.add_parser("crash", help="SIGKILL under load")
     crash.add_argument("--cycles", type=int, default=10_000, help="kills and stops (10000)")
     crash.add_argument("--cycles-each", type=int, default=20, help="cycles on one data directory (20)")
@@ -47,30 +48,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     errors.add_argument("--rounds", type=int, default=100, help="how often all of them run (100)")
     states = commands.add_parser("states", help="simulated crash states of the log")
     states.add_argument("--states", type=int, default=1_000_000, help="disks that are looked at (1000000)")
+    _soak_fuzz.options(commands.add_parser("fuzz", help="bent frames, field tables and HTTP requests"))
     _soak_stalls.options(commands.add_parser("stalls", help="a probe beside a client that asks for much"))
     _soak_backlog.options(commands.add_parser("backlog", help="more messages than fit into memory, in several queues"))
     for each in (crash, disk, states):
         each.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000 * 1000, help="where the histories begin (from the time)")
     return parser.parse_args(arguments)
-
-
-class Progress:
-    """Says now and then how far it has come."""
-
-    def __init__(self, say: Callable[[], str]) -> None:
-        self._say = say
-        self._began = time.monotonic()
-        self._next = self._began + PROGRESS_S
-
-    def tick(self) -> None:
-        """A line, if it is time for one."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PROGRESS_S
-            self.line()
-
-    def line(self) -> None:
-        """A line now."""
-        print(f"{time.monotonic() - self._began:8.0f} s  {self._say()}", flush=True)
 
 
 def crash(options: argparse.Namespace) -> int:
@@ -155,6 +138,7 @@ def main(arguments: list[str]) -> int:
         "crash": crash,
         "disk": disk,
         "errors": errors,
+        "fuzz": _soak_fuzz.main,
         "states": states,
         "stalls": _soak_stalls.main,
         "backlog": _soak_backlog.main,

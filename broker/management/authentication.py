@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import Headers
@@ -27,7 +26,7 @@ def credentials_in(header: str) -> tuple[str, bytes] | None:
         return None
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; characters outside of ASCII are another
         return None
     name, colon, password = decoded.partition(b":")
     return (name.decode("utf-8", "surrogateescape"), password) if colon else None

@@ -70,6 +70,19 @@ class _Protocol(H11Protocol):
         super().on_response_complete()
         self._await_head(HEAD_TIMEOUT_S)
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP, perhaps in the body of a request that is being answered: the application's answer goes nowhere then."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.scope["method"] == "HEAD":
+                msg = ""  # there is no body in an answer to it, not in this one either
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()  # a part of an answer has left: another one would be taken for the rest of it
+
     def waits(self) -> bool:
         """Whether no request is being answered."""
         cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn leaves the None out of its type

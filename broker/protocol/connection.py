@@ -384,10 +384,14 @@ class Connection(FaultOwner, Flushable, Timed):
                 self._fail_channel(channel, refusal)
             except ConnectionException as error:
                 self.fail(error)
+        self._read_on()
+        self._close_if_asked()
+
+    def _read_on(self) -> None:
+        """Some of what was kept for channels that wait is not kept any more: read again, if that was too much."""
         if self._held_back and self._held_bytes < _HELD_BYTES_MAX:
             self._held_back = False
             self._outbox.sink.resume_reading()
-        self._close_if_asked()
 
     def _resume_channel(self, channel: Channel) -> None:
         channel.held = False
@@ -739,7 +743,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def released(self) -> None:
         """Everything has gone back."""
         self._is_released = True
-        self.server.alarms.forget(self.session)
+        self.session.leave_alarms()
         if self.server.connections.pop(self.number, None) is not None:
             self.server.counters.connections_closed += 1
         if self.state == CLOSED:
@@ -748,6 +752,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self.session.send(self._last_frame)
         if self._waits:
             self._arm(_CLOSE_TIMEOUT_MS)
+            self._read_on()
         else:
             self._finish(self._ends_stream)
 

@@ -178,6 +178,14 @@ class Session(Blockable):
             self.send(method_frame(0, spec.CONNECTION_UNBLOCKED, []))
         self.outbox.sink.resume_reading()
 
+    def leave_alarms(self) -> None:
+        """The connection closes: it publishes no more, and its close-ok must be read (as with RabbitMQ, whose closing connections are not
+        blocked)."""
+        self.alarms.forget(self)
+        if self.blocked:
+            self.blocked = False
+            self.outbox.sink.resume_reading()
+
     def fault_owner(self) -> FaultOwner | None:
         return self.owner
 

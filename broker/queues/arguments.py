@@ -112,7 +112,7 @@ class QueueArgument:
     ) -> None:
         self.name = name
         self.check = check
-        """What is wrong with a value of this AMQP type (``FieldTable.types``), as RabbitMQ words it; "" for nothing. None: anything goes."""
+        """What is wrong with a value of this AMQP type (``FieldTable.types``), as RabbitMQ words it; "" for nothing. None: no check."""
         self.types = frozenset(types)
         """The queue types that take it, besides those that say so themselves (``QueueType.arguments``); the others refuse it."""
         self.compared = compared

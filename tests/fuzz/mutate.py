@@ -129,3 +129,14 @@ def cut(data: bytes, chance: random.Random) -> list[bytes]:
         pieces.append(data[position : position + size])
         position += size
     return pieces
+
+
+def taken(parts: list[bytes], size: int) -> int:
+    """How many of the parts lie within the first `size` octets."""
+    count = 0
+    for part in parts:
+        size -= len(part)
+        if size < 0:
+            break
+        count += 1
+    return count

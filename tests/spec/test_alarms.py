@@ -107,6 +107,25 @@ def test_a_blocked_client_that_leaves_is_forgotten() -> None:
     assert publisher.sink.take().count(b"\x00\x0a\x00\x3d") == 0
 
 
+@pytest.mark.parametrize("who", ["operator", "client"])
+def test_a_blocked_client_whose_connection_closes_is_read_again(who: str) -> None:
+    """Its close-ok must be seen, whether the alarm lasts or not; as with RabbitMQ, whose closing connections are not blocked."""
+    broker = alarmed()
+    publisher = broker.open()
+    if who == "operator":
+        publisher.send(publish(1, "", "q", b"one"))
+        publisher.expect("connection.blocked")
+        publisher.opened.shut_down("enough")
+        broker.run_turn()
+    else:
+        publisher.send(publish(1, "", "q", b"one") + header(1, 5))  # a header without its method
+        publisher.expect("connection.blocked")
+    publisher.connection_error(320 if who == "operator" else 505)
+    broker.server.alarms.set(MEMORY, False)
+    broker.run_turn()
+    assert broker.server.closing == {}
+
+
 def test_what_was_taken_is_confirmed_and_delivered_during_the_alarm() -> None:
     """Nothing is taken from a blocked connection any more; what is owed to it still goes to it."""
     broker = alarmed()

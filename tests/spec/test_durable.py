@@ -590,3 +590,19 @@ def test_a_length_limit_holds_after_a_restart() -> None:
     assert [int(body) for body in broker.open().drain("q")] == list(range(5, 15))
     broker = broker.settled().killed()
     assert broker.depth("dead") == (5, 0)
+
+
+def test_a_client_that_is_held_back_for_a_channel_is_read_again_when_its_connection_closes() -> None:
+    """More than a MiB waits behind a declaration that waits for the disk: nothing of that is taken any more, and close-ok must be seen."""
+    broker = DurableBroker()
+    publisher = broker.open()
+    broker.disk_is_stalled = True
+    publisher.tell("queue.declare", queue="q", durable=True)
+    while publisher.sink.reading:
+        publisher.send(publish(1, "", "q", b"x" * 100_000))
+    publisher.opened.shut_down("enough")
+    broker.run_turn()
+    broker.disk_is_stalled = False
+    broker.settled()
+    publisher.connection_error(320)
+    assert broker.server.closing == {}

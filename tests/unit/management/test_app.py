@@ -29,6 +29,7 @@ NOT_FOUND = {"error": "Object Not Found", "reason": "Not Found"}
         "",
         "Basic",
         "Basic !!!",
+        "Basic " + base64.b64encode(b"guest:guest").decode() + "\xff",
         "Basic " + base64.b64encode(b"guest").decode(),
         "Basic " + base64.b64encode(b"guest:wrong").decode(),
         "Basic " + base64.b64encode(b"guest:guest ").decode(),

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -403,3 +403,47 @@ async def test_the_installed_uvicorn_is_one_of_those_that_were_tried() -> None:
     assert {part.operator for part in requirement.specifier} == {">=", "<"}
     assert not requirement.extras
     assert requirement.specifier.contains(metadata.version("uvicorn"))
+
+
+@pytest.mark.parametrize("state", ["not looked at", "no answer yet", "half an answer"])
+async def test_nonsense_behind_a_request_that_is_being_answered_is_not_logged(state: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One answer leaves: the application's goes nowhere once the request has turned out to be broken."""
+    application = Application()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+        application.asked.set()
+        await application.go_on.wait()
+        yield b"two"
+
+    async def in_parts(request: Request) -> Response:
+        return StreamingResponse(parts())
+
+    pages = {"not looked at": application.hello, "no answer yet": application.slow, "half an answer": in_parts}
+    async with listening(lambda: Starlette(routes=[Route("/", pages[state], methods=["POST"])])) as listener:
+        async with connected(listener) as client:
+            request = chunked("/", b"x")[:-5]
+            if state != "not looked at":
+                client.writer.write(request)
+                await application.asked.wait()
+                request = b""
+            client.writer.write(request + b"no chunk\r\n")
+            received = await client.reader.read()  # to its end
+            application.go_on.set()
+        assert received.startswith(b"HTTP/1.1 200 " if state == "half an answer" else b"HTTP/1.1 400 ")
+        assert received.count(b"HTTP/1.1") == 1
+        async with connected(listener) as other:
+            assert (await other.ask(get("/nowhere")))[0] == 404
+    assert not caplog.records
+
+
+async def test_nonsense_behind_a_head_request_is_answered_without_a_body(caplog: pytest.LogCaptureFixture) -> None:
+    application = Application()
+    async with listening(application.load) as listener, connected(listener) as client:
+        client.writer.write(b"HEAD /slow HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        await application.asked.wait()
+        client.writer.write(b"more")
+        received = await client.reader.read()  # to its end
+        application.go_on.set()
+        assert (received[:13], received[-4:]) == (b"HTTP/1.1 400 ", b"\r\n\r\n")
+    assert not caplog.records
