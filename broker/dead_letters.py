@@ -15,11 +15,12 @@ from broker.counters import Counters
 from broker.destination import MessageTarget
 from broker.message import Message
 from broker.native import i64
-from broker.queues.dead_letter import Death, DeathWriter, headers_of
+from broker.queues.dead_letter import Death, DeathWriter
 from broker.queues.deaths import is_cycle
 from broker.queues.options import REJECT_PUBLISH_DLX
 from broker.queues.queue import Queue
 from broker.routing.exchange import Exchange
+from broker.routing.routed import Routed
 from broker.routing.router import STEP, Router, Routing
 from broker.store.logs import GroupHold, Logs
 from broker.turn import SlicedWork, Turn
@@ -128,8 +129,8 @@ class DeadLetters:
             return
         exchange, death = found
         reached = self.router.attempt(exchange, death.routing_keys, None)
-        if reached is not None and self.router.used_headers:
-            reached = self.router.attempt(exchange, death.routing_keys, headers_of(death.message))
+        if reached is not None and self.router.used_message:
+            reached = self.router.attempt(exchange, death.routing_keys, Routed(death.message, self.clock))
         if reached is not None and len(reached) <= _AT_ONCE:
             deliver(cast("list[MessageTarget]", reached), death, reason)
             return
@@ -277,4 +278,4 @@ class DeadLettering(SlicedWork):
         self._reason = reason
         self._reached = []
         self._at = 0
-        self._routing = self._letters.router.begin(exchange, death.routing_keys, headers_of(death.message))
+        self._routing = self._letters.router.begin(exchange, death.routing_keys, Routed(death.message, self._letters.clock))

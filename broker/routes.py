@@ -39,8 +39,8 @@ class Route:
         """It is forgotten: ask ``VHost.route`` again."""
         self.targets: list[MessageTarget] | None = []
         """None while nobody has followed the bindings to their end, which takes long (``VHost.begin_routing``)."""
-        self.by_headers = False
-        """The targets depend on each message's headers and are not known here."""
+        self.by_message = False
+        """The targets depend on each message and are not known here."""
         self.tail = make_tail(
             exchange.name.encode("utf-8", "surrogateescape"), routing_key.encode("utf-8", "surrogateescape")
         )

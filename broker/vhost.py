@@ -39,6 +39,7 @@ from broker.routes import Route, Routes
 from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import PREDECLARED, check_type, create
+from broker.routing.routed import Routed
 from broker.routing.router import CarbonCopies, Router, Routing
 from broker.store.logs import Logs
 from broker.turn import Turn
@@ -128,7 +129,7 @@ class VHost(QueueHost):
                 route.targets = [reply]
         else:
             route.targets = cast("list[MessageTarget] | None", self._router.attempt(exchange, [key], None))
-            route.by_headers = route.targets is not None and self._router.used_headers
+            route.by_message = route.targets is not None and self._router.used_message
         self._routes.add(route)
         return route
 
@@ -136,23 +137,23 @@ class VHost(QueueHost):
         """How many routes are remembered."""
         return self._routes.count()
 
-    def targets_for(self, route: Route, headers: FieldTable) -> list[MessageTarget] | None:
-        """The targets of one message whose headers matter: headers exchanges, CC and BCC; None if that takes long (``begin_routing``).
+    def targets_for(self, route: Route, routed: Routed) -> list[MessageTarget] | None:
+        """The targets of one message that matters itself: headers exchanges, CC and BCC; None if that takes long (``begin_routing``).
 
         Raises: PRECONDITION_FAILED (406) if CC or BCC is not an array of strings.
         """
         keys = [route.routing_key]
-        if not CarbonCopies(headers).read(keys, _KEYS_AT_ONCE):
+        if not CarbonCopies(routed.headers).read(keys, _KEYS_AT_ONCE):
             return None
-        return cast("list[MessageTarget] | None", self._router.attempt(route.exchange, keys, headers))
+        return cast("list[MessageTarget] | None", self._router.attempt(route.exchange, keys, routed))
 
-    def begin_routing(self, route: Route, headers: FieldTable, copies: bool) -> Routing:
+    def begin_routing(self, route: Route, routed: Routed, copies: bool) -> Routing:
         """Find the queues of one message step by step, where ``route`` or ``targets_for`` could not say at once."""
-        return self._router.begin(route.exchange, [route.routing_key], headers, CarbonCopies(headers) if copies else None)
+        return self._router.begin(route.exchange, [route.routing_key], routed, CarbonCopies(routed.headers) if copies else None)
 
     def learn(self, route: Route, routing: Routing) -> None:
         """That is what was found for a message of this route."""
-        if not routing.used_headers:
+        if not routing.used_message:
             self._routes.learn(route, cast("list[MessageTarget]", routing.found))
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:

@@ -36,9 +36,10 @@ from broker.protocol.traits import Traits, read_traits
 from broker.protocol.transaction import Pending, Settlement
 from broker.protocol.unacked import Run, Unacked
 from broker.queues.consumers import Consumer
-from broker.queues.dead_letter import headers_of, keys_in
+from broker.queues.dead_letter import keys_in
 from broker.queues.queue import Queue
 from broker.routes import Route
+from broker.routing.routed import Routed
 from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable, SlicedWork
 from broker.vhost import deliver_to, immediate
@@ -46,7 +47,7 @@ from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
 from broker.wire.methods import split_publish, undecodable
-from broker.wire.table import FieldTable
+from broker.wire.properties import headers_of
 from broker.wire.writer import make_content, write_return
 
 if TYPE_CHECKING:
@@ -339,12 +340,12 @@ class Channel(Flushable):
             traits.expiration_ms,
         )
         targets = route.targets
-        headers: FieldTable | None = None
-        if route.by_headers or traits.copies:
+        routed: Routed | None = None
+        if route.by_message or traits.copies:
             session.turn.costly = True
-            headers = headers_of(message)
+            routed = Routed(message, session.clock)
             try:
-                targets = vhost.targets_for(route, headers)
+                targets = vhost.targets_for(route, routed)
             except ChannelException as error:
                 error.class_id = spec.BASIC
                 error.method_id = spec.BASIC_PUBLISH & 0xFFFF
@@ -354,7 +355,7 @@ class Channel(Flushable):
         if traits.direct_reply:
             message = self._rewritten(message, False)
         if targets is None:
-            routing = vhost.begin_routing(route, headers_of(message) if headers is None else headers, traits.copies)
+            routing = vhost.begin_routing(route, Routed(message, session.clock) if routed is None else routed, traits.copies)
             self.carry_out(Publishing(self, route, message, None, routing))
         elif (len(targets) > AT_ONCE or vhost.dead_letters.crowded) and not self.transactional:
             self.carry_out(Publishing(self, route, message, targets, None))

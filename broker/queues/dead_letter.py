@@ -13,9 +13,10 @@ from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.native import i64
 from broker.queues.deaths import deaths_of, whole_deaths_of, with_death
 from broker.wire import properties, table
+from broker.wire.properties import CONTENT_PROPERTIES_AT as _PROPERTIES_AT
+from broker.wire.properties import headers_of
 from broker.wire.table import FieldTable, Timestamp
 
-_PROPERTIES_AT: Final = 19  # frame header 7, class 2, weight 2, body size 8
 _REMEMBERED_MAX: Final[i64] = 4 << 20
 _RUN_SIZE: Final[i64] = 1024
 _SLICED_MAX: Final[i64] = 1 << 16
@@ -37,15 +38,6 @@ class Death:
         self.routing_keys = routing_keys
         self.deaths = deaths
         """Those before this one included (deaths.py)."""
-
-
-def headers_of(message: Message) -> FieldTable:
-    """The headers table of a message; empty when it has none."""
-    content = message.content
-    summary = properties.summarize(content, _PROPERTIES_AT, message.header_size - 1, True)
-    if summary.headers_start < 0:
-        return table.EMPTY
-    return FieldTable(content[_PROPERTIES_AT + summary.headers_start : _PROPERTIES_AT + summary.headers_end])
 
 
 def _expiration_of(message: Message) -> str:

@@ -6,6 +6,7 @@ from typing import final
 from broker.destination import Destination
 from broker.native import i64
 from broker.routing.exchange import UNLIMITED, Binding, Exchange, add_reference, drop_reference
+from broker.routing.routed import Routed
 from broker.wire.table import EMPTY, FieldTable
 
 
@@ -17,7 +18,7 @@ class DirectExchange(Exchange):
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
         self._by_key: dict[str, dict[Destination, int]] = {}
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match(self, key: str, routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the destinations bound with this key."""
         bound = self._by_key.get(key)
         if bound is None:
@@ -56,7 +57,7 @@ class DefaultExchange(Exchange):
         super().__init__("direct", "", True, False, False, EMPTY)
         self._queues = queues
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match(self, key: str, routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the queue of this name, if there is one."""
         queue = self._queues.get(key)
         if queue is not None:

@@ -1,6 +1,6 @@
 """The contract of an exchange type, and what all exchanges have in common: their bindings.
 
-A type says which of its destinations a routing key and headers lead to (``match``) and keeps whatever index makes that fast, by
+A type says which of its destinations a routing key leads to, or a message (``match``), and keeps whatever index makes that fast, by
 the two hooks ``_added`` and ``_removed``. Bindings themselves live here, indexed by destination, so that deleting one queue costs as
 much as it has bindings. Who may bind what, names, equivalence and auto-delete are decided in ``vhost.py``; following bindings from
 exchange to exchange is the router's work.
@@ -12,8 +12,11 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from broker.destination import Destination
 from broker.native import i64
+from broker.routing.routed import Routed
 from broker.wire.table import FieldTable
 
 ALTERNATE_EXCHANGE: Final = "alternate-exchange"
@@ -35,6 +38,7 @@ class Binding:
         self.arguments = arguments
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange(Destination):
     """A live exchange; owned by its vhost, which alone binds and unbinds.
 
@@ -50,8 +54,8 @@ class Exchange(Destination):
         self.internal = internal
         self.arguments = arguments
         self.alternate_exchange = arguments.get_str(ALTERNATE_EXCHANGE)
-        self.needs_headers: bool = False
-        """Whether ``match`` looks at the headers: then a route must not be remembered by routing key alone."""
+        self.needs_message: bool = False
+        """Whether ``match`` looks at more than the routing key: then a route must not be remembered by it."""
         self.had_binding: bool = False
         """Whether it was ever the source of a binding: an auto-delete exchange goes with its last one, and not before it had one."""
         self.binding_count: int = 0
@@ -61,22 +65,24 @@ class Exchange(Destination):
 
     # What a type defines
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
-        """Append every destination that a message with this routing key and these headers goes to; duplicates are allowed.
+    def match(self, key: str, routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+        """Append every destination that a message with this routing key goes to; duplicates are allowed.
+
+        ``routed`` is the message; None where nobody has one at hand, which a type that needs it is asked with once and not relied on.
 
         Returns what is left of the budget; -1 if it was too small: then ``found`` is incomplete, and ``matching`` is the way.
         """
         raise NotImplementedError
 
-    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match_keys(self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """The same for a message with several routing keys (CC, BCC). Types that do not look at the key answer once."""
         for key in keys:
-            budget = self.match(key, headers, found, budget - 1)
+            budget = self.match(key, routed, found, budget - 1)
             if budget < 0:
                 return -1
         return budget
 
-    def matching(self, keys: list[str], headers: FieldTable | None) -> "Matching":
+    def matching(self, keys: list[str], routed: Routed | None) -> "Matching":
         """The same in steps. This one suits types that know the destinations of a key (``bound_with``)."""
         return KeyByKey(self, keys)
 
@@ -179,6 +185,7 @@ class Exchange(Destination):
         return [] if bound is None else list(bound.values())
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Matching:
     """A match that stops and goes on. Bindings that come or go meanwhile may be seen or not."""
 

@@ -6,25 +6,25 @@ from typing import final
 from broker.destination import Destination
 from broker.native import i64
 from broker.routing.exchange import UNLIMITED, Exchange, KeyByKey, Matching
-from broker.wire.table import FieldTable
+from broker.routing.routed import Routed
 
 
 @final
 class FanoutExchange(Exchange):
     """Routes to all destinations; the shared index by destination is all it needs."""
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match(self, key: str, routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append all destinations."""
         if len(self._by_destination) > budget:
             return -1
         found.extend(self._by_destination)
         return budget - len(self._by_destination)
 
-    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match_keys(self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append all destinations, once for all keys."""
-        return self.match("", headers, found, budget)
+        return self.match("", routed, found, budget)
 
-    def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
+    def matching(self, keys: list[str], routed: Routed | None) -> Matching:
         """The same in steps."""
         return KeyByKey(self, keys[:1])
 

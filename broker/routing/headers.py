@@ -19,6 +19,7 @@ from broker.destination import Destination
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.native import i64
 from broker.routing.exchange import UNLIMITED, Binding, Exchange, Listing, Matching, add_reference, drop_reference
+from broker.routing.routed import Routed
 from broker.wire import table
 from broker.wire.table import FieldTable
 
@@ -114,7 +115,7 @@ class HeadersExchange(Exchange):
 
     def __init__(self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> None:
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
-        self.needs_headers = True
+        self.needs_message = True
         self._stamp: i64 = 0
         self._rules: dict[Binding, Rule] = {}
         self._always: dict[Destination, int] = {}
@@ -125,15 +126,15 @@ class HeadersExchange(Exchange):
         """While there are matches in steps."""
         self._matchings = 0
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match(self, key: str, routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the destinations whose conditions the headers fulfil; the key does not count."""
         budget -= len(self._always)
         if budget < 0:
             return -1
         found.extend(self._always)
-        if headers is None or not self._conditions:
+        if routed is None or not self._conditions:
             return budget
-        held = self.holding(headers)
+        held = self.holding(routed.headers)
         stamp = self.stamp(held)
         for condition in held:
             budget -= len(condition.any_of) + len(condition.listed)
@@ -149,13 +150,13 @@ class HeadersExchange(Exchange):
                     found.append(rule.destination)
         return budget if budget > 0 else 0
 
-    def match_keys(self, keys: list[str], headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match_keys(self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Once for all keys: none of them counts."""
-        return self.match("", headers, found, budget)
+        return self.match("", routed, found, budget)
 
-    def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
+    def matching(self, keys: list[str], routed: Routed | None) -> Matching:
         """The same in steps."""
-        return HeadersMatching(self, [] if headers is None else self.holding(headers), Listing(self, self._always))
+        return HeadersMatching(self, [] if routed is None else self.holding(routed.headers), Listing(self, self._always))
 
     def holding(self, headers: FieldTable) -> list[Condition]:
         """The conditions that hold for these headers."""

@@ -1,6 +1,12 @@
-"""Exchange type names and what they stand for; the one place that knows all types."""
+"""Exchange type names and what they stand for; the one place that knows all types.
 
-from typing import Final
+A further type is one module with a subclass of ``Exchange``, and its registration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, final
 
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.routing.direct import DirectExchange
@@ -10,12 +16,19 @@ from broker.routing.headers import HeadersExchange
 from broker.routing.topic import TopicExchange
 from broker.wire.table import FieldTable
 
-_TYPES: Final[dict[str, type[Exchange]]] = {
-    "direct": DirectExchange,
-    "fanout": FanoutExchange,
-    "topic": TopicExchange,
-    "headers": HeadersExchange,
-}
+
+@final
+class ExchangeType:
+    """One type."""
+
+    def __init__(self, name: str, kind: type[Exchange], check: Callable[[FieldTable], str] | None = None) -> None:
+        self.name = name
+        self.kind = kind
+        self.check = check
+        """What is wrong with the arguments of an exchange that is to be created; "" if nothing is."""
+
+
+_TYPES: Final[dict[str, ExchangeType]] = {}
 
 PREDECLARED: Final = (
     ("amq.direct", "direct", False),
@@ -26,6 +39,24 @@ PREDECLARED: Final = (
     ("amq.rabbitmq.trace", "topic", True),
 )
 """What every vhost has besides the default exchange: name, type, internal. All durable."""
+
+
+def register(exchange_type: ExchangeType) -> None:
+    """Make a type known. Raises: ValueError if there is one of that name."""
+    if exchange_type.name in _TYPES:
+        raise ValueError(f"there is an exchange type {exchange_type.name} already")
+    _TYPES[exchange_type.name] = exchange_type
+
+
+def forget(name: str) -> None:
+    """Take back what ``register`` has done: for tests."""
+    del _TYPES[name]
+
+
+register(ExchangeType("direct", DirectExchange))
+register(ExchangeType("fanout", FanoutExchange))
+register(ExchangeType("topic", TopicExchange))
+register(ExchangeType("headers", HeadersExchange))
 
 
 def type_names() -> list[str]:
@@ -40,6 +71,13 @@ def check_type(type_name: str) -> None:
 
 
 def create(type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> Exchange:
-    """A new exchange without bindings. Raises: PRECONDITION_FAILED (406) as ``check_type`` does."""
+    """A new exchange without bindings.
+
+    Raises: PRECONDITION_FAILED (406) as ``check_type`` does, and if its type cannot use the arguments.
+    """
     check_type(type_name)
-    return _TYPES[type_name](type_name, name, durable, auto_delete, internal, arguments)
+    found = _TYPES[type_name]
+    fault = found.check(arguments) if found.check is not None else ""
+    if fault:
+        raise ChannelException(PRECONDITION_FAILED, fault)
+    return found.kind(type_name, name, durable, auto_delete, internal, arguments)

@@ -16,6 +16,7 @@ from broker.destination import Destination
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.native import i64
 from broker.routing.exchange import UNLIMITED, Exchange, Matching
+from broker.routing.routed import Routed
 from broker.wire import table
 from broker.wire.table import FieldTable
 
@@ -37,16 +38,16 @@ class Routing:
         exchanges: dict[str, Exchange],
         exchange: Exchange,
         keys: list[str],
-        headers: FieldTable | None,
+        routed: Routed | None,
         copies: "CarbonCopies | None",
     ) -> None:
         self.found: list[Destination] = []
         """The queues, each once, when ``step`` has said that these are all."""
-        self.used_headers: bool = False
-        """Whether the route depends on the headers, so that it must not be remembered by routing key."""
+        self.used_message: bool = False
+        """Whether the route depends on the message, so that it must not be remembered by routing key."""
         self._exchanges = exchanges
         self._keys = keys
-        self._headers = headers
+        self._routed = routed
         self._copies = copies
         """Where further keys are still to be read from."""
         self._seen: set[Destination] = {exchange}
@@ -66,9 +67,9 @@ class Routing:
     def _enter(self, exchange: Exchange) -> Matching:
         self._exchange = exchange
         self._matched = False
-        if exchange.needs_headers:
-            self.used_headers = True
-        return exchange.matching(self._keys, self._headers)
+        if exchange.needs_message:
+            self.used_message = True
+        return exchange.matching(self._keys, self._routed)
 
     def step(self, budget: i64) -> bool:
         """Do some ``budget`` units of work (``exchange.UNLIMITED``: some 50 ns each); whether that was the last of it."""
@@ -150,47 +151,47 @@ class Router:
 
     def __init__(self, exchanges: dict[str, Exchange]) -> None:
         self._exchanges = exchanges
-        self.used_headers: bool = False
-        """Whether the last route depended on the headers, so that it must not be remembered by routing key."""
+        self.used_message: bool = False
+        """Whether the last route depended on the message, so that it must not be remembered by routing key."""
         self.unbinding = 0
         """How many deletions are under way whose bindings are still to be undone."""
 
-    def route(self, exchange: Exchange, keys: list[str], headers: FieldTable | None) -> list[Destination]:
+    def route(self, exchange: Exchange, keys: list[str], routed: Routed | None) -> list[Destination]:
         """The queues a message with these routing keys (its own first, then CC and BCC) goes to, each once; [] if none."""
-        found = self.attempt(exchange, keys, headers)
+        found = self.attempt(exchange, keys, routed)
         if found is not None:
             return found
-        routing = self.begin(exchange, keys, headers)
+        routing = self.begin(exchange, keys, routed)
         routing.step(UNLIMITED)
-        self.used_headers = routing.used_headers
+        self.used_message = routing.used_message
         return routing.found
 
     def begin(
-        self, exchange: Exchange, keys: list[str], headers: FieldTable | None, copies: "CarbonCopies | None" = None
+        self, exchange: Exchange, keys: list[str], routed: Routed | None, copies: "CarbonCopies | None" = None
     ) -> Routing:
         """The same in steps; ``copies`` holds keys besides ``keys``."""
-        return Routing(self._exchanges, exchange, keys, headers, copies)
+        return Routing(self._exchanges, exchange, keys, routed, copies)
 
     def attempt(
-        self, exchange: Exchange, keys: list[str], headers: FieldTable | None, budget: i64 = ATTEMPT
+        self, exchange: Exchange, keys: list[str], routed: Routed | None, budget: i64 = ATTEMPT
     ) -> list[Destination] | None:
         """As ``route``; None if it takes more than ``budget`` units of work."""
-        self.used_headers = exchange.needs_headers
+        self.used_message = exchange.needs_message
         found: list[Destination] = []
-        budget = exchange.match_keys(keys, headers, found, budget)
+        budget = exchange.match_keys(keys, routed, found, budget)
         if budget < 0:
             return None
         if self.unbinding:
             found = _living(found)
         if not found:
-            return self._follow(exchange, keys, headers, found, budget) if exchange.alternate_exchange else found
+            return self._follow(exchange, keys, routed, found, budget) if exchange.alternate_exchange else found
         for destination in found:
             if destination.is_exchange:
-                return self._follow(exchange, keys, headers, found, budget)
+                return self._follow(exchange, keys, routed, found, budget)
         return found if len(found) == 1 else list(dict.fromkeys(found))
 
     def _follow(
-        self, exchange: Exchange, keys: list[str], headers: FieldTable | None, found: list[Destination], budget: i64
+        self, exchange: Exchange, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64
     ) -> list[Destination] | None:
         queues: dict[Destination, None] = {}
         seen: set[Destination] = {exchange}
@@ -210,10 +211,10 @@ class Router:
             if not waiting:
                 return list(queues)
             exchange = waiting.pop()
-            if exchange.needs_headers:
-                self.used_headers = True
+            if exchange.needs_message:
+                self.used_message = True
             found = []
-            budget = exchange.match_keys(keys, headers, found, budget - 1)
+            budget = exchange.match_keys(keys, routed, found, budget - 1)
             if budget < 0:
                 return None
             if self.unbinding:

@@ -13,6 +13,7 @@ from typing import Final, final
 from broker.destination import Destination
 from broker.native import i64
 from broker.routing.exchange import UNLIMITED, Binding, Exchange, Matching
+from broker.routing.routed import Routed
 from broker.routing.topic_bits import Patterns
 from broker.routing.topic_matching import TopicMatching
 from broker.routing.topic_memo import LARGE, Memo, State
@@ -35,7 +36,7 @@ class TopicExchange(Exchange):
         """The last step of a match."""
         self._memo = Memo(self._trie)
 
-    def match(self, key: str, headers: FieldTable | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match(self, key: str, routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append the destinations of every binding key that the routing key fits."""
         memo = self._memo
         if memo.rest:
@@ -79,7 +80,7 @@ class TopicExchange(Exchange):
                 found.extend(destinations)
         return budget if budget > 0 else 0
 
-    def matching(self, keys: list[str], headers: FieldTable | None) -> Matching:
+    def matching(self, keys: list[str], routed: Routed | None) -> Matching:
         """The same in steps."""
         return TopicMatching(self, self._patterns, keys)
 

@@ -15,6 +15,7 @@ from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import mypyc_attr
 
 from broker.errors import SYNTAX_ERROR, ConnectionException
+from broker.message import Message
 from broker.native import i64
 from broker.wire import table
 from broker.wire.spec import (
@@ -37,6 +38,8 @@ from broker.wire.spec import (
 )
 from broker.wire.table import FieldTable
 
+CONTENT_PROPERTIES_AT: Final = 19
+"""Where the properties begin in a content: behind the frame header (7), the class (2), the weight (2) and the body size (8)."""
 _TAIL: Final = MESSAGE_ID | TIMESTAMP | TYPE | USER_ID | APP_ID | CLUSTER_ID
 
 
@@ -388,3 +391,12 @@ def encode(properties: Properties) -> bytes:
     flags |= _put(parts, CLUSTER_ID, properties.cluster_id)
     parts[0] = flags.to_bytes(2, "big")
     return b"".join(parts)
+
+
+def headers_of(message: Message) -> FieldTable:
+    """The headers table of a message; empty when it has none."""
+    content = message.content
+    summary = summarize(content, CONTENT_PROPERTIES_AT, message.header_size - 1, True)
+    if summary.headers_start < 0:
+        return table.EMPTY
+    return FieldTable(content[CONTENT_PROPERTIES_AT + summary.headers_start : CONTENT_PROPERTIES_AT + summary.headers_end])

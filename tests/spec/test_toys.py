@@ -10,17 +10,21 @@ from collections.abc import Iterator
 import pytest
 
 from broker.queues import arguments, registry
+from broker.routing import registry as exchange_types
 from tests.support.memory import Broker, Client
 from tests.support.wire import method
 from tests.toys.body_limit import BODY_LIMIT
 from tests.toys.counting_queue import COUNTING
+from tests.toys.throttle import THROTTLE
 
 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
     registry.register(COUNTING)
     arguments.register(BODY_LIMIT)
+    exchange_types.register(THROTTLE)
     yield
+    exchange_types.forget(THROTTLE.name)
     registry.forget(COUNTING.name)
     arguments.forget(BODY_LIMIT.name)
 
@@ -119,3 +123,28 @@ def test_an_argument_is_checked_compared_and_obeyed() -> None:
     other = broker.open()
     other.tell("queue.declare", queue="new", arguments={"x-queue-type": "counting", "x-max-body": 4})
     assert "of queue type rabbit_counting_queue" in other.channel_error(406), "a type takes it that says so"
+
+
+def test_an_exchange_type_sees_the_message_and_the_clock() -> None:
+    broker = Broker()
+    client = broker.open()
+    client.ask("exchange.declare", exchange="slow", type="x-throttle", arguments={"x-per-second": 2})
+    client.ask("exchange.declare", exchange="front", type="fanout")
+    client.ask("exchange.bind", source="front", destination="slow")
+    for queue in ("q", "p"):
+        client.ask("queue.declare", queue=queue)
+        client.ask("queue.bind", queue=queue, exchange="slow")
+
+    def publish_some(first: int) -> None:
+        for number in range(first, first + 3):
+            client.publish("any", b"%d" % number, exchange="front" if number % 2 else "slow")
+            client.publish("any", b"", exchange="slow")
+
+    publish_some(0)
+    assert client.drain("q") == [b"0", b"1"]
+    broker.advance(1000)
+    publish_some(3)
+    assert client.drain("q") == [b"3", b"4"]
+    assert client.drain("p") == [b"0", b"1", b"3", b"4"]
+    client.tell("exchange.declare", exchange="slow2", type="x-throttle")
+    assert "x-per-second must be a number" in client.channel_error(406)

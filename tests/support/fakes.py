@@ -13,11 +13,13 @@ from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.memory import QueueMemory
 from broker.queues.queue import Queue, QueueHost
+from broker.routing.routed import Routed
 from broker.turn import Turn
 from broker.wire import properties, table
 from broker.wire.properties import Properties
 from broker.wire.table import EMPTY, FieldTable
 from broker.wire.writer import body_of, make_content
+from tests.support.fake_clock import FakeClock
 
 UNLIMITED = 1 << 30
 
@@ -180,3 +182,8 @@ class FakeHost(QueueHost):
 def arguments(**fields: object) -> FieldTable:
     """Queue arguments: `arguments(x_max_length=5)` is the table {"x-max-length": 5}."""
     return table.make({name.replace("_", "-"): value for name, value in fields.items()})
+
+
+def routed(headers: FieldTable | None) -> Routed | None:
+    """A message with these headers as exchanges see it; None for None."""
+    return None if headers is None else Routed(make_message(headers=headers), FakeClock())

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.message import Message, exchange_of, make_tail, routing_key_of
-from broker.queues.dead_letter import Death, DeathWriter, bury, headers_of
+from broker.queues.dead_letter import Death, DeathWriter, bury
 from broker.wire import table
+from broker.wire.properties import headers_of
 from broker.wire.writer import body_of
 from tests.support.fakes import make_message
 from tests.support.wire import Typed, body, header, plain, read_header, split_frames

@@ -9,6 +9,7 @@ from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import Binding, Exchange
 from broker.wire import table
 from broker.wire.table import EMPTY, FieldTable
+from tests.support.fakes import routed
 
 TYPES = registry.type_names()
 
@@ -23,7 +24,7 @@ def exchange(type_name: str, name: str = "e", arguments: FieldTable = EMPTY) -> 
 
 def matched(source: Exchange, key: str, headers: FieldTable | None = None) -> list[str]:
     found: list[Destination] = []
-    source.match(key, headers, found)
+    source.match(key, routed(headers), found)
     return sorted(destination.name for destination in found)
 
 
@@ -38,7 +39,7 @@ def test_a_new_exchange_is_what_was_declared() -> None:
 
 
 def test_only_the_headers_type_looks_at_headers() -> None:
-    assert [name for name in TYPES if exchange(name).needs_headers] == ["headers"]
+    assert [name for name in TYPES if exchange(name).needs_message] == ["headers"]
 
 
 def test_an_alternate_exchange_of_another_type_than_string_is_none() -> None:

@@ -11,6 +11,7 @@ from broker.routing.exchange import Binding
 from broker.routing.headers import HeadersExchange
 from broker.wire import table
 from broker.wire.table import EMPTY, FieldTable
+from tests.support.fakes import routed
 
 
 def headers_exchange(bindings: dict[str, FieldTable]) -> HeadersExchange:
@@ -22,7 +23,7 @@ def headers_exchange(bindings: dict[str, FieldTable]) -> HeadersExchange:
 
 def matched(source: HeadersExchange, headers: FieldTable | None) -> set[str]:
     found: list[Destination] = []
-    source.match("some.key", headers, found)
+    source.match("some.key", routed(headers), found)
     return {destination.name for destination in found}
 
 
@@ -211,7 +212,7 @@ def test_rules_that_come_and_go_are_found_wherever_they_are_listed(seed: int) ->
             bound[f"q{number}"] = (wanted, any_of, binding)
         given = conditions(pick, 8)
         found: list[Destination] = []
-        source.match("", table.make(given), found)
+        source.match("", routed(table.make(given)), found)
         assert sorted(each.name for each in found) == sorted(
             name for name, (wanted, any_of, _) in bound.items() if meets(wanted, any_of, given)
         ), f"seed {seed}"
@@ -244,14 +245,14 @@ def test_an_any_binding_counts_once() -> None:
     fields: dict[str, object] = {f"k{place}": place for place in range(21)}
     source = headers_exchange({"q": table.make({"x-match": "any", **fields})})
     found: list[Destination] = []
-    source.match("", table.make(fields), found)
+    source.match("", routed(table.make(fields)), found)
     assert len(found) == 1
 
 
 def test_a_binding_that_moves_during_a_match_in_steps_is_found() -> None:
     """From a list that the match has not reached yet to one that lies behind it."""
     source = headers_exchange({"wanted": table.make({"a": 1, "b": 1}), "other": table.make({"a": 1})})
-    matching = source.matching([], table.make({"a": 1, "b": 1}))
+    matching = source.matching([], routed(table.make({"a": 1, "b": 1})))
     assert matching.step(1) < 0
     for number in range(5):
         source.bind(Binding(source, Destination(f"more{number}", False), "", table.make({"b": 1, "c": number})))
@@ -272,7 +273,7 @@ def test_what_is_bound_all_the_time_is_found_whatever_comes_and_goes(seed: int) 
     for _ in range(3):
         given: dict[str, object] = {name: pick.randrange(2) for name in "abcdef"}
         found: set[str] = set()
-        matchings = [source.matching([], table.make(given)) for _ in range(2)]
+        matchings = [source.matching([], routed(table.make(given))) for _ in range(2)]
         for matching in matchings:
             while matching.step(pick.randrange(10, 20)) < 0:
                 for _ in range(pick.randrange(6)):

@@ -10,6 +10,7 @@ from broker.routing.exchange import Binding, Exchange
 from broker.routing.router import CarbonCopies, Router
 from broker.wire import table
 from broker.wire.table import EMPTY, FieldTable
+from tests.support.fakes import routed
 
 
 def extra_keys(headers: FieldTable, at_a_time: int = 1) -> list[str]:
@@ -39,11 +40,11 @@ class World:
             self.queues.setdefault(destination, Destination(destination, False))
         self.exchanges[source].bind(Binding(self.exchanges[source], target or self.queues[destination], key, arguments))
 
-    def used_headers(self) -> bool:
-        return self.router.used_headers
+    def used_message(self) -> bool:
+        return self.router.used_message
 
     def route(self, exchange: str, *keys: str, headers: FieldTable | None = None) -> list[str]:
-        return [queue.name for queue in self.router.route(self.exchanges[exchange], list(keys) or [""], headers)]
+        return [queue.name for queue in self.router.route(self.exchanges[exchange], list(keys) or [""], routed(headers))]
 
 
 @pytest.fixture
@@ -177,18 +178,18 @@ def test_the_router_tells_when_headers_decided(world: World) -> None:
     world.bind("front", "q2", "k")
     headers = table.make({"a": 1})
     assert world.route("h", "k", headers=headers) == ["q"]
-    assert world.used_headers()
+    assert world.used_message()
     assert world.route("h", "k") == []
-    assert world.used_headers(), "also when nothing was found"
+    assert world.used_message(), "also when nothing was found"
     assert world.route("front", "k", headers=headers) == ["q2"]
-    assert not world.used_headers(), "the alternate exchange was not asked"
+    assert not world.used_message(), "the alternate exchange was not asked"
     assert world.route("front", "other", headers=headers) == ["q"]
-    assert world.used_headers()
+    assert world.used_message()
     assert world.route("plain", "other", headers=headers) == []
-    assert not world.used_headers()
+    assert not world.used_message()
     world.bind("plain", "h", "k")
     assert world.route("plain", "k", headers=headers) == ["q"]
-    assert world.used_headers()
+    assert world.used_message()
 
 
 def test_further_keys_route_like_the_first(world: World) -> None:

@@ -12,6 +12,7 @@ from broker.routing.registry import create
 from broker.routing.router import Router
 from broker.wire import table
 from broker.wire.table import EMPTY, FieldTable
+from tests.support.fakes import routed
 
 
 def exchange(kind: str, name: str, alternate: str = "") -> Exchange:
@@ -31,12 +32,12 @@ def names(found: list[Destination] | None) -> list[str]:
 
 def in_steps(router: Router, source: Exchange, keys: list[str], headers: FieldTable | None, budget: int) -> tuple[list[str], int, bool]:
     """The queues, how many steps it took, and whether the headers counted."""
-    routing = router.begin(source, keys, headers)
+    routing = router.begin(source, keys, routed(headers))
     steps = 1
     while not routing.step(budget):
         steps += 1
         assert steps < 1_000_000
-    return names(routing.found), steps, routing.used_headers
+    return names(routing.found), steps, routing.used_message
 
 
 def random_headers(pick: random.Random, kinds: list[str | None]) -> FieldTable:
@@ -67,11 +68,11 @@ def test_steps_find_what_one_go_finds(seed: int) -> None:
         source = pick.choice(list(world.values()))
         keys = [".".join(pick.choices(["a", "b", "c"], k=pick.randrange(5))) for _ in range(pick.randint(1, 3))]
         headers = None if pick.random() < 0.3 else random_headers(pick, [None])
-        whole = names(router.route(source, keys, headers))
-        used_headers = router.used_headers
+        whole = names(router.route(source, keys, routed(headers)))
+        used_message = router.used_message
         budget = pick.choice([1, 2, 3, 10, 1000])
-        assert in_steps(router, source, keys, headers, budget)[::2] == (whole, used_headers), f"seed {seed}, budget {budget}"
-        found = router.attempt(source, keys, headers, pick.choice([0, 3, 10, 40]))
+        assert in_steps(router, source, keys, headers, budget)[::2] == (whole, used_message), f"seed {seed}, budget {budget}"
+        found = router.attempt(source, keys, routed(headers), pick.choice([0, 3, 10, 40]))
         assert found is None or names(found) == whole
 
 
@@ -92,12 +93,12 @@ def test_other_matches_in_between_do_no_harm() -> None:
     key = "a.b.a.b.a.3"
     fields = table.make({"a": 1, "b": 2, "c": "x"})
     for source in (topics, headers):
-        whole = names(router.route(source, [key], fields))
+        whole = names(router.route(source, [key], routed(fields)))
         assert whole
-        routing = router.begin(source, [key], fields)
+        routing = router.begin(source, [key], routed(fields))
         while not routing.step(5):
             router.route(topics, ["b.b.b.3"], None)
-            router.route(headers, ["b"], table.make({"a": 2, "d": 1}))
+            router.route(headers, ["b"], routed(table.make({"a": 2, "d": 1})))
         assert names(routing.found) == whole
 
 
@@ -109,7 +110,7 @@ def test_bindings_may_go_while_a_route_is_found() -> None:
         arguments = table.make({"a": 1})
         for queue in queues:
             bind(source, queue, "a", arguments)
-        routing = Router({"e": source}).begin(source, ["a"], arguments)
+        routing = Router({"e": source}).begin(source, ["a"], routed(arguments))
         for queue in queues[::2]:
             routing.step(3)
             source.unbind(queue, "a", arguments)
