@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from broker.bindings import is_durable
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue
 from broker.store.records import put_body
-from broker.vhost import VHost
+from broker.vhost.bindings import is_durable
+from broker.vhost.vhost import VHost
 
 
 def declared_now(vhosts: Mapping[str, VHost]) -> dict[bytes, bytes]:

@@ -24,7 +24,7 @@ from broker.wire.writer import make_content
 
 if TYPE_CHECKING:
     from broker.protocol.server import Server
-    from broker.vhost import VHost
+    from broker.vhost.vhost import VHost
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """A promise that takes longer is reported as a failure; a change without a quorum gives up before that."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from broker.protocol.server import Server
     from broker.queues.queue import Queue
     from broker.routing.exchange import Exchange
-    from broker.vhost import VHost
+    from broker.vhost.vhost import VHost
 
 DEFAULT_EXCHANGE: Final = "amq.default"
 """How the default exchange, whose name is empty, is called in a path."""

@@ -24,7 +24,7 @@ from broker.protocol.queue_methods import find, name_or_last
 from broker.queues.consumer_arguments import priority_of
 from broker.queues.queue import Queue
 from broker.turn import Deferred
-from broker.vhost import REPLY_TO, generate_name
+from broker.vhost.names import REPLY_TO, generate_name
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
 from broker.wire.writer import write_get_ok
@@ -93,7 +93,7 @@ def _consume_replies(channel: Channel, tag: str, no_ack: bool) -> None:
         raise ChannelException(PRECONDITION_FAILED, "reply consumer cannot acknowledge")
     replies = ReplyTarget(channel, tag)
     channel.reply = replies
-    channel.session.vhost.add_reply_target(replies.token, replies)
+    channel.session.vhost.publishing.add_reply_target(replies.token, replies)
 
 
 def cancel(channel: Channel, method: Method) -> None:
@@ -108,7 +108,7 @@ def cancel(channel: Channel, method: Method) -> None:
         queue.remove_consumer(consumer)
     elif replies is not None and replies.tag == tag:
         channel.reply = None
-        channel.session.vhost.remove_reply_target(replies.token)
+        channel.session.vhost.publishing.remove_reply_target(replies.token)
         replies.close()
     if not fields.nowait:
         channel.session.send(method_frame(int(channel.number), spec.BASIC_CANCEL_OK, [("shortstr", tag)]))

@@ -24,7 +24,7 @@ from broker.errors import (
     ConnectionException,
 )
 from broker.faults import FaultOwner
-from broker.message import REJECTED, Message
+from broker.message import Message
 from broker.native import i64
 from broker.protocol.confirms import Confirms
 from broker.protocol.content import Content
@@ -38,11 +38,11 @@ from broker.protocol.unacked import Run, Unacked
 from broker.queues.consumers import Consumer
 from broker.queues.dead_letter import keys_in
 from broker.queues.queue import Queue
-from broker.routes import Route
 from broker.routing.routed import Routed
 from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable, SlicedWork
-from broker.vhost import deliver_to, immediate
+from broker.vhost.publishing import IN_LOG, REFUSED, immediate, publish
+from broker.vhost.routes import Route
 from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
@@ -307,7 +307,7 @@ class Channel(Flushable):
         vhost = session.vhost
         route = self._route
         if route is None or route.stale or arguments != self._route_arguments:
-            route = vhost.route(arguments)
+            route = vhost.publishing.route(arguments)
             session.turn.costly = True
             self.published = True
             self._route = route
@@ -345,7 +345,7 @@ class Channel(Flushable):
             session.turn.costly = True
             routed = Routed(message, session.clock)
             try:
-                targets = vhost.targets_for(route, routed)
+                targets = vhost.publishing.targets_for(route, routed)
             except ChannelException as error:
                 error.class_id = spec.BASIC
                 error.method_id = spec.BASIC_PUBLISH & 0xFFFF
@@ -355,7 +355,7 @@ class Channel(Flushable):
         if traits.direct_reply:
             message = self._rewritten(message, False)
         if targets is None:
-            routing = vhost.begin_routing(route, Routed(message, session.clock) if routed is None else routed, traits.copies)
+            routing = vhost.publishing.begin(route, Routed(message, session.clock) if routed is None else routed, traits.copies)
             self.carry_out(Publishing(self, route, message, None, routing))
         elif (len(targets) > AT_ONCE or vhost.dead_letters.crowded) and not self.transactional:
             self.carry_out(Publishing(self, route, message, targets, None))
@@ -372,15 +372,13 @@ class Channel(Flushable):
             if not targets:
                 self._unroutable(message, mandatory)
                 return
-            for target in targets:
-                target.enqueue(message, None, 0)
+            publish(targets, message, None, 0)
             return
         if targets:
-            refused, deferred, logged = deliver_to(targets, message, self.confirms, sequence)
-            self.promise(sequence, refused, deferred, logged)
+            self.promise(sequence, publish(targets, message, self.confirms, sequence))
             return
         self._unroutable(message, mandatory)
-        self.promise(sequence, False, 0, False)
+        self.promise(sequence, 0)
 
     def begin_publish(self) -> i64:
         """Count a message that is published: its publish sequence number, 0 without confirms."""
@@ -395,12 +393,14 @@ class Channel(Flushable):
         confirms.published += 1
         return confirms.published
 
-    def promise(self, sequence: i64, refused: bool, deferred: i64, logged: bool) -> None:
-        """Confirm message ``sequence``, now or when those who have to promise it have done so."""
+    def promise(self, sequence: i64, outcome: i64) -> None:
+        """Confirm message ``sequence``, now or when those who have to promise it have done so, as ``publish`` has said."""
         confirms = self.confirms
         if confirms is None:
             return
-        if logged and not refused:
+        refused = outcome & REFUSED != 0
+        deferred = outcome >> 2
+        if outcome & IN_LOG and not refused:
             logs = self.session.logs
             assert logs is not None
             group = logs.batch.group
@@ -471,16 +471,12 @@ class Channel(Flushable):
         session.outbox.write_content(message, self.number, session.payload_max)
         session.touch()
 
-    def carry_out_publish(self, publish: Pending) -> bool:
+    def carry_out_publish(self, pending: Pending) -> bool:
         """One publish of a transaction that commits; False if a queue refused the message."""
-        if not publish.targets:
-            self._unroutable(publish.message, publish.mandatory)
+        if not pending.targets:
+            self._unroutable(pending.message, pending.mandatory)
             return True
-        accepted = True
-        for target in publish.targets:
-            if not target.deleted and target.enqueue(publish.message, None, 0) == REJECTED:
-                accepted = False
-        return accepted
+        return publish(pending.targets, pending.message, None, 0) & REFUSED == 0
 
     def carry_out_acks(self, runs: list[Run]) -> None:
         """One acknowledgement of a transaction that commits."""
@@ -661,7 +657,7 @@ class Channel(Flushable):
         reply = self.reply
         if reply is not None:
             self.reply = None
-            self.session.vhost.remove_reply_target(reply.token)
+            self.session.vhost.publishing.remove_reply_target(reply.token)
             reply.close()
         self._end_content()
         self.held = False

@@ -14,7 +14,7 @@ from broker.message import ACCEPTED, Confirm, Message
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import write_delivery
-from broker.vhost import REPLY_TO, REPLY_TO_PREFIX
+from broker.vhost.names import REPLY_TO, REPLY_TO_PREFIX
 
 
 @final

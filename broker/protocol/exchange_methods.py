@@ -4,13 +4,13 @@ from typing import final
 
 from pamqp import commands
 
-from broker.bindings import Unbinding
-from broker.errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, ChannelException, exchange_label
+from broker.errors import ACCESS_REFUSED, NOT_FOUND, ChannelException
 from broker.faults import FaultOwner
 from broker.protocol.channel import Channel
 from broker.protocol.sliced import Deleting
 from broker.routing.exchange import Exchange
 from broker.turn import Deferred
+from broker.vhost.bindings import Unbinding
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
 
@@ -87,7 +87,7 @@ class _Unbound(Deferred):
 
 
 def declare(channel: Channel, method: Method) -> None:
-    """exchange.declare. Raises: 403, 404 (passive), 406 as ``VHost.declare_exchange`` says."""
+    """exchange.declare. Raises: 403, 404 (passive), 406 as ``Declaring.declare_exchange`` says."""
     fields = method.fields
     assert isinstance(fields, commands.Exchange.Declare)
     vhost = channel.session.vhost
@@ -96,7 +96,7 @@ def declare(channel: Channel, method: Method) -> None:
     if fields.passive:
         exchange = vhost.exchange(name)
     else:
-        exchange = vhost.declare_exchange(
+        exchange = vhost.declaring.declare_exchange(
             name, fields.exchange_type, fields.durable, fields.auto_delete, fields.internal, method.arguments
         )
     reply_when_declared(channel, fields.nowait, spec.EXCHANGE_DECLARE_OK, exchange.durable)
@@ -106,21 +106,10 @@ def delete(channel: Channel, method: Method) -> None:
     """exchange.delete; a missing one counts as deleted. Raises: 403 for a predeclared one, 406 if in use and if-unused."""
     fields = method.fields
     assert isinstance(fields, commands.Exchange.Delete)
-    vhost = channel.session.vhost
     name = stripped(fields.exchange)
     refuse_default(name)
-    if name.startswith("amq."):
-        raise ChannelException(
-            ACCESS_REFUSED, f"deletion of system {exchange_label(name, vhost.name)} not allowed"
-        )
-    exchange = vhost.exchanges.get(name)
-    unbinding: Unbinding | None = None
-    if exchange is not None:
-        if fields.if_unused and vhost.in_use(exchange):
-            raise ChannelException(PRECONDITION_FAILED, f"{exchange_label(name, vhost.name)} in use")
-        unbinding = vhost.delete_exchange(exchange)
-    answer = _answer(channel, fields.nowait, spec.EXCHANGE_DELETE_OK)
-    reply_when_unbound(channel, answer, exchange is not None and exchange.durable, unbinding)
+    deleted = channel.session.vhost.declaring.delete_exchange(name, fields.if_unused)
+    reply_when_unbound(channel, _answer(channel, fields.nowait, spec.EXCHANGE_DELETE_OK), deleted.durable, deleted.unbinding)
 
 
 def _ends(channel: Channel, source: str, destination: str) -> tuple[Exchange, Exchange]:
@@ -138,7 +127,7 @@ def bind(channel: Channel, method: Method) -> None:
     fields = method.fields
     assert isinstance(fields, commands.Exchange.Bind)
     source, destination = _ends(channel, stripped(fields.source), stripped(fields.destination))
-    channel.session.vhost.bind(source, destination, fields.routing_key, method.arguments)
+    channel.session.vhost.declaring.bind(source, destination, fields.routing_key, method.arguments)
     reply_when_declared(channel, fields.nowait, spec.EXCHANGE_BIND_OK, source.durable and destination.durable)
 
 
@@ -155,5 +144,5 @@ def unbind(channel: Channel, method: Method) -> None:
     unbinding: Unbinding | None = None
     if source in vhost.exchanges and destination in vhost.exchanges:
         durable = vhost.exchanges[source].durable and vhost.exchanges[destination].durable
-        unbinding = vhost.unbind(vhost.exchanges[source], vhost.exchanges[destination], fields.routing_key, method.arguments)
+        unbinding = vhost.declaring.unbind(vhost.exchanges[source], vhost.exchanges[destination], fields.routing_key, method.arguments)
     reply_when_unbound(channel, _answer(channel, fields.nowait, spec.EXCHANGE_UNBIND_OK), durable, unbinding)

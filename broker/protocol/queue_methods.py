@@ -2,18 +2,17 @@
 
 from pamqp import commands
 
-from broker.bindings import Unbinding
 from broker.errors import (
     NOT_FOUND,
-    PRECONDITION_FAILED,
     ChannelException,
-    queue_label,
 )
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.exchange_methods import refuse_default, reply_when_declared, reply_when_unbound, stripped
 from broker.queues.queue import Queue
-from broker.vhost import REPLY_TO, REPLY_TO_PREFIX, generate_name
+from broker.vhost.bindings import Unbinding
+from broker.vhost.names import REPLY_TO, REPLY_TO_PREFIX, generate_name
+from broker.vhost.rules import check_owner
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
 
@@ -46,7 +45,7 @@ def _declared(channel: Channel, nowait: bool, name: str, messages: i64, consumer
 
 
 def declare(channel: Channel, method: Method) -> None:
-    """queue.declare. Raises: 403, 404 (passive), 405, 406 as ``VHost.declare_queue`` says."""
+    """queue.declare. Raises: 403, 404 (passive), 405, 406 as ``Declaring.declare_queue`` says."""
     fields = method.fields
     assert isinstance(fields, commands.Queue.Declare)
     session = channel.session
@@ -61,13 +60,13 @@ def declare(channel: Channel, method: Method) -> None:
         queue.touch()
     elif not name:
         generated = generate_name("amq.gen-")
-        queue = vhost.create_queue(
+        queue = vhost.declaring.create_queue(
             generated, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, session
         )
         if fields.exclusive:
             session.own(queue)
     else:
-        queue, created = vhost.declare_queue(
+        queue, created = vhost.declaring.declare_queue(
             name, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, session
         )
         if created and fields.exclusive:
@@ -79,7 +78,7 @@ def declare(channel: Channel, method: Method) -> None:
 def _declare_reply(channel: Channel, name: str, nowait: bool) -> None:
     # RabbitMQ docs, Direct Reply-to: a responder may ask whether the requester is still there
     vhost = channel.session.vhost
-    if name != REPLY_TO and name[len(REPLY_TO_PREFIX) :] not in vhost.reply_targets:
+    if name != REPLY_TO and name[len(REPLY_TO_PREFIX) :] not in vhost.publishing.reply_targets:
         raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{vhost.name}'")
     _declared(channel, nowait, name, 0, 1, False)
 
@@ -105,7 +104,7 @@ def bind(channel: Channel, method: Method) -> None:
     exchange, name, key = _ends(channel, fields.exchange, fields.queue, fields.routing_key)
     source = vhost.exchange(exchange)
     queue = vhost.queue(name, channel.session)
-    vhost.bind(source, queue, key, method.arguments)
+    vhost.declaring.bind(source, queue, key, method.arguments)
     reply_when_declared(channel, fields.nowait, spec.QUEUE_BIND_OK, source.durable and queue.durable)
 
 
@@ -119,9 +118,9 @@ def unbind(channel: Channel, method: Method) -> None:
     source = vhost.exchanges.get(exchange)
     durable = False
     unbinding: Unbinding | None = None
-    if queue is not None and source is not None and vhost.is_bound(source, queue, key, method.arguments):
-        vhost.check_owner(queue, channel.session)  # RabbitMQ asks only once there is something to unbind
-        unbinding = vhost.unbind(source, queue, key, method.arguments)
+    if queue is not None and source is not None and source.is_bound(queue, key, method.arguments):
+        check_owner(queue, channel.session, vhost.name)  # RabbitMQ asks only once there is something to unbind
+        unbinding = vhost.declaring.unbind(source, queue, key, method.arguments)
         durable = source.durable and queue.durable
     reply_when_unbound(channel, method_frame(int(channel.number), spec.QUEUE_UNBIND_OK, []), durable, unbinding)
 
@@ -139,19 +138,10 @@ def delete(channel: Channel, method: Method) -> None:
     """queue.delete; a missing queue counts as deleted. Raises: 405, 406 if it is in use (if-unused) or not empty (if-empty)."""
     fields = method.fields
     assert isinstance(fields, commands.Queue.Delete)
-    vhost = channel.session.vhost
+    session = channel.session
     name = name_or_last(channel, stripped(fields.queue))
-    count: i64 = 0
-    unbinding: Unbinding | None = None
-    queue = vhost.queues.get(name)
-    if queue is not None:
-        vhost.check_owner(queue, channel.session)
-        label = queue_label(name, vhost.name)
-        queue.refresh()
-        if fields.if_empty and queue.ready_count():
-            raise ChannelException(PRECONDITION_FAILED, f"{label} not empty")
-        if fields.if_unused and queue.consumers.count():
-            raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
-        count, unbinding = vhost.delete_queue(queue)
-    answer = b"" if fields.nowait else method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(count))])
-    reply_when_unbound(channel, answer, queue is not None and queue.durable and not fields.nowait, unbinding)
+    deleted = session.vhost.declaring.delete_queue(name, session, fields.if_unused, fields.if_empty)
+    answer = b""
+    if not fields.nowait:
+        answer = method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(deleted.messages))])
+    reply_when_unbound(channel, answer, deleted.durable and not fields.nowait, deleted.unbinding)

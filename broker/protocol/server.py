@@ -16,7 +16,7 @@ from broker.queues.memory import QueueMemory
 from broker.store.damage import Damage
 from broker.store.logs import Logs
 from broker.turn import Turn
-from broker.vhost import VHost
+from broker.vhost.vhost import VHost
 from broker.wire import table
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from broker.wire import spec
 from broker.wire.methods import method_frame
 
 if TYPE_CHECKING:
-    from broker.vhost import VHost
+    from broker.vhost.vhost import VHost
 
 _PRUNE_AT: Final = 64
 _REFILLED_PER_LOOK: Final[i64] = 64

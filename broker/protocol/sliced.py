@@ -15,8 +15,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast, final
 
-from broker.bindings import Unbinding
-from broker.dead_letters import DeadLettering
 from broker.destination import MessageTarget
 from broker.discard import discard
 from broker.faults import FaultOwner
@@ -27,11 +25,13 @@ from broker.protocol.unacked import Run
 from broker.queues.consumers import Consumer
 from broker.queues.queue import Queue
 from broker.queues.returned_run import ReturnedRun
-from broker.routes import Route
 from broker.routing.router import STEP, Routing
 from broker.store.logs import GroupHold
 from broker.turn import Deferred, SlicedWork
-from broker.vhost import deliver_to
+from broker.vhost.bindings import Unbinding
+from broker.vhost.dead_letters import DeadLettering
+from broker.vhost.publishing import publish, together
+from broker.vhost.routes import Route
 
 if TYPE_CHECKING:
     from broker.protocol.channel import Channel
@@ -60,9 +60,8 @@ class Publishing(SlicedWork):
         """The first step of the routing comes behind an attempt that has failed: perhaps not in the same slice."""
         self._at: i64 = 0
         self._sequence: i64 = 0
-        self._refused = False
-        self._deferred: i64 = 0
-        self._logged = False
+        self._outcome: i64 = 0
+        """As that of ``publish``, of all of them so far."""
 
     def step(self) -> bool:
         channel = self._channel
@@ -77,7 +76,7 @@ class Publishing(SlicedWork):
                 if turn.out_of_time():
                     return False
             self._routing = None
-            channel.session.vhost.learn(self._route, routing)
+            channel.session.vhost.publishing.learn(self._route, routing)
             self._targets = cast("list[MessageTarget]", routing.found)
             if len(routing.found) > AT_ONCE and turn.out_of_time():
                 return False
@@ -91,16 +90,13 @@ class Publishing(SlicedWork):
         if self._at == 0:
             self._sequence = channel.begin_publish()
         while self._at < len(targets):
-            part = [target for target in targets[self._at : self._at + _PER_LOOK] if not target.deleted]
+            part = targets[self._at : self._at + _PER_LOOK]
             self._at += _PER_LOOK
-            refused, deferred, logged = deliver_to(part, self._message, channel.confirms, self._sequence)
-            self._refused = self._refused or refused
-            self._deferred += deferred
-            self._logged = self._logged or logged
+            self._outcome = together(self._outcome, publish(part, self._message, channel.confirms, self._sequence))
             if self._at < len(targets) and turn.out_of_time():
                 return False
         if self._sequence > 0:
-            channel.promise(self._sequence, self._refused, self._deferred, self._logged)
+            channel.promise(self._sequence, self._outcome)
         return True
 
     def fault_owner(self) -> FaultOwner | None:

@@ -7,7 +7,7 @@ from typing import final
 from broker.errors import ConnectionException
 from broker.native import i64
 from broker.queues.arguments import EXPIRY_MS_MAX
-from broker.vhost import REPLY_TO
+from broker.vhost.names import REPLY_TO
 from broker.wire import properties, spec, table
 from broker.wire.methods import undecodable
 

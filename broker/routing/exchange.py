@@ -2,7 +2,7 @@
 
 A type says which of its destinations a routing key leads to, or a message (``match``), and keeps whatever index makes that fast, by
 the two hooks ``_added`` and ``_removed``. Bindings themselves live here, indexed by destination, so that deleting one queue costs as
-much as it has bindings. Who may bind what, names, equivalence and auto-delete are decided in ``vhost.py``; following bindings from
+much as it has bindings. Who may bind what, names, equivalence and auto-delete are decided in ``vhost/``; following bindings from
 exchange to exchange is the router's work.
 
 A match is given a budget of work, and says so when it does not suffice; ``matching`` finds the same and can stop anywhere.

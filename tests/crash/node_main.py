@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from broker.bindings import Bindings
 from broker.metadata.changes import DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
 from broker.protocol import channel as channel_module
@@ -30,7 +29,8 @@ from broker.store.log import Log
 from broker.store.mover_options import MoverOptions
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
-from broker.vhost import VHost
+from broker.vhost.bindings import Bindings
+from broker.vhost.vhost import VHost
 from broker.wire import spec
 
 PLANTS: Final[dict[str, Callable[[], None]]] = {}
@@ -106,7 +106,7 @@ def transaction_without_its_acks() -> None:
     def make(carry_out_acks: Any) -> Any:
         def patched(self: Channel, runs: Any) -> None:
             later: Any = Later(lambda: carry_out_acks(self, runs))
-            clock = self.session.vhost._clock
+            clock = self.session.clock
             clock.call_at(clock.now_ms + 15, later)
 
         return patched
@@ -121,7 +121,8 @@ def settled_before_dead_lettered() -> None:
     def make(dead_letter: Any) -> Any:
         def patched(self: VHost, queue: Any, message: Any, reason: str) -> None:
             later: Any = Later(lambda: dead_letter(self, queue, message, reason))
-            self._clock.call_at(self._clock.now_ms + 15, later)
+            clock = self.dead_letters.clock
+            clock.call_at(clock.now_ms + 15, later)
 
         return patched
 

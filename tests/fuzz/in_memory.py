@@ -146,7 +146,7 @@ def check_empty_handed(broker: Broker) -> None:
         if name != KEPT:
             assert (queue.unacked, queue.consumers.count()) == (0, 0), name
             assert queue.owner is None, name
-    assert broker.vhost.reply_targets == {}
+    assert broker.vhost.publishing.reply_targets == {}
 
 
 def run_round(seed: str, tally: Tally, budget: int) -> None:

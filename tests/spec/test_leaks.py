@@ -46,9 +46,9 @@ def test_routes_go_with_the_queues_they_lead_to() -> None:
         client.send(publish(1, "", name, b"answer"))
         assert broker.depth(name) == (1, 0)
         client.ask("queue.delete", queue=name)
-    route = broker.vhost.route(b"\0\0\0\x01q\0")
+    route = broker.vhost.publishing.route(b"\0\0\0\x01q\0")
     assert route.targets == []
-    assert broker.vhost.routes_known() == 1
+    assert broker.vhost.publishing.routes_known() == 1
 
 
 def census(collected: bool) -> Counter[str]:

@@ -1,6 +1,6 @@
 """Dead letters that go to very many queues, or through bindings that are long to match, are on their way for some turns.
 
-broker/dead_letters.py. The clock of these tests says at every look that the time is over.
+broker/vhost/dead_letters.py. The clock of these tests says at every look that the time is over.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What has very many bindings is deleted in slices: gone for everybody at once, its bindings undone in the turns that follow.
 
-broker/bindings.py. The clock of these tests says at every look that the time is over.
+broker/vhost/bindings.py. The clock of these tests says at every look that the time is over.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def test_an_exchange_is_gone_at_once_and_its_bindings_in_slices(kind: str) -> No
     other = broker.open()
     begin(client, "exchange.delete", exchange="x")
     assert 0 < gone.binding_count < COUNT
-    assert broker.vhost.bindings_to(broker.vhost.queues["q"]) == []
+    assert broker.vhost.bindings.to(broker.vhost.queues["q"]) == []
     assert broker.vhost.exchanges["front"].bindings() == []
     other.auto = False
     other.send(publish(1, "front", "f.1", b"m", mandatory=True), method(1, "exchange.declare", exchange="x", type="fanout", passive=True))

@@ -26,7 +26,7 @@ from broker.protocol.server import Identity, Server
 from broker.protocol.session import Limits
 from broker.queues.classic import ClassicQueue
 from broker.turn import Turn
-from broker.vhost import VHost
+from broker.vhost.vhost import VHost
 from tests.support.fake_clock import FakeClock, HurriedClock
 from tests.support.fake_transport import FakeSink
 from tests.support.wire import (

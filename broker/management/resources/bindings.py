@@ -21,7 +21,7 @@ from broker.wire.table import EMPTY
 if TYPE_CHECKING:
     from broker.destination import Destination
     from broker.routing.exchange import Exchange
-    from broker.vhost import VHost
+    from broker.vhost.vhost import VHost
 
 
 def properties_key(binding: Binding) -> str:
@@ -59,7 +59,7 @@ def bindings_to(vhost: VHost, destination: Destination) -> Iterator[tuple[VHost,
     """The bindings that lead to a queue or exchange."""
     if not destination.is_exchange:
         yield vhost, implied(vhost, destination)
-    for binding in vhost.bindings_to(destination):
+    for binding in vhost.bindings.to(destination):
         yield vhost, binding
 
 

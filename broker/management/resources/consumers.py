@@ -16,7 +16,7 @@ from broker.protocol.channel_consumer import ChannelConsumer
 if TYPE_CHECKING:
     from broker.protocol.server import Server
     from broker.queues.queue import Queue
-    from broker.vhost import VHost
+    from broker.vhost.vhost import VHost
 
 
 def row(server: Server, vhost: VHost, queue: Queue, consumer: ChannelConsumer) -> dict[str, Any]:

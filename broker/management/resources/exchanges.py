@@ -20,7 +20,7 @@ from broker.wire import spec
 
 if TYPE_CHECKING:
     from broker.routing.exchange import Exchange
-    from broker.vhost import VHost
+    from broker.vhost.vhost import VHost
 
 
 def row(found: tuple[VHost, Exchange]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from broker.wire import spec
 if TYPE_CHECKING:
     from broker.protocol.server import Server
     from broker.queues.queue import Queue
-    from broker.vhost import VHost
+    from broker.vhost.vhost import VHost
 
 
 def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:

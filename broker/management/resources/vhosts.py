@@ -14,7 +14,7 @@ from broker.management.request import server_of, vhost_of
 
 if TYPE_CHECKING:
     from broker.protocol.server import Server
-    from broker.vhost import VHost
+    from broker.vhost.vhost import VHost
 
 
 class _Rows:

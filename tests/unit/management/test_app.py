@@ -132,7 +132,7 @@ async def test_texts_that_are_not_utf8_do_not_break_a_list() -> None:
     client = broker.open()
     client.ask("queue.declare", queue="q")
     bad = table.decode(b"\x02k\xfft\x01", 0, 5)
-    broker.vhost.declare_queue("bad", False, False, False, bad, None)
+    broker.vhost.declaring.declare_queue("bad", False, False, False, bad, None)
     client.send(publish(1, "", "q", b"x", properties={"message_id": b"\xfe"}))
     api = Api(broker)
     assert [row["arguments"] for row in (await api.get("/api/queues")).json] == [{}, {"Not UTF-8, base64 is: a/8=": True}]
@@ -196,9 +196,9 @@ async def test_names_that_are_not_utf8_are_answered_everywhere(method: str, path
         wire_method(1, "channel.open"),
     )
     # a method with such a name is refused (501), so nothing that a client declares has one; a list must survive it all the same
-    exchange = broker.vhost.declare_exchange("x\udce9", "topic", False, False, False, EMPTY)
-    queue, _ = broker.vhost.declare_queue("n\udce9", False, False, False, EMPTY, None)
-    broker.vhost.bind(exchange, queue, "k\udce9", table.make({"a\udce9": b"\xe9"}))
+    exchange = broker.vhost.declaring.declare_exchange("x\udce9", "topic", False, False, False, EMPTY)
+    queue, _ = broker.vhost.declaring.declare_queue("n\udce9", False, False, False, EMPTY, None)
+    broker.vhost.declaring.bind(exchange, queue, "k\udce9", table.make({"a\udce9": b"\xe9"}))
     channel = client.opened.channels[1]
     queue.add_consumer(ChannelConsumer(channel, queue, "t\udce9", False, False, 0, 0))
     broker.run_turn()

@@ -24,6 +24,7 @@ from broker.routing.routed import Routed
 from broker.routing.router import STEP, Router, Routing
 from broker.store.logs import GroupHold, Logs
 from broker.turn import SlicedWork, Turn
+from broker.vhost.publishing import publish
 
 _AT_ONCE: Final[i64] = 64
 """A dead letter for so many queues is not worth slices."""
@@ -147,9 +148,9 @@ class DeadLetters:
 
 def deliver(targets: list[MessageTarget], death: Death, reason: str) -> None:
     """Put a dead letter where it goes, except where it would go round in a circle."""
-    for target in targets:
-        if not target.deleted and (reason == "rejected" or not is_cycle(target.name, death.deaths)):
-            target.enqueue(death.message, None, 0)
+    if reason != "rejected":
+        targets = [target for target in targets if not is_cycle(target.name, death.deaths)]
+    publish(targets, death.message, None, 0)
 
 
 @final

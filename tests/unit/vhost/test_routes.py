@@ -1,4 +1,4 @@
-"""Which routes are forgotten when something changes (broker/routes.py), and that no other one is.
+"""Which routes are forgotten when something changes (broker/vhost/routes.py), and that no other one is.
 
 The last test compares the routes that are remembered with what the bindings say, after each of many changes.
 """
@@ -11,10 +11,11 @@ import pytest
 
 from broker.counters import Counters
 from broker.queues.queue import Queue
-from broker.routes import ROUTES_MAX, Route
 from broker.routing.router import Router
 from broker.turn import Turn
-from broker.vhost import REPLY_TO_PREFIX, VHost
+from broker.vhost.names import REPLY_TO_PREFIX
+from broker.vhost.routes import ROUTES_MAX, Route
+from broker.vhost.vhost import VHost
 from broker.wire.table import EMPTY, FieldTable
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeQueue, arguments
@@ -34,46 +35,47 @@ def publishing(exchange: str, key: str, ticket: int = 0) -> bytes:
 
 def with_exchanges(*names: str, alternate: str = "") -> VHost:
     vhost = made()
+    given = arguments(alternate_exchange=alternate) if alternate else EMPTY
     for name in names:
-        vhost.declare_exchange(name, "topic", False, False, False, arguments(alternate_exchange=alternate) if alternate else EMPTY)
+        vhost.declaring.declare_exchange(name, "topic", False, False, False, given)
     return vhost
 
 
 def declare(vhost: VHost, name: str) -> Queue:
-    return vhost.declare_queue(name, False, False, False, EMPTY, ME)[0]
+    return vhost.declaring.declare_queue(name, False, False, False, EMPTY, ME)[0]
 
 
 def test_a_temporary_queue_touches_no_route_but_its_own() -> None:
     vhost = with_exchanges("x")
-    vhost.bind(vhost.exchange("x"), declare(vhost, "q"), "k", EMPTY)
-    kept = [vhost.route(publishing("x", "k")), vhost.route(publishing("", "q"))]
+    vhost.declaring.bind(vhost.exchange("x"), declare(vhost, "q"), "k", EMPTY)
+    kept = [vhost.publishing.route(publishing("x", "k")), vhost.publishing.route(publishing("", "q"))]
     for _ in range(3):
-        own = vhost.route(publishing("", "own"))
+        own = vhost.publishing.route(publishing("", "own"))
         assert own.targets == []
         queue = declare(vhost, "own")
         assert own.stale
-        own = vhost.route(publishing("", "own"))
+        own = vhost.publishing.route(publishing("", "own"))
         assert own.targets == [queue]
         vhost.remove_queue(queue)
         assert own.stale
     assert not any(route.stale for route in kept)
-    assert [vhost.route(publishing("x", "k")), vhost.route(publishing("", "q"))] == kept
+    assert [vhost.publishing.route(publishing("x", "k")), vhost.publishing.route(publishing("", "q"))] == kept
 
 
 def test_all_routes_to_a_queue_go_with_it() -> None:
     """They differ in the reserved field or in their bits."""
     vhost = made()
     declare(vhost, "q")
-    routes = [vhost.route(publishing("", "q", ticket)) for ticket in (0, 1)]
+    routes = [vhost.publishing.route(publishing("", "q", ticket)) for ticket in (0, 1)]
     vhost.remove_queue(vhost.queues["q"])
     assert [route.stale for route in routes] == [True, True]
-    assert vhost.routes_known() == 0
+    assert vhost.publishing.routes_known() == 0
 
 
 def test_direct_reply_to_touches_its_own_route() -> None:
     vhost = with_exchanges("x")
-    kept = vhost.route(publishing("x", "k"))
-    reply = vhost.route(publishing("", REPLY_TO_PREFIX + "token"))
+    kept = vhost.publishing.route(publishing("x", "k"))
+    reply = vhost.publishing.route(publishing("", REPLY_TO_PREFIX + "token"))
     assert reply.targets == []
 
     class Reply(FakeQueue):
@@ -81,11 +83,11 @@ def test_direct_reply_to_touches_its_own_route() -> None:
             return 0
 
     queue = Reply()
-    vhost.add_reply_target("token", queue)
+    vhost.publishing.add_reply_target("token", queue)
     assert reply.stale
-    reply = vhost.route(publishing("", REPLY_TO_PREFIX + "token"))
+    reply = vhost.publishing.route(publishing("", REPLY_TO_PREFIX + "token"))
     assert reply.targets == [queue]
-    vhost.remove_reply_target("token")
+    vhost.publishing.remove_reply_target("token")
     assert reply.stale
     assert not kept.stale
 
@@ -94,20 +96,20 @@ def test_a_binding_touches_its_source_and_what_leads_there() -> None:
     vhost = with_exchanges("far", "near", "aside")
     queue = declare(vhost, "q")
     far, near = vhost.exchange("far"), vhost.exchange("near")
-    vhost.bind(far, near, "#", EMPTY)
+    vhost.declaring.bind(far, near, "#", EMPTY)
 
     def routes() -> list[Route]:
-        return [vhost.route(publishing(name, "k")) for name in ("far", "near", "aside")]
+        return [vhost.publishing.route(publishing(name, "k")) for name in ("far", "near", "aside")]
 
     before = routes()
-    vhost.bind(near, queue, "k", EMPTY)
+    vhost.declaring.bind(near, queue, "k", EMPTY)
     assert [route.stale for route in before] == [True, True, False]
     before = routes()
     assert [route.targets for route in before] == [[queue], [queue], []]
-    vhost.unbind(near, queue, "k", EMPTY)
+    vhost.declaring.unbind(near, queue, "k", EMPTY)
     assert [route.stale for route in before] == [True, True, False]
     before = routes()
-    vhost.unbind(far, near, "#", EMPTY)
+    vhost.declaring.unbind(far, near, "#", EMPTY)
     assert [route.stale for route in before] == [True, False, False]
 
 
@@ -115,55 +117,56 @@ def test_a_binding_touches_its_source_and_what_leads_there() -> None:
 def test_what_is_deleted_touches_the_exchanges_that_lead_there(end: str) -> None:
     vhost = with_exchanges("far", "near", "aside")
     queue = declare(vhost, "q")
-    vhost.bind(vhost.exchange("far"), vhost.exchange("near"), "#", EMPTY)
-    vhost.bind(vhost.exchange("near"), queue, "k", EMPTY)
-    before = [vhost.route(publishing(name, "k")) for name in ("far", "near", "aside")]
+    vhost.declaring.bind(vhost.exchange("far"), vhost.exchange("near"), "#", EMPTY)
+    vhost.declaring.bind(vhost.exchange("near"), queue, "k", EMPTY)
+    before = [vhost.publishing.route(publishing(name, "k")) for name in ("far", "near", "aside")]
     if end == "queue":
         vhost.remove_queue(queue)
     else:
-        vhost.delete_exchange(vhost.exchange("near")).start()
+        vhost.declaring.remove_exchange(vhost.exchange("near")).start()
     assert [route.stale for route in before] == [True, True, False]
 
 
 def test_an_alternate_exchange_touches_those_that_use_it() -> None:
     vhost = with_exchanges("x", alternate="other")
-    route = vhost.route(publishing("x", "k"))
+    route = vhost.publishing.route(publishing("x", "k"))
     assert route.targets == []
-    vhost.declare_exchange("other", "fanout", False, False, False, EMPTY)
+    vhost.declaring.declare_exchange("other", "fanout", False, False, False, EMPTY)
     assert route.stale
-    route = vhost.route(publishing("x", "k"))
+    route = vhost.publishing.route(publishing("x", "k"))
     queue = declare(vhost, "q")
     assert not route.stale
-    vhost.bind(vhost.exchange("other"), queue, "", EMPTY)
+    vhost.declaring.bind(vhost.exchange("other"), queue, "", EMPTY)
     assert route.stale
-    route = vhost.route(publishing("x", "k"))
+    route = vhost.publishing.route(publishing("x", "k"))
     assert route.targets == [queue]
-    vhost.delete_exchange(vhost.exchange("other")).start()
+    vhost.declaring.remove_exchange(vhost.exchange("other")).start()
     assert route.stale
-    assert vhost.route(publishing("x", "k")).targets == []
-    vhost.delete_exchange(vhost.exchange("x")).start()
-    assert vhost.routes_known() == 0
+    assert vhost.publishing.route(publishing("x", "k")).targets == []
+    vhost.declaring.remove_exchange(vhost.exchange("x")).start()
+    assert vhost.publishing.routes_known() == 0
 
 
 def test_where_very_many_exchanges_lead_there_everything_is_forgotten() -> None:
     vhost = with_exchanges("aside", "near", *(f"x{number}" for number in range(100)))
     near = vhost.exchange("near")
     for number in range(100):
-        vhost.bind(vhost.exchange(f"x{number}"), near, "#", EMPTY)
-    before = [vhost.route(publishing(name, "k")) for name in ("aside", "near", "x0", "x99")]
+        vhost.declaring.bind(vhost.exchange(f"x{number}"), near, "#", EMPTY)
+    before = [vhost.publishing.route(publishing(name, "k")) for name in ("aside", "near", "x0", "x99")]
     queue = declare(vhost, "q")
-    vhost.bind(near, queue, "k", EMPTY)
+    vhost.declaring.bind(near, queue, "k", EMPTY)
     assert all(route.stale for route in before)
-    assert [vhost.route(publishing(name, "k")).targets for name in ("aside", "near", "x0", "x99")] == [[], [queue], [queue], [queue]]
+    after = [vhost.publishing.route(publishing(name, "k")).targets for name in ("aside", "near", "x0", "x99")]
+    assert after == [[], [queue], [queue], [queue]]
 
 
 def test_what_is_remembered_stays_bounded() -> None:
     vhost = with_exchanges("x", "y")
     for number in range(3 * ROUTES_MAX):
-        vhost.route(publishing(("", "x", "y")[number % 3], f"k{number}"))
-        assert vhost.routes_known() <= ROUTES_MAX
-    vhost.bind(vhost.exchange("x"), vhost.exchange("y"), "#", EMPTY)
-    known = vhost.routes_known()
+        vhost.publishing.route(publishing(("", "x", "y")[number % 3], f"k{number}"))
+        assert vhost.publishing.routes_known() <= ROUTES_MAX
+    vhost.declaring.bind(vhost.exchange("x"), vhost.exchange("y"), "#", EMPTY)
+    known = vhost.publishing.routes_known()
     assert 0 < known < ROUTES_MAX
 
 
@@ -183,11 +186,11 @@ def test_what_is_remembered_is_what_the_bindings_say(seed: int) -> None:
             return
         key = chance.choice(["a", "b", "#"])
         if undo:
-            unbinding = vhost.unbind(source, destination, key, EMPTY)
+            unbinding = vhost.declaring.unbind(source, destination, key, EMPTY)
             if unbinding is not None:
                 unbinding.start()
         else:
-            vhost.bind(source, destination, key, EMPTY)
+            vhost.declaring.bind(source, destination, key, EMPTY)
 
     for _ in range(600):
         what = chance.randrange(8)
@@ -196,10 +199,10 @@ def test_what_is_remembered_is_what_the_bindings_say(seed: int) -> None:
             if name not in vhost.exchanges:
                 kind = chance.choice(["topic", "direct", "fanout"])
                 given = arguments(alternate_exchange=chance.choice(exchanges)) if chance.random() < 0.5 else FieldTable(b"")
-                vhost.declare_exchange(name, kind, False, chance.random() < 0.3, False, given)
+                vhost.declaring.declare_exchange(name, kind, False, chance.random() < 0.3, False, given)
         elif what == 1:
             if name in vhost.exchanges:
-                vhost.delete_exchange(vhost.exchanges[name]).start()
+                vhost.declaring.remove_exchange(vhost.exchanges[name]).start()
         elif what == 2:
             declare(vhost, chance.choice(queues))
         elif what == 3:
@@ -214,8 +217,8 @@ def test_what_is_remembered_is_what_the_bindings_say(seed: int) -> None:
                 fresh = Router(vhost.exchanges).route(route.exchange, [route.routing_key], None)
                 assert not route.exchange.deleted
                 assert route.targets == fresh, (route.exchange.name, route.routing_key)
-                assert vhost.route(data) is route
+                assert vhost.publishing.route(data) is route
         for exchange in ["", *(name for name in exchanges if name in vhost.exchanges)]:
             for key in keys:
                 data = publishing(exchange, key)
-                held[data] = vhost.route(data)
+                held[data] = vhost.publishing.route(data)

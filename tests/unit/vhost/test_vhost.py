@@ -1,4 +1,4 @@
-"""A virtual host without connections (broker/vhost.py): declaring, binding, routes, and what is forgotten."""
+"""A virtual host without connections (broker/vhost): declaring, binding, routes, and what is forgotten."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from broker.errors import (
     ChannelException,
     ConnectionException,
 )
-from broker.vhost import VHost, deliver_to, generate_name
+from broker.vhost.names import generate_name
+from broker.vhost.publishing import ANSWER_LATER, IN_LOG, REFUSED, publish, together
+from broker.vhost.vhost import VHost
 from broker.wire.table import EMPTY
 from tests.support.fakes import arguments, make_message, text_of
 from tests.support.memory import Broker
@@ -33,7 +35,7 @@ def publishing(exchange: str, key: str, **bits: bool) -> bytes:
 
 
 def targets(vhost: VHost, exchange: str, key: str) -> list[str]:
-    queues = vhost.route(publishing(exchange, key)).targets
+    queues = vhost.publishing.route(publishing(exchange, key)).targets
     assert queues is not None
     return [queue.name for queue in queues]
 
@@ -50,21 +52,22 @@ def test_generated_names_are_unguessable() -> None:
 
 
 def test_a_queue_is_created_once() -> None:
-    vhost = made()
-    queue, created = vhost.declare_queue("q", True, False, False, EMPTY, ME)
-    again, created_again = vhost.declare_queue("q", True, False, False, EMPTY, YOU)
+    broker = Broker()
+    vhost = broker.vhost
+    queue, created = vhost.declaring.declare_queue("q", True, False, False, EMPTY, ME)
+    again, created_again = vhost.declaring.declare_queue("q", True, False, False, EMPTY, YOU)
     assert again is queue
-    assert (created, created_again, vhost.counters.queues_created) == (True, False, 1)
+    assert (created, created_again, broker.server.counters.queues_created) == (True, False, 1)
     assert vhost.queue("q", YOU) is queue
 
 
 def test_exclusive_queues_have_an_owner() -> None:
     """RabbitMQ docs, Queues, Exclusive Queues."""
     vhost = made()
-    queue, _ = vhost.declare_queue("q", True, True, False, EMPTY, ME)
+    queue, _ = vhost.declaring.declare_queue("q", True, True, False, EMPTY, ME)
     assert (queue.owner, queue.durable) == (ME, False)
     assert vhost.queue("q", ME) is queue
-    for attempt in (lambda: vhost.queue("q", YOU), lambda: vhost.declare_queue("q", True, True, False, EMPTY, YOU)):
+    for attempt in (lambda: vhost.queue("q", YOU), lambda: vhost.declaring.declare_queue("q", True, True, False, EMPTY, YOU)):
         with pytest.raises(ChannelException) as raised:
             attempt()
         assert code(raised) == RESOURCE_LOCKED
@@ -76,25 +79,25 @@ def test_exclusive_queues_have_an_owner() -> None:
 )
 def test_a_declaration_must_be_equivalent(durable: bool, auto_delete: bool, given: dict[str, object], refusal: int) -> None:
     vhost = made()
-    vhost.declare_queue("q", True, False, False, EMPTY, ME)
+    vhost.declaring.declare_queue("q", True, False, False, EMPTY, ME)
     with pytest.raises(ChannelException) as raised:
-        vhost.declare_queue("q", durable, False, auto_delete, arguments(**given), ME)
+        vhost.declaring.declare_queue("q", durable, False, auto_delete, arguments(**given), ME)
     assert code(raised) == refusal
 
 
 def test_nothing_is_left_of_a_declaration_that_failed() -> None:
     vhost = made()
     with pytest.raises(ChannelException):
-        vhost.declare_queue("q", False, False, False, arguments(x_max_length=-1), ME)
+        vhost.declaring.declare_queue("q", False, False, False, arguments(x_max_length=-1), ME)
     with pytest.raises(ChannelException):
-        vhost.declare_exchange("x", "z", False, False, False, EMPTY)
+        vhost.declaring.declare_exchange("x", "z", False, False, False, EMPTY)
     assert vhost.queues == {}
     assert "x" not in vhost.exchanges
 
 
 def test_what_is_not_there() -> None:
     vhost = made()
-    for attempt in (lambda: vhost.queue("q", ME), lambda: vhost.exchange("x"), lambda: vhost.route(publishing("x", "k"))):
+    for attempt in (lambda: vhost.queue("q", ME), lambda: vhost.exchange("x"), lambda: vhost.publishing.route(publishing("x", "k"))):
         with pytest.raises(ChannelException) as raised:
             attempt()
         assert code(raised) == NOT_FOUND
@@ -102,14 +105,14 @@ def test_what_is_not_there() -> None:
 
 def test_routes_follow_the_bindings() -> None:
     vhost = made()
-    one, _ = vhost.declare_queue("one", False, False, False, EMPTY, ME)
-    two, _ = vhost.declare_queue("two", False, False, False, EMPTY, ME)
+    one, _ = vhost.declaring.declare_queue("one", False, False, False, EMPTY, ME)
+    two, _ = vhost.declaring.declare_queue("two", False, False, False, EMPTY, ME)
     source = vhost.exchange("amq.topic")
     assert targets(vhost, "amq.topic", "a.b") == []
-    vhost.bind(source, one, "a.*", EMPTY)
-    vhost.bind(source, two, "#", EMPTY)
+    vhost.declaring.bind(source, one, "a.*", EMPTY)
+    vhost.declaring.bind(source, two, "#", EMPTY)
     assert sorted(targets(vhost, "amq.topic", "a.b")) == ["one", "two"]
-    vhost.unbind(source, two, "#", EMPTY)
+    vhost.declaring.unbind(source, two, "#", EMPTY)
     assert targets(vhost, "amq.topic", "a.b") == ["one"]
     vhost.remove_queue(one)
     assert targets(vhost, "amq.topic", "a.b") == []
@@ -119,31 +122,31 @@ def test_routes_follow_the_bindings() -> None:
 def test_a_route_is_found_again_until_something_changes() -> None:
     vhost = made()
     data = publishing("amq.direct", "k")
-    route = vhost.route(data)
-    assert vhost.route(data) is route
-    queue, _ = vhost.declare_queue("q", False, False, False, EMPTY, ME)
-    assert vhost.route(data) is route, "nothing that it goes through has changed"
-    vhost.bind(vhost.exchange("amq.direct"), queue, "other", EMPTY)
-    assert vhost.route(data) is not route
+    route = vhost.publishing.route(data)
+    assert vhost.publishing.route(data) is route
+    queue, _ = vhost.declaring.declare_queue("q", False, False, False, EMPTY, ME)
+    assert vhost.publishing.route(data) is route, "nothing that it goes through has changed"
+    vhost.declaring.bind(vhost.exchange("amq.direct"), queue, "other", EMPTY)
+    assert vhost.publishing.route(data) is not route
 
 
 def test_routes_that_are_remembered_are_bounded() -> None:
     """RabbitMQ's security advisories: a cache keyed by what clients send has an end."""
     vhost = made()
     for number in range(50_000):
-        vhost.route(publishing("amq.direct", f"key-{number}"))
-    assert vhost.routes_known() <= 20_000
+        vhost.publishing.route(publishing("amq.direct", f"key-{number}"))
+    assert vhost.publishing.routes_known() <= 20_000
 
 
 def test_a_route_knows_whether_it_is_mandatory() -> None:
     vhost = made()
-    assert [vhost.route(publishing("", "q", mandatory=mandatory)).mandatory for mandatory in (False, True)] == [False, True]
+    assert [vhost.publishing.route(publishing("", "q", mandatory=mandatory)).mandatory for mandatory in (False, True)] == [False, True]
 
 
 def test_immediate_is_not_implemented() -> None:
     """RabbitMQ docs, Specification, immediate."""
     with pytest.raises(ConnectionException) as raised:
-        made().route(publishing("", "q", immediate=True))
+        made().publishing.route(publishing("", "q", immediate=True))
     assert (raised.value.code, raised.value.explanation) == (NOT_IMPLEMENTED, "immediate=true")
 
 
@@ -152,15 +155,15 @@ def test_immediate_is_not_implemented() -> None:
 )
 def test_arguments_that_do_not_fit_are_a_frame_error(data: bytes) -> None:
     with pytest.raises(ConnectionException) as raised:
-        made().route(data)
+        made().publishing.route(data)
     assert raised.value.code == FRAME_ERROR
 
 
 def test_internal_exchanges_are_not_published_to() -> None:
     vhost = made()
-    vhost.declare_exchange("x", "fanout", False, False, True, EMPTY)
+    vhost.declaring.declare_exchange("x", "fanout", False, False, True, EMPTY)
     with pytest.raises(ChannelException) as raised:
-        vhost.route(publishing("x", ""))
+        vhost.publishing.route(publishing("x", ""))
     assert code(raised) == ACCESS_REFUSED
 
 
@@ -168,10 +171,10 @@ def test_reserved_names() -> None:
     """AMQP 0-9-1, rule "reserved"."""
     vhost = made()
     with pytest.raises(ChannelException) as raised:
-        vhost.declare_queue("amq.q", False, False, False, EMPTY, ME)
+        vhost.declaring.declare_queue("amq.q", False, False, False, EMPTY, ME)
     assert code(raised) == ACCESS_REFUSED
     with pytest.raises(ChannelException) as raised:
-        vhost.declare_exchange("amq.x", "direct", False, False, False, EMPTY)
+        vhost.declaring.declare_exchange("amq.x", "direct", False, False, False, EMPTY)
     assert code(raised) == ACCESS_REFUSED
 
 
@@ -180,57 +183,67 @@ def test_routes_to_many_queues_are_forgotten_before_they_are_too_many() -> None:
     vhost = made()
     source = vhost.exchange("amq.fanout")
     for number in range(1000):
-        vhost.bind(source, vhost.declare_queue(f"q{number}", False, False, False, EMPTY, ME)[0], "", EMPTY)
+        vhost.declaring.bind(source, vhost.declaring.declare_queue(f"q{number}", False, False, False, EMPTY, ME)[0], "", EMPTY)
     most = 0
     for number in range(100):
         assert len(targets(vhost, "amq.fanout", f"key-{number}")) == 1000
-        most = max(most, vhost.routes_known())
+        most = max(most, vhost.publishing.routes_known())
     assert 10 <= most <= 20
 
 
 def test_bindings_to_a_destination_are_found() -> None:
     vhost = made()
-    queue, _ = vhost.declare_queue("q", False, False, False, EMPTY, ME)
-    vhost.bind(vhost.exchange("amq.direct"), queue, "a", EMPTY)
-    vhost.bind(vhost.exchange("amq.direct"), queue, "b", EMPTY)
-    vhost.bind(vhost.exchange("amq.fanout"), queue, "", EMPTY)
-    assert sorted((each.source.name, each.key) for each in vhost.bindings_to(queue)) == [
+    queue, _ = vhost.declaring.declare_queue("q", False, False, False, EMPTY, ME)
+    vhost.declaring.bind(vhost.exchange("amq.direct"), queue, "a", EMPTY)
+    vhost.declaring.bind(vhost.exchange("amq.direct"), queue, "b", EMPTY)
+    vhost.declaring.bind(vhost.exchange("amq.fanout"), queue, "", EMPTY)
+    assert sorted((each.source.name, each.key) for each in vhost.bindings.to(queue)) == [
         ("amq.direct", "a"),
         ("amq.direct", "b"),
         ("amq.fanout", ""),
     ]
     vhost.remove_queue(queue)
-    assert vhost.bindings_to(queue) == []
+    assert vhost.bindings.to(queue) == []
 
 
 def test_deleting_twice_does_no_harm() -> None:
-    vhost = made()
-    queue, _ = vhost.declare_queue("q", False, False, False, EMPTY, ME)
+    broker = Broker()
+    vhost = broker.vhost
+    queue, _ = vhost.declaring.declare_queue("q", False, False, False, EMPTY, ME)
     queue.enqueue(make_message(b"x"), None, 0)
-    assert vhost.delete_queue(queue)[0] == 1
-    assert vhost.delete_queue(queue) == (0, None)
-    assert vhost.counters.queues_deleted == 1
+    assert vhost.declaring.remove_queue(queue).messages == 1
+    again = vhost.declaring.remove_queue(queue)
+    assert (again.messages, again.unbinding) == (0, None)
+    assert broker.server.counters.queues_deleted == 1
 
 
 def test_a_message_is_delivered_to_all_its_queues() -> None:
     """RabbitMQ docs, Publisher Confirms: that one refuses does not keep it from the others."""
     vhost = made()
-    full, _ = vhost.declare_queue("full", False, False, False, arguments(x_max_length=0, x_overflow="reject-publish"), ME)
-    plain, _ = vhost.declare_queue("plain", False, False, False, EMPTY, ME)
-    assert deliver_to([full, plain], make_message(b"x"), None, 0) == (True, 0, False)
-    assert deliver_to([plain], make_message(b"y"), None, 0) == (False, 0, False)
+    full, _ = vhost.declaring.declare_queue("full", False, False, False, arguments(x_max_length=0, x_overflow="reject-publish"), ME)
+    plain, _ = vhost.declaring.declare_queue("plain", False, False, False, EMPTY, ME)
+    assert publish([full, plain], make_message(b"x"), None, 0) == REFUSED
+    assert publish([plain], make_message(b"y"), None, 0) == 0
+    vhost.declaring.remove_queue(full)
+    assert publish([full, plain], make_message(b"z"), None, 0) == 0, "what is deleted is passed over"
     bodies = []
     while (entry := plain.get(True)) is not None:
         bodies.append(text_of(entry))
-    assert bodies == ["x", "y"]
+    assert bodies == ["x", "y", "z"]
+
+
+def test_what_two_parts_of_the_targets_say_is_put_together() -> None:
+    assert together(0, 0) == 0
+    assert together(REFUSED + 3 * ANSWER_LATER, IN_LOG + 2 * ANSWER_LATER) == REFUSED + IN_LOG + 5 * ANSWER_LATER
+    assert together(REFUSED, REFUSED + ANSWER_LATER) == REFUSED + ANSWER_LATER
 
 
 def test_direct_replies_reach_their_token_until_it_is_gone() -> None:
     vhost = made()
-    queue, _ = vhost.declare_queue("stands-in", False, False, False, EMPTY, ME)
-    vhost.add_reply_target("token", queue)
+    queue, _ = vhost.declaring.declare_queue("stands-in", False, False, False, EMPTY, ME)
+    vhost.publishing.add_reply_target("token", queue)
     assert targets(vhost, "", "amq.rabbitmq.reply-to.token") == ["stands-in"]
     assert targets(vhost, "", "amq.rabbitmq.reply-to.other") == []
-    vhost.remove_reply_target("token")
-    vhost.remove_reply_target("token")
+    vhost.publishing.remove_reply_target("token")
+    vhost.publishing.remove_reply_target("token")
     assert targets(vhost, "", "amq.rabbitmq.reply-to.token") == []

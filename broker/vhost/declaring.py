@@ -1,0 +1,208 @@
+"""What is declared in a virtual host comes and goes: exchanges, queues and bindings, for AMQP and for whatever speaks for the node itself.
+
+The rules that decide stand in rules.py; what is durable is told to the journal in the same step.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from broker.counters import Counters
+from broker.destination import Destination
+from broker.errors import ACCESS_REFUSED, PRECONDITION_FAILED, ChannelException, exchange_label, queue_label
+from broker.metadata.changes import DurableExchange, DurableQueue
+from broker.metadata.journal import Journal
+from broker.native import i64
+from broker.queues import registry as queue_types
+from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.queue import Queue
+from broker.routing.exchange import Binding, Exchange
+from broker.routing.registry import check_type, create
+from broker.vhost.bindings import Bindings, Unbinding
+from broker.vhost.routes import Routes
+from broker.vhost.rules import check_alternate, check_exchange, check_owner, check_queue
+from broker.wire.table import FieldTable
+
+
+@final
+class Deleted:
+    """What a client has deleted."""
+
+    def __init__(self, durable: bool, messages: i64, unbinding: Unbinding | None) -> None:
+        self.durable = durable
+        self.messages: i64 = messages
+        """Ready messages that went with it."""
+        self.unbinding = unbinding
+        """The work that is left to do, and must be done: its bindings are undone. None if there was nothing to delete."""
+
+
+@final
+class Declaring:
+    """Of one virtual host; ``queues`` and ``exchanges`` are the host's own dictionaries."""
+
+    def __init__(
+        self,
+        vhost: str,
+        queues: dict[str, Queue],
+        exchanges: dict[str, Exchange],
+        bindings: Bindings,
+        routes: Routes,
+        environment: QueueEnvironment,
+        journal: Journal | None,
+        counters: Counters,
+    ) -> None:
+        self._vhost = vhost
+        self._queues = queues
+        self._exchanges = exchanges
+        self._bindings = bindings
+        self._routes = routes
+        self._environment = environment
+        self._journal = journal
+        self._counters = counters
+
+    # ---- exchanges ----------------------------------------------------------------------------------------------------
+
+    def declare_exchange(
+        self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> Exchange:
+        """Create an exchange, or check that the one there is equivalent.
+
+        Raises: PRECONDITION_FAILED (406) if it exists and differs, or the type is unknown; ACCESS_REFUSED (403) for a new
+        name that begins with ``amq.``.
+        """
+        check_type(kind)
+        check_alternate(arguments, exchange_label(name, self._vhost))
+        current = self._exchanges.get(name)
+        if current is not None:
+            check_exchange(current, kind, durable, auto_delete, internal, arguments, self._vhost)
+            return current
+        if name.startswith("amq."):
+            raise ChannelException(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
+        fresh = create(kind, name, durable, auto_delete, internal, arguments)
+        self.add_exchange(fresh)
+        if durable and self._journal is not None:
+            self._journal.put(DurableExchange(self._vhost, name, kind, auto_delete, internal, arguments.raw))
+        return fresh
+
+    def add_exchange(self, exchange: Exchange) -> None:
+        """It is there from now on; the journal knows it, or need not."""
+        self._exchanges[exchange.name] = exchange
+        self._routes.exchange_added(exchange)
+
+    def delete_exchange(self, name: str, if_unused: bool) -> Deleted:
+        """Delete an exchange; a missing one counts as deleted.
+
+        Raises: ACCESS_REFUSED (403) for a predeclared one, PRECONDITION_FAILED (406) if ``if_unused`` and it is the source of a binding.
+        """
+        label = exchange_label(name, self._vhost)
+        if name.startswith("amq."):
+            raise ChannelException(ACCESS_REFUSED, f"deletion of system {label} not allowed")
+        exchange = self._exchanges.get(name)
+        if exchange is None:
+            return Deleted(False, 0, None)
+        if if_unused and exchange.binding_count > 0:
+            raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
+        return Deleted(exchange.durable, 0, self.remove_exchange(exchange))
+
+    def remove_exchange(self, exchange: Exchange) -> Unbinding:
+        """It is gone; the work that is left to do, and must be done, is to undo all bindings from and to it."""
+        return Unbinding(self._bindings, exchange, self._bindings.take_exchange(exchange))
+
+    # ---- bindings -----------------------------------------------------------------------------------------------------
+
+    def bind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
+        """Add a binding; one that exists already is left as it is.
+
+        Raises: PRECONDITION_FAILED (406) if the exchange type cannot use the arguments.
+        """
+        source.validate_binding(arguments)
+        self._bindings.add(Binding(source, destination, key, arguments))
+
+    def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> Unbinding | None:
+        """Remove a binding if it is there. An auto-delete exchange goes with its last one: the work that is left to do then."""
+        if self._bindings.remove(source, destination, key, arguments) and source.is_unused() and not source.deleted:
+            return self.remove_exchange(source)
+        return None
+
+    # ---- queues -------------------------------------------------------------------------------------------------------
+
+    def declare_queue(
+        self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, owner: object
+    ) -> tuple[Queue, bool]:
+        """Create a queue, or check that the one there is equivalent; and whether it was created.
+
+        Raises: RESOURCE_LOCKED (405) if it is exclusive to another connection or only one of both is exclusive,
+        PRECONDITION_FAILED (406) if it differs or an argument is invalid, ACCESS_REFUSED (403) for a reserved new name.
+        """
+        if name.startswith("amq."):
+            raise ChannelException(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
+        current = self._queues.get(name)
+        if current is not None:
+            check_owner(current, owner, self._vhost)
+            check_queue(current, durable, exclusive, auto_delete, arguments, self._vhost)
+            current.touch()
+            return current, False
+        return self.create_queue(name, durable, exclusive, auto_delete, arguments, owner), True
+
+    def create_queue(
+        self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, owner: object
+    ) -> Queue:
+        """A new queue; the name must be free and may be a reserved one.
+
+        Raises: PRECONDITION_FAILED (406) if an argument is invalid.
+        """
+        queue_type = queue_types.check(arguments, queue_label(name, self._vhost))
+        declared = QueueDeclaration(
+            name,
+            queue_type,
+            arguments,
+            durable=durable and not exclusive,  # what belongs to a connection cannot outlive the node
+            auto_delete=auto_delete,
+            owner=owner if exclusive else None,
+        )
+        logs = self._environment.logs
+        if declared.durable and logs is not None:
+            declared.log_number = logs.create(queue_type.logs(declared.options))
+        fresh = self.add_queue(declared)
+        self._counters.queues_created += 1
+        if declared.durable and self._journal is not None:
+            self._journal.put(DurableQueue(self._vhost, name, auto_delete, int(declared.log_number), arguments.raw))
+        return fresh
+
+    def add_queue(self, declared: QueueDeclaration) -> Queue:
+        """Make a queue; the journal knows it, or need not."""
+        fresh = declared.type.create(declared, self._environment)
+        self._queues[declared.name] = fresh
+        self._routes.name_changed(declared.name)
+        return fresh
+
+    def delete_queue(self, name: str, owner: object, if_unused: bool, if_empty: bool) -> Deleted:
+        """Delete a queue and its consumers; a missing one counts as deleted.
+
+        Raises: RESOURCE_LOCKED (405) if it is exclusive to another connection, PRECONDITION_FAILED (406) if it has messages and
+        ``if_empty``, or consumers and ``if_unused``.
+        """
+        queue = self._queues.get(name)
+        if queue is None:
+            return Deleted(False, 0, None)
+        check_owner(queue, owner, self._vhost)
+        label = queue_label(name, self._vhost)
+        queue.refresh()
+        if if_empty and queue.ready_count():
+            raise ChannelException(PRECONDITION_FAILED, f"{label} not empty")
+        if if_unused and queue.consumers.count():
+            raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
+        return self.remove_queue(queue)
+
+    def remove_queue(self, queue: Queue) -> Deleted:
+        """It is gone, and its consumers with it."""
+        if queue.deleted:
+            return Deleted(queue.durable, 0, None)
+        del self._queues[queue.name]
+        self._routes.queue_deleted(queue)
+        self._counters.queues_deleted += 1
+        count = queue.close()
+        recorded = queue.durable and self._journal is not None
+        if recorded and self._journal is not None:
+            self._journal.delete(DurableQueue(self._vhost, queue.name))
+        return Deleted(queue.durable, count, Unbinding(self._bindings, queue, recorded))

@@ -1,0 +1,139 @@
+"""A virtual host: its exchanges, queues and bindings by name, and how they find each other.
+
+``declaring`` makes and deletes them, ``publishing`` finds where messages go, ``dead_letters`` what becomes of those that die.
+"""
+
+from __future__ import annotations
+
+from typing import cast, final
+
+from broker.clock import Clock
+from broker.counters import Counters
+from broker.destination import Destination
+from broker.errors import NOT_FOUND, ChannelException
+from broker.message import Message
+from broker.metadata.changes import Declared, DurableExchange, DurableQueue
+from broker.metadata.journal import Journal
+from broker.queues import registry as queue_types
+from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.memory import QueueMemory
+from broker.queues.queue import Queue, QueueHost
+from broker.routing.direct import DefaultExchange
+from broker.routing.exchange import Binding, Exchange
+from broker.routing.registry import PREDECLARED, create
+from broker.routing.router import Router
+from broker.store.logs import Logs
+from broker.turn import Turn
+from broker.vhost.bindings import Bindings
+from broker.vhost.dead_letters import DeadLetters
+from broker.vhost.declaring import Declaring
+from broker.vhost.publishing import Publishing
+from broker.vhost.routes import Routes
+from broker.vhost.rules import check_owner
+from broker.wire.table import EMPTY, FieldTable
+
+
+@final
+class VHost(QueueHost):
+    """One virtual host of a node."""
+
+    def __init__(
+        self,
+        name: str,
+        turn: Turn,
+        clock: Clock,
+        counters: Counters,
+        logs: Logs | None = None,
+        journal: Journal | None = None,
+        memory: QueueMemory | None = None,
+    ) -> None:
+        self.name = name
+        self.queues: dict[str, Queue] = {}
+        self.exchanges: dict[str, Exchange] = {}
+        router = Router(self.exchanges)
+        self.bindings = Bindings(name, self.queues, self.exchanges, router, self._exchange_changed, turn, journal, logs)
+        self._routes = Routes(turn, self.bindings.sources_of)
+        self.publishing = Publishing(name, self.exchanges, router, self._routes)
+        self.dead_letters = DeadLetters(self.exchanges, router, turn, clock, counters, logs)
+        environment = QueueEnvironment(self, turn, clock, logs, QueueMemory() if memory is None else memory)
+        self.declaring = Declaring(
+            name, self.queues, self.exchanges, self.bindings, self._routes, environment, journal, counters
+        )
+        self._journal = journal
+        self.exchanges[""] = DefaultExchange(cast("dict[str, Destination]", self.queues))
+        for exchange, kind, internal in PREDECLARED:
+            self.exchanges[exchange] = create(kind, exchange, True, False, internal, EMPTY)
+
+    def _exchange_changed(self, exchange: Exchange) -> None:
+        # routes are forgotten at once, not when their turn to be replaced comes: a route keeps its queues alive
+        self._routes.exchange_changed(exchange)
+
+    def exchange(self, name: str) -> Exchange:
+        """The exchange of that name. Raises: NOT_FOUND (404)."""
+        found = self.exchanges.get(name)
+        if found is None:
+            raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self.name}'")
+        return found
+
+    def queue(self, name: str, owner: object) -> Queue:
+        """The queue of that name, if ``owner`` may use it.
+
+        Raises: NOT_FOUND (404), RESOURCE_LOCKED (405) if it is exclusive to another connection.
+        """
+        found = self.queues.get(name)
+        if found is None:
+            raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{self.name}'")
+        check_owner(found, owner, self.name)
+        return found
+
+    # ---- what queues ask of their host ----------------------------------------------------------------------------------
+
+    def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
+        self.dead_letters.add(queue, message, reason)
+
+    def is_dead_lettering(self, queue: Queue) -> bool:
+        letters = self.dead_letters
+        return queue in letters.under_way or letters.is_late() or (queue.durable and letters.must_wait())
+
+    def remove_queue(self, queue: Queue) -> None:
+        unbinding = self.declaring.remove_queue(queue).unbinding
+        if unbinding is not None:
+            unbinding.start()
+
+    # ---- start and end --------------------------------------------------------------------------------------------------
+
+    def recover(self, declared: Declared) -> None:
+        """Put back what recovery has found; ends of bindings before the bindings."""
+        if isinstance(declared, DurableExchange):
+            arguments = FieldTable(declared.arguments)
+            self.declaring.add_exchange(create(declared.type_name, declared.name, True, declared.auto_delete, declared.internal, arguments))
+        elif isinstance(declared, DurableQueue):
+            arguments = FieldTable(declared.arguments)
+            queue_type = queue_types.recovered(arguments)
+            self.declaring.add_queue(
+                QueueDeclaration(
+                    declared.name, queue_type, arguments, durable=True, auto_delete=declared.auto_delete, log_number=declared.log_number
+                )
+            ).recover()
+        else:
+            source = self.exchanges.get(declared.source)
+            ends: dict[str, Destination] = cast("dict[str, Destination]", self.exchanges if declared.to_exchange else self.queues)
+            destination = ends.get(declared.destination)
+            if source is not None and destination is not None:
+                self.bindings.recover(Binding(source, destination, declared.binding_key, FieldTable(declared.arguments)))
+
+    def rest(self) -> None:
+        """The node ends, and nobody consumes any more."""
+        for queue in self.queues.values():
+            queue.rest()
+
+    def log_numbers(self) -> set[int]:
+        """The logs of all durable queues."""
+        found: set[int] = set()
+        for queue in self.queues.values():
+            found.update(queue.log_numbers())
+        return found
+
+    def last_change(self) -> int:
+        """The record of the log that holds the last change of what is declared; 0 if nothing is kept."""
+        return 0 if self._journal is None else self._journal.last_sequence
