@@ -35,7 +35,7 @@ from broker.protocol.sliced import AT_ONCE, ChannelEnd, ChannelWork, Publishing,
 from broker.protocol.traits import Traits, read_traits
 from broker.protocol.transaction import Pending, Settlement
 from broker.protocol.unacked import Run, Unacked
-from broker.queues.consumers import Consumer
+from broker.queues.consumer import Consumer
 from broker.queues.dead_letter import keys_in
 from broker.queues.queue import Queue
 from broker.routing.routed import Routed

@@ -11,7 +11,7 @@ from broker.message import Message
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.outbox import PIECE_SIZE_MIN
-from broker.queues.consumers import Consumer
+from broker.queues.consumer import Consumer
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.wire import spec

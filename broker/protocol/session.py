@@ -13,7 +13,7 @@ from broker.counters import Counters
 from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.outbox import Outbox
-from broker.queues.consumers import Consumer
+from broker.queues.consumer import Consumer
 from broker.queues.queue import Queue
 from broker.store.logs import Logs
 from broker.turn import Deferred, Flushable, Turn

@@ -22,7 +22,7 @@ from broker.message import Message
 from broker.native import i64
 from broker.protocol.settling import Rollback
 from broker.protocol.unacked import Run
-from broker.queues.consumers import Consumer
+from broker.queues.consumer import Consumer
 from broker.queues.queue import Queue
 from broker.queues.returned_run import ReturnedRun
 from broker.routing.router import STEP, Routing

@@ -14,7 +14,7 @@ from broker.discard import discard
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.message import Message
 from broker.native import i64
-from broker.queues.consumers import Consumer
+from broker.queues.consumer import Consumer
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.queues.queue_link import QueueLink

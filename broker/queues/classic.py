@@ -14,7 +14,8 @@ from broker.discard import discard
 from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
 from broker.native import i64
 from broker.queues.arguments import guards
-from broker.queues.consumers import Cancelling, Consumer, Group
+from broker.queues.consumer import Consumer
+from broker.queues.consumers import Cancelling, Group
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms

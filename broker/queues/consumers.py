@@ -9,84 +9,16 @@ while all higher ones are blocked (RabbitMQ docs, Consumer Priorities).
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
-from mypy_extensions import mypyc_attr
-
-from broker.faults import FaultOwner, Faults
-from broker.message import Message
+from broker.faults import Faults
 from broker.native import i64
-from broker.queues.entry import Entry
+from broker.queues.consumer import Consumer
 from broker.turn import SlicedWork
-
-if TYPE_CHECKING:
-    from broker.queues.queue import Queue
 
 _SPARE: Final = 16
 _CANCELLED_AT_ONCE: Final[i64] = 128
 """Consumers that are told in one turn that their queue is gone; each takes 3 us."""
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Consumer:
-    """The queue's view of a consumer. Whoever talks to the client subclasses it."""
-
-    def __init__(self, tag: str, no_ack: bool, exclusive: bool, priority: int, lane: object | None = None) -> None:
-        self.tag = tag
-        self.no_ack = no_ack
-        self.exclusive = exclusive
-        self.priority = priority
-        # given, not set again by the subclass: mypyc takes an assignment in __init__ for the first one and would leak what it replaces
-        self.lane: object = self if lane is None else lane
-        """What its messages leave by: consumers with the same lane (one channel) must see a queue's messages in its order."""
-        self.blocked = False
-        """Not in the rotation because it had no room when asked last."""
-        self.shared = False
-        """Its window is shared with other consumers, so that room offered to it may be gone after a delivery to another one."""
-        self.registered = False
-        """Whether its queue still knows it."""
-
-    def capacity(self) -> i64:
-        """How many messages it takes now; 0 when it has no room."""
-        raise NotImplementedError
-
-    def room_bytes(self) -> i64:
-        """How many bytes its connection takes now: a bound for batches of large messages."""
-        raise NotImplementedError
-
-    def deliver(
-        self,
-        queue: Queue,
-        level: i64,
-        items: list[Message | Entry | None],
-        first_position: i64,
-        stride: i64,
-        redelivered: bool,
-    ) -> None:
-        """Take these messages, at most ``capacity()``: the one at index i has position first_position + i * stride.
-
-        ``redelivered``: all of them were delivered before, or none.
-        """
-        raise NotImplementedError
-
-    def deliver_entry(self, queue: Queue, level: i64, entry: Entry) -> None:
-        """Take one message that expires or that may have been delivered before a crash."""
-        raise NotImplementedError
-
-    def settled(self, count: i64) -> None:
-        """The client settled ``count`` of the messages this consumer got."""
-        raise NotImplementedError
-
-    def cancelled(self) -> None:
-        """The queue is gone: tell the client (basic.cancel), forget the queue."""
-        raise NotImplementedError
-
-    def left(self) -> None:
-        """It has left its queue, and need not know it any more: what it got may stay unacknowledged for long."""
-
-    def fault_owner(self) -> FaultOwner | None:
-        """Whose connection a delivery is for, which ends when that fails by a mistake of ours."""
-        return None
 
 
 @final

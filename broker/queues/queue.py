@@ -14,7 +14,8 @@ from mypy_extensions import mypyc_attr
 from broker.destination import MessageTarget
 from broker.message import Message
 from broker.native import i64
-from broker.queues.consumers import Consumer, Consumers
+from broker.queues.consumer import Consumer
+from broker.queues.consumers import Consumers
 from broker.queues.declaration import QueueDeclaration
 from broker.queues.entry import Entry
 from broker.queues.queue_link import QueueLink

@@ -8,7 +8,7 @@ from broker import build
 from broker.clock import Clock
 from broker.message import ACCEPTED, Confirm, Message, make_tail
 from broker.queues import registry
-from broker.queues.consumers import Consumer
+from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.memory import QueueMemory

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 
 from broker.message import ACCEPTED, Confirm, Message
-from broker.queues.consumers import Consumer
+from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue

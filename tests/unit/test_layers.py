@@ -18,6 +18,11 @@ PURE_ROOMS = ("wire", "raft", "queues", "routing", "protocol")
 WORLD = frozenset({"asyncio", "uvloop", "socket", "select", "ssl", "time", "datetime", "threading", "subprocess", "os", "pathlib", "io"})
 # ARCHITECTURE: "Imports the standard library, pamqp and errors.py only"; message.py and native.py stand below it.
 WIRE_MAY_IMPORT = frozenset({"broker.errors", "broker.message", "broker.native", "broker.wire"})
+# ARCHITECTURE, "What can be added by a module and its registration": a channel knows the contract of queues, whatever their type.
+CONTRACT_OF_QUEUES = frozenset(
+    f"broker.queues.{name}"
+    for name in ("queue", "consumer", "entry", "returned_run", "queue_link", "memory", "arguments", "consumer_arguments", "dead_letter")
+)
 
 
 def imports_of(path: Path) -> set[str]:
@@ -70,3 +75,9 @@ def test_wire_imports_the_standard_library_pamqp_and_errors_only() -> None:
         assert not strangers, f"{path.relative_to(CHECKOUT)} imports {sorted(strangers)}"
         third_party = {name.partition(".")[0] for name in imports_of(path)} - sys.stdlib_module_names - {"broker"}
         assert third_party <= {"pamqp", "librt", "mypy_extensions"}, f"{path.relative_to(CHECKOUT)} imports {sorted(third_party)}"
+
+
+def test_channels_know_of_queues_no_more_than_their_contract() -> None:
+    for path in (CHECKOUT / "broker" / "protocol").rglob("*.py"):
+        inside = {name for name in imports_of(path) if name.startswith("broker.queues.")} - CONTRACT_OF_QUEUES
+        assert not inside, f"{path.relative_to(CHECKOUT)} imports {sorted(inside)}"
