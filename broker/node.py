@@ -28,10 +28,10 @@ from broker.net.loop import LoopWaker
 from broker.net.watchdog import Watchdog
 from broker.protocol.server import Identity, Server
 from broker.protocol.session import Limits
+from broker.store.batch_reader import READ_MEMORY_MAX
 from broker.store.datadir import DataDirError
 from broker.store.filesystem import DiskError, RealFileSystem
 from broker.store.logs import UNWRITTEN_MAX
-from broker.store.reading import READ_MEMORY_MAX
 from broker.store.store import Store
 from broker.storelog import StoreLog, tell_findings
 from broker.trimming import Trimmer
@@ -89,13 +89,13 @@ def restore(server: Server, store: Store, default_vhost: str) -> None:
     """Bring back what the disk holds, and let the store work from now on."""
     server.logs = store.logs
     server.damage = store.damage
-    server.journal = Journal(store.wal.batch, store.mover.declarations.add)
+    server.journal = Journal(store.wal.batch, store.compactor.declarations.add)
     server.add_vhost(default_vhost)
     store.logs.settled_by_recovery()
     for declared in declarations(replay(store.changes)):
         vhost = server.vhosts.get(declared.vhost) or server.add_vhost(declared.vhost)
         vhost.recover(declared)
-    store.mover.declared = partial(declared_now, server.vhosts)
+    store.compactor.declared = partial(declared_now, server.vhosts)
     store.begin({number for vhost in server.vhosts.values() for number in vhost.log_numbers()}, server.turn)
 
 

@@ -27,9 +27,7 @@ def tell_findings(store: Store) -> None:
     unconfirmed = len(store.damage.unconfirmed())
     if unconfirmed:
         _log.error("Data was lost: the health checks fail until `leveret data confirm` says that somebody knows", losses=unconfirmed)
-    _log.info(
-        "Data recovered", files=report.file_count, records=report.record_count, clean=report.clean, logs=len(store.logs.logs)
-    )
+    _log.info("Data recovered", files=report.file_count, records=report.record_count, clean=report.clean, logs=len(store.logs.logs))
 
 
 class StoreLog(Periodic):
@@ -49,13 +47,13 @@ class StoreLog(Periodic):
                 file=int(place.generation), offset=int(place.offset),
             )  # fmt: skip
         damage = self._store.damage
-        found, self._store.mover.findings = self._store.mover.findings, []
+        found, self._store.compactor.findings = self._store.compactor.findings, []
         for text in found:
             _log.error("Damage on the disk", finding=text)
         damage.add(found)
         damage.add(f"records {first} to {last} of log {log.number} cannot be read back: they are lost" for log, first, last, _ in lost)
         damage.save_later()
-        trouble = self._store.mover.trouble or self._store.page_trouble or damage.trouble
+        trouble = self._store.compactor.trouble or self._store.page_trouble or damage.trouble
         text = "" if trouble is None else str(trouble)
         if text != self._trouble:
             self._trouble = text

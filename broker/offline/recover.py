@@ -15,7 +15,7 @@ from broker.offline.overlay import Overlay
 from broker.queues import registry as queue_types
 from broker.queues.options import QueueOptions
 from broker.queues.stored import enqueued_ms, read_message
-from broker.store.batch import place_at, read_header, records
+from broker.store.batch import location_at, read_header, records
 from broker.store.datadir import KEPT
 from broker.store.records import MESSAGE, TRANSIENT
 from broker.store.segment import number_of, read_batch
@@ -74,7 +74,7 @@ def _records(filesystem: Overlay, path: str, number: int, problems: list[str]) -
         return
     offsets = sorted({(run.offset, run.size) for part in found.parts for run in part.runs})
     for offset, size in offsets:
-        data = read_batch(file, place_at(number, offset, size))
+        data = read_batch(file, location_at(number, offset, size))
         header = read_header(data) if data is not None else None
         if data is None or header is None:
             problems.append(f"{path}: {size} bytes at {offset} cannot be read")

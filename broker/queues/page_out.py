@@ -15,30 +15,30 @@ from broker.queues.stored import stored_size, write_message
 from broker.store.batch import UNDIVIDED, BatchWriter
 from broker.store.log import Log
 from broker.store.pages import PageBlock
-from broker.store.piece import Stretch
 from broker.store.records import TRANSIENT
+from broker.store.segment_extent import Extent
 
 
 def block_of(log: Log, chunks: list[Chunk], options: QueueOptions, clock: Clock) -> PageBlock:
     """The messages of these chunks."""
     writer = BatchWriter(1, None, UNDIVIDED)
-    stretches: list[Stretch] = []
+    extents: list[Extent] = []
     memory_bytes: i64 = 0
     for chunk in chunks:
         memory_bytes += chunk.memory_bytes
         position = chunk.first
-        stretch = Stretch(position, writer.place, writer.size())
-        stretch.count = len(chunk.items)
-        stretch.kind = TRANSIENT
-        stretches.append(stretch)
+        extent = Extent(position, writer.location, writer.size())
+        extent.count = len(chunk.items)
+        extent.kind = TRANSIENT
+        extents.append(extent)
         for item in chunk.items:
             if isinstance(item, Entry):
                 _write(writer, log, position, item.message, _enqueued_ms(item, options, clock))
             elif item is not None:
                 _write(writer, log, position, item, clock.wall_ms)
             position += 1
-        stretch.end = writer.size()
-    return PageBlock(log, writer.take_batch(), stretches, memory_bytes)
+        extent.end = writer.size()
+    return PageBlock(log, writer.take_batch(), extents, memory_bytes)
 
 
 def _write(writer: BatchWriter, log: Log, position: i64, message: Message, wall_ms: i64) -> None:

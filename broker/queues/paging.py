@@ -28,7 +28,7 @@ from broker.queues.stored import EXPIRES, enqueued_ms, read_head, read_message, 
 from broker.queues.tail import Tail
 from broker.store.log import Log, LogUser
 from broker.store.logs import GroupHold, Logs
-from broker.store.read_back import COUNT_MAX
+from broker.store.read_request import COUNT_MAX
 from broker.store.records import MESSAGE, TRANSIENT
 from broker.turn import Turn
 
@@ -113,8 +113,8 @@ class Pager(LogUser):
         self.expiring = self.active
         ready.start_at(positions.first if self.active else positions.next)
         ready.next = positions.next
-        ready.line_body_bytes = log.weight
-        self._paged_body_bytes = log.weight
+        ready.line_body_bytes = log.body_bytes
+        self._paged_body_bytes = log.body_bytes
 
     def may_expire(self) -> bool:
         """Whether recovery has found messages with an expiration of their own."""

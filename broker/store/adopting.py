@@ -3,7 +3,7 @@
 Any of these may stand in the directory then: a segment that a lost edit has added; one that a lost edit has dropped, because what is live
 in it was rewritten to another one; one of a task that was never finished, whose records are in the write-ahead log or in the segment they
 came from. Records at the same position of a log are the same wherever they stand, so it does not matter which of them is taken, but each
-position may be in one piece only:
+position may be in one segment extent only:
 
 1. What the manifest still names goes first.
 2. Of the others, older ones first: what is rewritten is within what it came from.
@@ -19,9 +19,9 @@ from broker.native import i64
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, record_end
 from broker.store.datadir import DataDir
 from broker.store.logs import Logs
-from broker.store.piece import Piece, Segment
 from broker.store.records import JOURNAL, REFERENCE
 from broker.store.recovery import Recovery
+from broker.store.segment_extent import Segment, SegmentExtent
 from broker.store.survey import FoundPart, Run, Survey
 from broker.store.wal_file import generation_of, read_file_header
 
@@ -85,9 +85,10 @@ class Adoption:
         self._runs: dict[int, list[Run]] = {}
 
     def adopt(self, number: int, found: Survey) -> tuple[bool, list[FoundPart]]:
-        """Take what is needed of the segment of this number, and not in a piece yet: whether that is anything; and what nobody can take.
+        """Take what is needed of the segment of this number, and not in a segment extent yet: whether there is anything; and what
+        nobody can take.
 
-        That is what is partly in another piece: of two tasks one of which was never finished.
+        That is what is partly in another segment extent: of two tasks one of which was never finished.
         """
         segment = Segment(number, found.size)
         refused: list[FoundPart] = []
@@ -106,12 +107,20 @@ class Adoption:
         return segment.count > 0, refused
 
     def see(self, part: FoundPart) -> None:
-        """A log has a piece of this part."""
+        """A log has a segment extent of this part."""
         self._runs.setdefault(part.log, []).extend(part.runs)
 
-    def _overlapping(self, part: FoundPart) -> list[Piece]:
+    def _overlapping(self, part: FoundPart) -> list[SegmentExtent]:
         log = self._logs.logs.get(part.log)
-        return [piece for piece in log.pieces if piece.first <= part.last and part.first <= piece.last] if log is not None else []
+        return (
+            [
+                segment_extent
+                for segment_extent in log.segment_extents
+                if segment_extent.first <= part.last and part.first <= segment_extent.last
+            ]
+            if log is not None
+            else []
+        )
 
     def finish(self) -> list[str]:
         """What was seen of records of which the manifest does not know whether they are live: they are. Which these are, for people."""
@@ -131,11 +140,11 @@ class Adoption:
 
 
 def add_part(logs: Logs, segment: Segment, part: FoundPart) -> None:
-    """A piece of a log, made of a part of a segment."""
+    """A segment extent of a log, made of a part of a segment."""
     log = logs.open(part.log)
-    piece = Piece(segment, part.first, part.last, part.records)
-    piece.messages, piece.weight = part.messages, part.weight
-    piece.index_offset, piece.index_size = part.index_offset, part.index_size
+    segment_extent = SegmentExtent(segment, part.first, part.last, part.records)
+    segment_extent.messages, segment_extent.body_bytes = part.messages, part.body_bytes
+    segment_extent.index_offset, segment_extent.index_size = part.index_offset, part.index_size
     log.flags |= part.flags
-    log.pieces.append(piece)
+    log.segment_extents.append(segment_extent)
     segment.count += part.records

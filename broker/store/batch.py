@@ -101,7 +101,7 @@ class BatchHost:
 
 
 @final
-class Place:
+class BatchLocation:
     """Where a batch is. Those who remember records of it share one."""
 
     def __init__(self) -> None:
@@ -113,13 +113,13 @@ class Place:
         """Of the whole batch, in bytes."""
 
 
-def place_at(generation: i64, offset: i64 = 0, size: i64 = 0) -> Place:
+def location_at(generation: i64, offset: i64 = 0, size: i64 = 0) -> BatchLocation:
     """Where a batch is, or will be, that is none of an open log: in a segment, in its index, or found by recovery."""
-    place = Place()
-    place.generation = generation
-    place.offset = offset
-    place.size = size
-    return place
+    location = BatchLocation()
+    location.generation = generation
+    location.offset = offset
+    location.size = size
+    return location
 
 
 @final
@@ -132,14 +132,14 @@ class Batch:
         first_sequence: i64,
         record_count: i64,
         payload_size: i64,
-        place: Place | None = None,
+        location: BatchLocation | None = None,
         group_offset: i64 = 0,
     ) -> None:
         self.pieces = pieces
         self.first_sequence: i64 = first_sequence
         self.record_count: i64 = record_count
         self.payload_size: i64 = payload_size
-        self.place = Place() if place is None else place
+        self.location = BatchLocation() if location is None else location
         self.group_offset: i64 = group_offset
         """How many records of its commit group stand before it."""
         self.flags: i64 = 0
@@ -227,7 +227,7 @@ class BatchWriter(Syncable):
         """Calls ``sync`` at the end of each turn in which something was appended, if set."""
         self.collector: Collector | None = None
         """Asked before each group is taken, if set."""
-        self.place = Place()
+        self.location = BatchLocation()
         """Where the open batch, the last one of the open group, will be."""
         self.group: i64 = 1
         """Ordinal of the open group."""
@@ -320,12 +320,12 @@ class BatchWriter(Syncable):
         self._cut()
         count = self.record_count - self._closed_count
         first = self.next_sequence - count
-        self._closed.append(Batch(self._pieces, first, count, self._pieces_size, self.place, self._closed_count))
+        self._closed.append(Batch(self._pieces, first, count, self._pieces_size, self.location, self._closed_count))
         self._closed_count += count
         self._closed_size += self._pieces_size
         self._pieces = []
         self._pieces_size = 0
-        self.place = Place()
+        self.location = BatchLocation()
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener.durable`` when what was appended so far is on the disk; not at once, so ``is_durable`` is asked before."""
@@ -386,9 +386,9 @@ class BatchWriter(Syncable):
         """Bytes of the records in the open group."""
         return self._closed_size + self._pieces_size + len(self.writer)
 
-    def group_place(self) -> Place:
+    def group_location(self) -> BatchLocation:
         """Where the first batch of the open group will be; all of them are in one file."""
-        return self._closed[0].place if self._closed else self.place
+        return self._closed[0].location if self._closed else self.location
 
     def unwritten(self) -> i64:
         """Bytes of the records that are not on the disk yet."""

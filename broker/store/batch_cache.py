@@ -3,7 +3,7 @@
 import threading
 from typing import Final
 
-from broker.store.batch import Place, StoredBatch
+from broker.store.batch import BatchLocation, StoredBatch
 
 CACHE_SIZE: Final = 32 << 20
 """Bytes of batches that are kept."""
@@ -11,9 +11,9 @@ CACHE_SIZE: Final = 32 << 20
 Key = tuple[bool, int, int]
 
 
-def key_of(is_segment: bool, place: Place) -> Key:
+def key_of(is_segment: bool, location: BatchLocation) -> Key:
     """Names a batch for good: neither generations nor numbers of segments are used twice."""
-    return is_segment, place.generation, place.offset
+    return is_segment, location.generation, location.offset
 
 
 class BatchCache:

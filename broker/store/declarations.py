@@ -9,7 +9,7 @@ from typing import Final
 
 from broker.clock import Clock
 from broker.store.batch import RECORD_HEADER_SIZE
-from broker.store.moving import Alarm, Sleeper
+from broker.store.compaction import Alarm, Sleeper
 from broker.store.records import DELETE, PUT, key_of
 
 DELAY_MS: Final = 100

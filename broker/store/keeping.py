@@ -10,11 +10,11 @@ from typing import Final
 
 from librt.strings import read_i64_be, write_i32_be, write_i64_be
 
+from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import KEPT, DataDir
 from broker.store.filesystem import DiskError
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
-from broker.store.moving import Output, Part
 from broker.store.records import MESSAGE
 from broker.store.segment import SegmentFile, segment_name
 
@@ -39,8 +39,10 @@ def keep_orphans(data_dir: DataDir, logs: Logs, known: set[int], new_salt: Calla
 
 def _keep(data_dir: DataDir, logs: Logs, orphans: list[Log], new_salt: Callable[[], int]) -> list[str]:
     filesystem = data_dir.filesystem
-    owned = {int(piece.segment.number) for log in logs.logs.values() if log not in orphans for piece in log.pieces}
-    renamed = {int(piece.segment.number) for log in orphans for piece in log.pieces} - owned
+    owned = {
+        int(segment_extent.segment.number) for log in logs.logs.values() if log not in orphans for segment_extent in log.segment_extents
+    }
+    renamed = {int(segment_extent.segment.number) for log in orphans for segment_extent in log.segment_extents} - owned
     copied = [log for log in orphans if _elsewhere(log, renamed)]
     places: list[str] = []
     if copied:
@@ -56,49 +58,49 @@ def _keep(data_dir: DataDir, logs: Logs, orphans: list[Log], new_salt: Callable[
 
 def _elsewhere(log: Log, renamed: set[int]) -> bool:
     """Whether some of it is not in these segments."""
-    return bool(log.stretches) or any(int(piece.segment.number) not in renamed for piece in log.pieces)
+    return bool(log.extents) or any(int(segment_extent.segment.number) not in renamed for segment_extent in log.segment_extents)
 
 
 def _copy(data_dir: DataDir, logs: Logs, orphans: list[Log], renamed: set[int], new_salt: Callable[[], int]) -> str:
-    output = Output(int(logs.next_segment), _BLOCK_SIZE)
+    builder = SegmentBuilder(int(logs.next_segment), _BLOCK_SIZE)
     logs.next_segment += 1
-    file = SegmentFile(data_dir.filesystem, data_dir.segments, output, new_salt)
+    file = SegmentFile(data_dir.filesystem, data_dir.segments, builder, new_salt)
     try:
         for log in orphans:
-            ranges = [(int(each.first), int(each.last) + 1) for each in log.pieces if int(each.segment.number) not in renamed]
-            if log.stretches:
-                ranges.append((int(log.stretches[0].first), int(log.positions.next)))
-            keeper = _Keeper(log, output)
+            ranges = [(int(each.first), int(each.last) + 1) for each in log.segment_extents if int(each.segment.number) not in renamed]
+            if log.extents:
+                ranges.append((int(log.extents[0].first), int(log.positions.next)))
+            keeper = _Keeper(log, builder)
             for start, end in ranges:
                 keeper.through = start
                 while keeper.through < end:
                     logs.read_now(log, keeper.through, end, _READ_SIZE, keeper)
-                    file.write(output.take())
-        output.cut()
-        file.write(output.take())
-        output.parts = [part for part in output.parts if part.count]
+                    file.write(builder.take())
+        builder.cut()
+        file.write(builder.take())
+        builder.parts = [part for part in builder.parts if part.count]
         file.seal(KEPT)
     except DiskError:
         file.discard()
         raise
-    return f"{data_dir.segments}/{segment_name(int(output.number), KEPT)}"
+    return f"{data_dir.segments}/{segment_name(int(builder.number), KEPT)}"
 
 
 class _Keeper(LogUser):
     """Writes what is read of a log to the segment."""
 
-    def __init__(self, log: Log, output: Output) -> None:
+    def __init__(self, log: Log, builder: SegmentBuilder) -> None:
         self.through = 0
         self._log = log
-        self._output = output
-        self._part = Part(log, output, None, -1)
-        output.parts.append(self._part)
+        self._builder = builder
+        self._part = SegmentPart(log, builder, None, -1)
+        builder.parts.append(self._part)
 
     def durable(self) -> None:
         """Nobody promises anything."""
 
     def record(self, position: int, data: bytes, start: int, end: int) -> None:
-        writer = self._output.writer
+        writer = self._builder.writer
         begin = len(writer)
         write_i64_be(writer, self._log.number)
         write_i32_be(writer, end - start + 8)
@@ -106,7 +108,7 @@ class _Keeper(LogUser):
         write_i64_be(writer, position)
         writer.write(data[start:end])
         self._part.add(position, MESSAGE, read_i64_be(data, start), begin, len(writer))
-        self._output.record_added()
+        self._builder.record_added()
 
     def loaded(self, through: int) -> None:
         self.through = max(through, self.through + 1)

@@ -3,9 +3,9 @@
 A log is a run of dense positions, each of which holds one record or, if nothing had to be kept, none. In memory it is a summary:
 
     positions      which are live (index.py)
-    pieces         where the older ones are: a summary for each segment that holds some of them (piece.py)
-    stretches      where the newer ones are, in the write-ahead log: consecutive records that stand behind each other in one batch; a
-                   stretch per turn, not per record
+    segment extents         where the older ones are: a summary for each segment that holds some of them (segment_extent.py)
+    extents      where the newer ones are, in the write-ahead log: consecutive records that stand behind each other in one batch; a
+                   extent per turn, not per record
 
 Kinds and bodies of records stand in records.py; logs.py holds the logs together.
 
@@ -21,10 +21,20 @@ from mypy_extensions import mypyc_attr
 
 from broker.discard import discard
 from broker.native import i64
-from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, Place
+from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchLocation
 from broker.store.index import Positions
-from broker.store.piece import Piece, Stretch, reaching
-from broker.store.records import BODY_AT, EXACT, FLAGS_SHIFT, MARK, MESSAGE, REFERENCE, SETTLED, TRANSIENT, WEIGHT_MASK
+from broker.store.records import (
+    BODY_AT,
+    FLAGS_SHIFT,
+    MESSAGE,
+    REDELIVERY_MARK,
+    REDELIVERY_MARK_RESET,
+    REFERENCE,
+    SETTLED,
+    TRANSIENT,
+    WEIGHT_MASK,
+)
+from broker.store.segment_extent import Extent, SegmentExtent, reaching
 
 if TYPE_CHECKING:
     from broker.store.logs import Logs
@@ -70,9 +80,9 @@ class Log:
         self.number: i64 = number
         self.user: LogUser | None = None
         self.positions = Positions()
-        self.pieces: list[Piece] = []
-        """What is in segments, in order; everything in them is before all stretches."""
-        self.stretches: list[Stretch] = []
+        self.segment_extents: list[SegmentExtent] = []
+        """What is in segments, in order; everything in them is before all extents."""
+        self.extents: list[Extent] = []
         """What is in the write-ahead log, in order; those before ``head`` are settled."""
         self.head: i64 = 0
         self.durable_next: i64 = 0
@@ -80,7 +90,7 @@ class Log:
         self.mark: i64 = -1
         """Up to and including it, positions may have been delivered; told to the disk, see ``allowance``."""
         self.mark_durable: i64 = -1
-        self.weight: i64 = 0
+        self.body_bytes: i64 = 0
         """Sum of the weights of all live records, about; set by recovery."""
         self.flags: i64 = 0
         """The flags of all records found by recovery, one or the other."""
@@ -106,11 +116,11 @@ class Log:
         self.positions.append(position)
         logs = self._logs
         batch = logs.batch
-        place = batch.place
+        location = batch.location
         start = batch.size()
         self._touch()
-        last = self._extend(position, place, start)
-        if token is logs.last_token and kind == logs.last_kind and place is logs.last_place:
+        last = self._extend(position, location, start)
+        if token is logs.last_token and kind == logs.last_kind and location is logs.last_location:
             batch.begin(self.number, REFERENCE, 16)
             write_i64_be(batch.writer, position)
             write_i64_be(batch.writer, logs.last_start)
@@ -119,7 +129,7 @@ class Log:
             return False
         logs.last_token = token
         logs.last_kind = kind
-        logs.last_place = place
+        logs.last_location = location
         logs.last_start = start
         last.end = start + BODY_AT + size
         batch.begin(self.number, kind, 8 + size)
@@ -132,16 +142,16 @@ class Log:
             self._group = logs.batch.group
             logs.touched.append(self)
 
-    def _extend(self, position: i64, place: Place, start: i64) -> Stretch:
-        """The stretch of the record that begins there: the last one, if it goes on where that ends, or a new one."""
-        stretches = self.stretches
-        if stretches:
-            last = stretches[-1]
-            if last.end == start and last.place is place and last.first + last.count == position:
+    def _extend(self, position: i64, location: BatchLocation, start: i64) -> Extent:
+        """The extent of the record that begins there: the last one, if it goes on where that ends, or a new one."""
+        extents = self.extents
+        if extents:
+            last = extents[-1]
+            if last.end == start and last.location is location and last.first + last.count == position:
                 last.count += 1
                 return last
-        made = Stretch(position, place, start)
-        stretches.append(made)
+        made = Extent(position, location, start)
+        extents.append(made)
         return made
 
     def _tell(self, kind: i64, *positions: int) -> None:
@@ -179,7 +189,7 @@ class Log:
         self.mark = position + MARK_AHEAD
         self._mark_from = self.positions.next
         self._touch()
-        self._tell(MARK, self.mark)
+        self._tell(REDELIVERY_MARK, self.mark)
 
     # ---- settled ------------------------------------------------------------------------------------------------------
 
@@ -248,131 +258,131 @@ class Log:
         self._trim()
 
     def _bury(self, start: i64, end: i64, writer: BytesWriter) -> None:
-        pieces = self.pieces
-        if pieces and start <= pieces[-1].last:
-            self._bury_in_pieces(start, end)
+        segment_extents = self.segment_extents
+        if segment_extents and start <= segment_extents[-1].last:
+            self._bury_in_segment_extents(start, end)
         if self.positions.settle(start, end) > 0:
             write_i64_be(writer, start)
             write_i64_be(writer, end)
 
-    def _bury_in_pieces(self, start: i64, end: i64) -> None:
-        """Count what is settled now out of the pieces it is in."""
-        pieces = self.pieces
-        index = self.find_piece(start)
-        while index < len(pieces):
-            piece = pieces[index]
-            if piece.first > end:
+    def _bury_in_segment_extents(self, start: i64, end: i64) -> None:
+        """Count what is settled now out of the segment extents it is in."""
+        segment_extents = self.segment_extents
+        index = self.find_segment_extent(start)
+        while index < len(segment_extents):
+            segment_extent = segment_extents[index]
+            if segment_extent.first > end:
                 return
-            low = start if start > piece.first else piece.first
-            high = end if end < piece.last else piece.last
+            low = start if start > segment_extent.first else segment_extent.first
+            high = end if end < segment_extent.last else segment_extent.last
             count = self.positions.live_between(low, high + 1)
             if count > 0:
-                piece.live -= count
-                self._logs.unload(piece.segment, count)
-            if piece.live == 0:
-                del pieces[index]
+                segment_extent.live -= count
+                self._logs.unload(segment_extent.segment, count)
+            if segment_extent.live == 0:
+                del segment_extents[index]
             else:
                 index += 1
 
     def _trim(self) -> None:
-        """Forget the stretches at the front of which nothing is live."""
-        stretches = self.stretches
-        size: i64 = len(stretches)
+        """Forget the extents at the front of which nothing is live."""
+        extents = self.extents
+        size: i64 = len(extents)
         head = self.find(self.positions.first)
         if head == size:
-            discard(self._logs.batch.turn, [stretches])
-            self.stretches = []
+            discard(self._logs.batch.turn, [extents])
+            self.extents = []
             head = 0
         elif head >= _TRIM_AT and head * 2 >= size:
-            discard(self._logs.batch.turn, [stretches[:head]])
-            del stretches[:head]
+            discard(self._logs.batch.turn, [extents[:head]])
+            del extents[:head]
             head = 0
         self.head = head
 
     def find(self, position: i64) -> i64:
-        """Index of the first stretch that reaches up to ``position`` or behind it."""
-        return reaching(self.stretches, self.head, position)
+        """Index of the first extent that reaches up to ``position`` or behind it."""
+        return reaching(self.extents, self.head, position)
 
-    def find_piece(self, position: i64) -> i64:
-        """Index of the first piece that reaches up to ``position`` or behind it."""
-        pieces = self.pieces
+    def find_segment_extent(self, position: i64) -> i64:
+        """Index of the first segment extent that reaches up to ``position`` or behind it."""
+        segment_extents = self.segment_extents
         low: i64 = 0
-        high: i64 = len(pieces)
+        high: i64 = len(segment_extents)
         while low < high:
             middle = (low + high) // 2
-            if pieces[middle].last < position:
+            if segment_extents[middle].last < position:
                 low = middle + 1
             else:
                 high = middle
         return low
 
-    # ---- moved to segments (mover.py) ---------------------------------------------------------------------------------
+    # ---- moved to segments (compactor.py) ---------------------------------------------------------------------------------
 
     def live_size(self, generation: i64) -> i64:
         """Bytes of its live records in this file of the write-ahead log, the oldest one, about."""
-        stretches = self.stretches
+        extents = self.extents
         index = self.head
-        end: i64 = len(stretches)
+        end: i64 = len(extents)
         size: i64 = 0
         while index < end:
-            stretch = stretches[index]
-            if stretch.place.generation != generation:
+            extent = extents[index]
+            if extent.location.generation != generation:
                 break
-            live = self.positions.live_between(stretch.first, stretch.first + stretch.count)
-            size += (stretch.end - stretch.start) * live // stretch.count
+            live = self.positions.live_between(extent.first, extent.first + extent.count)
+            size += (extent.end - extent.start) * live // extent.count
             index += 1
         return size
 
     def moved_through(self) -> i64:
-        """Everything live up to and including this position is in pieces."""
-        pieces = self.pieces
-        return pieces[-1].last if pieces else -1
+        """Everything live up to and including this position is in segment extents."""
+        segment_extents = self.segment_extents
+        return segment_extents[-1].last if segment_extents else -1
 
-    def install(self, piece: Piece, old: Piece | None) -> None:
-        """Its records are in this piece from now on; they were in the write-ahead log, or in an ``old`` piece."""
+    def install(self, segment_extent: SegmentExtent, old: SegmentExtent | None) -> None:
+        """Its records are in this segment extent from now on; they were in the write-ahead log, or in an ``old`` segment extent."""
         if self.dropped:
             return
-        pieces = self.pieces
-        index: i64 = len(pieces)
+        segment_extents = self.segment_extents
+        index: i64 = len(segment_extents)
         if old is not None:
-            index = self.find_piece(old.first)
-            if index == len(pieces) or pieces[index] is not old:
+            index = self.find_segment_extent(old.first)
+            if index == len(segment_extents) or segment_extents[index] is not old:
                 return  # settled meanwhile
-            del pieces[index]
+            del segment_extents[index]
             old.segment.live -= old.live
-        piece.live = self.positions.live_between(piece.first, piece.last + 1)
-        if piece.live > 0:
-            pieces.insert(index, piece)
-            piece.segment.live += piece.live
+        segment_extent.live = self.positions.live_between(segment_extent.first, segment_extent.last + 1)
+        if segment_extent.live > 0:
+            segment_extents.insert(index, segment_extent)
+            segment_extent.segment.live += segment_extent.live
 
-    def paged(self, piece: Piece) -> None:
-        """The records of this piece, behind all others of the log, are in a page file; those settled meanwhile are dead."""
+    def paged(self, segment_extent: SegmentExtent) -> None:
+        """The records of this segment extent, behind all others of the log, are in a page file; those settled meanwhile are dead."""
         positions = self.positions
-        first = piece.first if piece.first > positions.next else positions.next
-        if first > piece.last:
+        first = segment_extent.first if segment_extent.first > positions.next else positions.next
+        if first > segment_extent.last:
             return
-        positions.append_run(first, piece.last)
-        piece.live = piece.last + 1 - first
-        piece.segment.live += piece.live
-        self.pieces.append(piece)
+        positions.append_run(first, segment_extent.last)
+        segment_extent.live = segment_extent.last + 1 - first
+        segment_extent.segment.live += segment_extent.live
+        self.segment_extents.append(segment_extent)
         self.durable_next = positions.next
 
     def forget(self, generation: i64) -> None:
         """What is live in this file of the write-ahead log, the oldest one, was installed."""
-        stretches = self.stretches
+        extents = self.extents
         index = self.head
-        end: i64 = len(stretches)
-        while index < end and stretches[index].place.generation == generation:
+        end: i64 = len(extents)
+        while index < end and extents[index].location.generation == generation:
             index += 1
         if index > self.head:
-            del stretches[:index]
+            del extents[:index]
             self.head = 0
 
-    def lose(self, first: i64, last: i64, place: Place) -> i64:
+    def lose(self, first: i64, last: i64, location: BatchLocation) -> i64:
         """The live records from ``first`` to ``last`` cannot be read: they are settled, and told. How many there were."""
         count = self.positions.live_between(first, last + 1)
         if count > 0:
-            self._logs.lost.append((self, int(first), int(last), place))
+            self._logs.lost.append((self, int(first), int(last), location))
             self.settle(first, last - first + 1, 1)
             self.collect()
         return count
@@ -394,7 +404,7 @@ class Log:
 
     # ---- recovery -----------------------------------------------------------------------------------------------------
 
-    def replay(self, kind: i64, place: Place, data: bytes, at: i64, end: i64) -> None:
+    def replay(self, kind: i64, location: BatchLocation, data: bytes, at: i64, end: i64) -> None:
         """One record of this log, found by recovery: its body is ``data[at + RECORD_HEADER_SIZE:end]``, offsets as in a batch."""
         body = at + RECORD_HEADER_SIZE
         positions = self.positions
@@ -409,12 +419,12 @@ class Log:
                 positions.append(position)
             elif not positions.is_live(position):
                 return
-            weight = read_i64_be(data, body + 8)
+            body_bytes = read_i64_be(data, body + 8)
             if kind == REFERENCE:
-                weight = read_i64_be(data, HEADER_SIZE + weight + BODY_AT)
-            self.flags |= weight >> FLAGS_SHIFT
-            last = self._extend(position, place, at - HEADER_SIZE)
-            last.weight += weight & WEIGHT_MASK
+                body_bytes = read_i64_be(data, HEADER_SIZE + body_bytes + BODY_AT)
+            self.flags |= body_bytes >> FLAGS_SHIFT
+            last = self._extend(position, location, at - HEADER_SIZE)
+            last.body_bytes += body_bytes & WEIGHT_MASK
             last.end = end - HEADER_SIZE
         elif kind == TRANSIENT:
             position = read_i64_be(data, body)
@@ -424,11 +434,11 @@ class Log:
             while body + 16 <= end:
                 positions.settle(read_i64_be(data, body), read_i64_be(data, body + 8))
                 body += 16
-        elif kind == MARK:
+        elif kind == REDELIVERY_MARK:
             position = read_i64_be(data, body)
             if position > self.mark:
                 self.mark = position
-        elif kind == EXACT:
+        elif kind == REDELIVERY_MARK_RESET:
             self.mark = read_i64_be(data, body)
 
     def restored(self, mark: i64, positions: Positions) -> None:
@@ -442,32 +452,32 @@ class Log:
         self.durable_next = self.positions.next
         self.mark_durable = self.mark
         self._trim()
-        reached = self._recover_pieces()
+        reached = self._recover_segment_extents()
         index = self.head
-        while index < len(self.stretches):
-            stretch = self.stretches[index]
-            self._miss(reached, stretch.first)
-            reached = stretch.first + stretch.count
-            live = self.positions.live_between(stretch.first, reached)
-            self.weight += stretch.weight * live // stretch.count
+        while index < len(self.extents):
+            extent = self.extents[index]
+            self._miss(reached, extent.first)
+            reached = extent.first + extent.count
+            live = self.positions.live_between(extent.first, reached)
+            self.body_bytes += extent.body_bytes * live // extent.count
             index += 1
         self._miss(reached, self.positions.next)
 
-    def _recover_pieces(self) -> i64:
-        """Count what is live in the pieces; where they end."""
+    def _recover_segment_extents(self) -> i64:
+        """Count what is live in the segment extents; where they end."""
         positions = self.positions
         reached = positions.first
-        kept: list[Piece] = []
-        for piece in self.pieces:
-            self._miss(reached, piece.first)
-            reached = piece.last + 1
-            piece.live = positions.live_between(piece.first, reached)
-            if piece.live > 0:
-                kept.append(piece)
-                piece.segment.live += piece.live
-                if piece.messages > 0:
-                    self.weight += piece.weight * piece.live // piece.messages
-        self.pieces = kept
+        kept: list[SegmentExtent] = []
+        for segment_extent in self.segment_extents:
+            self._miss(reached, segment_extent.first)
+            reached = segment_extent.last + 1
+            segment_extent.live = positions.live_between(segment_extent.first, reached)
+            if segment_extent.live > 0:
+                kept.append(segment_extent)
+                segment_extent.segment.live += segment_extent.live
+                if segment_extent.messages > 0:
+                    self.body_bytes += segment_extent.body_bytes * segment_extent.live // segment_extent.messages
+        self.segment_extents = kept
         return reached
 
     def _miss(self, start: i64, end: i64) -> None:
@@ -484,7 +494,7 @@ class Log:
     def write_mark(self) -> None:
         """Tell the disk what ``distrust`` has done."""
         self._touch()
-        self._tell(MARK, self.mark)
+        self._tell(REDELIVERY_MARK, self.mark)
 
     def write_settled(self, first: i64, last: i64) -> None:
         """Tell the disk what recovery has settled."""
@@ -494,4 +504,4 @@ class Log:
     def write_exact_mark(self, position: i64) -> None:
         """Nothing behind ``position`` was ever delivered; for a clean end."""
         if position < self.mark:
-            self._tell(EXACT, position)
+            self._tell(REDELIVERY_MARK_RESET, position)

@@ -9,12 +9,22 @@ from librt.strings import read_i64_be
 from broker.clock import Clock, Timed, Timer
 from broker.discard import discard
 from broker.native import i64
-from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchWriter, Collector, Listener, Place, place_at, record_end
+from broker.store.batch import (
+    HEADER_SIZE,
+    RECORD_HEADER_SIZE,
+    BatchHeader,
+    BatchLocation,
+    BatchWriter,
+    Collector,
+    Listener,
+    location_at,
+    record_end,
+)
 from broker.store.log import Log, LogUser
 from broker.store.pages import Pages
-from broker.store.piece import Segment
-from broker.store.read_back import COUNT_MAX, LogReader, Read, index_place
+from broker.store.read_request import COUNT_MAX, LogReader, Read, index_location
 from broker.store.records import BODY_AT, JOURNAL, REFERENCE
+from broker.store.segment_extent import Segment
 from broker.turn import Deferred
 
 SETTLE_DELAY_MS: Final[i64] = 8
@@ -53,10 +63,10 @@ class Logs(Collector, Timed):
         self.last_token: object = None
         """Of the record that was appended last, see ``Log.append``."""
         self.last_kind: i64 = 0
-        self.last_place: Place = self.batch.place
+        self.last_location: BatchLocation = self.batch.location
         self.last_start: i64 = 0
         self.reader: LogReader | None = None
-        self.lost: list[tuple[Log, int, int, Place]] = []
+        self.lost: list[tuple[Log, int, int, BatchLocation]] = []
         """What could not be read back: log, first and last position, where. Whoever reports it takes it out."""
         self.missing: list[tuple[Log, int, int]] = []
         """What recovery has not found though it was promised: log, first and last position. Of logs that belong to something after
@@ -67,16 +77,16 @@ class Logs(Collector, Timed):
         self.pages = Pages()
         self.next_segment: i64 = 1
         self.empty: list[Segment] = []
-        """Nothing in them is live. The mover takes them out."""
+        """Nothing in them is live. The compactor takes them out."""
         self.dropped: list[int] = []
-        """Numbers of logs that the manifest need not know any more. The mover takes them out."""
+        """Numbers of logs that the manifest need not know any more. The compactor takes them out."""
         self._clock = clock
         self._commits = _Commits(self)
         self._waiting: list[Log] = []
         self._timer: Timer | None = None
         self._unrelieved: list[Deferred] = []
         self._taken: list[Log] = []
-        self._taken_place: Place = self.batch.place
+        self._taken_location: BatchLocation = self.batch.location
         self._distrusted = False
         self.pages.relieved = self.relieve
 
@@ -111,12 +121,12 @@ class Logs(Collector, Timed):
         """Nothing of it is needed any more. The caller has told the disk so (log 0), if it was to outlive the node."""
         log.dropped = True
         log.user = None
-        discard(self.batch.turn, [log.stretches])
-        log.stretches = []
+        discard(self.batch.turn, [log.extents])
+        log.extents = []
         log.head = 0
-        for piece in log.pieces:
-            self.unload(piece.segment, piece.live)
-        log.pieces = []
+        for segment_extent in log.segment_extents:
+            self.unload(segment_extent.segment, segment_extent.live)
+        log.segment_extents = []
         if log.saved:
             self.dropped.append(int(log.number))
         self.logs.pop(log.number, None)
@@ -167,14 +177,14 @@ class Logs(Collector, Timed):
             for log in touched:
                 log.taken()
             self._taken = touched
-            self._taken_place = self.batch.group_place()
+            self._taken_location = self.batch.group_location()
             self.batch.listen(self._commits)
 
     def committed(self) -> None:
         """The commit group that left last is on the disk."""
         taken = self._taken
         self._taken = []
-        generation = int(self._taken_place.generation)
+        generation = int(self._taken_location.generation)
         known = self.by_file.setdefault(generation, {})
         for log in taken:
             known[log] = None
@@ -236,15 +246,15 @@ class Logs(Collector, Timed):
 
     def _chosen(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None, count: i64) -> Read:
         read = Read(log, start, end, budget, user, count)
-        pieces = log.pieces
-        if pieces and start <= pieces[-1].last:
-            piece = pieces[log.find_piece(start)]
-            if piece.first < end:
-                read.piece = piece
-                read.index = piece.stretches
+        segment_extents = log.segment_extents
+        if segment_extents and start <= segment_extents[-1].last:
+            segment_extent = segment_extents[log.find_segment_extent(start)]
+            if segment_extent.first < end:
+                read.segment_extent = segment_extent
+                read.index = segment_extent.extents
                 read.choose()
                 return read
-        read.add(log.stretches, log.find(start))
+        read.add(log.extents, log.find(start))
         return read
 
     def fetched(self, read: Read) -> None:
@@ -255,21 +265,21 @@ class Logs(Collector, Timed):
             return
         mistake: Exception | None = None
         positions = log.positions
-        piece = read.piece
-        if piece is not None:
-            piece.stretches = read.index
+        segment_extent = read.segment_extent
+        if segment_extent is not None:
+            segment_extent.extents = read.index
             if read.index is None:
-                log.lose(piece.first, piece.last, index_place(piece))
-        for stretch in read.stretches:
-            batch = read.batches.get(stretch.place)
+                log.lose(segment_extent.first, segment_extent.last, index_location(segment_extent))
+        for extent in read.extents:
+            batch = read.batches.get(extent.location)
             if batch is None:
-                log.lose(stretch.first, stretch.first + stretch.count - 1, stretch.place)
+                log.lose(extent.first, extent.first + extent.count - 1, extent.location)
                 continue
             data = batch.data
             content = batch.content
-            at = HEADER_SIZE + stretch.start
-            stretch_end = HEADER_SIZE + stretch.end
-            while at < stretch_end:
+            at = HEADER_SIZE + extent.start
+            extent_end = HEADER_SIZE + extent.end
+            while at < extent_end:
                 end = record_end(data, at)
                 position = read_i64_be(data, at + RECORD_HEADER_SIZE)
                 if position >= read.start and position < read.end and positions.is_live(position):
@@ -292,7 +302,7 @@ class Logs(Collector, Timed):
 
     def replay(self, header: BatchHeader, data: bytes, generation: i64, offset: i64, changes: list[tuple[int, bytes]]) -> None:
         """A batch that recovery has found; what it says of log 0 is added to ``changes``: (kind, body)."""
-        place = place_at(generation, offset, header.size())
+        location = location_at(generation, offset, header.size())
         at: i64 = HEADER_SIZE
         log: Log | None = None
         number: i64 = -1
@@ -307,7 +317,7 @@ class Logs(Collector, Timed):
                     log = self.open(found)
                     number = found
                     self.by_file.setdefault(int(generation), {})[log] = None
-                log.replay(kind, place, data, at, end)
+                log.replay(kind, location, data, at, end)
             at = end
 
     def distrust(self) -> None:

@@ -20,7 +20,7 @@ before the first of them gets its name: either name alone is the whole manifest.
 space on the disk, such as giving back files of the write-ahead log, works when the disk is full.
 
 Where a batch is missing in both files, ``damaged`` says so; what is left is not written anew before somebody has put together what is
-missing (restoring.py), by ``replace``.
+missing (manifest_recovery.py), by ``replace``.
 """
 
 import contextlib

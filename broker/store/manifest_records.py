@@ -4,7 +4,7 @@
     16 PUT            0                 as in the write-ahead log: what is declared. The last one of a key counts
     17 DELETE         0                 the same
     48 SEGMENT        of the segment    its size (8); then for each part: log, first and last position, records, messages among them, their
-                                        weight and flags, offset and size of its batch of the index (8 each)
+                                        body bytes and flags, offset and size of its batch of the index (8 each)
     49 DROP_SEGMENT   of the segment    nothing
     50 STATE          of the log        mark (8), live positions (index.py). The last one of a log counts
     51 DROP_LOG       of the log        nothing
@@ -20,7 +20,7 @@ import struct
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from broker.store import moving
+from broker.store import compaction
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE
 from broker.store.records import DELETE, JOURNAL, PUT, key_of
 
@@ -43,14 +43,14 @@ _FRAGMENT: Final = struct.Struct(">BII")
 
 Record = tuple[int, int, bytes]
 """Log id, kind, body."""
-Part = tuple[int, int, int, int, int, int, int, int, int]
-"""Log, first and last position, records, messages, weight, flags, offset and size in the index."""
+SegmentPart = tuple[int, int, int, int, int, int, int, int, int]
+"""Log, first and last position, records, messages, body bytes, flags, offset and size in the index."""
 
 
 class Edit(NamedTuple):
     """What changes at once."""
 
-    added: Sequence[tuple[moving.Output, int]] = ()
+    added: Sequence[tuple[compaction.SegmentBuilder, int]] = ()
     """New segments, with their sizes."""
     dropped: Sequence[int] = ()
     """Segments that are gone."""
@@ -173,18 +173,18 @@ def segment_size(body: bytes) -> int:
     return int(_U64.unpack_from(body)[0])
 
 
-def segment_parts(body: bytes) -> Iterator[Part]:
+def segment_parts(body: bytes) -> Iterator[SegmentPart]:
     """Its parts."""
     return _PART.iter_unpack(body[8:])
 
 
-def segment_body(size: int, parts: Sequence[Part]) -> bytes:
+def segment_body(size: int, parts: Sequence[SegmentPart]) -> bytes:
     """The body of a SEGMENT record."""
     return _U64.pack(size) + b"".join(_PART.pack(*part) for part in parts)
 
 
-def _part_of(part: moving.Part) -> Part:
-    span = (part.log.number, part.first(), part.last(), part.count, part.messages, part.weight, part.flags)
+def _part_of(part: compaction.SegmentPart) -> SegmentPart:
+    span = (part.log.number, part.first(), part.last(), part.count, part.messages, part.body_bytes, part.flags)
     return (*span, part.index_offset, part.index_size)
 
 
@@ -200,8 +200,8 @@ def state_body(mark: int, positions: bytes) -> bytes:
 
 def edit_records(edit: Edit) -> Iterator[Record]:
     """The records of an edit."""
-    for output, size in edit.added:
-        yield output.number, SEGMENT, segment_body(size, [_part_of(part) for part in output.parts])
+    for builder, size in edit.added:
+        yield builder.number, SEGMENT, segment_body(size, [_part_of(part) for part in builder.parts])
     yield from ((number, DROP_SEGMENT, b"") for number in edit.dropped)
     yield from ((number, STATE, state_body(mark, positions)) for number, mark, positions in edit.states)
     yield from ((number, DROP_LOG, b"") for number in edit.dropped_logs)

@@ -13,12 +13,12 @@ from functools import partial
 from typing import Final
 
 from broker.clock import Clock
+from broker.store.batch_reader import Fetcher, page_name
+from broker.store.compaction import Alarm, Sleeper
 from broker.store.filesystem import DiskError, File, FileSystem
-from broker.store.moving import Alarm, Sleeper
 from broker.store.pages import PageBlock, Pages, PageWriter
-from broker.store.piece import Segment
-from broker.store.reading import Fetcher, page_name
 from broker.store.runner import Job, Runner
+from broker.store.segment_extent import Segment
 from broker.store.wal_file import FileHeader
 
 RETRY_MS: Final = 1000
@@ -144,7 +144,7 @@ class _Disk:
         pieces: list[bytes | memoryview] = []
         for block in blocks:
             pieces += block.batch.seal(number, self._salt)
-        self._file.write("page.write", int(blocks[0].batch.place.offset), pieces)
+        self._file.write("page.write", int(blocks[0].batch.location.offset), pieces)
 
     def _begin(self, number: int) -> None:
         self._end()

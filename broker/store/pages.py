@@ -5,8 +5,8 @@ written as a block of its own, without a sync, and read back when consumers come
 files of 64 MiB, which are removed when nothing in them is live, and at the next start in any case. So what pages costs one write and one
 read, and nothing of it burdens the write-ahead log: no sync, no settlement, no second copy.
 
-A page file is a segment (piece.py) that no manifest names: pieces, reading, and the rewriting of files of which little is live are the
-same. This file decides what is written where; page_files.py does it.
+A page file is a segment (segment_extent.py) that no manifest names: extents, reading, and the rewriting of files of which little
+is live are the same. This file decides what is written where; page_files.py does it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mypy_extensions import mypyc_attr
 from broker.native import i64
 from broker.store.batch import Batch
 from broker.store.log import Log
-from broker.store.piece import Piece, Segment, Stretch
+from broker.store.segment_extent import Extent, Segment, SegmentExtent
 from broker.store.wal_file import START
 
 _FILE_SIZE: Final[i64] = 64 << 20
@@ -34,10 +34,10 @@ _WRITE_MAX: Final[i64] = 4 << 20
 class PageBlock:
     """Records of one log on their way to a page file: one batch."""
 
-    def __init__(self, log: Log, batch: Batch, stretches: list[Stretch], memory_bytes: i64) -> None:
+    def __init__(self, log: Log, batch: Batch, extents: list[Extent], memory_bytes: i64) -> None:
         self.log = log
         self.batch = batch
-        self.stretches = stretches
+        self.extents = extents
         """All of its records."""
         self.memory_bytes: i64 = memory_bytes
         """About what they cost in memory until they are written, as ``memory_size`` counts it."""
@@ -111,11 +111,11 @@ class Pages:
         for block in self._waiting:
             block.batch.first_sequence = count + 1
             count += block.batch.record_count
-            place = block.batch.place
-            place.generation = file.number
-            place.offset = file.size + size
-            place.size = block.batch.size()
-            size += place.size
+            location = block.batch.location
+            location.generation = file.number
+            location.offset = file.size + size
+            location.size = block.batch.size()
+            size += location.size
             blocks.append(block)
             if size >= _WRITE_MAX:
                 break
@@ -132,11 +132,11 @@ class Pages:
             file.count += block.batch.record_count
             log = block.log
             if not log.dropped:
-                stretches = block.stretches
-                last = stretches[-1]
-                piece = Piece(file, stretches[0].first, last.first + last.count - 1, block.batch.record_count)
-                piece.stretches = stretches
-                log.paged(piece)
+                extents = block.extents
+                last = extents[-1]
+                segment_extent = SegmentExtent(file, extents[0].first, last.first + last.count - 1, block.batch.record_count)
+                segment_extent.extents = extents
+                log.paged(segment_extent)
         is_full = file.size >= self.file_size
         if is_full:
             self._current = None

@@ -1,7 +1,7 @@
 """The kinds of records in the write-ahead log and in segments, and what their bodies mean.
 
     kind           body                                        means
-    1 MESSAGE      position (8), flags (2), weight (6), rest   a record; promised with the batch. All behind the position is the user's:
+    1 MESSAGE      position (8), flags (2), body bytes (6), rest   a record; promised with the batch. All behind the position is the user's:
                                                                a head (queues/stored.py), and a content that may be large
     2 TRANSIENT    the same                                    a record that need not outlive the node: only its body was in the way
     3 REFERENCE    position (8), offset in the payload (8)     the record at that offset of the same batch once more, for another log
@@ -11,7 +11,7 @@
     16 PUT         size of the key (4), key, value             log 0 only: what is declared (metadata/journal.py)
     17 DELETE      key                                         log 0 only
 
-Flags and weight are one number of 8 bytes; what they mean is the user's business, the log only sums them up.
+Flags and body bytes are one number of 8 bytes; what they mean is the user's business, the log only sums them up.
 """
 
 from typing import Final
@@ -27,15 +27,15 @@ MESSAGE: Final[i64] = 1
 TRANSIENT: Final[i64] = 2
 REFERENCE: Final[i64] = 3
 SETTLED: Final[i64] = 4
-MARK: Final[i64] = 5
-EXACT: Final[i64] = 6
+REDELIVERY_MARK: Final[i64] = 5
+REDELIVERY_MARK_RESET: Final[i64] = 6
 PUT: Final[i64] = 16
 DELETE: Final[i64] = 17
 
 BODY_AT: Final[i64] = RECORD_HEADER_SIZE + 8
 """Where the user's part of a MESSAGE begins in its record."""
 FLAGS_SHIFT: Final[i64] = 48
-"""The flags of a MESSAGE stand above the weight in their common number."""
+"""The flags of a MESSAGE stand above the body bytes in their common number."""
 WEIGHT_MASK: Final[i64] = (1 << FLAGS_SHIFT) - 1
 HEAD_SIZE: Final[i64] = 40
 """Of what stands before a content, besides the one part of it whose size differs ..."""

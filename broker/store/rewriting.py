@@ -2,24 +2,34 @@
 
 from collections.abc import Generator
 
+from broker.store.compaction import states
 from broker.store.logs import Logs
-from broker.store.manifest_records import ManifestState, Part, segment_body, state_body
-from broker.store.moving import states
+from broker.store.manifest_records import ManifestState, SegmentPart, segment_body, state_body
 
 
 def whole_state(logs: Logs, journal: dict[bytes, bytes], logs_per_slice: int) -> Generator[int, object, ManifestState]:
     """Yields 0 behind each slice. ``journal`` is what is declared: key -> body of the PUT."""
     state = ManifestState()
     state.journal = dict(journal)
-    parts: dict[int, list[Part]] = {}
+    parts: dict[int, list[SegmentPart]] = {}
     known = list(logs.logs.values())
     for index in range(0, len(known), logs_per_slice):
         for number, mark, positions in states(known, index, index + logs_per_slice):
             state.logs[number] = state_body(mark, positions)
         for log in known[index : index + logs_per_slice]:
-            for piece in [piece for piece in log.pieces if not piece.segment.on_pages]:
-                span = (log.number, piece.first, piece.last, piece.count, piece.messages, piece.weight, log.flags)
-                parts.setdefault(int(piece.segment.number), []).append((*span, piece.index_offset, piece.index_size))
+            for segment_extent in [segment_extent for segment_extent in log.segment_extents if not segment_extent.segment.on_pages]:
+                span = (
+                    log.number,
+                    segment_extent.first,
+                    segment_extent.last,
+                    segment_extent.count,
+                    segment_extent.messages,
+                    segment_extent.body_bytes,
+                    log.flags,
+                )
+                parts.setdefault(int(segment_extent.segment.number), []).append(
+                    (*span, segment_extent.index_offset, segment_extent.index_size)
+                )
         yield 0
     state.segments = {number: segment_body(int(logs.segments[number].size), found) for number, found in parts.items()}
     return state

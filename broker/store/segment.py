@@ -10,7 +10,7 @@
 
     INDEX     0   log id, length, 32     as every record
              13   first position    8
-             21   stretches              each of 36 bytes:
+             21   extents              each of 36 bytes:
                     first position  8    of records with consecutive positions, one behind the other in one batch
                     count           4
                     kind            4    of all of them: 1 MESSAGE, 2 TRANSIENT
@@ -35,20 +35,20 @@ from broker.store.batch import (
     UNDIVIDED,
     Batch,
     BatchHeader,
+    BatchLocation,
     BatchWriter,
-    Place,
     StoredBatch,
     is_intact,
-    place_at,
+    location_at,
     read_header,
     record_end,
     records,
 )
+from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import KEPT
 from broker.store.filesystem import DiskError, File, FileSystem
-from broker.store.moving import Output, Part
-from broker.store.piece import Stretch
 from broker.store.records import BODY_AT, HEAD_SIZE, TRANSIENT, content_at
+from broker.store.segment_extent import Extent
 from broker.store.wal_file import FileHeader
 
 SUFFIX: Final = ".seg"
@@ -80,22 +80,22 @@ def number_of(name: str) -> int | None:
 
 
 class SegmentFile:
-    """A segment that is being written. On the thread of the mover."""
+    """A segment that is being written. On the thread of the compactor."""
 
-    def __init__(self, filesystem: FileSystem, directory: str, output: Output, new_salt: Callable[[], int]) -> None:
+    def __init__(self, filesystem: FileSystem, directory: str, builder: SegmentBuilder, new_salt: Callable[[], int]) -> None:
         """Creates the file.
 
         Raises: DiskError
         """
-        self.output = output
+        self.builder = builder
         self._filesystem = filesystem
-        self._path = f"{directory}/{segment_name(output.number, UNFINISHED)}"
+        self._path = f"{directory}/{segment_name(builder.number, UNFINISHED)}"
         self._directory = directory
         self._salt = new_salt()
         self._unsynced = 0
         self._file = filesystem.create("segment.create", self._path)
         try:
-            self._file.write("segment.write", 0, [FileHeader(output.number, self._salt, 1).encode()])
+            self._file.write("segment.write", 0, [FileHeader(builder.number, self._salt, 1).encode()])
         except DiskError:
             self.discard()
             raise
@@ -107,10 +107,10 @@ class SegmentFile:
         """
         pieces: list[bytes | memoryview] = []
         for batch in blocks:
-            pieces += batch.seal(self.output.number, self._salt)
-            self._unsynced += batch.place.size
+            pieces += batch.seal(self.builder.number, self._salt)
+            self._unsynced += batch.location.size
         if pieces:
-            self._file.write("segment.write", blocks[0].place.offset, pieces)
+            self._file.write("segment.write", blocks[0].location.offset, pieces)
         if self._unsynced >= _SYNC_SIZE:
             self._unsynced = 0
             self._file.sync("segment.sync")
@@ -120,30 +120,30 @@ class SegmentFile:
 
         Raises: DiskError
         """
-        output = self.output
-        at = output.size
-        writer = BatchWriter(output.count + 1, None, UNDIVIDED)
-        waiting: list[Part] = []
-        for part in output.parts:
-            writer.append(part.log.number, INDEX, encode_stretches(part.stretches))
+        builder = self.builder
+        at = builder.size
+        writer = BatchWriter(builder.count + 1, None, UNDIVIDED)
+        waiting: list[SegmentPart] = []
+        for part in builder.parts:
+            writer.append(part.log.number, INDEX, encode_extents(part.extents))
             waiting.append(part)
             if writer.size() >= _INDEX_SIZE:
                 at = self._put_index(writer, waiting, at)
                 waiting = []
         if waiting:
             at = self._put_index(writer, waiting, at)
-        writer.append(0, TRAILER, _TRAILER.pack(output.size, at))
-        self._file.write("segment.write", at, writer.take_batch().seal(output.number, self._salt))
+        writer.append(0, TRAILER, _TRAILER.pack(builder.size, at))
+        self._file.write("segment.write", at, writer.take_batch().seal(builder.number, self._salt))
         self._file.sync("segment.sync")
         self._file.close()
-        name = f"{self._directory}/{segment_name(output.number, suffix)}"
+        name = f"{self._directory}/{segment_name(builder.number, suffix)}"
         self._filesystem.rename("segment.publish", self._path, name)
         self._path = name
         return at + BLOCK
 
-    def _put_index(self, writer: BatchWriter, parts: list[Part], at: int) -> int:
+    def _put_index(self, writer: BatchWriter, parts: list[SegmentPart], at: int) -> int:
         batch = writer.take_batch()
-        self._file.write("segment.write", at, batch.seal(self.output.number, self._salt))
+        self._file.write("segment.write", at, batch.seal(self.builder.number, self._salt))
         for part in parts:
             part.index_offset = at
             part.index_size = batch.size()
@@ -156,70 +156,70 @@ class SegmentFile:
             self._filesystem.unlink("segment.discard", self._path)
 
 
-def encode_stretches(stretches: list[Stretch]) -> bytes:
+def encode_extents(extents: list[Extent]) -> bytes:
     """The body of an INDEX record."""
-    parts = [_U64.pack(stretches[0].first)]
-    for each in stretches:
-        place = each.place
-        parts.append(_STRETCH.pack(each.first, each.count, each.kind, place.offset, place.size, each.start, each.end))
+    parts = [_U64.pack(extents[0].first)]
+    for each in extents:
+        location = each.location
+        parts.append(_STRETCH.pack(each.first, each.count, each.kind, location.offset, location.size, each.start, each.end))
     return b"".join(parts)
 
 
-def decode_stretches(number: int, data: bytes) -> list[Stretch]:
-    """The stretches in that body, in the segment of this number."""
-    places: dict[int, Place] = {}
+def decode_extents(number: int, data: bytes) -> list[Extent]:
+    """The extents in that body, in the segment of this number."""
+    locations: dict[int, BatchLocation] = {}
     found = []
     for first, count, kind, offset, size, start, end in _STRETCH.iter_unpack(data[8:]):
-        place = places.get(offset)
-        if place is None:
-            place = places[offset] = place_at(number, offset, size)
-        stretch = Stretch(first, place, start)
-        stretch.count, stretch.kind, stretch.end = count, kind, end
-        found.append(stretch)
+        location = locations.get(offset)
+        if location is None:
+            location = locations[offset] = location_at(number, offset, size)
+        extent = Extent(first, location, start)
+        extent.count, extent.kind, extent.end = count, kind, end
+        found.append(extent)
     return found
 
 
-def read_cached(file: File, place: Place) -> StoredBatch | None:
+def read_cached(file: File, location: BatchLocation) -> StoredBatch | None:
     """A batch of that file if the system has it in its memory and it is what was written.
 
     Raises: DiskError
     """
-    data = file.read_cached("log.read", place.offset, place.size)
-    return StoredBatch(data) if data is not None and _is_right(data, place) else None
+    data = file.read_cached("log.read", location.offset, location.size)
+    return StoredBatch(data) if data is not None and _is_right(data, location) else None
 
 
-def read_batch(file: File, place: Place) -> bytes | None:
+def read_batch(file: File, location: BatchLocation) -> bytes | None:
     """A whole batch of that file; None if it is not what was written.
 
     Raises: DiskError
     """
-    data = file.read("log.read", place.offset, place.size)
-    return data if _is_right(data, place) else None
+    data = file.read("log.read", location.offset, location.size)
+    return data if _is_right(data, location) else None
 
 
-def _is_right(data: bytes, place: Place) -> bool:
+def _is_right(data: bytes, location: BatchLocation) -> bool:
     header = read_header(data)
-    return header is not None and header.generation == place.generation and is_intact(header, data)
+    return header is not None and header.generation == location.generation and is_intact(header, data)
 
 
-def read_stored(file: File, place: Place) -> StoredBatch | None:
+def read_stored(file: File, location: BatchLocation) -> StoredBatch | None:
     """The same for those who want its records. A large content is read to where it stays: to copy 32 MiB takes 20 ms, and the interpreter.
 
     Raises: DiskError
     """
-    if place.size <= LARGE:
-        data = read_batch(file, place)
+    if location.size <= LARGE:
+        data = read_batch(file, location)
         return None if data is None else StoredBatch(data)
-    data = file.read("log.read", place.offset, min(place.size, _BEFORE_SIZE))
+    data = file.read("log.read", location.offset, min(location.size, _BEFORE_SIZE))
     header = read_header(data)
-    if header is None or header.generation != place.generation or header.size() != place.size:
+    if header is None or header.generation != location.generation or header.size() != location.size:
         return None
     at = _large_content(header, data)
     if at is None:
-        data = read_batch(file, place)
+        data = read_batch(file, location)
         return None if data is None else StoredBatch(data)
     data = data[:at]
-    content = file.read("log.read", place.offset + at, int(HEADER_SIZE + header.payload_size) - at)
+    content = file.read("log.read", location.offset + at, int(HEADER_SIZE + header.payload_size) - at)
     return StoredBatch(data, content) if is_intact(header, data, content) else None
 
 
@@ -239,17 +239,17 @@ def _large_content(header: BatchHeader, data: bytes) -> int | None:
     return None
 
 
-def read_stretches(file: File, place: Place, log_number: int, first: int) -> list[Stretch] | None:
-    """The stretches of the part of a log that begins at position ``first``, from the batch of the index at ``place``; None if it is bad.
+def read_extents(file: File, location: BatchLocation, log_number: int, first: int) -> list[Extent] | None:
+    """The extents of the part of a log that begins at position ``first``, from the batch of the index at ``location``; None if it is bad.
 
     Raises: DiskError
     """
-    data = read_batch(file, place)
+    data = read_batch(file, location)
     if data is None:
         return None
     header = read_header(data)
     assert header is not None
     for _, number, kind, body in records(header, data):
         if number == log_number and kind == INDEX and _U64.unpack_from(body)[0] == first:
-            return decode_stretches(place.generation, body)
+            return decode_extents(location.generation, body)
     return None

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from broker.clock import Clock
+from broker.store.batch_reader import Fetcher
+from broker.store.compactor import Compactor
+from broker.store.compactor_options import CompactorOptions
 from broker.store.damage import Damage
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, FileSystem
 from broker.store.keeping import keep_orphans
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest
-from broker.store.mover import Mover
-from broker.store.mover_options import MoverOptions
+from broker.store.manifest_recovery import Restoration, settle_transient, was_there
 from broker.store.page_files import PageFiles
-from broker.store.reading import Fetcher
 from broker.store.recovery import Recovery, Report
-from broker.store.restoring import Restoration, settle_transient, was_there
 from broker.store.runner import Runner, WriterThread
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_writer import WalOptions
@@ -45,14 +45,14 @@ class Store:
         wal: WriteAheadLog,
         logs: Logs,
         manifest: Manifest,
-        mover: Mover,
+        compactor: Compactor,
         recovery: Recovery,
         threads: Threads,
         damage: Damage,
     ) -> None:
         self.wal = wal
         self.logs = logs
-        self.mover = mover
+        self.compactor = compactor
         self.changes: list[tuple[int, bytes]] = []
         """What the journal has to say; taken by whoever brings back what was declared, before ``begin``."""
         self.report: Report = recovery.report
@@ -64,7 +64,7 @@ class Store:
         self._data_dir = data_dir
         self._manifest = manifest
         self._threads = threads
-        self._new_salt = MoverOptions().new_salt
+        self._new_salt = CompactorOptions().new_salt
         self._fetcher: Fetcher | None = None
         self._page_files: PageFiles | None = None
 
@@ -77,20 +77,20 @@ class Store:
         wake: Wake,
         on_failure: Callable[[Exception], None],
         options: WalOptions | None = None,
-        mover_options: MoverOptions | None = None,
+        compactor_options: CompactorOptions | None = None,
         threads: Threads | None = None,
-        make_mover: type[Mover] = Mover,
+        make_compactor: type[Compactor] = Compactor,
     ) -> "Store":
         """The store in the directory ``path``, recovered. ``on_failure`` hears of the first error of a write: the node must end then.
 
         Raises: DataDirError if it is in use or of another format, DiskError if the disk does not take what a start has to write
         """
-        mover_options = mover_options or MoverOptions()
+        compactor_options = compactor_options or CompactorOptions()
         data_dir = DataDir.open(filesystem, path)
         collecting = gc.isenabled()
         gc.disable()  # nothing of what is made here is garbage, and looking at all of it again and again takes as long as reading it
         try:
-            manifest = Manifest(data_dir, mover_options.new_salt, mover_options.manifest_size)
+            manifest = Manifest(data_dir, compactor_options.new_salt, compactor_options.manifest_size)
             state = manifest.recover()
             logs = Logs(clock)
             lost = manifest.damaged or (not manifest.exists and was_there(data_dir))
@@ -119,17 +119,17 @@ class Store:
         logs.reader = fetcher
         page_files = PageFiles(filesystem, data_dir.pages, logs.pages, fetcher, threads.page, clock)
         logs.pages.attach(page_files, clock.wall_ms)
-        mover = make_mover(data_dir, logs, wal, manifest, fetcher, threads.move, clock, restored.covers, mover_options)
+        compactor = make_compactor(data_dir, logs, wal, manifest, fetcher, threads.move, clock, restored.covers, compactor_options)
         damage = Damage(filesystem, data_dir.path, clock, threads.move)
         damage.load()
-        store = cls(data_dir, wal, logs, manifest, mover, recovery, threads, damage)
+        store = cls(data_dir, wal, logs, manifest, compactor, recovery, threads, damage)
         store.changes = state.changes() + changes
         for kind, body in changes:
-            mover.declarations.add(kind, body)
+            compactor.declarations.add(kind, body)
         store.findings = manifest.findings + restored.findings
         if restored.differs:
-            mover.damaged_journal = state.journal
-        store._new_salt = mover_options.new_salt
+            compactor.damaged_journal = state.journal
+        store._new_salt = compactor_options.new_salt
         store._fetcher = fetcher
         store._page_files = page_files
         return store
@@ -148,7 +148,7 @@ class Store:
     def short_of_space(self) -> bool:
         """The disk is full, and soon nothing more can be written: time to block publishers."""
         pages = self.page_trouble
-        return self.wal.short_of_space or self.mover.short_of_space or (pages is not None and pages.is_full)
+        return self.wal.short_of_space or self.compactor.short_of_space or (pages is not None and pages.is_full)
 
     @property
     def page_trouble(self) -> DiskError | None:
@@ -173,14 +173,14 @@ class Store:
         self.wal.idle()
         if self._page_files is not None:
             self._page_files.begin()
-        self.mover.begin()
+        self.compactor.begin()
 
     def _losses(self) -> list[str]:
         return [*map(str, self.report.damaged), *self.findings]
 
     def close(self) -> None:
         """Write what waits, if the disk still takes it, and let the directory go."""
-        self.mover.stop()
+        self.compactor.stop()
         if self.wal.failure is None:
             self.logs.settle()
         self.wal.close()

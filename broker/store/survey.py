@@ -9,16 +9,16 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-from broker.store.batch import BLOCK, HEADER_SIZE, place_at, read_header, record_end, records
+from broker.store.batch import BLOCK, HEADER_SIZE, location_at, read_header, record_end, records
 from broker.store.filesystem import File
-from broker.store.piece import Piece, Stretch
-from broker.store.read_back import index_place
+from broker.store.read_request import index_location
 from broker.store.records import FLAGS_SHIFT, MESSAGE, TRANSIENT, WEIGHT_MASK
-from broker.store.segment import INDEX, decode_stretches, read_stretches
+from broker.store.segment import INDEX, decode_extents, read_extents
+from broker.store.segment_extent import Extent, SegmentExtent
 from broker.store.wal_file import FileHeader, Found, LenientReader, Scan, read_file_header
 
 _HEAD: Final = struct.Struct(">QIBQQ")
-"""Log id, length, kind, position, and flags and weight of a record."""
+"""Log id, length, kind, position, and flags and body bytes of a record."""
 
 
 class Run(NamedTuple):
@@ -27,7 +27,7 @@ class Run(NamedTuple):
     first: int
     records: int
     kind: int
-    weight: int
+    body_bytes: int
     flags: int
     offset: int
     """Of the batch."""
@@ -49,7 +49,7 @@ class FoundPart(NamedTuple):
     last: int
     records: int
     messages: int
-    weight: int
+    body_bytes: int
     flags: int
     index_offset: int
     index_size: int
@@ -90,26 +90,26 @@ def survey(file: File, number: int) -> Survey | None:
     return Survey(size, sorted(made, key=lambda part: (part.log, part.first)))
 
 
-def stretches_of(file: File, piece: Piece, log: int) -> list[Stretch] | None:
-    """The stretches of a piece of a log: from the index, or from what can be read where that is damaged; None if that is nothing.
+def extents_of(file: File, segment_extent: SegmentExtent, log: int) -> list[Extent] | None:
+    """The extents of a segment extent of a log: from the index, or from what can be read where that is damaged; None if that is nothing.
 
     Raises: DiskError
     """
-    if piece.index_size:
-        told = read_stretches(file, index_place(piece), log, int(piece.first))
+    if segment_extent.index_size:
+        told = read_extents(file, index_location(segment_extent), log, int(segment_extent.first))
         if told is not None:
             return told
-    number = int(piece.segment.number)
+    number = int(segment_extent.segment.number)
     found = survey(file, number)
-    stretches: list[Stretch] = []
+    extents: list[Extent] = []
     for part in found.parts if found is not None else ():
         if part.log == log:
-            stretches += [_stretch(number, run) for run in part.runs if piece.first <= run.first and run.last <= piece.last]
-    return stretches or None
+            extents += [_extent(number, run) for run in part.runs if segment_extent.first <= run.first and run.last <= segment_extent.last]
+    return extents or None
 
 
-def _stretch(number: int, run: Run) -> Stretch:
-    made = Stretch(run.first, place_at(number, run.offset, run.size), run.start)
+def _extent(number: int, run: Run) -> Extent:
+    made = Extent(run.first, location_at(number, run.offset, run.size), run.start)
     made.count, made.end, made.kind = run.records, run.end, run.kind
     return made
 
@@ -129,11 +129,11 @@ def _indexed(found: Found, number: int) -> list[FoundPart]:
     for _, log, kind, body in records(found.header, found.data):
         if kind != INDEX:
             break  # a batch holds nothing else beside them
-        stretches = decode_stretches(number, body)
-        count = sum(int(each.count) for each in stretches)
-        messages = sum(int(each.count) for each in stretches if each.kind == MESSAGE)
-        last = int(stretches[-1].first + stretches[-1].count - 1)
-        parts.append(FoundPart(log, int(stretches[0].first), last, count, messages, 0, 0, found.offset, found.header.size(), []))
+        extents = decode_extents(number, body)
+        count = sum(int(each.count) for each in extents)
+        messages = sum(int(each.count) for each in extents if each.kind == MESSAGE)
+        last = int(extents[-1].first + extents[-1].count - 1)
+        parts.append(FoundPart(log, int(extents[0].first), last, count, messages, 0, 0, found.offset, found.header.size(), []))
     return parts
 
 
@@ -144,8 +144,8 @@ def _take(found: Found, runs: dict[int, list[Run]], begins: set[tuple[int, int]]
     for _ in range(found.header.record_count):
         end = record_end(data, at)
         if data[at + 12] in (MESSAGE, TRANSIENT) and end - at >= _HEAD.size:
-            log, _, kind, position, weight = _HEAD.unpack_from(data, at)
-            size, flags = (weight & WEIGHT_MASK, weight >> FLAGS_SHIFT) if kind == MESSAGE else (0, 0)
+            log, _, kind, position, body_bytes = _HEAD.unpack_from(data, at)
+            size, flags = (body_bytes & WEIGHT_MASK, body_bytes >> FLAGS_SHIFT) if kind == MESSAGE else (0, 0)
             start, stop = at - HEADER_SIZE, end - HEADER_SIZE
             run = Run(position, 1, kind, size, flags, found.offset, found.header.size(), start, stop)
             _extend(runs.setdefault(log, []), run, (log, position) in begins)
@@ -156,8 +156,8 @@ def _extend(runs: list[Run], more: Run, begins: bool) -> None:
     if runs and not begins:
         last = runs[-1]
         if (last.offset, last.end, last.last + 1, last.kind) == (more.offset, more.start, more.first, more.kind):
-            weight, flags = last.weight + more.weight, last.flags | more.flags
-            runs[-1] = last._replace(records=last.records + 1, weight=weight, flags=flags, end=more.end)
+            body_bytes, flags = last.body_bytes + more.body_bytes, last.flags | more.flags
+            runs[-1] = last._replace(records=last.records + 1, body_bytes=body_bytes, flags=flags, end=more.end)
             return
     runs.append(more)
 
@@ -169,7 +169,7 @@ def _filled(part: FoundPart, runs: list[Run]) -> FoundPart:
     flags = 0
     for run in own:
         flags |= run.flags
-    return part._replace(runs=own, weight=sum(run.weight for run in own), flags=flags)
+    return part._replace(runs=own, body_bytes=sum(run.body_bytes for run in own), flags=flags)
 
 
 def _without_index(log: int, runs: list[Run]) -> list[FoundPart]:
@@ -183,12 +183,10 @@ def _without_index(log: int, runs: list[Run]) -> list[FoundPart]:
                 last=run.last,
                 records=last.records + run.records,
                 messages=last.messages + messages,
-                weight=last.weight + run.weight,
+                body_bytes=last.body_bytes + run.body_bytes,
                 flags=last.flags | run.flags,
                 runs=[*last.runs, run],
             )
         elif last is None or run.first > last.last:
-            made.append(FoundPart(log, run.first, run.last, run.records, messages, run.weight, run.flags, 0, 0, [run]))
+            made.append(FoundPart(log, run.first, run.last, run.records, messages, run.body_bytes, run.flags, 0, 0, [run]))
     return made
-
-

@@ -1,4 +1,4 @@
-"""A task of the mover: a generator on the owner's thread that yields what it needs next, and what runs that on the thread that moves."""
+"""A task of the compactor: a generator on the owner's thread that yields what it needs next; and what runs that on the other thread."""
 
 from collections.abc import Callable, Generator
 
@@ -15,7 +15,7 @@ def nothing() -> None:
 
 
 class Work(Job):
-    """One step of a task on the thread of the mover."""
+    """One step of a task on the thread of the compactor."""
 
     def __init__(self, advance: Callable[[object, Exception | None], None], call: Callable[[], object]) -> None:
         self._advance = advance

@@ -24,8 +24,8 @@ from mypy_extensions import mypyc_attr
 from broker.clock import Clock
 from broker.faults import Faults
 from broker.store.batch import BatchHost, BatchWriter, CommitGroup, Listener
+from broker.store.compaction import Alarm, Sleeper
 from broker.store.datadir import DataDir
-from broker.store.moving import Alarm, Sleeper
 from broker.store.recovery import Recovery
 from broker.store.runner import Job, Runner
 from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter, is_postponable

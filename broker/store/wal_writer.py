@@ -166,9 +166,9 @@ class WalWriter:
             file.write(write_site, position, pieces)
         file.sync(sync_site)
         for batch in group.batches:
-            place = batch.place
-            place.offset, place.size = self.position, batch.size()
-            place.generation = header.generation  # last: the owner's thread takes it for the sign that the batch can be read
+            location = batch.location
+            location.offset, location.size = self.position, batch.size()
+            location.generation = header.generation  # last: the owner's thread takes it for the sign that the batch can be read
             self.position += batch.size()
 
     def close(self) -> None:

@@ -24,9 +24,9 @@ from broker.queues.classic import ClassicQueue
 from broker.queues.paging import Pager
 from broker.store import log as log_module
 from broker.store.batch import Batch
+from broker.store.compactor_options import CompactorOptions
 from broker.store.filesystem import RealFile
 from broker.store.log import Log
-from broker.store.mover_options import MoverOptions
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
 from broker.vhost.bindings import Bindings
@@ -321,7 +321,7 @@ def second_queue_not_written() -> None:
 
     def make(append: Any) -> Any:
         def patched(self: Log, position: int, kind: int, size: int, token: object) -> bool:
-            if token is self._logs.last_token and kind == self._logs.last_kind and self._logs.batch.place is self._logs.last_place:
+            if token is self._logs.last_token and kind == self._logs.last_kind and self._logs.batch.location is self._logs.last_location:
                 self.positions.append(position)
                 return False
             return bool(append(self, position, kind, size, token))
@@ -408,7 +408,7 @@ def main(arguments: list[str]) -> int:
         elif name == "--segment":
             size = int(value)
             set_defaults(
-                MoverOptions,
+                CompactorOptions,
                 files_kept=1,
                 own_size=size // 8,
                 block_size=max(4096, size // 32),

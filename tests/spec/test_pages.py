@@ -152,10 +152,10 @@ def test_a_damaged_block_costs_what_is_in_it_and_is_told() -> None:
     setting.publish(BACKLOG)
     (name,) = page_files(setting.broker)
     assert setting.broker.store.logs.logs
-    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.pieces]
-    assert piece.stretches is not None
+    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.segment_extents]
+    assert piece.extents is not None
     lost = range(int(piece.first), int(piece.last) + 1)
-    disk_of(setting.broker).damage(f"{PAGES}/{name}", int(piece.stretches[0].place.offset) + 100, b"\xff\x00\xff")
+    disk_of(setting.broker).damage(f"{PAGES}/{name}", int(piece.extents[0].location.offset) + 100, b"\xff\x00\xff")
     assert setting.drain() == [each for each in range(BACKLOG) if each not in lost]
     assert [(first, last) for _, first, last, _ in setting.broker.store.logs.lost] == [(lost[0], lost[-1])]
     assert is_empty(setting)
@@ -188,10 +188,10 @@ def test_damage_in_the_memory_of_the_system_is_found_as_well() -> None:
     disk.has_all_in_memory = True
     setting.publish(BACKLOG)
     (name,) = page_files(setting.broker)
-    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.pieces]
-    assert piece.stretches is not None
+    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.segment_extents]
+    assert piece.extents is not None
     lost = range(int(piece.first), int(piece.last) + 1)
-    disk.damage(f"{PAGES}/{name}", int(piece.stretches[0].place.offset) + 100, b"\xff\x00\xff")
+    disk.damage(f"{PAGES}/{name}", int(piece.extents[0].location.offset) + 100, b"\xff\x00\xff")
     assert setting.drain() == [each for each in range(BACKLOG) if each not in lost]
     assert is_empty(setting)
 
@@ -267,7 +267,7 @@ def test_what_somebody_keeps_does_not_keep_whole_files(keep: int) -> None:
     setting = Setting(durable=False)
     broker = setting.broker
     pages_of(broker).file_size = 1 << 18
-    broker.store.mover._options = broker.store.mover._options._replace(garbage_size=1 << 18)
+    broker.store.compactor._options = broker.store.compactor._options._replace(garbage_size=1 << 18)
     reader = broker.open()
     kept: list[int] = []
     for _ in range(6):

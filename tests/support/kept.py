@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.store.batch import place_at, read_header
+from broker.store.batch import location_at, read_header
 from broker.store.batch import records as records_of
 from broker.store.segment import number_of, read_batch
 from broker.store.survey import survey
@@ -21,7 +21,7 @@ def kept(running: Running) -> dict[int, dict[int, bytes]]:
         assert surveyed is not None
         for part in surveyed.parts:
             for run in part.runs:
-                batch = read_batch(file, place_at(number, run.offset, run.size))
+                batch = read_batch(file, location_at(number, run.offset, run.size))
                 assert batch is not None
                 header = read_header(batch)
                 assert header is not None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from broker.metadata.journal import replay
+from broker.store.compactor_options import CompactorOptions
 from broker.store.filesystem import FileSystem
 from broker.store.log import Log, LogUser
-from broker.store.mover_options import MoverOptions
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, put_body
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START
@@ -43,9 +43,9 @@ def options(
     small_count: int = 1000,
     small_size: int = 4 << 20,
     manifest_size: int = 64 << 10,
-) -> MoverOptions:
+) -> CompactorOptions:
     """Small files; nothing is merged or rewritten unless a test asks for it."""
-    return MoverOptions(
+    return CompactorOptions(
         files_kept=0,
         own_size=own_size,
         block_size=5000,
@@ -64,14 +64,14 @@ def options(
 
 
 def weighed(text: bytes, size: int = 0) -> bytes:
-    """A body as the logs want it: flags and weight first."""
+    """A body as the logs want it: flags and body_bytes first."""
     return len(text).to_bytes(8, "big") + text.ljust(size, b".")
 
 
 class Running:
     """A store that was opened on a disk."""
 
-    def __init__(self, disk: FileSystem | None = None, moving: MoverOptions | None = None, spares: int = 0) -> None:
+    def __init__(self, disk: FileSystem | None = None, moving: CompactorOptions | None = None, spares: int = 0) -> None:
         self.disk = FaultyDisk() if disk is None else disk
         self.clock = FakeClock()
         self.turn = Turn(self.clock)
@@ -89,7 +89,7 @@ class Running:
             Threads(self.log_thread, self.read_thread, self.move_thread, self.page_thread),
         )
         self.logs = self.store.logs
-        self.mover = self.store.mover
+        self.compactor = self.store.compactor
         self.logs.settled_by_recovery()
         self.declared = replay(self.store.changes)
         self.store.begin({int(key) for key in self.declared}, self.turn)
@@ -110,7 +110,7 @@ class Running:
     def tell(self, kind: int, body: bytes) -> None:
         """As the journal does it."""
         self.logs.batch.append(JOURNAL, kind, body)
-        self.mover.declarations.add(kind, body)
+        self.compactor.declarations.add(kind, body)
 
     def append(self, log: Log, body: bytes, kind: int = MESSAGE, token: object = None) -> int:
         position = int(log.positions.next)
@@ -138,7 +138,7 @@ class Running:
         self.sync()
 
     def step(self) -> bool:
-        """One job of the mover; whether there was one."""
+        """One job of the compactor; whether there was one."""
         if not self.move_thread.jobs:
             return False
         self.move_thread.step()
@@ -147,7 +147,7 @@ class Running:
         return True
 
     def rest(self) -> None:
-        """Until the mover has nothing to do, now and when it looks again."""
+        """Until the compactor has nothing to do, now and when it looks again."""
         self.sync()
         for _ in range(4):
             while self.step():
@@ -171,7 +171,7 @@ class Running:
     def files(self, directory: str) -> list[str]:
         return self.disk.names("wal.list", f"/data/{directory}")
 
-    def killed(self, moving: MoverOptions | None = None) -> Running:
+    def killed(self, moving: CompactorOptions | None = None) -> Running:
         """The store that opens after the process was killed."""
         assert isinstance(self.disk, FaultyDisk)
         return Running(self.disk.restarted(), moving)

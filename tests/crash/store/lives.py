@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from broker.metadata.journal import replay
 from broker.store.batch import BLOCK
+from broker.store.compactor import Compactor
+from broker.store.compactor_options import CompactorOptions
 from broker.store.filesystem import DiskError
 from broker.store.log import Log
-from broker.store.mover import Mover
-from broker.store.mover_options import MoverOptions
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
 from broker.store.store import Store, Threads
 from broker.store.wal_file import START
@@ -40,8 +40,8 @@ FAULT_SITES = (
 BUSY_SITES = frozenset(site for site in FAULT_SITES if site) | {"manifest.remove", "segment.discard"}
 
 
-def mover_options(chance: random.Random) -> MoverOptions:
-    return MoverOptions(
+def compactor_options(chance: random.Random) -> CompactorOptions:
+    return CompactorOptions(
         files_kept=chance.choice((0, 1)),
         own_size=chance.choice((3000, 1 << 20)),
         block_size=(block_size := chance.choice((100, 3000, 20_000))),
@@ -129,7 +129,7 @@ class Past:
 class Build:
     """The program under test; planted bugs replace parts of it."""
 
-    mover: type[Mover] = Mover
+    compactor: type[Compactor] = Compactor
     forgotten: frozenset[str] = frozenset()
     fault_sites: Sequence[str] = FAULT_SITES
     """Where something fails; "" for anywhere."""
@@ -157,9 +157,9 @@ class Life:
             lambda call: None,
             self.failures.append,
             WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63), 2500),
-            mover_options(chance),
+            compactor_options(chance),
             Threads(*self.runners),
-            build.mover,
+            build.compactor,
         )
         self.logs = self.store.logs
         self.logs.settled_by_recovery()
@@ -192,8 +192,8 @@ class Life:
         found = {position for position in range(log.positions.first, log.positions.next) if log.positions.is_live(position)}
         if found != set(live):
             raise Violation(f"log {log.number}: live are {sorted(found)} instead of {sorted(live)}")
-        if sum(piece.live for piece in log.pieces) + sum(
-            log.positions.live_between(each.first, each.first + each.count) for each in log.stretches[log.head :]
+        if sum(segment_extent.live for segment_extent in log.segment_extents) + sum(
+            log.positions.live_between(each.first, each.first + each.count) for each in log.extents[log.head :]
         ) != len(live):
             raise Violation(f"log {log.number}: pieces and stretches do not add up")
         delivered = [position for position in live if (int(log.number), position) in self.past.delivered]
@@ -215,10 +215,12 @@ class Life:
     def check_segments(self) -> None:
         live: Counter[int] = Counter()
         for log in self.logs.logs.values():
-            for piece in log.pieces:
-                if piece.live <= 0 or piece.live != log.positions.live_between(piece.first, piece.last + 1):
-                    raise Violation(f"log {log.number}: a piece counts {piece.live}")
-                live[int(piece.segment.number)] += int(piece.live)
+            for segment_extent in log.segment_extents:
+                if segment_extent.live <= 0 or segment_extent.live != log.positions.live_between(
+                    segment_extent.first, segment_extent.last + 1
+                ):
+                    raise Violation(f"log {log.number}: a piece counts {segment_extent.live}")
+                live[int(segment_extent.segment.number)] += int(segment_extent.live)
         for number, segment in self.logs.segments.items():
             if segment.live != live[number] or segment.live > segment.count:
                 raise Violation(f"segment {number}: counts {segment.live} of {live[number]} live records")
@@ -246,7 +248,7 @@ class Life:
     def tell(self, kind: int, body: bytes) -> None:
         """As the journal does it."""
         self.logs.batch.append(JOURNAL, kind, body)
-        self.store.mover.declarations.add(kind, body)
+        self.store.compactor.declarations.add(kind, body)
 
     def drop(self) -> None:
         log = self.some_log()
@@ -332,7 +334,7 @@ class Life:
         """Until nothing is left to do."""
         for _ in range(steps):
             if not any(runner.jobs for runner in self.runners):
-                if not self.store.mover.busy:
+                if not self.store.compactor.busy:
                     return
                 self.clock.advance(1000)
             self.turn.drain()
@@ -448,6 +450,8 @@ class Lives(Search):
         self.met["live records"] += any(life.world.live.values())
         self.met["segments"] += bool(logs.segments)
         self.met["several segments"] += len(logs.segments) > 2
-        self.met["a log in pieces and in the write-ahead log"] += any(log.pieces and log.stretches for log in logs.logs.values())
-        self.met["records that move"] += any(piece.live < piece.count for log in logs.logs.values() for piece in log.pieces)
+        self.met["a log in pieces and in the write-ahead log"] += any(log.segment_extents and log.extents for log in logs.logs.values())
+        self.met["records that move"] += any(
+            segment_extent.live < segment_extent.count for log in logs.logs.values() for segment_extent in log.segment_extents
+        )
         self.count_state()

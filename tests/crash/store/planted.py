@@ -130,7 +130,7 @@ class _Unsealed:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.place = batch.place
+        self.location = batch.location
 
     def size(self) -> int:
         return self.batch.size()

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from broker.store import mover as mover_module
+from broker.store import compactor as compactor_module
 from broker.store import store as store_module
 from broker.store.batch import Batch
+from broker.store.compaction import SegmentPart
+from broker.store.compactor import Compactor
 from broker.store.datadir import DataDir
 from broker.store.declarations import Declarations
 from broker.store.filesystem import DiskError
 from broker.store.logs import Logs
 from broker.store.manifest_file import ManifestFile
 from broker.store.manifest_records import Edit
-from broker.store.mover import Mover
-from broker.store.moving import Part
-from broker.store.piece import Segment
+from broker.store.segment_extent import Segment
 from broker.store.tasks import Step, Task
 from tests.crash.store.lives import FAULT_SITES, Build
 
 Patch = tuple[object, str, object]
 
 
-class WaitsForNothing(Mover):
+class WaitsForNothing(Compactor):
     """The edit is written though settlements it has seen may be lost."""
 
     def _start(self, step: Step) -> None:
         super()._start(0 if step is None else step)
 
 
-class RetiresFirst(Mover):
+class RetiresFirst(Compactor):
     """The file of the log goes before the manifest says what was in it."""
 
     def _commit(self, edit: Edit) -> Task:
@@ -39,7 +39,7 @@ class RetiresFirst(Mover):
         yield from super()._commit(edit)
 
 
-class RemovesFirst(Mover):
+class RemovesFirst(Compactor):
     """A segment goes before the manifest says so."""
 
     def _drop(self, segments: list[Segment]) -> Task:
@@ -47,7 +47,7 @@ class RemovesFirst(Mover):
         yield from super()._drop(segments)
 
 
-class ForgetsStates(Mover):
+class ForgetsStates(Compactor):
     def _commit(self, edit: Edit) -> Task:
         yield from super()._commit(edit._replace(states=[]))
 
@@ -60,21 +60,21 @@ def forgets_what_is_declared(self: Declarations) -> list[tuple[int, bytes]]:
 _take = Declarations.take
 
 
-class ForgetsWhatIsReplaced(Mover):
+class ForgetsWhatIsReplaced(Compactor):
     """The segments that were rewritten stay in the manifest."""
 
     def _commit(self, edit: Edit) -> Task:
         yield from super()._commit(edit._replace(dropped=[]) if edit.added else edit)
 
 
-class CoversTooMuch(Mover):
+class CoversTooMuch(Compactor):
     """The manifest claims the first records of the file that stays."""
 
     def _commit(self, edit: Edit) -> Task:
         yield from super()._commit(edit._replace(covers=edit.covers + 1 if edit.covers else 0))
 
 
-class GivesUpEdits(Mover):
+class GivesUpEdits(Compactor):
     """An edit that failed is taken for one that was not written: its segments go."""
 
     def _commit(self, edit: Edit) -> Task:
@@ -88,7 +88,7 @@ class GivesUpEdits(Mover):
             try:
                 answer = yield step
             except DiskError:
-                self._removable += [int(output.number) for output, _ in edit.added]
+                self._removable += [int(builder.number) for builder, _ in edit.added]
                 raise
 
 
@@ -120,25 +120,25 @@ def keeps_transient(data_dir: DataDir, logs: Logs) -> None:
     """Records that need not outlive the node come back."""
 
 
-def installs_one_too_few(part: Part, segment: Segment) -> None:
-    """The last position of a piece belongs to nobody."""
-    piece = part.piece(segment)
-    piece.last -= 1
-    part.log.install(piece, part.source)
+def installs_one_too_few(part: SegmentPart, segment: Segment) -> None:
+    """The last position of a segment extent belongs to nobody."""
+    segment_extent = part.segment_extent(segment)
+    segment_extent.last -= 1
+    part.log.install(segment_extent, part.source)
 
 
-def installs_what_was_chosen(part: Part, segment: Segment) -> None:
+def installs_what_was_chosen(part: SegmentPart, segment: Segment) -> None:
     """A record that was settled while it moved counts as live."""
-    piece = part.piece(segment)
-    part.log.install(piece, part.source)
-    if piece in part.log.pieces:
-        segment.live += piece.count - piece.live
-        piece.live = piece.count
+    segment_extent = part.segment_extent(segment)
+    part.log.install(segment_extent, part.source)
+    if segment_extent in part.log.segment_extents:
+        segment.live += segment_extent.count - segment_extent.live
+        segment_extent.live = segment_extent.count
 
 
-def build(mover: type[Mover] = Mover, forgotten: Iterable[str] = (), fault_sites: Sequence[str] = FAULT_SITES) -> Build:
+def build(compactor: type[Compactor] = Compactor, forgotten: Iterable[str] = (), fault_sites: Sequence[str] = FAULT_SITES) -> Build:
     made = Build()
-    made.mover, made.forgotten, made.fault_sites = mover, frozenset(forgotten), fault_sites
+    made.compactor, made.forgotten, made.fault_sites = compactor, frozenset(forgotten), fault_sites
     return made
 
 
@@ -170,7 +170,7 @@ FOUND_BY_LIVES: dict[str, Bug] = {
     "an edit synced again after an error": Bug(build(fault_sites=["manifest.sync"]), ((ManifestFile, "add", syncs_again),)),
     "edits in one file alone": Bug(build(), ((ManifestFile, "add", passes_over_the_second_file),)),
     "TRANSIENT records come back": Bug(build(), ((store_module, "settle_transient", keeps_transient),)),
-    "piece boundary off by one": Bug(build(), ((mover_module, "_install_part", installs_one_too_few),)),
-    "settled while it moved, and live": Bug(build(), ((mover_module, "_install_part", installs_what_was_chosen),)),
+    "piece boundary off by one": Bug(build(), ((compactor_module, "_install_part", installs_one_too_few),)),
+    "settled while it moved, and live": Bug(build(), ((compactor_module, "_install_part", installs_what_was_chosen),)),
 }
 """By what is wrong."""

@@ -96,7 +96,7 @@ def flip_bits(build: Build | None = None) -> int:
         content = bytes(disk.content(path))
         for offset, byte in enumerate(content):
             if not byte and content[max(0, offset - 64) : offset + 64].count(0) == 128 and offset % 64:
-                continue  # long stretches of zeros (padding, space ahead) are all alike: one byte in 64
+                continue  # long extents of zeros (padding, space ahead) are all alike: one byte in 64
             state = copies(disk, build)
             state.damage(path, offset, bytes([byte ^ (1 << offset % 8)]))
             judge(build, state, written, f"{path}, bit {offset % 8} of byte {offset}")
@@ -141,4 +141,3 @@ def remove_files() -> None:
         for entries in (names.cache, names.durable):
             del entries[path.rpartition("/")[2]]
         judge(build, state, written, f"{path} is gone")
-

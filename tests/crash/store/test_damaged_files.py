@@ -12,15 +12,15 @@ from typing import NamedTuple
 import pytest
 
 from broker.store import manifest as manifest_module
+from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import DataDir
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest, unite
 from broker.store.manifest_records import Edit
-from broker.store.moving import Output, Part
-from broker.store.piece import Piece, Stretch
 from broker.store.records import DELETE, PUT, TRANSIENT, put_body
 from broker.store.segment import segment_name
-from broker.store.survey import stretches_of
+from broker.store.segment_extent import Extent, SegmentExtent
+from broker.store.survey import extents_of
 from broker.store.wal_file import START, file_name
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Directory, FaultyDisk, Inode
@@ -30,7 +30,7 @@ BLOCK = 4096
 World = dict[int, dict[int, bytes]]
 
 
-class Place(NamedTuple):
+class BatchLocation(NamedTuple):
     """Where a record is."""
 
     path: str
@@ -46,7 +46,7 @@ class Rest(NamedTuple):
     disk: FaultyDisk
     live: World
     written: World
-    places: list[Place]
+    locations: list[BatchLocation]
 
 
 @cache
@@ -73,30 +73,30 @@ def at_rest() -> Rest:
     assert isinstance(disk, FaultyDisk)
     opened = Running(disk.restarted(), moving)
     live = {int(log.number): opened.read(opened.logs.open(log.number)) for log in logs}
-    places = [place for log in logs for place in places_of(opened, int(log.number))]
-    assert {(place.log, place.position) for place in places} >= {(log, position) for log in live for position in live[log]}
+    locations = [location for log in logs for location in locations_of(opened, int(log.number))]
+    assert {(location.log, location.position) for location in locations} >= {(log, position) for log in live for position in live[log]}
     assert len(opened.logs.segments) >= 2
     assert len(opened.store.wal.files) >= 3
-    assert any(len(log.pieces) and len(log.stretches) for log in opened.logs.logs.values())
-    return Rest(disk, live, written, places)
+    assert any(len(log.segment_extents) and len(log.extents) for log in opened.logs.logs.values())
+    return Rest(disk, live, written, locations)
 
 
-def places_of(running: Running, number: int) -> list[Place]:
+def locations_of(running: Running, number: int) -> list[BatchLocation]:
     log = running.logs.logs[number]
-    found: list[tuple[str, Stretch]] = []
-    for piece in log.pieces:
-        name = f"/data/segments/{segment_name(int(piece.segment.number))}"
-        found += [(name, stretch) for stretch in stretches_in(running, piece, number, name)]
-    found += [(f"/data/wal/{file_name(int(stretch.place.generation))}", stretch) for stretch in log.stretches]
+    found: list[tuple[str, Extent]] = []
+    for segment_extent in log.segment_extents:
+        name = f"/data/segments/{segment_name(int(segment_extent.segment.number))}"
+        found += [(name, extent) for extent in extents_in(running, segment_extent, number, name)]
+    found += [(f"/data/wal/{file_name(int(extent.location.generation))}", extent) for extent in log.extents]
     return [
-        Place(name, int(stretch.place.offset), int(stretch.place.size), number, position)
-        for name, stretch in found
-        for position in range(stretch.first, stretch.first + stretch.count)
+        BatchLocation(name, int(extent.location.offset), int(extent.location.size), number, position)
+        for name, extent in found
+        for position in range(extent.first, extent.first + extent.count)
     ]
 
 
-def stretches_in(running: Running, piece: Piece, number: int, name: str) -> list[Stretch]:
-    return stretches_of(running.disk.open("segment.read", name), piece, number) or []
+def extents_in(running: Running, segment_extent: SegmentExtent, number: int, name: str) -> list[Extent]:
+    return extents_of(running.disk.open("segment.read", name), segment_extent, number) or []
 
 
 def files(kinds: tuple[str, ...]) -> list[str]:
@@ -115,9 +115,9 @@ def judge(state: FaultyDisk, what: str, path: str, start: int = 0, end: int = 1 
     assert {int(key) for key in running.declared} == rest.live.keys(), f"{what}: a declaration is lost"
     found = {number: running.read(running.logs.logs[number]) for number in rest.live}
     inside = {
-        (place.log, place.position)
-        for place in rest.places
-        if place.path == path and place.offset < end and start < place.offset + place.size
+        (location.log, location.position)
+        for location in rest.locations
+        if location.path == path and location.offset < end and start < location.offset + location.size
     }
     lost = {(log, position) for log in rest.live for position in rest.live[log].keys() - found[log].keys()}
     assert lost <= inside, f"{what}: what was elsewhere is lost: {sorted(lost - inside)}"
@@ -136,7 +136,7 @@ def judge(state: FaultyDisk, what: str, path: str, start: int = 0, end: int = 1 
     running.fill(log, 12)
     running.rest()
     assert not running.failures, what
-    assert running.mover.trouble is None, what
+    assert running.compactor.trouble is None, what
     assert isinstance(running.disk, FaultyDisk)
     again = Running(running.disk.restarted())
     assert len(again.read(again.logs.logs[int(log.number)])) == 12, what
@@ -200,10 +200,10 @@ def small_manifest(edit_count: int) -> FaultyDisk:
     """The state, and edits of every kind behind it; little space ahead."""
     disk = FaultyDisk()
     manifest = Manifest(DataDir.open(disk, "/data"), lambda: 0x5EED, START + BLOCK)
-    output = moved_output()
+    builder = moved_builder()
     edits = [
         Edit(states=[(1, 5, b"positions"), (2, -1, b"")], journal=[(PUT, put_body(b"q", b"1")), (PUT, put_body(b"x", b""))], covers=9),
-        Edit([(output, 12345)], states=[(1, 7, b"more")], covers=20, next_log=3, next_segment=4, declared=22),
+        Edit([(builder, 12345)], states=[(1, 7, b"more")], covers=20, next_log=3, next_segment=4, declared=22),
         Edit(dropped=[3], dropped_logs=[2], journal=[(DELETE, b"x")], declared=30),
     ]
     for edit in edits[:edit_count]:
@@ -213,13 +213,13 @@ def small_manifest(edit_count: int) -> FaultyDisk:
     return disk
 
 
-def moved_output() -> Output:
+def moved_builder() -> SegmentBuilder:
     """A new segment with one part."""
-    output = Output(3, 1000)
-    part = Part(Logs(FakeClock()).open(1), output, None, -1)
+    builder = SegmentBuilder(3, 1000)
+    part = SegmentPart(Logs(FakeClock()).open(1), builder, None, -1)
     part.add(4, 1, 10, 0, 50)
-    output.parts.append(part)
-    return output
+    builder.parts.append(part)
+    return builder
 
 
 @pytest.mark.parametrize("edit_count", [1, 3])

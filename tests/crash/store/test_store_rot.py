@@ -68,7 +68,7 @@ def judge(disk: FaultyDisk, what: str, loses_nothing: bool = False) -> None:
 
 
 def places(directory: str, step: int) -> list[tuple[str, int]]:
-    """Bytes to be damaged: all in one of ``step``, and of long stretches of zeros one in 256."""
+    """Bytes to be damaged: all in one of ``step``, and of long extents of zeros one in 256."""
     disk, _, _ = at_rest()
     found = []
     for name in sorted(disk.directory(f"/data/{directory}").cache):

@@ -14,8 +14,8 @@ import pytest
 
 from broker.message import ON_DISK
 from broker.store.batch import LARGE
-from broker.store.read_back import Read
-from broker.store.reading import Fetcher
+from broker.store.batch_reader import Fetcher
+from broker.store.read_request import Read
 from tests.support.durable import DurableBroker
 from tests.support.fake_clock import HurriedClock
 from tests.support.faulty_disk import FaultyDisk

@@ -10,8 +10,8 @@ import pytest
 
 from broker.message import ON_DISK, Message
 from broker.queues.entry import Entry
+from broker.store.batch_reader import IDLE_MS
 from broker.store.filesystem import File
-from broker.store.reading import IDLE_MS
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory import Client
 from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number
@@ -335,7 +335,7 @@ def test_what_cannot_be_read_is_lost_and_told(wanted: str) -> None:
     assert kept(reader) < 10 * BODY
     log = setting.pager.log
     assert log is not None
-    place = log.stretches[log.head].place
+    place = log.extents[log.head].location
     disk = setting.broker.disk
     assert isinstance(disk, FaultyDisk)
     disk.damage(f"/data/wal/{place.generation:016x}.wal", place.offset + 300, b"damage")

@@ -111,15 +111,15 @@ def test_records_are_numbered_from_batch_to_batch() -> None:
 def test_a_large_group_is_several_batches_and_says_so() -> None:
     """broker/store/batch.py: what has to be read to get at one record stays small, whatever a group holds."""
     writer = BatchWriter(10, None, 1000)
-    places = []
+    locations = []
     for size in (400, 400, 400, 3000, 10, 10):
-        places.append(writer.place)
+        locations.append(writer.location)
         writer.append(1, 1, b"", bytes(size))
     assert (writer.record_count, writer.size(), writer.group_size()) == (6, 46, 4298)
-    assert writer.group_place() is places[0]
+    assert writer.group_location() is locations[0]
     group = writer.take()
     assert [batch.record_count for batch in group.batches] == [3, 1, 2]
-    assert [batch.place for batch in group.batches] == [places[0], places[3], places[4]]
+    assert [batch.location for batch in group.batches] == [locations[0], locations[3], locations[4]]
     heads = [read_header(b"".join(batch.seal(1, 2))) for batch in group.batches]
     told = [(head.first_sequence, head.group_offset, head.group_first(), head.more) for head in heads if head is not None]
     assert told == [(10, 0, 10, True), (13, 3, 10, True), (14, 4, 10, False)]

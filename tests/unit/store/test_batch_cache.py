@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from broker.store.batch import StoredBatch, place_at
+from broker.store.batch import StoredBatch, location_at
 from broker.store.batch_cache import BatchCache, key_of
 
 
 def test_those_asked_for_last_are_kept() -> None:
     cache = BatchCache(100)
     batches = [StoredBatch(bytes(40 - index), b"content"[:index]) for index in range(3)]
-    keys = [key_of(False, place_at(1, 4096 * index)) for index in range(4)]
+    keys = [key_of(False, location_at(1, 4096 * index)) for index in range(4)]
     for index in range(3):
         cache.put(keys[index], batches[index])
         assert cache.get(keys[0]) is batches[0]
@@ -26,5 +26,5 @@ def test_those_asked_for_last_are_kept() -> None:
 
 
 def test_segments_and_files_of_the_log_have_numbers_of_their_own() -> None:
-    place = place_at(7, 4096)
-    assert key_of(True, place) != key_of(False, place)
+    location = location_at(7, 4096)
+    assert key_of(True, location) != key_of(False, location)

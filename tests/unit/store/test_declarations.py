@@ -146,12 +146,12 @@ def test_it_does_not_disturb_a_task_that_pauses() -> None:
     running.fill(log, 16)
     while running.step():
         pass
-    assert running.mover.busy
-    assert running.mover._pausing
+    assert running.compactor.busy
+    assert running.compactor._pausing
     running.put(b"7", b"")
     running.sync()
     running.clock.advance(DELAY_MS)
-    assert running.mover._pausing
+    assert running.compactor._pausing
 
 
 def test_the_last_record_of_each_key_is_kept() -> None:
@@ -167,13 +167,13 @@ def test_what_was_taken_is_let_go_a_slice_at_a_time() -> None:
     """100,000 records at once held up the loop for some milliseconds."""
     running = Running()
     taken: list[dict[bytes, tuple[int, bytes]]] = []
-    take = running.mover.declarations.take
+    take = running.compactor.declarations.take
 
     def remembered() -> dict[bytes, tuple[int, bytes]]:
         taken.append(take())
         return taken[-1]
 
-    running.mover.declarations.take = remembered  # type: ignore[method-assign]
+    running.compactor.declarations.take = remembered  # type: ignore[method-assign]
     for number in range(9):
         running.put(b"%d" % number, b"")
     running.sync()

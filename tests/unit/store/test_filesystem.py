@@ -60,10 +60,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[File
         yield disk, "/d"
 
 
-Place = tuple[FileSystem, str]
+BatchLocation = tuple[FileSystem, str]
 
 
-def test_a_file_holds_what_was_written_where_it_was_written(place: Place) -> None:
+def test_a_file_holds_what_was_written_where_it_was_written(place: BatchLocation) -> None:
     files, root = place
     file = files.create("wal.create", f"{root}/a")
     file.write("wal.write", 3, [b"one", b"", b"two"])
@@ -80,7 +80,7 @@ def test_a_file_holds_what_was_written_where_it_was_written(place: Place) -> Non
     again.close()
 
 
-def test_many_pieces_are_one_write(place: Place) -> None:
+def test_many_pieces_are_one_write(place: BatchLocation) -> None:
     """The system takes 1024 pieces at a time."""
     files, root = place
     file = files.create("wal.create", f"{root}/a")
@@ -92,7 +92,7 @@ def test_many_pieces_are_one_write(place: Place) -> None:
     file.close()
 
 
-def test_allocated_space_reads_as_zeros_and_keeps_what_was_there(place: Place) -> None:
+def test_allocated_space_reads_as_zeros_and_keeps_what_was_there(place: BatchLocation) -> None:
     files, root = place
     file = files.create("wal.create", f"{root}/a")
     file.write("wal.write", 0, [b"abc"])
@@ -106,7 +106,7 @@ def test_allocated_space_reads_as_zeros_and_keeps_what_was_there(place: Place) -
     file.close()
 
 
-def test_names_are_made_changed_and_removed(place: Place) -> None:
+def test_names_are_made_changed_and_removed(place: BatchLocation) -> None:
     files, root = place
     assert files.make_directory("datadir.create", f"{root}/sub")
     assert not files.make_directory("datadir.create", f"{root}/sub")
@@ -122,7 +122,7 @@ def test_names_are_made_changed_and_removed(place: Place) -> None:
     assert files.free_bytes("wal.list", root) > 0
 
 
-def test_errors_say_what_was_tried_and_on_which_file(place: Place) -> None:
+def test_errors_say_what_was_tried_and_on_which_file(place: BatchLocation) -> None:
     files, root = place
     files.create("wal.create", f"{root}/a").close()
     with pytest.raises(DiskError) as taken:
@@ -138,7 +138,7 @@ def test_errors_say_what_was_tried_and_on_which_file(place: Place) -> None:
         files.rename("wal.publish", f"{root}/none", f"{root}/other")
 
 
-def test_a_lock_is_held_by_one(place: Place) -> None:
+def test_a_lock_is_held_by_one(place: BatchLocation) -> None:
     files, root = place
     lock = files.try_lock("datadir.lock", f"{root}/LOCK")
     assert lock is not None

@@ -26,8 +26,8 @@ def with_orphans(damage: bool = True) -> FaultyDisk:
     disk = running.disk
     assert isinstance(disk, FaultyDisk)
     if damage:
-        stretch = other.stretches[1]
-        disk.damage(f"/data/wal/{stretch.place.generation:016x}.wal", int(stretch.place.offset) + 60, b"\xff\xff")
+        extent = other.extents[1]
+        disk.damage(f"/data/wal/{extent.location.generation:016x}.wal", int(extent.location.offset) + 60, b"\xff\xff")
     return disk
 
 

@@ -6,18 +6,18 @@ import struct
 
 import pytest
 
-from broker.store.batch import BLOCK, LARGE, Batch, BatchWriter, Place, place_at, records
-from broker.store.piece import Stretch
-from broker.store.read_back import index_place
+from broker.store.batch import BLOCK, LARGE, Batch, BatchLocation, BatchWriter, location_at, records
+from broker.store.read_request import index_location
 from broker.store.records import HEAD_SIZE, MESSAGE, TAIL_SIZE_AT, TRANSIENT
-from broker.store.segment import INDEX, TRAILER, decode_stretches, encode_stretches, number_of, read_stored, read_stretches, segment_name
+from broker.store.segment import INDEX, TRAILER, decode_extents, encode_extents, number_of, read_extents, read_stored, segment_name
+from broker.store.segment_extent import Extent
 from broker.store.wal_file import Found, Scan, read_file_header
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.store import Running
 
 
-def stretch(first: int, count: int, kind: int, place: Place, start: int, end: int) -> Stretch:
-    made = Stretch(first, place, start)
+def extent(first: int, count: int, kind: int, location: BatchLocation, start: int, end: int) -> Extent:
+    made = Extent(first, location, start)
     made.count, made.kind, made.end = count, kind, end
     return made
 
@@ -29,13 +29,13 @@ def test_names() -> None:
     assert [number_of(name) for name in ("ab.seg", "00000000000000AB.seg", "00000000000000ab.wal", "00000000000000ab")] == [None] * 4
 
 
-def test_stretches_are_what_was_encoded() -> None:
-    place, other = place_at(9, 8192, 4096), place_at(9, 1 << 40, (1 << 32) - 4096)
-    stretches = [stretch(5, 3, MESSAGE, place, 0, 100), stretch(1 << 50, 1, TRANSIENT, other, 100, (1 << 32) - 1)]
-    found = decode_stretches(9, encode_stretches(stretches))
-    values = [(each.first, each.count, each.kind, each.place.offset, each.place.size, each.start, each.end) for each in found]
+def test_extents_are_what_was_encoded() -> None:
+    location, other = location_at(9, 8192, 4096), location_at(9, 1 << 40, (1 << 32) - 4096)
+    extents = [extent(5, 3, MESSAGE, location, 0, 100), extent(1 << 50, 1, TRANSIENT, other, 100, (1 << 32) - 1)]
+    found = decode_extents(9, encode_extents(extents))
+    values = [(each.first, each.count, each.kind, each.location.offset, each.location.size, each.start, each.end) for each in found]
     assert values == [(5, 3, MESSAGE, 8192, 4096, 0, 100), (1 << 50, 1, TRANSIENT, 1 << 40, (1 << 32) - 4096, 100, (1 << 32) - 1)]
-    assert {each.place.generation for each in found} == {9}
+    assert {each.location.generation for each in found} == {9}
 
 
 def test_a_segment_tells_where_its_index_is() -> None:
@@ -63,26 +63,28 @@ def test_a_segment_tells_where_its_index_is() -> None:
     index = [each for each in batches if start <= each.offset < end]
     assert {record[2] for each in index for record in records(each.header, each.data)} == {INDEX}
     for log in (first, second):
-        for piece in log.pieces:
-            if piece.segment.number == number:
-                found = read_stretches(file, index_place(piece), log.number, piece.first)
+        for segment_extent in log.segment_extents:
+            if segment_extent.segment.number == number:
+                found = read_extents(file, index_location(segment_extent), log.number, segment_extent.first)
                 assert found
-                assert sum(each.count for each in found) == piece.count
-    assert read_stretches(file, index_place(first.pieces[-1]), first.number, 12345) is None
+                assert sum(each.count for each in found) == segment_extent.count
+    assert read_extents(file, index_location(first.segment_extents[-1]), first.number, 12345) is None
 
 
-def test_the_index_is_read_when_it_is_needed_and_goes_with_the_piece() -> None:
+def test_the_index_is_read_when_it_is_needed_and_goes_with_the_segment_extent() -> None:
     running = Running()
     log = running.declare()
     running.fill(log, 24)
     running.rest()
-    assert len(log.pieces) > 3
-    assert all(piece.stretches is None for piece in log.pieces)
+    assert len(log.segment_extents) > 3
+    assert all(segment_extent.extents is None for segment_extent in log.segment_extents)
     running.read(log, 0, 1)
-    assert [piece.stretches is not None for piece in log.pieces] == [True] + [False] * (len(log.pieces) - 1)
-    count = len(log.pieces)
-    running.settle(log, 0, int(log.pieces[0].last))
-    assert len(log.pieces) == count - 1
+    assert [segment_extent.extents is not None for segment_extent in log.segment_extents] == [True] + [False] * (
+        len(log.segment_extents) - 1
+    )
+    count = len(log.segment_extents)
+    running.settle(log, 0, int(log.segment_extents[0].last))
+    assert len(log.segment_extents) == count - 1
 
 
 TAIL = b"the end of the basic.deliver"
@@ -101,7 +103,7 @@ def stored(*bodies: bytes, kind: int = MESSAGE) -> tuple[FaultyDisk, Batch]:
     batch = writer.take().batches[0]
     disk = FaultyDisk()
     disk.create("wal.create", "/f").write("wal.write", BLOCK, batch.seal(9, 77))
-    batch.place.generation, batch.place.offset, batch.place.size = 9, BLOCK, batch.size()
+    batch.location.generation, batch.location.offset, batch.location.size = 9, BLOCK, batch.size()
     return disk, batch
 
 
@@ -110,7 +112,7 @@ def test_a_large_content_at_the_end_of_a_batch_is_read_to_where_it_stays(before:
     """Rule: nobody copies it, which holds the interpreter for 20 ms with 32 MiB."""
     content = bytes(LARGE) + b"last"
     disk, batch = stored(*[message(b"x" * 5000)] * before, message(content))
-    found = read_stored(disk.open("log.open", "/f"), batch.place)
+    found = read_stored(disk.open("log.open", "/f"), batch.location)
     assert found is not None
     assert found.content == content
     assert (found.data + content).ljust(batch.size(), b"\0") == b"".join(batch.seal(9, 77))
@@ -121,7 +123,7 @@ def test_a_large_content_at_the_end_of_a_batch_is_read_to_where_it_stays(before:
 def test_other_batches_are_read_as_they_are(bodies: list[bytes]) -> None:
     kind = 9 if len(bodies) == 1 else MESSAGE
     disk, batch = stored(*map(message, bodies), kind=kind)
-    found = read_stored(disk.open("log.open", "/f"), batch.place)
+    found = read_stored(disk.open("log.open", "/f"), batch.location)
     assert found is not None
     assert found.content is None
     assert found.data == b"".join(batch.seal(9, 77))
@@ -134,8 +136,8 @@ def test_nothing_of_a_large_batch_is_believed_that_is_damaged(at: int) -> None:
     file = disk.open("log.open", "/f")
     byte = file.read("log.read", BLOCK + at, 1)
     file.write("wal.write", BLOCK + at, [bytes([byte[0] ^ 4])])
-    assert read_stored(file, batch.place) is None
+    assert read_stored(file, batch.location) is None
     file.write("wal.write", BLOCK + at, [byte])
-    assert read_stored(file, batch.place) is not None
+    assert read_stored(file, batch.location) is not None
     file.truncate("wal.allocate", BLOCK + LARGE // 2)
-    assert read_stored(file, batch.place) is None
+    assert read_stored(file, batch.location) is None

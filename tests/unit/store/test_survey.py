@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from broker.store.manifest_records import segment_parts
-from broker.store.piece import Segment
 from broker.store.records import TRANSIENT
 from broker.store.segment import number_of
+from broker.store.segment_extent import Segment
 from broker.store.survey import FoundPart, Survey, survey
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.store import Running, options
@@ -81,7 +81,7 @@ def test_without_its_index_every_run_is_a_part() -> None:
             assert part.records == part.last - part.first + 1
         expected = {(part.log, position) for part in whole.parts for run in part.runs for position in range(run.first, run.last + 1)}
         assert {(part.log, position) for part in found.parts for position in range(part.first, part.last + 1)} == expected
-        assert sum(part.weight for part in found.parts) == sum(part.weight for part in whole.parts)
+        assert sum(part.body_bytes for part in found.parts) == sum(part.body_bytes for part in whole.parts)
 
 
 def test_without_its_header_the_end_tells_the_salt() -> None:

@@ -1,14 +1,14 @@
-"""broker/store/reading.py: which of the reads that wait goes next, and how many are on their way."""
+"""broker/store/batch_reader.py: which of the reads that wait goes next, and how many are on their way."""
 
 from __future__ import annotations
 
 import pytest
 
-from broker.store.batch import place_at
+from broker.store.batch import location_at
+from broker.store.batch_reader import IDLE_MS, READS_MAX, Fetcher
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.read_back import COUNT_MAX, Read
-from broker.store.reading import IDLE_MS, READS_MAX, Fetcher
+from broker.store.read_request import COUNT_MAX, Read
 from broker.store.runner import Job, Runner
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Fault, FaultyDisk
@@ -44,14 +44,14 @@ class Reader:
     def ask(self, generation: int, at: int, count: int = COUNT_MAX) -> None:
         """A read of one batch, which may tell so many positions."""
         read = Read(Log(1, self.logs), 0, count, 1, None)
-        read.batches[place_at(generation, at * MIB, 4096)] = None
+        read.batches[location_at(generation, at * MIB, 4096)] = None
         assert not self.fetcher.fetch(read)
 
     def under_way(self) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
         for job in self.runner.jobs:
-            (place,) = job.read.batches  # type: ignore[attr-defined]
-            found.append((int(place.generation), int(place.offset) // MIB))
+            (location,) = job.read.batches  # type: ignore[attr-defined]
+            found.append((int(location.generation), int(location.offset) // MIB))
         return found
 
     def finish(self) -> tuple[int, int]:

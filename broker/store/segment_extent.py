@@ -1,8 +1,8 @@
-"""Where the records of a log are: stretches in one file, and the pieces that have left the write-ahead log for a segment.
+"""Where the records of a log are: extents in one file, and the segment extents that have left the write-ahead log for a segment.
 
-A log knows a stretch for each turn that is still in the write-ahead log, but of a segment (segment.py) only a summary: the piece. What
-stands where in it is read from the segment's index when somebody comes near, and forgotten with the piece. So the memory for a backlog
-does not grow with the number of its messages.
+A log knows an extent for each turn that is still in the write-ahead log, but of a segment (segment.py) only a summary: the segment
+extent. What stands where in it is read from the segment's index when somebody comes near, and forgotten with it. So the memory for a
+backlog does not grow with the number of its messages.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from broker.native import i64
-from broker.store.batch import Place
+from broker.store.batch import BatchLocation
 
 MIXED: Final[i64] = 0
-"""Kind of a stretch that may hold both MESSAGE and TRANSIENT records."""
+"""Kind of an extent that may hold both MESSAGE and TRANSIENT records."""
 
 
 @final
 @mypyc_attr(acyclic=True)
-class Stretch:
+class Extent:
     """Records of one log, with consecutive positions, one behind the other in one batch."""
 
-    __slots__ = ("count", "end", "first", "kind", "place", "start", "weight")
+    __slots__ = ("count", "end", "first", "kind", "location", "start", "body_bytes")
 
-    def __init__(self, first: i64, place: Place, start: i64) -> None:
+    def __init__(self, first: i64, location: BatchLocation, start: i64) -> None:
         self.first: i64 = first
         self.count: i64 = 1
-        self.place = place
+        self.location = location
         self.start: i64 = start
         """Where the first of them begins in the payload of the batch."""
         self.end: i64 = start
-        self.weight: i64 = 0
+        self.body_bytes: i64 = 0
         """Sum of their weights, where recovery has found them."""
         self.kind: i64 = MIXED
         """In a segment: of all of them."""
@@ -69,10 +69,10 @@ class Segment:
 
 
 @final
-class Piece:
+class SegmentExtent:
     """The records of one log in one segment: all that are live between its first and its last position."""
 
-    __slots__ = ("count", "first", "index_offset", "index_size", "last", "live", "messages", "segment", "stretches", "weight")
+    __slots__ = ("count", "first", "index_offset", "index_size", "last", "live", "messages", "segment", "extents", "body_bytes")
 
     def __init__(self, segment: Segment, first: i64, last: i64, count: i64) -> None:
         self.segment = segment
@@ -83,22 +83,22 @@ class Piece:
         self.live: i64 = 0
         self.messages: i64 = count
         """How many of the records outlive the node; the others are TRANSIENT."""
-        self.weight: i64 = 0
+        self.body_bytes: i64 = 0
         """Sum of the weights of those."""
         self.index_offset: i64 = 0
-        """Where in the segment the batch of the index stands that knows its stretches."""
+        """Where in the segment the batch of the index stands that knows its extents."""
         self.index_size: i64 = 0
-        self.stretches: list[Stretch] | None = None
+        self.extents: list[Extent] | None = None
         """Read from there when they are needed."""
 
 
-def reaching(stretches: list[Stretch], low: i64, position: i64) -> i64:
-    """Index, at or behind ``low``, of the first stretch that reaches up to ``position`` or behind it."""
-    high: i64 = len(stretches)
+def reaching(extents: list[Extent], low: i64, position: i64) -> i64:
+    """Index, at or behind ``low``, of the first extent that reaches up to ``position`` or behind it."""
+    high: i64 = len(extents)
     while low < high:
         middle = (low + high) // 2
-        stretch = stretches[middle]
-        if stretch.first + stretch.count <= position:
+        extent = extents[middle]
+        if extent.first + extent.count <= position:
             low = middle + 1
         else:
             high = middle

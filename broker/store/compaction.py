@@ -1,10 +1,10 @@
 """Chooses what is still needed of a file of the write-ahead log, or of a segment, and packs it into new segments. Knows no files.
 
-    Sieve      goes through the records of a file, batch by batch, in slices; what is live goes to a part
-    Part       the records of one log in one new segment; of one old piece, where a segment is rewritten
+    LiveRecordFilter      goes through the records of a file, batch by batch, in slices; what is live goes to a part
+    Part       the records of one log in one new segment; of one old segment extent, where a segment is rewritten
     Output     a new segment: full blocks, on their way to the disk, and the open one
 
-This is the half of the mover (mover.py) that touches the state of the logs, so it runs on the owner's thread.
+This is the half of the compactor (compactor.py) that touches the state of the logs, so it runs on the owner's thread.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from mypy_extensions import mypyc_attr
 
 from broker.clock import Clock, Timed, Timer
 from broker.native import i32, i64
-from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, Batch, BatchHeader, place_at, record_end, whole_size
+from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, Batch, BatchHeader, location_at, record_end, whole_size
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.piece import Piece, Segment, Stretch
 from broker.store.records import BODY_AT, FLAGS_SHIFT, MESSAGE, REFERENCE, WEIGHT_MASK
+from broker.store.segment_extent import Extent, Segment, SegmentExtent
 from broker.store.wal_file import START
 
 _COPIED_MAX: Final[i64] = 1 << 20
@@ -67,22 +67,22 @@ class Alarm(Timed):
 
 
 @final
-class Part:
+class SegmentPart:
     """The records of one log in a new segment, in the order of their positions."""
 
-    def __init__(self, log: Log, output: Output, source: Piece | None, floor: i64) -> None:
+    def __init__(self, log: Log, builder: SegmentBuilder, source: SegmentExtent | None, floor: i64) -> None:
         self.log = log
-        self.output = output
+        self.builder = builder
         self.source = source
-        """The piece they come from; None if they come from the write-ahead log."""
+        """The segment extent they come from; None if they come from the write-ahead log."""
         self.count: i64 = 0
         self.messages: i64 = 0
         """How many of them outlive the node."""
-        self.weight: i64 = 0
+        self.body_bytes: i64 = 0
         """Sum of the weights of those."""
         self.flags: i64 = 0
         """And of their flags, one or the other."""
-        self.stretches: list[Stretch] = []
+        self.extents: list[Extent] = []
         self._floor: i64 = floor
         self.index_offset: i64 = 0
         """Where its batch of the index stands, when there is one."""
@@ -90,71 +90,71 @@ class Part:
 
     def first(self) -> i64:
         """Its first position."""
-        return self.stretches[0].first
+        return self.extents[0].first
 
     def last(self) -> i64:
         """Its last position; everything live up to there is in this part or one before."""
-        if not self.stretches:
+        if not self.extents:
             return self._floor
-        stretch = self.stretches[-1]
-        return stretch.first + stretch.count - 1
+        extent = self.extents[-1]
+        return extent.first + extent.count - 1
 
-    def add(self, position: i64, kind: i64, weight: i64, start: i64, end: i64) -> None:
+    def add(self, position: i64, kind: i64, body_bytes: i64, start: i64, end: i64) -> None:
         """The record at ``position`` was written to these bytes of the open block."""
         self.count += 1
         if kind == MESSAGE:
             self.messages += 1
-            self.weight += weight & WEIGHT_MASK
-            self.flags |= weight >> FLAGS_SHIFT
-        place = self.output.place
-        if self.stretches:
-            last = self.stretches[-1]
-            if last.place is place and last.end == start and last.first + last.count == position and last.kind == kind:
+            self.body_bytes += body_bytes & WEIGHT_MASK
+            self.flags |= body_bytes >> FLAGS_SHIFT
+        location = self.builder.location
+        if self.extents:
+            last = self.extents[-1]
+            if last.location is location and last.end == start and last.first + last.count == position and last.kind == kind:
                 last.count += 1
                 last.end = end
                 return
-        stretch = Stretch(position, place, start)
-        stretch.end = end
-        stretch.kind = kind
-        self.stretches.append(stretch)
+        extent = Extent(position, location, start)
+        extent.end = end
+        extent.kind = kind
+        self.extents.append(extent)
 
-    def piece(self, segment: Segment) -> Piece:
+    def segment_extent(self, segment: Segment) -> SegmentExtent:
         """What its log has to know of it."""
-        made = Piece(segment, self.first(), self.last(), self.count)
+        made = SegmentExtent(segment, self.first(), self.last(), self.count)
         made.messages = self.messages
-        made.weight = self.weight
+        made.body_bytes = self.body_bytes
         made.index_offset = self.index_offset
         made.index_size = self.index_size
         return made
 
 
 @final
-class Output:
+class SegmentBuilder:
     """A segment that is being made."""
 
     def __init__(self, number: i64, block_size: i64) -> None:
         self.number: i64 = number
         self.block_size: i64 = block_size
         """A block is closed at this size."""
-        self.parts: list[Part] = []
+        self.parts: list[SegmentPart] = []
         self.count: i64 = 0
         """Records."""
         self.size: i64 = START
         """Bytes of the file up to the open block."""
-        self.place = place_at(number, START)
+        self.location = location_at(number, START)
         """Of the open block."""
         self.full: list[Batch] = []
         """Blocks that wait for the disk."""
         self.writer = BytesWriter()
         """For the records of the open block."""
-        self._pieces: list[bytes | memoryview] = []
+        self._segment_extents: list[bytes | memoryview] = []
         """What stands before them in it."""
-        self._pieces_size: i64 = 0
+        self._segment_extents_size: i64 = 0
         self._block_count: i64 = 0
 
     def open_size(self) -> i64:
         """Bytes in the open block."""
-        return self._pieces_size + len(self.writer)
+        return self._segment_extents_size + len(self.writer)
 
     def copy(self, data: bytes, start: i64, end: i64) -> None:
         """Add records as they stand in another file's batch; many bytes are written from where they are."""
@@ -162,14 +162,14 @@ class Output:
             self.writer.write(data[start:end])
             return
         self._cut_writer()
-        self._pieces.append(memoryview(data)[start:end])
-        self._pieces_size += end - start
+        self._segment_extents.append(memoryview(data)[start:end])
+        self._segment_extents_size += end - start
 
     def _cut_writer(self) -> None:
         size: i64 = len(self.writer)
         if size > 0:
-            self._pieces.append(self.writer.getvalue())
-            self._pieces_size += size
+            self._segment_extents.append(self.writer.getvalue())
+            self._segment_extents_size += size
             self.writer = BytesWriter()
 
     def record_added(self) -> None:
@@ -185,16 +185,16 @@ class Output:
         if count == 0:
             return
         self._cut_writer()
-        pieces = self._pieces
-        size = self._pieces_size
-        self._pieces = []
-        self._pieces_size = 0
+        segment_extents = self._segment_extents
+        size = self._segment_extents_size
+        self._segment_extents = []
+        self._segment_extents_size = 0
         self._block_count = 0
-        place = self.place
-        place.size = whole_size(size)
-        self.full.append(Batch(pieces, self.count - count + 1, count, size, place))
-        self.size += place.size
-        self.place = place_at(self.number, self.size)
+        location = self.location
+        location.size = whole_size(size)
+        self.full.append(Batch(segment_extents, self.count - count + 1, count, size, location))
+        self.size += location.size
+        self.location = location_at(self.number, self.size)
 
     def take(self) -> list[Batch]:
         """The full blocks, for the disk."""
@@ -205,29 +205,31 @@ class Output:
 
 
 @final
-class Sieve:
+class LiveRecordFilter:
     """What is live in a file goes through it."""
 
-    def __init__(self, logs: Logs, output_size_max: i64, own_size: i64, block_size: i64, own_block_size: i64) -> None:
-        self.outputs: list[Output] = []
+    def __init__(self, logs: Logs, builder_size_max: i64, own_size: i64, block_size: i64, own_block_size: i64) -> None:
+        self.builders: list[SegmentBuilder] = []
         self.own: dict[Log, None] = {}
         """Logs that get a segment of their own."""
         self._logs = logs
-        self._output_size_max: i64 = output_size_max
+        self._builder_size_max: i64 = builder_size_max
         self._own_size: i64 = own_size
         self._block_size: i64 = block_size
         self._own_block_size: i64 = own_block_size
         self._source: Segment | None = None
-        self._shared: Output | None = None
-        self._parts: dict[int, Part] = {}  # by number of the log
+        self._shared: SegmentBuilder | None = None
+        self._parts: dict[int, SegmentPart] = {}  # by number of the log
         self._data = b""
         self._at: i64 = 0
         self._left: i64 = 0
         self._number: i64 = -1
         self._log: Log | None = None
-        self._recent: Part | None = None
+        self._recent: SegmentPart | None = None
         """Where the record before went, if the source is the write-ahead log."""
-        self._run_output: Output | None = None  # takes these bytes of the batch as they are; nothing waits between two calls of ``work``
+        self._run_builder: SegmentBuilder | None = (
+            None  # takes these bytes of the batch as they are; nothing waits between two calls of ``work``
+        )
         self._run_start: i64 = 0
         self._run_end: i64 = 0
 
@@ -283,7 +285,7 @@ class Sieve:
     def _take(self, log: Log, position: i64, kind: i64, at: i64, end: i64) -> None:
         """A record that is live; perhaps it was moved before."""
         part = self._recent
-        if part is not None and part.log is log and part.output.size < self._output_size_max:
+        if part is not None and part.log is log and part.builder.size < self._builder_size_max:
             if position <= part.last():
                 return
         else:
@@ -292,53 +294,53 @@ class Sieve:
                 return
             self._recent = part if self._source is None else None
         data = self._data
-        output = part.output
+        builder = part.builder
         body = at + BODY_AT
-        if self._run_output is not output or self._run_end != at or kind == REFERENCE:
+        if self._run_builder is not builder or self._run_end != at or kind == REFERENCE:
             self._write_run()
-        start = output.open_size()
+        start = builder.open_size()
         if kind == REFERENCE:
             original = HEADER_SIZE + read_i64_be(data, body)
             end = record_end(data, original)
             kind = data[original + 12]
             body = original + BODY_AT
-            writer = output.writer
+            writer = builder.writer
             write_i64_be(writer, log.number)
             write_i32_be(writer, i32(end - original - RECORD_HEADER_SIZE))
             writer.append(kind)
             write_i64_be(writer, position)
-            output.copy(data, body, end)
-            written = output.open_size()
+            builder.copy(data, body, end)
+            written = builder.open_size()
         else:
-            if self._run_output is None:
-                self._run_output = output
+            if self._run_builder is None:
+                self._run_builder = builder
                 self._run_start = at
             self._run_end = end
             start += at - self._run_start
             written = start + end - at
-        weight: i64 = 0
+        body_bytes: i64 = 0
         if kind == MESSAGE:
-            weight = read_i64_be(data, body)
-        part.add(position, kind, weight, start, written)
-        if written >= output.block_size:
+            body_bytes = read_i64_be(data, body)
+        part.add(position, kind, body_bytes, start, written)
+        if written >= builder.block_size:
             self._write_run()
-        output.record_added()
+        builder.record_added()
 
     def _write_run(self) -> None:
-        """Records that stand behind each other and go to one place are copied in one piece."""
-        output = self._run_output
-        if output is not None:
-            self._run_output = None
-            output.copy(self._data, self._run_start, self._run_end)
+        """Records that stand behind each other and go to one place are copied in one go."""
+        builder = self._run_builder
+        if builder is not None:
+            self._run_builder = None
+            builder.copy(self._data, self._run_start, self._run_end)
 
-    def _part(self, log: Log, position: i64) -> Part | None:
+    def _part(self, log: Log, position: i64) -> SegmentPart | None:
         """Where it goes; None if it is somewhere else already."""
         part = self._parts.get(log.number)
-        source = self._piece(log, position)
+        source = self._segment_extent(log, position)
         if part is not None and part.source is source:
             if position <= part.last():
                 return None
-            if part.output.size < self._output_size_max or source is not None:
+            if part.builder.size < self._builder_size_max or source is not None:
                 return part
         elif self._source is not None:
             if source is None:
@@ -346,35 +348,35 @@ class Sieve:
             part = None
         elif position <= log.moved_through():
             return None
-        part = Part(log, self._output(log), source, -1 if part is None else part.last())
-        part.output.parts.append(part)
+        part = SegmentPart(log, self._builder(log), source, -1 if part is None else part.last())
+        part.builder.parts.append(part)
         self._parts[int(log.number)] = part
         return part
 
-    def _piece(self, log: Log, position: i64) -> Piece | None:
-        """The piece of the source that holds the record, if the source is a segment and has it."""
+    def _segment_extent(self, log: Log, position: i64) -> SegmentExtent | None:
+        """The segment extent of the source that holds the record, if the source is a segment and has it."""
         if self._source is None:
             return None
-        pieces = log.pieces
-        index = log.find_piece(position)
-        if index == len(pieces):
+        segment_extents = log.segment_extents
+        index = log.find_segment_extent(position)
+        if index == len(segment_extents):
             return None
-        piece = pieces[index]
-        return piece if piece.segment is self._source and position >= piece.first else None
+        segment_extent = segment_extents[index]
+        return segment_extent if segment_extent.segment is self._source and position >= segment_extent.first else None
 
-    def _output(self, log: Log) -> Output:
+    def _builder(self, log: Log) -> SegmentBuilder:
         if log in self.own and self._source is None:
-            return self._new_output(self._own_block_size)
+            return self._new_builder(self._own_block_size)
         shared = self._shared
-        if shared is None or shared.size >= self._output_size_max:
-            shared = self._new_output(self._block_size)
+        if shared is None or shared.size >= self._builder_size_max:
+            shared = self._new_builder(self._block_size)
             self._shared = shared
         return shared
 
-    def _new_output(self, block_size: i64) -> Output:
-        made = Output(self._logs.next_segment, block_size)
+    def _new_builder(self, block_size: i64) -> SegmentBuilder:
+        made = SegmentBuilder(self._logs.next_segment, block_size)
         self._logs.next_segment += 1
-        self.outputs.append(made)
+        self.builders.append(made)
         return made
 
 
@@ -391,14 +393,14 @@ def states(logs: list[Log], start: i64, end: i64) -> list[tuple[int, int, bytes]
     return found
 
 
-def gaps(part_ranges: list[Stretch], first: i64, last: i64) -> list[tuple[int, int]]:
-    """What of the positions from ``first`` to ``last`` is in none of these stretches."""
+def gaps(part_ranges: list[Extent], first: i64, last: i64) -> list[tuple[int, int]]:
+    """What of the positions from ``first`` to ``last`` is in none of these extents."""
     found: list[tuple[int, int]] = []
     at = first
-    for stretch in part_ranges:
-        if stretch.first > at:
-            found.append((int(at), int(stretch.first - 1)))
-        at = stretch.first + stretch.count
+    for extent in part_ranges:
+        if extent.first > at:
+            found.append((int(at), int(extent.first - 1)))
+        at = extent.first + extent.count
     if at <= last:
         found.append((int(at), int(last)))
     return found

@@ -1,4 +1,4 @@
-"""broker/store/mover.py: what is live leaves old files of the write-ahead log, and segments stay dense.
+"""broker/store/compactor.py: what is live leaves old files of the write-ahead log, and segments stay dense.
 
 docs/durability-format.md, "What outlives the write-ahead log".
 """
@@ -9,9 +9,9 @@ import errno
 
 import pytest
 
+from broker.store.batch_reader import Fetcher
+from broker.store.compaction_io import Source
 from broker.store.log import Log
-from broker.store.move_files import Source
-from broker.store.reading import Fetcher
 from broker.store.records import TRANSIENT
 from broker.store.segment import segment_name
 from tests.support.faulty_disk import Fault, FaultyDisk
@@ -26,10 +26,13 @@ def test_what_is_live_moves_and_the_file_is_given_back() -> None:
     running.settle(log, 0, 9)
     running.rest()
     assert len(running.files("wal")) == 2  # the one that is written, and one kept for later
-    assert log.pieces
+    assert log.segment_extents
     assert set(running.read(log)) == set(positions[10:])
     assert running.read(log).items() <= before.items()
-    assert sum(int(piece.live) for piece in log.pieces) + sum(int(each.count) for each in log.stretches[log.head :]) == 20
+    assert (
+        sum(int(segment_extent.live) for segment_extent in log.segment_extents) + sum(int(each.count) for each in log.extents[log.head :])
+        == 20
+    )
 
 
 def test_it_is_there_after_a_restart() -> None:
@@ -81,8 +84,8 @@ def test_a_large_log_gets_a_segment_of_its_own_and_small_ones_share_one() -> Non
     first = running.fill(filler, 8)[0]
     running.settle(filler, first, first + 7)
     running.rest()
-    (own,) = {int(piece.segment.number) for piece in large.pieces}
-    (shared,) = {int(piece.segment.number) for log in small for piece in log.pieces}
+    (own,) = {int(segment_extent.segment.number) for segment_extent in large.segment_extents}
+    (shared,) = {int(segment_extent.segment.number) for log in small for segment_extent in log.segment_extents}
     assert own != shared
 
 
@@ -100,11 +103,11 @@ def test_a_record_of_several_logs_is_whole_in_each() -> None:
     running.settle(first, 0, 0)
     running.rest()
     assert running.read(second) == {0: body}
-    assert second.pieces
+    assert second.segment_extents
 
 
 def test_runs_of_records_are_copied_without_what_was_settled_between_them() -> None:
-    """What stands behind each other is copied in one piece; a run ends at another log, at a gap, at a reference, with a block."""
+    """What stands behind each other is copied in one segment extent; a run ends at another log, at a gap, at a reference, with a block."""
     running = Running(moving=options(own_size=30_000)._replace(own_block_size=9000))
     large, first, second, filler = (running.declare() for _ in range(4))
     wanted: dict[Log, dict[int, bytes]] = {log: {} for log in (large, first, second)}
@@ -124,7 +127,7 @@ def test_runs_of_records_are_copied_without_what_was_settled_between_them() -> N
     at = running.fill(filler, 20)[0]
     running.settle(filler, at, at + 19)
     running.rest()
-    assert all(log.pieces for log in wanted)
+    assert all(log.segment_extents for log in wanted)
     assert {log: running.read(log) for log in wanted} == wanted
     for number in running.logs.segments:
         found = Source(running.disk, f"/data/segments/{segment_name(number)}", number, 1 << 30).read(True)
@@ -153,7 +156,7 @@ def test_large_records_are_written_from_where_they_are() -> None:
     at = running.fill(filler, 20)[0]
     running.settle(filler, at, at + 19)
     running.rest()
-    assert all(log.pieces for log in wanted)
+    assert all(log.segment_extents for log in wanted)
     assert {log: running.read(log) for log in wanted} == wanted
 
 
@@ -164,8 +167,8 @@ def test_transient_records_move_and_do_not_come_back() -> None:
         running.fill(log, 1, 700, TRANSIENT if index % 3 == 0 else 1)
     running.rest()
     assert len(running.read(log)) == 30
-    assert log.pieces
-    assert any(piece.messages < piece.count for piece in log.pieces)
+    assert log.segment_extents
+    assert any(segment_extent.messages < segment_extent.count for segment_extent in log.segment_extents)
     found = running.killed()
     again = found.logs.open(log.number)
     assert set(found.read(again)) == {position for position in range(30) if position % 3}
@@ -255,7 +258,7 @@ def test_what_is_settled_while_it_moves_is_settled() -> None:
     log = running.declare()
     running.fill(log, 12)
     position = 0
-    while running.mover.busy or position == 0:
+    while running.compactor.busy or position == 0:
         if position < 12:
             running.settle(log, position, position)
             position += 1
@@ -300,7 +303,7 @@ def test_a_file_that_is_being_read_stays() -> None:
     assert 0 in user.records
     running.rest()
     assert running.store.wal.files[0].generation > oldest
-    assert log.pieces
+    assert log.segment_extents
     user.records.clear()
     running.logs.read(log, 0, 12, 100)
     running.settle(log, 1, 11)
@@ -328,10 +331,10 @@ def test_an_error_while_moving_harms_nothing(site: str, number: int) -> None:
         assert running.step()
     while running.step():
         pass
-    assert running.mover.trouble is not None
+    assert running.compactor.trouble is not None
     assert running.store.short_of_space == (number == errno.ENOSPC)
     running.rest()
-    assert running.mover.trouble is None
+    assert running.compactor.trouble is None
     assert not running.failures
     assert len(running.store.wal.files) == 1
     assert len(running.files("segments")) == len(running.logs.segments)
@@ -374,7 +377,7 @@ def test_a_file_that_cannot_be_read_is_tried_again_and_then_given_up() -> None:
     name = f"/data/wal/{running.files('wal')[0]}"
     disk.damage(name, 3 * 4096, b"\0" * 4096)
     running.rest()
-    assert not running.mover.busy
+    assert not running.compactor.busy
     assert 0 < len(running.read(log)) < 24
     assert len(running.logs.lost) > 0
     assert not running.failures
@@ -394,14 +397,14 @@ def test_an_edit_of_unknown_outcome_is_tried_until_it_succeeds(site: str) -> Non
         pass
     files = running.store.wal.files[0].generation
     segments = running.files("segments")
-    assert running.mover.trouble is not None
+    assert running.compactor.trouble is not None
     for state in (disk.restarted(), *disk.crash_states(1, 5)):
         again = Running(state)
         assert len(again.read(again.logs.open(log.number))) == 24
     running.rest()
     assert running.store.wal.files[0].generation > files
     assert set(segments) <= set(running.files("segments"))
-    assert running.mover.trouble is None
+    assert running.compactor.trouble is None
 
 
 def test_a_full_disk_keeps_nobody_from_freeing_space() -> None:

@@ -5,17 +5,17 @@ import errno
 from typing import NamedTuple
 
 from broker.store.adopting import Adoption, LogContents, add_part, look_through
+from broker.store.batch_reader import ATTEMPTS_MAX
 from broker.store.datadir import KEPT, DataDir, put_aside
 from broker.store.filesystem import DiskError
 from broker.store.index import decode_positions
 from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.manifest_records import ManifestState, segment_parts, segment_size, state_of
-from broker.store.piece import Piece, Segment, Stretch
-from broker.store.reading import ATTEMPTS_MAX
 from broker.store.records import TRANSIENT
 from broker.store.segment import SUFFIX, number_of, segment_name
-from broker.store.survey import Survey, stretches_of, survey
+from broker.store.segment_extent import Extent, Segment, SegmentExtent
+from broker.store.survey import Survey, extents_of, survey
 from broker.store.wal_file import generation_of
 
 
@@ -52,7 +52,7 @@ class Restoration:
         self._adoption: Adoption | None = None
 
     def run(self) -> Restored:
-        """Give the logs their pieces and states.
+        """Give the logs their segment extents and states.
 
         Raises: DiskError
         """
@@ -76,8 +76,8 @@ class Restoration:
         if self._adoption is not None:
             self._findings += self._adoption.finish()
         for log in logs.logs.values():
-            if len(log.pieces) > 1:
-                log.pieces.sort(key=_first_of)
+            if len(log.segment_extents) > 1:
+                log.segment_extents.sort(key=_first_of)
         return Restored(self._findings, self._differs, replayed_from, covers, max(state.covers, state.declared) + 1)
 
     def _list(self) -> list[int]:
@@ -121,7 +121,7 @@ class Restoration:
         size = self._size_of(segment)
         if size == segment.size:
             self._logs.segments[number] = segment
-            self._add_pieces(segment, body)
+            self._add_segment_extents(segment, body)
         elif size >= 0:
             found = self._survey(number)
             self._findings.append(f"{self._path(number)} has {size} bytes instead of {segment.size}; what can be read of it is used")
@@ -135,15 +135,15 @@ class Restoration:
         else:
             self._logs.segments[number] = segment  # in which nothing is live
 
-    def _add_pieces(self, segment: Segment, body: bytes) -> None:
+    def _add_segment_extents(self, segment: Segment, body: bytes) -> None:
         unknown = False
-        for number, first, last, count, messages, weight, flags, index_offset, index_size in segment_parts(body):
+        for number, first, last, count, messages, body_bytes, flags, index_offset, index_size in segment_parts(body):
             log = self._logs.open(number)
-            piece = Piece(segment, first, last, count)
-            piece.messages, piece.weight = messages, weight
-            piece.index_offset, piece.index_size = index_offset, index_size
+            segment_extent = SegmentExtent(segment, first, last, count)
+            segment_extent.messages, segment_extent.body_bytes = messages, body_bytes
+            segment_extent.index_offset, segment_extent.index_size = index_offset, index_size
             log.flags |= flags
-            log.pieces.append(piece)
+            log.segment_extents.append(segment_extent)
             segment.count += count
             unknown = unknown or number not in self._known or last >= log.positions.next
         if unknown and self._adoption is not None:
@@ -222,35 +222,35 @@ def was_there(data_dir: DataDir) -> bool:
     return any(name.endswith(SUFFIX) for name in filesystem.names("segment.list", data_dir.segments))
 
 
-def _first_of(piece: Piece) -> int:
-    return int(piece.first)
+def _first_of(segment_extent: SegmentExtent) -> int:
+    return int(segment_extent.first)
 
 
 def settle_transient(data_dir: DataDir, logs: Logs) -> None:
-    """Settle what is in segments and need not outlive the node. Where a piece has both kinds, only the index says which these are."""
+    """Settle what is in segments and need not outlive the node. Where an extent has both kinds, only the index says which."""
     for log in logs.logs.values():
-        for piece in log.pieces:
-            if piece.messages == 0:
-                _settle(logs, log, piece.first, piece.last)
-            elif piece.messages < piece.count:
-                _settle_mixed(data_dir, logs, log, piece)
+        for segment_extent in log.segment_extents:
+            if segment_extent.messages == 0:
+                _settle(logs, log, segment_extent.first, segment_extent.last)
+            elif segment_extent.messages < segment_extent.count:
+                _settle_mixed(data_dir, logs, log, segment_extent)
 
 
-def _settle_mixed(data_dir: DataDir, logs: Logs, log: Log, piece: Piece) -> None:
-    stretches: list[Stretch] | None = None
+def _settle_mixed(data_dir: DataDir, logs: Logs, log: Log, segment_extent: SegmentExtent) -> None:
+    extents: list[Extent] | None = None
     for _ in range(ATTEMPTS_MAX):
-        with contextlib.suppress(DiskError):  # what stays unreadable will be found by whoever reads the piece
-            stretches = _read_index(data_dir, log, piece)
+        with contextlib.suppress(DiskError):  # what stays unreadable will be found by whoever reads the segment extent
+            extents = _read_index(data_dir, log, segment_extent)
             break
-    for stretch in stretches or ():
-        if stretch.kind == TRANSIENT:
-            _settle(logs, log, stretch.first, stretch.first + stretch.count - 1)
+    for extent in extents or ():
+        if extent.kind == TRANSIENT:
+            _settle(logs, log, extent.first, extent.first + extent.count - 1)
 
 
-def _read_index(data_dir: DataDir, log: Log, piece: Piece) -> list[Stretch] | None:
-    file = data_dir.filesystem.open("log.open", f"{data_dir.segments}/{segment_name(piece.segment.number)}")
+def _read_index(data_dir: DataDir, log: Log, segment_extent: SegmentExtent) -> list[Extent] | None:
+    file = data_dir.filesystem.open("log.open", f"{data_dir.segments}/{segment_name(segment_extent.segment.number)}")
     try:
-        return stretches_of(file, piece, int(log.number))
+        return extents_of(file, segment_extent, int(log.number))
     finally:
         file.close()
 

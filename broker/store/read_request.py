@@ -1,4 +1,4 @@
-"""What the logs ask of whoever reads files: batches, by their places. Knows no files itself (reading.py does)."""
+"""What the logs ask of whoever reads files: batches, by their places. Knows no files itself (batch_reader.py does)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from broker.native import i64
-from broker.store.batch import LARGE, Place, StoredBatch, place_at
+from broker.store.batch import LARGE, BatchLocation, StoredBatch, location_at
 from broker.store.log import Log, LogUser
-from broker.store.piece import Piece, Stretch, reaching
+from broker.store.segment_extent import Extent, SegmentExtent, reaching
 
 COUNT_MAX: Final[i64] = 4096
 """Positions that one read tells at the most: a turn must not be long because of it."""
@@ -17,9 +17,9 @@ BATCHES_SIZE_MAX: Final[i64] = 4 << 20
 """A read that has chosen batches of so many bytes ends with them."""
 
 
-def index_place(piece: Piece) -> Place:
-    """Where its stretches are told."""
-    return place_at(piece.segment.number, piece.index_offset, piece.index_size)
+def index_location(segment_extent: SegmentExtent) -> BatchLocation:
+    """Where its extents are told."""
+    return location_at(segment_extent.segment.number, segment_extent.index_offset, segment_extent.index_size)
 
 
 @final
@@ -38,33 +38,33 @@ class Read:
         """Bytes of records to tell, about."""
         self.count: i64 = count
         """Positions to tell at the most."""
-        self.stretches: list[Stretch] = []
-        self.batches: dict[Place, StoredBatch | None] = {}
+        self.extents: list[Extent] = []
+        self.batches: dict[BatchLocation, StoredBatch | None] = {}
         """Their batches; None for one that is damaged."""
-        self.piece: Piece | None = None
+        self.segment_extent: SegmentExtent | None = None
         """Where they are, if they are not in the write-ahead log."""
-        self.index: list[Stretch] | None = None
-        """All stretches of that piece; None if they could not be read."""
+        self.index: list[Extent] | None = None
+        """All extents of that segment extent; None if they could not be read."""
 
-    def add(self, stretches: list[Stretch], index: i64) -> None:
-        """Choose what to read, from the stretch of this index on."""
+    def add(self, extents: list[Extent], index: i64) -> None:
+        """Choose what to read, from the extent of this index on."""
         size: i64 = 0
         budget = self.budget
         count = self.count
-        while index < len(stretches):
-            stretch = stretches[index]
-            place = stretch.place
-            if stretch.first >= self.end or place.generation < 0:
+        while index < len(extents):
+            extent = extents[index]
+            location = extent.location
+            if extent.first >= self.end or location.generation < 0:
                 return
-            if place not in self.batches:
-                if size >= BATCHES_SIZE_MAX or (size > 0 and place.size > LARGE):
+            if location not in self.batches:
+                if size >= BATCHES_SIZE_MAX or (size > 0 and location.size > LARGE):
                     return
-                self.batches[place] = None
-                size += place.size
-            self.stretches.append(stretch)
-            first = stretch.first if stretch.first > self.start else self.start
-            taken = stretch.first + stretch.count - first
-            record_size = (stretch.end - stretch.start) // stretch.count
+                self.batches[location] = None
+                size += location.size
+            self.extents.append(extent)
+            first = extent.first if extent.first > self.start else self.start
+            taken = extent.first + extent.count - first
+            record_size = (extent.end - extent.start) // extent.count
             if taken > count:
                 taken = count
             if taken * record_size > budget:
@@ -78,28 +78,28 @@ class Read:
             index += 1
 
     def choose(self) -> None:
-        """Choose from the stretches of the piece, which are known now."""
+        """Choose from the extents of the segment extent, which are known now."""
         index = self.index
         if index is not None:
             self.add(index, reaching(index, 0, self.start))
 
     def is_large(self) -> bool:
         """Whether it takes long: nobody should wait for it. It is if what it needs is not known yet."""
-        if self.piece is not None and self.index is None:
+        if self.segment_extent is not None and self.index is None:
             return True
-        for place in self.batches:
-            if place.size > LARGE:
+        for location in self.batches:
+            if location.size > LARGE:
                 return True
         return False
 
     def through(self) -> i64:
         """Behind the last position that it reads."""
         end = self.end
-        piece = self.piece
-        if piece is not None and piece.last < end:
-            end = piece.last + 1
-        if self.stretches:
-            last = self.stretches[-1]
+        segment_extent = self.segment_extent
+        if segment_extent is not None and segment_extent.last < end:
+            end = segment_extent.last + 1
+        if self.extents:
+            last = self.extents[-1]
             index = self.index
             if (index is None or index[-1] is not last) and last.first + last.count < end:
                 end = last.first + last.count

@@ -25,7 +25,11 @@ from functools import partial
 from typing import Final
 
 from broker.clock import Clock
-from broker.store.batch import place_at
+from broker.store.batch import location_at
+from broker.store.batch_reader import Fetcher
+from broker.store.compaction import Alarm, LiveRecordFilter, SegmentBuilder, SegmentPart, Sleeper, gaps, states
+from broker.store.compaction_io import Chunk, SegmentBuilders, Source, unlink_all
+from broker.store.compactor_options import CompactorOptions, worth_rewriting
 from broker.store.datadir import DataDir
 from broker.store.declarations import Declarations
 from broker.store.filesystem import DiskError
@@ -33,14 +37,10 @@ from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest, ManifestLostError
 from broker.store.manifest_records import Edit, edit_records
-from broker.store.move_files import Chunk, Outputs, Source, unlink_all
-from broker.store.mover_options import MoverOptions, worth_rewriting
-from broker.store.moving import Alarm, Output, Part, Sieve, Sleeper, gaps, states
-from broker.store.piece import Piece, Segment, Stretch
-from broker.store.reading import Fetcher
 from broker.store.rewriting import whole_state
 from broker.store.runner import Runner
 from broker.store.segment import segment_name
+from broker.store.segment_extent import Extent, Segment, SegmentExtent
 from broker.store.tasks import Durable, Step, Task, Work, nothing
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import BadRange, file_name
@@ -56,7 +56,7 @@ _STRICT_ATTEMPTS: Final = 3
 """So often a file that cannot be read is tried again; then what is in it is lost."""
 
 
-class Mover(Sleeper):
+class Compactor(Sleeper):
     """One for each node; ``begin`` when there are turns."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Mover(Sleeper):
         runner: Runner,
         clock: Clock,
         covers: int,
-        options: MoverOptions | None = None,
+        options: CompactorOptions | None = None,
     ) -> None:
         self.trouble: DiskError | None = None
         """The last error, until something works again."""
@@ -90,7 +90,7 @@ class Mover(Sleeper):
         """Tells what is declared now, as the journal would: key -> body of the PUT."""
         self.findings: list[str] = []
         """What was found wrong with the manifest; for people. Whoever tells it takes it out."""
-        self._options = options or MoverOptions()
+        self._options = options or CompactorOptions()
         self._alarm = Alarm(clock, self)
         self._task: Task | None = None
         self._pausing = False
@@ -222,21 +222,21 @@ class Mover(Sleeper):
         generation = self._full_files()[0].generation
         covers = next(file for file in self._wal.files if file.generation > generation).first_sequence - 1
         logs = list(self._logs.by_file.get(generation, ()))
-        sieve = self._sieve()
-        files = Outputs(self._data_dir, self._options.new_salt)
+        live_filter = self._live_filter()
+        files = SegmentBuilders(self._data_dir, self._options.new_salt)
         live = 0
         for index in range(0, len(logs), self._options.logs_per_slice):
-            live += sum(sieve.plan(log, generation) for log in logs[index : index + self._options.logs_per_slice])
+            live += sum(live_filter.plan(log, generation) for log in logs[index : index + self._options.logs_per_slice])
             yield 0
         try:
             if not self._manifest.exists:
                 yield partial(self._manifest.append, Edit())
             if live:
                 source = Source(self._filesystem, f"{self._data_dir.wal}/{file_name(generation)}", generation, self._options.chunk_size)
-                bad = yield from self._sift(sieve, files, source)
+                bad = yield from self._sift(live_filter, files, source)
                 for each in bad:
                     _lose(logs, generation, each)
-            added = yield from _sealed(sieve, files)
+            added = yield from _sealed(live_filter, files)
         except Exception:
             yield files.discard
             raise
@@ -245,7 +245,7 @@ class Mover(Sleeper):
             found += states(logs, index, index + self._options.logs_per_slice)
             yield 0
         yield from self._commit(Edit(added, states=found, covers=covers))
-        sieve.turn_to(None)
+        live_filter.turn_to(None)
         while found:
             del found[-self._options.logs_per_slice :]  # 100,000 of them at once would hold up the loop
             yield 0
@@ -264,8 +264,8 @@ class Mover(Sleeper):
         while self._free and not self._fetcher.in_use(self._free[0]):
             self._wal.retire(self._free.pop(0))
 
-    def _sift(self, sieve: Sieve, files: Outputs, source: Source) -> Generator[Step, object, list[BadRange]]:
-        """Everything in a file through the sieve; what of the file was unreadable."""
+    def _sift(self, live_filter: LiveRecordFilter, files: SegmentBuilders, source: Source) -> Generator[Step, object, list[BadRange]]:
+        """Everything in a file through the filter; what of the file was unreadable."""
         bad: list[BadRange] = []
         strict = self._attempts < _STRICT_ATTEMPTS
         count = self._options.records_per_slice
@@ -274,12 +274,12 @@ class Mover(Sleeper):
             assert isinstance(chunk, Chunk)
             bad += chunk.bad
             for found in chunk.found:
-                sieve.begin(found.header, found.data)
-                count = sieve.work(count)
+                live_filter.begin(found.header, found.data)
+                count = live_filter.work(count)
                 while count == 0:
                     yield 0
-                    count = sieve.work(self._options.records_per_slice)
-            yield from _flush(sieve, files)
+                    count = live_filter.work(self._options.records_per_slice)
+            yield from _flush(live_filter, files)
             if chunk.is_last:
                 return bad
             pause = self._pause_ms(chunk.size)
@@ -302,18 +302,18 @@ class Mover(Sleeper):
 
     def _compact(self, sources: list[Segment]) -> Task:
         """Write what is live in some segments to new ones."""
-        sieve = self._sieve()
-        files = Outputs(self._data_dir, self._options.new_salt)
+        live_filter = self._live_filter()
+        files = SegmentBuilders(self._data_dir, self._options.new_salt)
         for segment in sources:
             segment.leaving = True
         try:
             for segment in sources:
-                sieve.turn_to(segment)
+                live_filter.turn_to(segment)
                 source = Source(self._filesystem, self._fetcher.path_of(segment), segment.number, self._options.chunk_size)
-                bad = yield from self._sift(sieve, files, source)
+                bad = yield from self._sift(live_filter, files, source)
                 if bad:
-                    self._lose_from(segment, sieve)
-            added = yield from _sealed(sieve, files)
+                    self._lose_from(segment, live_filter)
+            added = yield from _sealed(live_filter, files)
         except Exception:
             for segment in sources:
                 segment.leaving = False
@@ -352,22 +352,22 @@ class Mover(Sleeper):
             self._removable += numbers
             raise
 
-    def _lose_from(self, segment: Segment, sieve: Sieve) -> None:
-        """Settle and tell what is live in a segment and did not come through the sieve."""
-        stretches: dict[Piece, list[Stretch]] = {}
-        for output in sieve.outputs:
-            for part in output.parts:
+    def _lose_from(self, segment: Segment, live_filter: LiveRecordFilter) -> None:
+        """Settle and tell what is live in a segment and did not come through the filter."""
+        extents: dict[SegmentExtent, list[Extent]] = {}
+        for builder in live_filter.builders:
+            for part in builder.parts:
                 if part.source is not None:
-                    stretches.setdefault(part.source, []).extend(part.stretches)
-        place = place_at(segment.number)
+                    extents.setdefault(part.source, []).extend(part.extents)
+        location = location_at(segment.number)
         for log in list(self._logs.logs.values()):
-            for piece in [piece for piece in log.pieces if piece.segment is segment]:
-                for first, last in gaps(stretches.get(piece, []), piece.first, piece.last):
-                    log.lose(first, last, place)
+            for segment_extent in [segment_extent for segment_extent in log.segment_extents if segment_extent.segment is segment]:
+                for first, last in gaps(extents.get(segment_extent, []), segment_extent.first, segment_extent.last):
+                    log.lose(first, last, location)
 
-    def _sieve(self) -> Sieve:
+    def _live_filter(self) -> LiveRecordFilter:
         options = self._options
-        return Sieve(self._logs, options.segment_size, options.own_size, options.block_size, options.own_block_size)
+        return LiveRecordFilter(self._logs, options.segment_size, options.own_size, options.block_size, options.own_block_size)
 
     # ---- both ---------------------------------------------------------------------------------------------------------
 
@@ -436,47 +436,47 @@ class Mover(Sleeper):
         yield None
         yield from self._insist(partial(self._manifest.replace, state))
 
-    def _install(self, added: list[tuple[Output, int]]) -> Task:
+    def _install(self, added: list[tuple[SegmentBuilder, int]]) -> Task:
         """Let the logs read from the new segments; of which only a summary is left then."""
-        for output, size in added:
-            segment = Segment(output.number, size)
-            segment.count = output.count
-            self._logs.segments[int(output.number)] = segment
-            while output.parts:
-                for part in output.parts[-self._options.logs_per_slice :]:
+        for builder, size in added:
+            segment = Segment(builder.number, size)
+            segment.count = builder.count
+            self._logs.segments[int(builder.number)] = segment
+            while builder.parts:
+                for part in builder.parts[-self._options.logs_per_slice :]:
                     _install_part(part, segment)
-                del output.parts[-self._options.logs_per_slice :]
+                del builder.parts[-self._options.logs_per_slice :]
                 yield 0
             if segment.live == 0:
                 self._logs.empty.append(segment)
 
 
-def _install_part(part: Part, segment: Segment) -> None:
-    part.log.install(part.piece(segment), part.source)
+def _install_part(part: SegmentPart, segment: Segment) -> None:
+    part.log.install(part.segment_extent(segment), part.source)
 
 
 def _lose(logs: list[Log], generation: int, bad: BadRange) -> None:
     """Settle and tell what is live in a range of a file of the write-ahead log."""
     for log in logs:
-        for stretch in list(log.stretches):
-            place = stretch.place
-            if place.generation == generation and bad.offset <= place.offset < bad.offset + bad.size:
-                log.lose(stretch.first, stretch.first + stretch.count - 1, place)
+        for extent in list(log.extents):
+            location = extent.location
+            if location.generation == generation and bad.offset <= location.offset < bad.offset + bad.size:
+                log.lose(extent.first, extent.first + extent.count - 1, location)
 
 
-def _flush(sieve: Sieve, files: Outputs) -> Task:
+def _flush(live_filter: LiveRecordFilter, files: SegmentBuilders) -> Task:
     """Write the blocks that are full."""
-    blocks = [(output, output.take()) for output in sieve.outputs if output.full]
+    blocks = [(builder, builder.take()) for builder in live_filter.builders if builder.full]
     if blocks:
         yield partial(files.write, blocks)
 
 
-def _sealed(sieve: Sieve, files: Outputs) -> Generator[Step, object, list[tuple[Output, int]]]:
+def _sealed(live_filter: LiveRecordFilter, files: SegmentBuilders) -> Generator[Step, object, list[tuple[SegmentBuilder, int]]]:
     """Finish the new segments; which they are, and their sizes."""
-    for output in sieve.outputs:
-        output.cut()
-    yield from _flush(sieve, files)
-    added: list[tuple[Output, int]] = []
-    if sieve.outputs:
+    for builder in live_filter.builders:
+        builder.cut()
+    yield from _flush(live_filter, files)
+    added: list[tuple[SegmentBuilder, int]] = []
+    if live_filter.builders:
         yield partial(files.seal, added)
     return added

@@ -1,4 +1,4 @@
-"""How the mover uses the disk, and which segments that makes worth rewriting."""
+"""How the compactor uses the disk, and which segments that makes worth rewriting."""
 
 import secrets
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from broker.store.logs import Logs
 from broker.store.manifest import SIZE_MIN
-from broker.store.piece import Segment
+from broker.store.segment_extent import Segment
 
 
-class MoverOptions(NamedTuple):
-    """How the mover uses the disk."""
+class CompactorOptions(NamedTuple):
+    """How the compactor uses the disk."""
 
     files_kept: int = 2
     """So many full files stay in the write-ahead log: most of what is in them is settled before they are looked at."""
@@ -43,7 +43,7 @@ class MoverOptions(NamedTuple):
     """A number that no client can guess."""
 
 
-def worth_rewriting(logs: Logs, options: MoverOptions, now_ms: int) -> list[Segment]:
+def worth_rewriting(logs: Logs, options: CompactorOptions, now_ms: int) -> list[Segment]:
     """Segments, or page files, to be rewritten now."""
     segments = [segment for segment in logs.segments.values() if segment.live > 0 and not segment.leaving]
     chosen = _sparse(segments, options)
@@ -55,7 +55,7 @@ def worth_rewriting(logs: Logs, options: MoverOptions, now_ms: int) -> list[Segm
     return chosen or []
 
 
-def _sparse(segments: list[Segment], options: MoverOptions) -> list[Segment] | None:
+def _sparse(segments: list[Segment], options: CompactorOptions) -> list[Segment] | None:
     """Those that are best rewritten, if too much of all these is dead; None if it is not."""
     live = sum(int(segment.live_size()) for segment in segments)
     garbage = sum(int(segment.size) for segment in segments) - live

@@ -1,36 +1,36 @@
-"""broker/store/read_back.py: which records and batches a read asks for."""
+"""broker/store/read_request.py: which records and batches a read asks for."""
 
 from __future__ import annotations
 
-from broker.store.batch import place_at
+from broker.store.batch import location_at
 from broker.store.log import Log
 from broker.store.logs import Logs
-from broker.store.piece import Stretch
-from broker.store.read_back import BATCHES_SIZE_MAX, Read
+from broker.store.read_request import BATCHES_SIZE_MAX, Read
+from broker.store.segment_extent import Extent
 from tests.support.fake_clock import FakeClock
 
 RECORD = 100
 
 
-def stretches(*batches: tuple[int, int, int]) -> list[Stretch]:
-    """For every batch: how many stretches it has, of how many records of 100 bytes each, and its own size."""
-    made: list[Stretch] = []
+def extents(*batches: tuple[int, int, int]) -> list[Extent]:
+    """For every batch: how many extents it has, of how many records of 100 bytes each, and its own size."""
+    made: list[Extent] = []
     position = 0
     for number, (count, records, size) in enumerate(batches):
-        place = place_at(1, 4096 * number, size)
+        location = location_at(1, 4096 * number, size)
         for _ in range(count):
-            stretch = Stretch(position, place, 0)
-            stretch.count = records
-            stretch.end = records * RECORD
-            made.append(stretch)
+            extent = Extent(position, location, 0)
+            extent.count = records
+            extent.end = records * RECORD
+            made.append(extent)
             position += records
     return made
 
 
 def chosen(read: Read, *batches: tuple[int, int, int]) -> tuple[int, int, int]:
-    """How many stretches and batches a read takes, and up to which position."""
-    read.add(stretches(*batches), 0)
-    return len(read.stretches), len(read.batches), int(read.through())
+    """How many extents and batches a read takes, and up to which position."""
+    read.add(extents(*batches), 0)
+    return len(read.extents), len(read.batches), int(read.through())
 
 
 def a_read(budget: int = 1 << 20, count: int = 1000, start: int = 0, end: int = 1000) -> Read:

@@ -1,13 +1,13 @@
-"""The files of a task of the mover (mover.py): the one it reads, the ones it makes. Everything here runs on the thread that moves."""
+"""The files of a task of the compactor (compactor.py): the one it reads, the ones it makes. It runs on the thread that moves."""
 
 import errno
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from broker.store.batch import Batch
+from broker.store.compaction import SegmentBuilder
 from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, FileSystem
-from broker.store.moving import Output
 from broker.store.segment import SegmentFile
 from broker.store.wal_file import BadRange, Found, Scan, read_file_header
 
@@ -92,7 +92,7 @@ class Source:
         return Chunk([], [BadRange(0, 1 << 62)], 0, True)
 
 
-class Outputs:
+class SegmentBuilders:
     """The new segments of a task."""
 
     def __init__(self, data_dir: DataDir, new_salt: Callable[[], int]) -> None:
@@ -101,23 +101,23 @@ class Outputs:
         self._new_salt = new_salt
         self._files: dict[int, SegmentFile] = {}
 
-    def write(self, blocks: list[tuple[Output, list[Batch]]]) -> None:
+    def write(self, blocks: list[tuple[SegmentBuilder, list[Batch]]]) -> None:
         """Write full blocks; a segment begins with its first one.
 
         Raises: DiskError
         """
-        for output, batches in blocks:
-            number = int(output.number)
+        for builder, batches in blocks:
+            number = int(builder.number)
             if number not in self._files:
-                self._files[number] = SegmentFile(self._filesystem, self._directory, output, self._new_salt)
+                self._files[number] = SegmentFile(self._filesystem, self._directory, builder, self._new_salt)
             self._files[number].write(batches)
 
-    def seal(self, added: list[tuple[Output, int]]) -> None:
+    def seal(self, added: list[tuple[SegmentBuilder, int]]) -> None:
         """Finish all of them; adds them, with their sizes, to ``added``.
 
         Raises: DiskError
         """
-        added.extend((file.output, file.seal()) for file in self._files.values())
+        added.extend((file.builder, file.seal()) for file in self._files.values())
         self._filesystem.sync_directory("segment.publish.directory", self._directory)
 
     def discard(self) -> None:

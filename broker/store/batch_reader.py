@@ -14,17 +14,17 @@ from collections import deque
 from typing import Final
 
 from broker.clock import Clock
-from broker.store.batch import BLOCK, HEADER_SIZE, Place, StoredBatch
+from broker.store.batch import BLOCK, HEADER_SIZE, BatchLocation, StoredBatch
 from broker.store.batch_cache import CACHE_SIZE, BatchCache, key_of
+from broker.store.compaction import Alarm, Sleeper
 from broker.store.filesystem import DiskError, File, FileSystem
 from broker.store.kept_files import KeptFiles
 from broker.store.logs import Logs
-from broker.store.moving import Alarm, Sleeper
-from broker.store.piece import Segment
-from broker.store.read_back import BATCHES_SIZE_MAX, COUNT_MAX, LogReader, Read
+from broker.store.read_request import BATCHES_SIZE_MAX, COUNT_MAX, LogReader, Read
 from broker.store.runner import Job, Runner, tell
 from broker.store.segment import read_cached, read_stored, segment_name
-from broker.store.survey import stretches_of
+from broker.store.segment_extent import Segment
+from broker.store.survey import extents_of
 from broker.store.wal_file import file_name
 from broker.turn import Deferred
 
@@ -106,11 +106,11 @@ class Fetcher(LogReader):
         return f"{self._page_directory if segment.on_pages else self._segment_directory}/{_name_of(segment)}"
 
     def _path(self, read: Read, name: str) -> str:
-        return f"{self._wal_directory}/{name}" if read.piece is None else self.path_of(read.piece.segment)
+        return f"{self._wal_directory}/{name}" if read.segment_extent is None else self.path_of(read.segment_extent.segment)
 
     def fetch(self, read: Read) -> bool:
         self._cleaner.used()
-        is_known = read.piece is None or read.index is not None
+        is_known = read.segment_extent is None or read.index is not None
         if is_known and self._is_cached(read):
             return True
         turn = self._logs.batch.turn if is_known and _is_small(read) else None
@@ -160,19 +160,19 @@ class Fetcher(LogReader):
     def _is_cached(self, read: Read) -> bool:
         """Fill in what is in the cache; whether it is all."""
         used_up = _used_up(read)
-        for place, batch in read.batches.items():
+        for location, batch in read.batches.items():
             if batch is None:
-                self._take_cached(read, place, used_up)
+                self._take_cached(read, location, used_up)
         return None not in read.batches.values()
 
-    def _take_cached(self, read: Read, place: Place, used_up: list[Place]) -> bool:
+    def _take_cached(self, read: Read, location: BatchLocation, used_up: list[BatchLocation]) -> bool:
         """Fill in that batch if it is in the cache, where it does not stay if nobody else needs it; whether it is."""
-        key = key_of(read.piece is not None, place)
+        key = key_of(read.segment_extent is not None, location)
         batch = self._cache.get(key)
         if batch is None:
             return False
-        read.batches[place] = batch
-        if place in used_up:
+        read.batches[location] = batch
+        if location in used_up:
             self._cache.drop(key)
         return True
 
@@ -185,11 +185,11 @@ class Fetcher(LogReader):
         try:
             for name in _names(read):
                 file = self._kept.take(self._path(read, name))
-                for place in _missing(read, name):
-                    batch = read_cached(file, place)
+                for location in _missing(read, name):
+                    batch = read_cached(file, location)
                     if batch is None:
                         break
-                    self._fill_in(read, place, batch, used_up)
+                    self._fill_in(read, location, batch, used_up)
                 self._kept.keep(file)
         except DiskError:  # the other thread will see it, and try again
             return False
@@ -227,7 +227,7 @@ class Fetcher(LogReader):
     def load(self, read: Read) -> DiskError | None:
         """Fill in what is not there yet; the last error, if there was one."""
         error: DiskError | None = None
-        if read.piece is None and self._is_cached(read):
+        if read.segment_extent is None and self._is_cached(read):
             return None
         for name in sorted(_names(read)):
             try:
@@ -246,27 +246,27 @@ class Fetcher(LogReader):
     def _fill(self, read: Read, file: File, name: str) -> DiskError | None:
         """Read from one of the files."""
         error: DiskError | None = None
-        piece = read.piece
+        segment_extent = read.segment_extent
         try:
-            if piece is not None and read.index is None:
-                read.index = stretches_of(file, piece, int(read.log.number))
+            if segment_extent is not None and read.index is None:
+                read.index = extents_of(file, segment_extent, int(read.log.number))
                 read.choose()
         except DiskError as unread:
             return unread
         used_up = _used_up(read)
-        for place in _missing(read, name):
+        for location in _missing(read, name):
             try:
-                if not self._take_cached(read, place, used_up):
-                    self._fill_in(read, place, read_stored(file, place), used_up)
+                if not self._take_cached(read, location, used_up):
+                    self._fill_in(read, location, read_stored(file, location), used_up)
             except DiskError as unread:
                 error = unread
         return error
 
-    def _fill_in(self, read: Read, place: Place, batch: StoredBatch | None, used_up: list[Place]) -> None:
+    def _fill_in(self, read: Read, location: BatchLocation, batch: StoredBatch | None, used_up: list[BatchLocation]) -> None:
         """This was read, None if it is damaged: kept for those who come for the rest."""
-        read.batches[place] = batch
-        if batch is not None and place not in used_up:
-            self._cache.put(key_of(read.piece is not None, place), batch)
+        read.batches[location] = batch
+        if batch is not None and location not in used_up:
+            self._cache.put(key_of(read.segment_extent is not None, location), batch)
 
     def cached_size(self) -> int:
         """Bytes of batches that are kept for those who come for the rest."""
@@ -283,35 +283,35 @@ def _name_of(segment: Segment) -> str:
 
 def _is_small(read: Read) -> bool:
     """Whether the owner's thread may read it, if it need not wait for it."""
-    return len(read.batches) <= QUICK_COUNT and sum(int(place.size) for place in read.batches) <= QUICK_SIZE
+    return len(read.batches) <= QUICK_COUNT and sum(int(location.size) for location in read.batches) <= QUICK_SIZE
 
 
-def _missing(read: Read, name: str) -> list[Place]:
+def _missing(read: Read, name: str) -> list[BatchLocation]:
     """The batches of that file that are not filled in."""
     return [
-        place
-        for place, batch in read.batches.items()
-        if batch is None and (read.piece is not None or file_name(place.generation) == name)
+        location
+        for location, batch in read.batches.items()
+        if batch is None and (read.segment_extent is not None or file_name(location.generation) == name)
     ]
 
 
-def _used_up(read: Read) -> list[Place]:
+def _used_up(read: Read) -> list[BatchLocation]:
     """The batches that nobody else needs: all of each is this log's, and the read goes on to its end."""
-    sizes: dict[Place, int] = {}
-    through: dict[Place, int] = {}
-    for stretch in read.stretches:
-        place = stretch.place
-        sizes[place] = sizes.get(place, 0) + int(stretch.end - stretch.start)
-        through[place] = int(stretch.first + stretch.count)
-    whole = [place for place, size in sizes.items() if size > int(place.size) - HEADER_SIZE - BLOCK]
-    return [place for place in whole if int(read.end) >= through[place]]
+    sizes: dict[BatchLocation, int] = {}
+    through: dict[BatchLocation, int] = {}
+    for extent in read.extents:
+        location = extent.location
+        sizes[location] = sizes.get(location, 0) + int(extent.end - extent.start)
+        through[location] = int(extent.first + extent.count)
+    whole = [location for location, size in sizes.items() if size > int(location.size) - HEADER_SIZE - BLOCK]
+    return [location for location in whole if int(read.end) >= through[location]]
 
 
 def _names(read: Read) -> set[str]:
     """The files it needs."""
-    if read.piece is not None:
-        return {_name_of(read.piece.segment)}
-    return {file_name(place.generation) for place in read.batches}
+    if read.segment_extent is not None:
+        return {_name_of(read.segment_extent.segment)}
+    return {file_name(location.generation) for location in read.batches}
 
 
 class _NextTurn(Deferred):
@@ -344,7 +344,7 @@ class _Fetch(Job):
     def size(self) -> int:
         """How many positions it will tell, at the most."""
         read = self.read
-        return int(COUNT_MAX) if read.piece is not None and read.index is None else int(read.end - read.start)
+        return int(COUNT_MAX) if read.segment_extent is not None and read.index is None else int(read.end - read.start)
 
     def crashed(self, error: Exception) -> None:
         """Tried again like one that the disk has refused; for want of memory, until there is some."""
@@ -402,7 +402,7 @@ class _Row:
         if not self._round:
             self._round = self._waiting
             self._round.reverse()  # those of the same place go in the order in which they came
-            self._round.sort(key=_place_of, reverse=True)
+            self._round.sort(key=_location_of, reverse=True)
             self._waiting = []
         taken: list[_Fetch] = []
         count = 0
@@ -414,12 +414,12 @@ class _Row:
         return taken
 
 
-def _place_of(job: _Fetch) -> tuple[bool, int, int]:
+def _location_of(job: _Fetch) -> tuple[bool, int, int]:
     """Where it begins to read: what is in segments is older than what is in the write-ahead log."""
     read = job.read
-    for place in read.batches:
-        return read.piece is None, int(place.generation), int(place.offset)
-    return read.piece is None, 0 if read.piece is None else int(read.piece.segment.number), 0
+    for location in read.batches:
+        return read.segment_extent is None, int(location.generation), int(location.offset)
+    return read.segment_extent is None, 0 if read.segment_extent is None else int(read.segment_extent.segment.number), 0
 
 
 class _Cleaner(Sleeper):

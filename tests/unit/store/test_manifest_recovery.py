@@ -1,4 +1,4 @@
-"""broker/store/restoring.py: the directory of the segments against the manifest. docs/durability-format.md, "What outlives the log"."""
+"""broker/store/manifest_recovery.py: the segments against the manifest. docs/durability-format.md, "What outlives the log"."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ def test_what_nothing_refers_to_is_removed_and_its_number_not_used_again() -> No
 def test_a_segment_that_is_gone_is_told_and_its_records_are_settled() -> None:
     running, disk = moved()
     (log,) = running.logs.logs.values()
-    piece = log.pieces[1]
-    disk.do_unlink("segment.remove", f"/data/segments/{piece.segment.number:016x}.seg")
+    segment_extent = log.segment_extents[1]
+    disk.do_unlink("segment.remove", f"/data/segments/{segment_extent.segment.number:016x}.seg")
     again = running.killed()
     (found,) = again.logs.logs.values()
-    kept = set(range(20)) - set(range(int(piece.first), int(piece.last) + 1))
+    kept = set(range(20)) - set(range(int(segment_extent.first), int(segment_extent.last) + 1))
     assert set(again.read(found)) == kept
     assert found.positions.live() == len(kept)
-    assert any(f"records {piece.first} to {piece.last} of log {log.number} are lost" in each for each in again.store.findings)
+    assert any(
+        f"records {segment_extent.first} to {segment_extent.last} of log {log.number} are lost" in each for each in again.store.findings
+    )
     again.rest()
     assert running.killed().store.findings != []
     assert again.killed().store.findings == []
@@ -68,6 +70,6 @@ def test_the_memory_for_a_backlog_is_a_summary_for_each_segment() -> None:
     (log,) = running.logs.logs.values()
     again = running.killed()
     (found,) = again.logs.logs.values()
-    assert len(found.pieces) == len(log.pieces)
-    assert all(piece.stretches is None for piece in found.pieces)
-    assert len(found.stretches) <= 4
+    assert len(found.segment_extents) == len(log.segment_extents)
+    assert all(segment_extent.extents is None for segment_extent in found.segment_extents)
+    assert len(found.extents) <= 4
