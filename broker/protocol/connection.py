@@ -16,7 +16,6 @@ from broker.errors import (
     COMMAND_INVALID,
     CONNECTION_FORCED,
     FRAME_ERROR,
-    INTERNAL_ERROR,
     NOT_ALLOWED,
     UNEXPECTED_FRAME,
     ChannelException,
@@ -26,10 +25,12 @@ from broker.errors import (
 from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel import Channel
+from broker.protocol.connection_steps import ChannelEnded, CloseChannel, CloseConnection, EndByFault, GoOn, Refill, Released, Relief, Resume
 from broker.protocol.dispatch import handle
 from broker.protocol.dispatching import Dispatching
 from broker.protocol.heartbeats import Heartbeats
 from broker.protocol.outbox import BACKLOG_MAX, Outbox
+from broker.protocol.refusals import close_frame, second_open, unexpected_frame, unknown_frame
 from broker.protocol.send_timeout import SendTimeout
 from broker.protocol.server import Server
 from broker.protocol.session import Session
@@ -38,7 +39,6 @@ from broker.queues.queue import Queue
 from broker.store.logs import Logs
 from broker.turn import Deferred, Flushable
 from broker.wire import spec
-from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
 from broker.wire.methods import decode, method_frame
 from broker.wire.table import FieldTable
@@ -51,137 +51,6 @@ _FRAMES_PER_LOOK: Final[i64] = 32
 RUNNING: Final = 0
 CLOSING: Final = 1
 CLOSED: Final = 2
-
-
-@final
-class _Refill(Deferred):
-    """Gives consumers that waited for the outbox their turn again, at the beginning of the next turn."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def resume(self) -> None:
-        self.connection.refill_armed = False
-        self.connection.refill()
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
-
-
-@final
-class _Resume(Deferred):
-    """Takes the frames of channels that need not wait any more."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def resume(self) -> None:
-        self.connection.resume_channels()
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
-
-
-@final
-class _CloseChannel(Deferred):
-    """Ends a channel once its consumers have what was published before."""
-
-    def __init__(self, connection: Connection, channel: Channel) -> None:
-        self.connection = connection
-        self.channel = channel
-
-    def resume(self) -> None:
-        self.connection.end_channel(self.channel)
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
-
-
-@final
-class _Close(Deferred):
-    """Begins to close the connection, as the client has asked, once its consumers have what was published before."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def resume(self) -> None:
-        self.connection.close_as_asked()
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
-
-
-@final
-class _ChannelEnded(Deferred):
-    """Says that a channel has ended, once everything it held has gone back."""
-
-    def __init__(self, connection: Connection, channel: Channel, frame: bytes, forget: bool) -> None:
-        self.connection = connection
-        self.channel = channel
-        self.frame = frame
-        self.forget = forget
-
-    def resume(self) -> None:
-        self.connection.channel_ended(self.channel, self.frame, self.forget)
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
-
-
-@final
-class _Released(Deferred):
-    """Everything that a connection held has gone back."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def resume(self) -> None:
-        self.connection.released()
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
-
-
-@final
-class _GoOn(Deferred):
-    """Takes the rest of what was read when the turn's time was over."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def resume(self) -> None:
-        self.connection.go_on()
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
-
-
-@final
-class _Relief(Deferred):
-    """Reads on when the disk has caught up."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def resume(self) -> None:
-        self.connection.relieve()
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
-
-
-@final
-class _End(Deferred):
-    """Ends a connection for a mistake of ours, at the beginning of the next turn: where it was found, its objects may be in use."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def resume(self) -> None:
-        self.connection.fail(ConnectionException(INTERNAL_ERROR, "INTERNAL_ERROR"))
-
-    def fault_owner(self) -> FaultOwner | None:
-        return self.connection
 
 
 @final
@@ -242,7 +111,7 @@ class Connection(FaultOwner, Flushable, Timed):
         """A mistake of ours was found in its work."""
         self._is_given_up = False
         """Its socket was closed from our side, and the log says why."""
-        session.resumer = _Resume(self)
+        session.resumer = Resume(self)
 
     def start(self) -> None:
         """Register with the server, and begin heartbeats: connection.open-ok has been sent."""
@@ -334,13 +203,13 @@ class Connection(FaultOwner, Flushable, Timed):
     def _wait_for_time(self) -> None:
         """The rest of what was read waits for the next turn; others come first."""
         self._unfinished = True
-        self.server.turn.defer_again(_GoOn(self))
+        self.server.turn.defer_again(GoOn(self))
 
     def _slow_down(self, logs: Logs) -> None:
         """It has added to what waits for the disk: read no more while that is too much, before the memory grows with it."""
         if not self.in_flow:
             self.in_flow = True
-            logs.when_relieved(_Relief(self))
+            logs.when_relieved(Relief(self))
             self._outbox.sink.pause_reading()
 
     def relieve(self) -> None:
@@ -587,7 +456,7 @@ class Connection(FaultOwner, Flushable, Timed):
         for channel in self.channels.values():
             if not channel.closing:
                 queues += channel.consumed_queues()
-        self.server.turn.start(Dispatching(self.server.turn, queues, self, _Close(self)))
+        self.server.turn.start(Dispatching(self.server.turn, queues, self, CloseConnection(self)))
 
     def close_as_asked(self) -> None:
         """What was published before the client has closed the connection was dispatched."""
@@ -613,12 +482,12 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _close_channel(self, channel: Channel) -> None:
         dispatching = Dispatching(self.server.turn, channel.consumed_queues(), self)
-        channel.carry_out(dispatching, _CloseChannel(self, channel))
+        channel.carry_out(dispatching, CloseChannel(self, channel))
 
     def end_channel(self, channel: Channel) -> None:
         """What was published before the client has closed this channel was dispatched."""
         frame = method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, [])
-        self.server.turn.start(self._end_of(channel, _ChannelEnded(self, channel, frame, True)))
+        self.server.turn.start(self._end_of(channel, ChannelEnded(self, channel, frame, True)))
 
     def channel_ended(self, channel: Channel, frame: bytes, forget: bool) -> None:
         """What it held has gone back."""
@@ -649,7 +518,7 @@ class Connection(FaultOwner, Flushable, Timed):
     def _fail_channel(self, channel: Channel, error: ChannelException) -> None:
         self.server.client_log.channel_error(self, channel.number, error)
         frame = close_frame(int(channel.number), spec.CHANNEL_CLOSE, error)
-        self.server.turn.start(self._end_of(channel, _ChannelEnded(self, channel, frame, False)))
+        self.server.turn.start(self._end_of(channel, ChannelEnded(self, channel, frame, False)))
 
     def _closing_channel_frame(self, channel: Channel, reader: FrameReader) -> None:
         """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close), but for channel.open: its
@@ -706,7 +575,7 @@ class Connection(FaultOwner, Flushable, Timed):
             return
         self._ending = True
         self._outbox.discard()  # it may end in half a frame
-        self.server.turn.defer(_End(self))
+        self.server.turn.defer(EndByFault(self))
 
     def abort(self) -> None:
         """Close the socket without waiting for the client."""
@@ -734,7 +603,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._forget_channels()
         self._last = None
         self._count_rest(0)
-        work = ConnectionEnd(self.session, ends, _Released(self))
+        work = ConnectionEnd(self.session, ends, Released(self))
         if in_slice:
             self.server.turn.start(work)
         else:
@@ -842,7 +711,7 @@ class Connection(FaultOwner, Flushable, Timed):
         """``refill`` in the next turn, if somebody waits for it, or some of what waits to be written."""
         if (self.session.starved or self._outbox.size() > 0) and not self.refill_armed and not self._outbox.paused:
             self.refill_armed = True
-            self.server.turn.defer(_Refill(self))
+            self.server.turn.defer(Refill(self))
 
     def refill(self) -> None:
         """The outbox has room again, or the next part of what is in it may leave."""
@@ -869,47 +738,3 @@ def connection_name(client_properties: FieldTable) -> str:
     """The property connection_name; '' if there is none."""
     name = client_properties.get("connection_name")
     return name if isinstance(name, str) else ""
-
-
-def second_open() -> ConnectionException:
-    """The answer to channel.open on a channel that is open, or closed by the server and not yet forgotten."""
-    return ConnectionException(CHANNEL_ERROR, "second 'channel.open' seen", 20, 10)
-
-
-def unknown_frame(reader: FrameReader) -> ConnectionException:
-    """A frame whose type does not exist, or that is too short or too long for its type."""
-    return ConnectionException(
-        FRAME_ERROR, f"{frame(int(reader.frame_type), reader.data[reader.start : reader.end])}: unknown_frame"
-    )
-
-
-def unexpected_frame(reader: FrameReader) -> ConnectionException:
-    """A frame that is well formed but has no business on its channel; FRAME_ERROR when its type does not exist at all."""
-    kind = reader.frame_type
-    empty = reader.end == reader.start
-    if kind not in (spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY) and not (kind == spec.FRAME_HEARTBEAT and empty):
-        return unknown_frame(reader)
-    return ConnectionException(UNEXPECTED_FRAME, frame(int(kind), reader.data[reader.start : reader.end]))
-
-
-def _short(text: str) -> bytes:
-    """A reply text as a short string: a long one ends in "..." behind its last whole character, as RabbitMQ cuts it."""
-    raw = text.encode("utf-8", "surrogateescape")
-    if len(raw) <= spec.SHORTSTR_MAX:
-        return raw
-    return raw[: spec.SHORTSTR_MAX - 3].decode("utf-8", "ignore").encode() + b"..."
-
-
-def close_frame(channel: int, index: int, error: ProtocolException) -> bytes:
-    """connection.close or channel.close for ``error``."""
-    return method_frame(
-        channel,
-        index,
-        [
-            ("short", error.code),
-            ("shortstr", _short(error.text)),
-            ("short", error.class_id),
-            ("short", error.method_id),
-        ],
-    )
-

@@ -24,8 +24,9 @@ from broker.errors import (
 )
 from broker.faults import FaultOwner
 from broker.native import i64
-from broker.protocol.connection import Connection, close_frame, connection_name, unexpected_frame
+from broker.protocol.connection import Connection, connection_name
 from broker.protocol.outbox import Outbox
+from broker.protocol.refusals import close_frame, unexpected_frame
 from broker.protocol.server import Server
 from broker.wire import spec
 from broker.wire.frames import FrameReader

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.errors import NOT_FOUND, ChannelException
-from broker.protocol.connection import CLOSED, CLOSING, RUNNING, close_frame
+from broker.protocol.connection import CLOSED, CLOSING, RUNNING
+from broker.protocol.refusals import close_frame
 from broker.wire import spec
 from tests.support.memory import Broker
 from tests.support.wire import Method, heartbeat, method, publish, read_method, split_frames
