@@ -10,6 +10,7 @@ from broker.store import datadir
 from broker.store.datadir import DataDir, DataDirError
 from broker.store.filesystem import FileSystem, RealFileSystem
 from tests.support.faulty_disk import Directory, Fault, FaultyDisk, PowerLoss
+from tests.upgrade import fixtures
 
 
 def make(disk: FaultyDisk) -> DataDir:
@@ -70,6 +71,24 @@ def test_a_newer_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 2\)"):
         make(disk.restarted())
+
+
+def test_of_every_format_data_directories_are_kept() -> None:
+    """A new format is not finished without them: docs/durability-format.md, "Upgrades and downgrades", says how they are written."""
+    kept = [folder.name for folder in fixtures.folders()]
+    for version in range(1, datadir.FORMAT + 1):
+        assert any(name.startswith(f"format-{version}-") for name in kept), f"none of format {version} in {fixtures.KEPT}"
+        for kind in ("format", "store-format"):
+            assert (fixtures.KEPT.parent / f"{kind}-{version}").is_dir(), f"{kind}-{version}"
+
+
+@pytest.mark.parametrize("name", fixtures.names())
+def test_a_kept_data_directory_is_of_the_format_in_its_name(name: str) -> None:
+    world = fixtures.world_of(name)
+    disk = fixtures.simulated(name, "/data")
+    assert name == f"format-{world.format}-{world.release}/{world.end}"
+    assert datadir.read_format(disk, "/data/FORMAT") == (world.format, 3)
+    assert world.messages
 
 
 def without(disk: FaultyDisk, name: str, how: str) -> FaultyDisk:
