@@ -142,7 +142,7 @@ def dropped_not_settled() -> None:
 
         return patched
 
-    replace(ClassicQueue, "_bury", make)
+    replace(ClassicQueue, "bury", make)
 
 
 @plant

@@ -151,7 +151,7 @@ class History:
         self.client: Client = self.broker.open(*range(1, CHANNELS + 1))
         self.client.ask("queue.declare", queue="q", durable=self.durable, arguments=self.arguments())
         if self.paged:
-            for line in self.broker.queue("q")._levels:
+            for line in self.broker.queue("q").levels:
                 pager_of(line).memory_max = MEMORY_MAX
         self.graveyard: Client = self.broker.open()
         self.graveyard.ask("queue.declare", queue="dead", durable=self.durable)

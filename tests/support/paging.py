@@ -32,7 +32,7 @@ class Setting:
 
     @property
     def lines(self) -> list[Ready]:
-        return list(self.broker.queue("q")._levels)
+        return list(self.broker.queue("q").levels)
 
     @property
     def line(self) -> Ready:

@@ -1,0 +1,94 @@
+"""x-max-length and x-max-length-bytes at work: what is refused, and what goes from the head (RabbitMQ docs, Queue Length Limit).
+
+RabbitMQ looks at consumers before it applies a limit, message by message; here a dispatch is due at the end of the turn, so it is run
+early when there is something to decide.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+from broker.clock import Clock
+from broker.native import i64
+from broker.queues.expiration import is_past
+from broker.queues.limits import full, over_limit
+from broker.turn import Turn
+
+if TYPE_CHECKING:
+    from broker.queues.classic import ClassicQueue
+
+_DROPS_PER_LOOK: Final[i64] = 16
+"""Messages dropped between two looks at the clock."""
+
+
+@final
+class LengthLimit:
+    """Of one queue, which is handed in every time: neither keeps the other when the queue is gone."""
+
+    def __init__(self, turn: Turn, clock: Clock) -> None:
+        self.is_over = False
+        """The turn's time was over before the queue was as short as it should be."""
+        self._turn = turn
+        self._clock = clock
+
+    def _totals(self, queue: ClassicQueue) -> tuple[i64, i64]:
+        """Messages, and the sum of their bodies' sizes where there is a limit to it."""
+        size: i64 = 0
+        if queue.options.max_length_bytes >= 0:
+            for level in queue.levels:
+                size += level.body_bytes
+        return queue.ready_count(), size
+
+    def is_full(self, queue: ClassicQueue) -> bool:
+        count, size = self._totals(queue)
+        if not full(queue.options, count, size):
+            return False
+        queue.dispatch_now(self._clock.now_us)
+        count, size = self._totals(queue)
+        return full(queue.options, count, size)
+
+    def drop_excess(self, queue: ClassicQueue) -> None:
+        if queue.held:
+            return  # ``release`` does it: what is about to come back goes first
+        count, size = self._totals(queue)
+        if not over_limit(queue.options, count, size):
+            return
+        now_us = self._clock.now_us
+        queue.dispatch_now(now_us)
+        self.is_over = False
+        left = _DROPS_PER_LOOK
+        while True:
+            count, size = self._totals(queue)
+            if not over_limit(queue.options, count, size):
+                break
+            slow = queue.is_dead_lettering()
+            if not slow and not self._drop_head(queue, now_us):
+                return
+            left -= 1
+            if left == 0 or slow:
+                left = _DROPS_PER_LOOK
+                if slow or queue.yields or self._turn.out_of_time():
+                    self.is_over = True
+                    queue.mark_behind()
+                    return
+        if queue.expiration.expiring:
+            queue.expiration.expire(queue, now_us)  # another message stands at the head now
+
+    def _drop_head(self, queue: ClassicQueue, now_us: i64) -> bool:
+        at: i64 = len(queue.levels) - 1
+        while at >= 0 and queue.levels[at].count() == 0:
+            at -= 1
+        if at < 0:
+            return False
+        level = queue.levels[at]
+        pager = level.pager
+        if pager is not None and pager.active and level.in_memory() == 0:
+            if queue.options.dead_letter_exchange is None and pager.skip():
+                return True
+            if not pager.load():
+                self.is_over = True  # it goes on when the message is there
+                return False
+            if level.in_memory() == 0:
+                return True  # what was there is lost
+        queue.bury(level, "expired" if queue.expiration.expiring and is_past(level.head_deadline(), now_us) else "maxlen")
+        return True
