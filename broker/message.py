@@ -78,7 +78,7 @@ class Message:
 
 
 ON_DISK: Final = Message(b"", b"", 0, 0, 0, 0, False, -1, -1)
-"""Stands for a message that a consumer has, and whose content is on the disk only (queues/recall.py)."""
+"""Stands for a message that a consumer has, and whose content is on the disk only (queues/reload.py)."""
 
 
 def exchange_of(tail: bytes) -> bytes:

@@ -178,17 +178,17 @@ async def _serve(config: Config, started: float) -> int:
     trimmer.stop()
     collector.stop()
     if store.wal.failure is None:
-        rest(server)
+        on_shutdown(server)
     store.close()
     _log.info("Stopped")
     return 0 if store.wal.failure is None else 1
 
 
-def rest(server: Server) -> None:
+def on_shutdown(server: Server) -> None:
     """Nobody is served any more: what has begun since the clients were told is done whole, and the log is told what was delivered."""
     server.turn.drain()
     for vhost in server.vhosts.values():
-        vhost.rest()
+        vhost.on_shutdown()
 
 
 async def _drain(server: Server, force: asyncio.Event) -> None:

@@ -7,7 +7,8 @@ per connection and turn instead of one per message (measured: 20 times cheaper a
 A turn is bounded in time, whatever one client asks for. Each phase has a slice; what does not fit into it waits for the next turn, in its
 place in the row. Reads, queues and what else may take long look at ``out_of_time`` every few operations, and come back for the rest; what
 belongs to one client's request and takes longer than a slice is ``SlicedWork``, behind which that client's channel waits. Queues with much
-to drop or to dead-letter share a slice of their own (``mark_behind``): a hundred of them do not keep others' messages from their consumers.
+to drop or to dead-letter share a slice of their own (``schedule_dispatch_behind``): a
+hundred of them do not keep others' messages from their consumers.
 
 Whatever raises is told (faults.py), and everything else of the turn is done.
 """
@@ -138,23 +139,23 @@ class Turn:
             if waker is not None:
                 waker.wake()
 
-    def mark_dispatch(self, queue: Dispatchable) -> None:
+    def schedule_dispatch(self, queue: Dispatchable) -> None:
         """Dispatch ``queue`` in this turn. The caller keeps the flag that prevents marking twice."""
         self._dispatch.append(queue)
         self._wake()
 
-    def mark_behind(self, queue: Dispatchable) -> None:
+    def schedule_dispatch_behind(self, queue: Dispatchable) -> None:
         """Dispatch ``queue`` in the next turn, as far as the slice goes that all such queues share: it has much to do before it delivers
         anything, and others should not have to wait for it. The caller keeps the flag that prevents marking twice."""
         self._behind.append(queue)
         self._wake()
 
-    def mark_sync(self, log: Syncable) -> None:
+    def schedule_sync(self, log: Syncable) -> None:
         """Hand over ``log``'s batch in this turn."""
         self._sync.append(log)
         self._wake()
 
-    def mark_flush(self, connection: Flushable) -> None:
+    def schedule_flush(self, connection: Flushable) -> None:
         """Flush ``connection`` in this turn. The caller keeps the flag that prevents marking twice."""
         self._flush.append(connection)
         self._wake()

@@ -57,7 +57,7 @@ def declare(channel: Channel, method: Method) -> None:
         return
     if fields.passive:
         queue = vhost.queue(name, session)
-        queue.touch()
+        queue.mark_used()
     elif not name:
         generated = generate_name("amq.gen-")
         queue = vhost.declaring.create_queue(

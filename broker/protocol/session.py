@@ -119,7 +119,7 @@ class Session(Blockable):
         """The outbox has something to write: flush at the end of this turn."""
         if not self.flush_marked and self._flushable is not None:
             self.flush_marked = True
-            self.turn.mark_flush(self._flushable)
+            self.turn.schedule_flush(self._flushable)
 
     def send(self, frame: bytes) -> None:
         """Queue a whole frame."""

@@ -126,7 +126,7 @@ class SharedWindow(Dispatchable):
         """There may be room for those in line: they get it in this turn."""
         if not self._marked and self._line:
             self._marked = True
-            self._turn.mark_dispatch(self)
+            self._turn.schedule_dispatch(self)
 
     def dispatch(self) -> None:
         """Those in line get what is free, each its share."""

@@ -171,7 +171,7 @@ class Unacked:
         return tag
 
     def _evict(self, left: i64) -> None:
-        """Take the content of some of what was delivered earlier out of the memory, where it can be read back (queues/recall.py)."""
+        """Take the content of some of what was delivered earlier out of the memory, where it can be read back (queues/reload.py)."""
         if left < _EVICTED_MIN:
             left = _EVICTED_MIN
         runs = self._runs

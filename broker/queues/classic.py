@@ -1,9 +1,9 @@
-"""The classic queue: one node; messages in memory, and on disk where they must survive it or are too many (paging.py).
+"""The classic queue: one node; messages in memory, and on disk where they must survive it or are too many (disk_backlog.py).
 
-It is made of parts, each with its file: levels (ready.py, with what is on disk), who gets the next message (dispatcher.py, consumers.py),
-what expires (expiration.py), what is too much (length_limit.py), what its own arguments decide (guard.py), how long it goes unused
-(queue_expiry.py). Features cost only where they are on: a queue without TTL, limits or priorities takes the short way in ``enqueue``
-and ``dispatch``, in batches.
+It is made of parts, each with its file: the backlog of each level (message_backlog.py), who gets the next message (dispatcher.py,
+consumers.py), what expires (expiration.py), what is too much (length_limit.py), what its own arguments decide (guard.py), how long it
+goes unused (queue_expiry.py). Features cost only where they are on: a queue without TTL, limits or priorities takes the short way in
+``enqueue`` and ``dispatch``, in batches.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from broker.queues.arguments import guards
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Cancelling
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.disk_backlog import DiskBacklog
 from broker.queues.dispatcher import Dispatcher
 from broker.queues.entry import Entry
 from broker.queues.expiration import Expiration
 from broker.queues.expiry import ttl_ms
 from broker.queues.guard import ADMITTED
 from broker.queues.length_limit import LengthLimit
+from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX
-from broker.queues.paging import Pager
 from broker.queues.queue import Queue
 from broker.queues.queue_expiry import QueueExpiry
-from broker.queues.ready import Ready
 from broker.queues.returned_run import ReturnedRun
 from broker.turn import Deferred
 
@@ -43,19 +43,19 @@ class ClassicQueue(Queue):
         self._turn = environment.turn
         self._clock = environment.clock
         levels = options.levels()
-        self.levels: list[Ready] = [Ready(level) for level in range(levels)]
-        self._ready = self.levels[0]
+        self.levels: list[MessageBacklog] = [MessageBacklog(level) for level in range(levels)]
+        self._backlog = self.levels[0]
         for level in self.levels:
             level.requeued.counts_bodies = options.max_length_bytes >= 0
-        self._pagers: list[Pager] = []
+        self._disks: list[DiskBacklog] = []
         self._waiters: list[Deferred] = []
-        self._marked = False
+        self._is_scheduled = False
         self._is_behind = False
         """It is marked for the slice of those with much to drop."""
         self.yields = False
         """What is being done comes before that slice: it drops little, and leaves the rest to it."""
         self.held: i64 = 0
-        """Holds of all its lines."""
+        """Holds of all its backlogs."""
         self._guards = guards(declared.arguments)
         self._featured = levels > 1 or options.limited or options.message_ttl_ms >= 0 or bool(self._guards)
         self._limit = LengthLimit(self._turn, self._clock)
@@ -65,31 +65,31 @@ class ClassicQueue(Queue):
         logs = environment.logs
         if logs is not None:
             for level in self.levels:
-                log = logs.open(self.log_number + len(self._pagers)) if self.log_number else None
-                pager = Pager(level, self, logs, environment.clock, log, environment.memory)
-                level.pager = pager
-                self._pagers.append(pager)
+                log = logs.open(self.log_number + len(self._disks)) if self.log_number else None
+                disk = DiskBacklog(level, self, logs, environment.clock, log, environment.memory)
+                level.disk = disk
+                self._disks.append(disk)
         if options.expires_ms > 0:
-            self.touch()
+            self.mark_used()
 
     def recover(self) -> None:
         if self.options.limited and self.options.overflow == DROP_HEAD:
             self._limit.is_over = True  # perhaps: what consumers had is ready again
-            self.mark_behind()
-        for pager in self._pagers:
-            pager.recover()
-            if pager.active and (self.options.message_ttl_ms >= 0 or pager.may_expire()):
+            self.schedule_dispatch_behind()
+        for disk in self._disks:
+            disk.recover()
+            if disk.paging and (self.options.message_ttl_ms >= 0 or disk.may_expire()):
                 self.expiration.expiring = True
-                self.mark()  # the head is read, so that it can expire without a consumer
+                self.schedule_dispatch()  # the head is read, so that it can expire without a consumer
 
     # ---- in -----------------------------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
         if self._featured or message.expiration_ms >= 0:
             return self._enqueue_featured(message)
-        stored = self._ready.append(message)
-        if not self._marked and self.consumers.groups:
-            self.mark()
+        stored = self._backlog.append(message)
+        if not self._is_scheduled and self.consumers.groups:
+            self.schedule_dispatch()
         return LOGGED if stored else ACCEPTED
 
     def _enqueue_featured(self, message: Message) -> int:
@@ -102,20 +102,20 @@ class ClassicQueue(Queue):
             if options.overflow == REJECT_PUBLISH_DLX:
                 self._host.dead_letter(self, message, "maxlen")
             return REJECTED
-        ready = self._level(message)
+        backlog = self._level(message)
         ttl = ttl_ms(options, message)
-        stored = ready.append(message) if ttl < 0 else self._append_expiring(ready, message, ttl)
+        stored = backlog.append(message) if ttl < 0 else self._append_expiring(backlog, message, ttl)
         if options.limited and options.overflow == DROP_HEAD:
             self._limit.drop_excess(self)
         if self.consumers.groups:
-            self.mark()
+            self.schedule_dispatch()
         return LOGGED if stored else ACCEPTED
 
-    def _append_expiring(self, ready: Ready, message: Message, ttl: i64) -> bool:
+    def _append_expiring(self, backlog: MessageBacklog, message: Message, ttl: i64) -> bool:
         now_us = self._clock.now_us
         if ttl == 0:
             self.dispatch_now(now_us)  # consumers are offered what stands before it
-        stored = ready.append_expiring(message, now_us + ttl * 1000)
+        stored = backlog.append_expiring(message, now_us + ttl * 1000)
         self.expiration.expiring = True
         if ttl > 0:
             self.expiration.arm(self)
@@ -124,16 +124,16 @@ class ClassicQueue(Queue):
         self.expiration.expire(self, now_us)
         return stored
 
-    def _level(self, message: Message) -> Ready:
+    def _level(self, message: Message) -> MessageBacklog:
         top: i64 = len(self.levels) - 1
         if top == 0 or message.priority <= 0:
-            return self._ready
+            return self._backlog
         priority: i64 = message.priority
         return self.levels[priority if priority < top else top]
 
     def ready_count(self) -> i64:
         if len(self.levels) == 1:
-            return self._ready.count()
+            return self._backlog.count()
         count: i64 = 0
         for level in self.levels:
             count += level.count()
@@ -143,7 +143,7 @@ class ClassicQueue(Queue):
         """Whether nothing more should die in it now."""
         return self._host.is_dead_lettering(self)
 
-    def bury(self, level: Ready, reason: str) -> None:
+    def bury(self, level: MessageBacklog, reason: str) -> None:
         """What stands at the head of a level dies."""
         entry = level.pop(self.options.dead_letter_exchange is not None)
         self._dead_letter(entry, reason)
@@ -151,17 +151,17 @@ class ClassicQueue(Queue):
 
     # ---- out ----------------------------------------------------------------------------------------------------------
 
-    def mark(self) -> None:
-        if not self._marked:
-            self._marked = True
-            self._turn.mark_dispatch(self)
+    def schedule_dispatch(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._turn.schedule_dispatch(self)
 
-    def mark_behind(self) -> None:
+    def schedule_dispatch_behind(self) -> None:
         """Dispatch it in the slice of those with much to drop."""
-        if not self._marked:
-            self._marked = True
+        if not self._is_scheduled:
+            self._is_scheduled = True
             self._is_behind = True
-            self._turn.mark_behind(self)
+            self._turn.schedule_dispatch_behind(self)
 
     def dispatch_now(self, now_us: i64) -> None:
         """Consumers get what they can take, before something is decided about the rest."""
@@ -172,7 +172,7 @@ class ClassicQueue(Queue):
             self.expiration.expire(self, now_us)
 
     def dispatch_some(self) -> bool:
-        if not self._marked or not self.consumers.groups:
+        if not self._is_scheduled or not self.consumers.groups:
             return True
         self._dispatcher.bounded_time = True
         try:
@@ -182,7 +182,7 @@ class ClassicQueue(Queue):
         return not self._dispatcher.is_cut
 
     def dispatch(self) -> None:
-        self._marked = False
+        self._is_scheduled = False
         self.yields = not self._is_behind
         self._is_behind = False
         try:
@@ -247,7 +247,7 @@ class ClassicQueue(Queue):
         self._waiters.append(waiter)
 
     def get(self, no_ack: bool) -> Entry | None:
-        self.touch()
+        self.mark_used()
         self.dispatch_some()
         now_us = self._clock.now_us
         if self.expiration.expiring and not self.expiration.expire(self, now_us):
@@ -289,18 +289,18 @@ class ClassicQueue(Queue):
 
     def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         self.unacked -= count
-        if self._pagers:  # none once it is deleted
+        if self._disks:  # none once it is deleted
             self.levels[level].settle(first, count, stride)
 
     def over_memory_limit(self, level: i64, sample: Message) -> bool:
-        pager = self.levels[level].pager
-        return pager is not None and pager.over_memory_limit(self.unacked, sample)
+        disk = self.levels[level].disk
+        return disk is not None and disk.over_memory_limit(self.unacked, sample)
 
     def evict(
         self, level: i64, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64
     ) -> i64:
-        pager = self.levels[level].pager
-        return end if pager is None else pager.evict(items, start, end, first_position, stride)
+        disk = self.levels[level].disk
+        return end if disk is None else disk.evict(items, start, end, first_position, stride)
 
     def hold(self, level: i64) -> None:
         self.levels[level].holds += 1
@@ -313,7 +313,7 @@ class ClassicQueue(Queue):
             return
         if self.held == 0 and self.options.limited and self.options.overflow == DROP_HEAD:
             self._limit.drop_excess(self)
-        self.mark()
+        self.schedule_dispatch()
 
     def requeue(self, level: i64, run: ReturnedRun) -> None:
         self.unacked -= run.live
@@ -327,25 +327,25 @@ class ClassicQueue(Queue):
             self.expiration.arm(self)
         if self.options.limited and self.options.overflow == DROP_HEAD:
             self._limit.drop_excess(self)
-        self.mark()
+        self.schedule_dispatch()
 
     def reject(self, level: i64, run: ReturnedRun, limit: i64) -> bool:
-        ready = self.levels[level]
+        backlog = self.levels[level]
         end: i64 = len(run.items)
         if end > run.offset + limit and not self.deleted:
             end = run.offset + limit
         if not self.deleted:
             if self.options.dead_letter_exchange is not None:
-                end = ready.recalled_at_once(run, end)
-                self._dead_letter_rejected(ready, run, end)
-            if ready.pager is not None:
-                run.settle(ready, end)
+                end = backlog.reloaded_at_once(run, end)
+                self._dead_letter_rejected(backlog, run, end)
+            if backlog.disk is not None:
+                run.settle(backlog, end)
         self.unacked -= run.drop(end)
         return run.live == 0
 
-    def _dead_letter_rejected(self, ready: Ready, run: ReturnedRun, end: i64) -> None:
+    def _dead_letter_rejected(self, backlog: MessageBacklog, run: ReturnedRun, end: i64) -> None:
         entries = run.entries(end)
-        ready.recall_now(entries)
+        backlog.reload_now(entries)
         for entry in entries:
             self._dead_letter(entry, "rejected")
 
@@ -366,33 +366,33 @@ class ClassicQueue(Queue):
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
-        for pager in self._pagers:
-            pager.watched = True
-        self.mark()
+        for disk in self._disks:
+            disk.has_consumers = True
+        self.schedule_dispatch()
 
     def remove_consumer(self, consumer: Consumer) -> None:
         if not consumer.registered:
             return
         self.consumers.remove(consumer)
         if self.consumers.count():
-            self.mark()
+            self.schedule_dispatch()
             return
-        for pager in self._pagers:
-            pager.watched = False
-        self.touch()
+        for disk in self._disks:
+            disk.has_consumers = False
+        self.mark_used()
         if self.auto_delete and not self.deleted:
             self._host.remove_queue(self)
 
     def unblock(self, consumer: Consumer) -> None:
         if self.consumers.unblock(consumer):
-            self.mark()
+            self.schedule_dispatch()
 
     # ---- time ---------------------------------------------------------------------------------------------------------
 
     def expires_from_now(self) -> None:
         self.expiration.expiring = True
 
-    def touch(self) -> None:
+    def mark_used(self) -> None:
         if self._expiry is not None and not self.deleted:
             self._expiry.mark_used(self)
 
@@ -401,9 +401,9 @@ class ClassicQueue(Queue):
         if self._expiry is not None and self._expiry.is_over(self, now_ms):
             self._host.remove_queue(self)
 
-    def rest(self) -> None:
-        for pager in self._pagers:
-            pager.rest()
+    def on_shutdown(self) -> None:
+        for disk in self._disks:
+            disk.on_shutdown()
 
     def close(self) -> i64:
         count = self.ready_count()
@@ -413,15 +413,15 @@ class ClassicQueue(Queue):
             self._expiry.stop()
         self._turn.start(Cancelling(self._clock.faults, self.consumers.dissolve()))
         dropped: list[list[Message | Entry | None]] = []
-        for pager in self._pagers:
+        for disk in self._disks:
             try:
-                pager.close(dropped)
+                disk.close(dropped)
             except Exception as error:
                 self._clock.faults.caught("log of a queue that is deleted", None, error)
-        self._pagers = []
+        self._disks = []
         self.link.cut()
         for level in self.levels:
-            level.pager = None
+            level.disk = None
             level.clear(dropped)
         discard(self._turn, dropped)
         self._resume_waiters()

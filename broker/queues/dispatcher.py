@@ -1,7 +1,7 @@
 """Hands the waiting messages of one level to the consumers of their queue: to a single one in batches, to equal ones in turns.
 
 RabbitMQ docs, Consumers, and Consumer Priorities; who is next is the rotation's matter (consumers.py). It knows of a queue what every queue
-has, and of a level what ``Ready`` offers.
+has, and of a level what ``MessageBacklog`` offers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from broker.queues.consumer import Consumer
 from broker.queues.consumers import Group
 from broker.queues.entry import Entry
 from broker.queues.expiration import is_past
-from broker.queues.ready import Ready
+from broker.queues.message_backlog import MessageBacklog
 from broker.turn import Turn
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ class Dispatcher:
         self._left: i64 = _DELIVERIES_PER_LOOK
         """Deliveries, on all levels, until it does so again."""
 
-    def dispatch(self, queue: ClassicQueue, ready: Ready, now_us: i64) -> bool:
+    def dispatch(self, queue: ClassicQueue, backlog: MessageBacklog, now_us: i64) -> bool:
         """Dispatch one level; False when consumers ran out before messages did, messages are on their way from the disk, or too much
         has expired between those that were delivered."""
         consumers = queue.consumers
-        while ready.available() > 0:
+        while backlog.available() > 0:
             if self._left <= 0:
                 self._left = _DELIVERIES_PER_LOOK
                 if self.bounded_time and self._turn.out_of_time():
                     self.is_cut = True
-                    queue.mark()
+                    queue.schedule_dispatch()
                     return False
                 if self.bounded_time and queue.expiration.expiring:
                     now_us = self._clock.monotonic_us()
@@ -66,75 +66,75 @@ class Dispatcher:
             if capacity <= 0:
                 group.block(consumer)
                 continue
-            plain = ready.plain()
+            plain = backlog.plain()
             if plain == 0:
-                if not is_past(ready.head_deadline(), now_us):
-                    self._deliver_one(queue, group, consumer, ready)
-                elif not queue.expiration.expire_level(queue, ready, now_us):
+                if not is_past(backlog.head_deadline(), now_us):
+                    self._deliver_one(queue, group, consumer, backlog)
+                elif not queue.expiration.expire_level(queue, backlog, now_us):
                     self.is_cut = True
                     return False
                 continue
             size: i64 = len(active)
             if size == 1:
                 count = plain if plain < capacity else capacity
-                count = self._bounded(ready, consumer, count)
+                count = self._bounded(backlog, consumer, count)
                 queue.unacked += 0 if consumer.no_ack else count
-                position = ready.next_position()
-                stride = ready.next_stride()
-                redelivered = ready.redelivers()
-                items = ready.take(count)
+                position = backlog.next_position()
+                stride = backlog.next_stride()
+                redelivered = backlog.redelivers()
+                items = backlog.take(count)
                 try:
-                    consumer.deliver(queue, ready.level, items, position, stride, redelivered)
+                    consumer.deliver(queue, backlog.level, items, position, stride, redelivered)
                 except Exception as error:
                     self._undelivered(queue, consumer, error)
                 if consumer.no_ack:
-                    ready.settle(position, count, stride)
+                    backlog.settle(position, count, stride)
                 queue.delivered += count
                 self._left -= count // 16
             elif plain >= size and size <= _TURNS_MAX and not group.crowded:
-                self._left -= self._deliver_in_turns(queue, group, ready, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
+                self._left -= self._deliver_in_turns(queue, group, backlog, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
             else:
-                self._deliver_one(queue, group, consumer, ready)
-        return ready.count() == 0 and ready.holds == 0
+                self._deliver_one(queue, group, consumer, backlog)
+        return backlog.count() == 0 and backlog.holds == 0
 
-    def _bounded(self, ready: Ready, consumer: Consumer, count: i64) -> i64:
+    def _bounded(self, backlog: MessageBacklog, consumer: Consumer, count: i64) -> i64:
         if count > _BATCH_MAX:
             count = _BATCH_MAX
-        size = ready.head_body_size()
+        size = backlog.head_body_size()
         if size > _SMALL_BODY:
             room = consumer.room_bytes() // size + 1
             if count > room:
                 count = room
         return count
 
-    def _deliver_one(self, queue: ClassicQueue, group: Group, consumer: Consumer, ready: Ready) -> None:
+    def _deliver_one(self, queue: ClassicQueue, group: Group, consumer: Consumer, backlog: MessageBacklog) -> None:
         group.turn += 1
         if group.turn >= len(group.active):
             group.turn = 0
         if not consumer.no_ack:
             queue.unacked += 1
         queue.delivered += 1
-        plain = ready.plain()
-        position = ready.next_position()
-        redelivered = ready.redelivers()
+        plain = backlog.plain()
+        position = backlog.next_position()
+        redelivered = backlog.redelivers()
         entry: Entry | None = None
         items: list[Message | Entry | None] = []
         if plain:
-            items = ready.take(1)
+            items = backlog.take(1)
         else:
-            entry = ready.pop()
+            entry = backlog.pop()
             position = entry.position
         try:
             if entry is None:
-                consumer.deliver(queue, ready.level, items, position, 1, redelivered)
+                consumer.deliver(queue, backlog.level, items, position, 1, redelivered)
             else:
-                consumer.deliver_entry(queue, ready.level, entry)
+                consumer.deliver_entry(queue, backlog.level, entry)
         except Exception as error:
             self._undelivered(queue, consumer, error)
         if consumer.no_ack:
-            ready.settle(position, 1, 1)
+            backlog.settle(position, 1, 1)
 
-    def _deliver_in_turns(self, queue: ClassicQueue, group: Group, ready: Ready, plain: i64) -> i64:
+    def _deliver_in_turns(self, queue: ClassicQueue, group: Group, backlog: MessageBacklog, plain: i64) -> i64:
         """Every consumer of the group gets one message a round, as many rounds as all have room for; how many messages that is."""
         active = group.active
         size: i64 = len(active)
@@ -146,17 +146,17 @@ class Dispatcher:
             if capacity <= 0:
                 group.block(consumer)
                 return size
-            capacity = self._bounded(ready, consumer, capacity)
+            capacity = self._bounded(backlog, consumer, capacity)
             if capacity < rounds:
                 rounds = capacity
             if consumer.shared:
-                self._deliver_one(queue, group, active[group.turn], ready)
+                self._deliver_one(queue, group, active[group.turn], backlog)
                 return size
             index += 1
-        position = ready.next_position()
-        stride = ready.next_stride()
-        redelivered = ready.redelivers()
-        items = ready.take(rounds * size)
+        position = backlog.next_position()
+        stride = backlog.next_stride()
+        redelivered = backlog.redelivers()
+        items = backlog.take(rounds * size)
         queue.delivered += rounds * size
         start = group.turn
         failed: list[tuple[Consumer, Exception]] = []
@@ -169,11 +169,11 @@ class Dispatcher:
             if not consumer.no_ack:
                 queue.unacked += rounds
             try:
-                consumer.deliver(queue, ready.level, items[index::size], position + index * stride, size * stride, redelivered)
+                consumer.deliver(queue, backlog.level, items[index::size], position + index * stride, size * stride, redelivered)
             except Exception as error:
                 failed.append((consumer, error))
             if consumer.no_ack:
-                ready.settle(position + index * stride, rounds, size * stride)
+                backlog.settle(position + index * stride, rounds, size * stride)
             index += 1
         for refused, mistake in failed:
             self._undelivered(queue, refused, mistake)

@@ -1,4 +1,4 @@
-"""A message's stay in one queue, where it needs more than its place in the line: it expires, or a crash left it in doubt."""
+"""A message's stay in one queue, where it needs more than its place in the backlog: it expires, or a crash left it in doubt."""
 
 from typing import final
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import NEVER, Clock, Timed, Timer
 from broker.native import i64
-from broker.queues.ready import Ready
+from broker.queues.message_backlog import MessageBacklog
 from broker.turn import Turn
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class _ExpiryTimer(Timed):
         self.queue = queue
 
     def on_timer(self, now_ms: i64) -> None:
-        self.queue.mark_behind()  # what has expired goes in the turn, where time is bounded
+        self.queue.schedule_dispatch_behind()  # what has expired goes in the turn, where time is bounded
 
 
 @final
@@ -64,18 +64,18 @@ class Expiration:
             self.arm(queue)
         return True
 
-    def expire_level(self, queue: ClassicQueue, level: Ready, now_us: i64) -> bool:
+    def expire_level(self, queue: ClassicQueue, level: MessageBacklog, now_us: i64) -> bool:
         """The same for one level."""
         while is_past(level.head_deadline(), now_us):
             if queue.is_dead_lettering():
-                queue.mark_behind()
+                queue.schedule_dispatch_behind()
                 return False
             queue.bury(level, "expired")
             self._drops_left -= 1
             if self._drops_left <= 0:
                 self._drops_left = _DROPS_PER_LOOK
                 if queue.yields or self._turn.out_of_time():
-                    queue.mark_behind()
+                    queue.schedule_dispatch_behind()
                     return False
         return True
 

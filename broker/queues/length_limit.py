@@ -69,7 +69,7 @@ class LengthLimit:
                 left = _DROPS_PER_LOOK
                 if slow or queue.yields or self._turn.out_of_time():
                     self.is_over = True
-                    queue.mark_behind()
+                    queue.schedule_dispatch_behind()
                     return
         if queue.expiration.expiring:
             queue.expiration.expire(queue, now_us)  # another message stands at the head now
@@ -81,11 +81,11 @@ class LengthLimit:
         if at < 0:
             return False
         level = queue.levels[at]
-        pager = level.pager
-        if pager is not None and pager.active and level.in_memory() == 0:
-            if queue.options.dead_letter_exchange is None and pager.skip():
+        disk = level.disk
+        if disk is not None and disk.paging and level.in_memory() == 0:
+            if queue.options.dead_letter_exchange is None and disk.skip():
                 return True
-            if not pager.load():
+            if not disk.load():
                 self.is_over = True  # it goes on when the message is there
                 return False
             if level.in_memory() == 0:

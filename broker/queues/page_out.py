@@ -1,4 +1,4 @@
-"""A part of a line's tail, written as it goes to a page file."""
+"""A part of a backlog's tail, written as it goes to a page file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from broker.message import Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
+from broker.queues.message_backlog import Chunk
 from broker.queues.options import QueueOptions
-from broker.queues.ready import Chunk
 from broker.queues.stored import stored_size, write_message
 from broker.store.batch import UNDIVIDED, BatchWriter
 from broker.store.log import Log

@@ -91,7 +91,7 @@ class Queue(MessageTarget, Dispatchable):
         sufficed. If not, the queue is dispatched again in the next turn."""
         raise NotImplementedError
 
-    def mark(self) -> None:
+    def schedule_dispatch(self) -> None:
         """Ask for a dispatch at the end of this turn."""
         raise NotImplementedError
 
@@ -164,11 +164,11 @@ class Queue(MessageTarget, Dispatchable):
         """A message with a deadline has come back from the disk."""
         raise NotImplementedError
 
-    def touch(self) -> None:
+    def mark_used(self) -> None:
         """The queue was used (declared, asked with basic.get): x-expires starts anew."""
         raise NotImplementedError
 
-    def rest(self) -> None:
+    def on_shutdown(self) -> None:
         """The node ends, and nobody consumes any more: tell the log what was delivered, exactly."""
 
     def close(self) -> i64:

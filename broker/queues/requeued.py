@@ -1,4 +1,4 @@
-"""Delivered messages that wait in their line again: they come out in the order of their positions, in batches.
+"""Delivered messages that wait in their backlog again: they come out in the order of their positions, in batches.
 
     run   | 4 5 6 7 |        | 20 23 26 |        taken from one consumer: one list, positions at equal distances
     run          | 9 . 11 |     | 21 24 27 |     what was settled meanwhile is missing
@@ -21,7 +21,7 @@ from broker.queues.returned_run import ReturnedRun, RunHeap, body_size, is_missi
 from broker.turn import SlicedWork, Turn
 
 if TYPE_CHECKING:
-    from broker.queues.ready import Ready
+    from broker.queues.message_backlog import MessageBacklog
     from broker.store.logs import GroupHold
 
 BATCH_MAX: Final[i64] = 1024
@@ -43,11 +43,11 @@ _REACH: Final[i64] = 4096
 
 @final
 class _Dropping(SlicedWork):
-    """Settles what was dropped of a line, and lets go of it. It is one commit group: purge-ok says that all of it is on the disk."""
+    """Settles what was dropped of a backlog, and lets go of it. It is one commit group: purge-ok says that all of it is on the disk."""
 
-    def __init__(self, turn: Turn | None, ready: Ready, runs: list[ReturnedRun], hold: GroupHold) -> None:
+    def __init__(self, turn: Turn | None, backlog: MessageBacklog, runs: list[ReturnedRun], hold: GroupHold) -> None:
         self._turn = turn
-        self._ready = ready
+        self._backlog = backlog
         self._runs = runs
         self._hold = hold
 
@@ -77,14 +77,14 @@ class _Dropping(SlicedWork):
         """Some of a run; how much work that was."""
         size: i64 = len(run.items)
         if run.live == size - run.offset:
-            run.settle(self._ready, size)
+            run.settle(self._backlog, size)
             run.live = 0
             discard(self._turn, [run.items])
             return size if size < _PER_LOOK else _PER_LOOK
         end = run.offset + _PER_LOOK
         if end > size:
             end = size
-        run.settle(self._ready, end)
+        run.settle(self._backlog, end)
         run.drop(end)
         return _PER_LOOK
 
@@ -96,7 +96,7 @@ def _at_hand(item: Message | Entry | None) -> bool:
 
 @final
 class Requeued:
-    """The messages of one line that were delivered before."""
+    """The messages of one backlog that were delivered before."""
 
     def __init__(self) -> None:
         self.count: i64 = 0
@@ -333,19 +333,19 @@ class Requeued:
             self._heap.sink_first()
         return taken
 
-    def clear(self, ready: Ready, dropped: list[list[Message | Entry | None]]) -> None:
-        """Drop all and tell the line so, soon: very many may be settled one by one. ``dropped`` gets what is not needed for that."""
-        pager = ready.pager
+    def clear(self, backlog: MessageBacklog, dropped: list[list[Message | Entry | None]]) -> None:
+        """Drop all and tell the backlog so, soon: very many may be settled one by one. ``dropped`` gets what is not needed for that."""
+        disk = backlog.disk
         settled: list[ReturnedRun] = []
         for run in self._heap.runs:
-            if pager is not None and pager.log is not None:
+            if disk is not None and disk.log is not None:
                 settled.append(run.taken())
             else:
                 dropped.append(run.items)
             run.items = []  # a read that is on its way must not find them
-        if settled and pager is not None:
-            turn = pager.turn()
-            work = _Dropping(turn, ready, settled, pager.group_hold())
+        if settled and disk is not None:
+            turn = disk.turn()
+            work = _Dropping(turn, backlog, settled, disk.group_hold())
             if turn is not None:
                 turn.start(work)
             else:
@@ -406,7 +406,7 @@ class Requeued:
             places.append(int(2 * at + 2))
         return found
 
-    def recalled(self, run: ReturnedRun, position: i64, message: Message) -> None:
+    def reloaded(self, run: ReturnedRun, position: i64, message: Message) -> None:
         """The content of a message was read, if it still waits."""
         index = (position - run.first_position) // run.stride
         if index < run.offset or index >= len(run.items) or not is_missing(run.items[index]):

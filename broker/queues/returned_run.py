@@ -9,7 +9,7 @@ from broker.native import i64
 from broker.queues.entry import Entry
 
 if TYPE_CHECKING:
-    from broker.queues.ready import Ready
+    from broker.queues.message_backlog import MessageBacklog
 
 NO_LIMIT: Final[i64] = 1 << 62
 """Behind every position."""
@@ -84,11 +84,11 @@ class ReturnedRun:
         """The same messages as a run of its own, whose owner may do with them as he likes."""
         return ReturnedRun(self.items, self.first_position, self.stride, self.offset, self.live, self.expiring)
 
-    def settle(self, ready: Ready, end: i64) -> None:
-        """Tell its line that those before index ``end`` will not come back."""
+    def settle(self, backlog: MessageBacklog, end: i64) -> None:
+        """Tell its backlog that those before index ``end`` will not come back."""
         whole = self.live == len(self.items) - self.offset
         for start, count in stretches(self.items, self.offset, end, whole):
-            ready.settle(self.first_position + start * self.stride, count, self.stride)
+            backlog.settle(self.first_position + start * self.stride, count, self.stride)
 
     def drop(self, end: i64) -> i64:
         """Let go of what stands before index ``end``; how many there were."""

@@ -1,4 +1,4 @@
-"""The end of a line that pages: in memory, and on the disk or on the way there, or (of a queue that is not durable) not yet.
+"""The end of a backlog that pages: in memory, and on the disk or on the way there, or (of a queue that is not durable) not yet.
 
     chunks    requested: handed over to be written to a page file, and perhaps there | the rest: in memory only
 """
@@ -10,14 +10,14 @@ from typing import Final, final
 from broker.message import Message
 from broker.native import i64
 from broker.queues.entry import Entry
-from broker.queues.ready import Chunk, memory_size
+from broker.queues.message_backlog import Chunk, memory_size
 
 PAGED_OUT_BYTES: Final[i64] = 1 << 20
 """What is written to page files at a time costs so much memory, at the most, ..."""
 _PAGED_OUT_MIN: Final[i64] = 16 << 10
-"""... and at the least, where a thousand lines share the memory."""
+"""... and at the least, where a thousand backlogs share the memory."""
 _FAR_BYTES: Final[i64] = 2 << 20
-"""With more on the disk than in its tail, a line has no use for a longer tail soon."""
+"""With more on the disk than in its tail, a backlog has no use for a longer tail soon."""
 _CHUNK_COUNT: Final[i64] = 1024
 """Messages in a chunk, at the most: they leave the memory together."""
 _CHUNK_BYTES: Final[i64] = 1 << 18
@@ -26,7 +26,7 @@ _CHUNK_BYTES: Final[i64] = 1 << 18
 
 @final
 class Tail:
-    """The tail of one line, and how long it may be."""
+    """The tail of one backlog, and how long it may be."""
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
@@ -92,17 +92,17 @@ class Tail:
         return self.memory_bytes - self.in_flight > self.max
 
     def measure(self, size: i64, allowed: i64, paged: i64) -> i64:
-        """Sets ``max`` for a line that has ``size`` in memory, may have ``allowed`` and has ``paged`` messages on disk only.
+        """Sets ``max`` for a backlog that has ``size`` in memory, may have ``allowed`` and has ``paged`` messages on disk only.
 
         Returns how much is written at a time.
         """
-        step = (allowed if allowed > size else size) // 8  # with many lines, what is free may be nothing: then it is what this one had
+        step = (allowed if allowed > size else size) // 8  # with many backlogs, what is free may be nothing: then it is what this one had
         step = _PAGED_OUT_MIN if step < _PAGED_OUT_MIN else PAGED_OUT_BYTES if step > PAGED_OUT_BYTES else step
         most = allowed - (size - self.memory_bytes)
         if paged > self.count and most > _FAR_BYTES:
             most = _FAR_BYTES
         self.max = most if most > step else step
-        due = self.memory_bytes - self.in_flight + step  # all lines grow, and what is free is told now and then
+        due = self.memory_bytes - self.in_flight + step  # all backlogs grow, and what is free is told now and then
         self._due = due if due < self.max else self.max
         return step
 

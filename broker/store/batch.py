@@ -278,7 +278,7 @@ class BatchWriter(Syncable):
         self.lingers = False
         turn = self.turn
         if turn is not None:
-            turn.mark_sync(self)
+            turn.schedule_sync(self)
 
     def write(self, part: bytes) -> None:
         """Add to the body of the record that was begun; a large part is not copied."""

@@ -140,7 +140,7 @@ class Declaring:
         if current is not None:
             check_owner(current, owner, self._vhost)
             check_queue(current, durable, exclusive, auto_delete, arguments, self._vhost)
-            current.touch()
+            current.mark_used()
             return current, False
         return self.create_queue(name, durable, exclusive, auto_delete, arguments, owner), True
 

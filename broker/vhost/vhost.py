@@ -122,10 +122,10 @@ class VHost(QueueHost):
             if source is not None and destination is not None:
                 self.bindings.recover(Binding(source, destination, declared.binding_key, FieldTable(declared.arguments)))
 
-    def rest(self) -> None:
+    def on_shutdown(self) -> None:
         """The node ends, and nobody consumes any more."""
         for queue in self.queues.values():
-            queue.rest()
+            queue.on_shutdown()
 
     def log_numbers(self) -> set[int]:
         """The logs of all durable queues."""

@@ -19,9 +19,9 @@ from broker.metadata.journal import Journal
 from broker.protocol import channel as channel_module
 from broker.protocol import dispatch, tx_methods
 from broker.protocol.channel import Channel
-from broker.queues import dead_letter, paging, requeued
+from broker.queues import dead_letter, disk_backlog, requeued
 from broker.queues.classic import ClassicQueue
-from broker.queues.paging import Pager
+from broker.queues.disk_backlog import DiskBacklog
 from broker.store import log as log_module
 from broker.store.batch import Batch
 from broker.store.compactor_options import CompactorOptions
@@ -30,6 +30,7 @@ from broker.store.log import Log
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
 from broker.vhost.bindings import Bindings
+from broker.vhost.publishing import IN_LOG
 from broker.vhost.vhost import VHost
 from broker.wire import spec
 
@@ -62,14 +63,13 @@ class Later:
 def confirm_before_sync() -> None:
     """A message is confirmed when its queue has it."""
 
-    def make(deliver_to: Any) -> Any:
-        def patched(*arguments: Any) -> Any:
-            refused, deferred, _ = deliver_to(*arguments)
-            return refused, deferred, False
+    def make(publish: Any) -> Any:
+        def patched(*arguments: Any) -> int:
+            return int(publish(*arguments)) & ~int(IN_LOG)
 
         return patched
 
-    replace(channel_module, "deliver_to", make)
+    replace(channel_module, "publish", make)
 
 
 @plant
@@ -193,14 +193,14 @@ def mark_covers_what_comes_later() -> None:
     """What is published after a restart, and read back from the disk, says redelivered if the mark of the time before reaches it."""
 
     def make(recover: Any) -> Any:
-        def patched(self: Pager) -> None:
+        def patched(self: DiskBacklog) -> None:
             recover(self)
             assert self.log is not None
             self._redelivered_through = self.log.mark
 
         return patched
 
-    replace(Pager, "recover", make)
+    replace(DiskBacklog, "recover", make)
 
 
 @plant
@@ -419,8 +419,8 @@ def main(arguments: list[str]) -> int:
                 garbage_size=size // 2,
             )
         elif name == "--memory":
-            paging.MEMORY_MAX = int(value)  # type: ignore[misc]
-            paging.READ_BYTES = int(value) // 4  # type: ignore[misc]
+            disk_backlog.MEMORY_MAX = int(value)  # type: ignore[misc]
+            disk_backlog.READ_BYTES = int(value) // 4  # type: ignore[misc]
         elif name == "--mark-ahead":
             log_module.MARK_AHEAD = int(value)  # type: ignore[misc]
         elif name == "--slow-disk":

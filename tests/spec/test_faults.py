@@ -159,7 +159,7 @@ def waiting_for_a_message(broker: DurableBroker, victim: Client) -> int:
     victim.ask("queue.declare", queue="of-victim")
     queue = broker.queue("of-victim")
     queue.wait(BrokenDeferred(victim))
-    queue.mark()
+    queue.schedule_dispatch()
     return 0
 
 
@@ -183,7 +183,7 @@ def alarm_is_over(broker: DurableBroker, victim: Client) -> int:
 
 
 def mark_of_flush(broker: DurableBroker, victim: Client) -> int:
-    broker.turn.mark_flush(BrokenWork(victim))
+    broker.turn.schedule_flush(BrokenWork(victim))
     return 0
 
 
@@ -245,12 +245,12 @@ def dead_letter_of_a_queue(broker: DurableBroker, victim: Client) -> int:
 
 
 def mark_of_dispatch(broker: DurableBroker, victim: Client) -> int:
-    broker.turn.mark_dispatch(BrokenWork(None))
+    broker.turn.schedule_dispatch(BrokenWork(None))
     return 0
 
 
 def mark_of_sync(broker: DurableBroker, victim: Client) -> int:
-    broker.turn.mark_sync(BrokenWork(None))
+    broker.turn.schedule_sync(BrokenWork(None))
     return 0
 
 

@@ -83,7 +83,7 @@ def test_a_write_that_fails_is_tried_again(site: str, number_: int) -> None:
     setting.broker.advance(RETRY_MS)
     assert store.page_trouble is None
     assert not store.short_of_space
-    assert setting.pager.count() > BACKLOG // 2
+    assert setting.disk.count() > BACKLOG // 2
     assert setting.drain() == list(range(BACKLOG))
     assert is_empty(setting)
 
@@ -170,7 +170,7 @@ def test_what_the_system_has_in_its_memory_is_read_at_once(hurried: bool) -> Non
     setting.publish(BACKLOG)
     broker.settled()
     reads = broker._runners[1]
-    assert setting.pager.count() > BACKLOG // 2
+    assert setting.disk.count() > BACKLOG // 2
     submitted: list[object] = []
     reads.submit = submitted.append  # type: ignore[method-assign,assignment]
     if hurried:
@@ -252,7 +252,7 @@ def test_a_deadline_goes_on_in_a_page_file() -> None:
     setting.publish(BACKLOG // 2)
     setting.broker.advance(6_000)
     setting.publish(BACKLOG // 2)
-    assert setting.pager.count() > BACKLOG // 2
+    assert setting.disk.count() > BACKLOG // 2
     setting.broker.advance(4_001)
     assert setting.drain() == list(range(BACKLOG // 2, BACKLOG))
     setting.publish(BACKLOG)
@@ -340,6 +340,6 @@ def test_large_messages_come_back_as_they_were(size: int) -> None:
     bodies = [b"%d " % index * (size // 4 if index % 5 == 3 else 1500) for index in range(40)]
     for body in bodies:
         setting.client.publish("q", body, properties={"message_id": "m"})
-    assert setting.pager.count() > 5
+    assert setting.disk.count() > 5
     assert setting.broker.open().drain("q") == bodies
     assert is_empty(setting)

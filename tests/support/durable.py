@@ -114,6 +114,6 @@ class DurableBroker(Broker):
             connection.shut_down("broker forced connection closure with reason 'shutdown'")
         if not at_once:
             self.run_turn()
-        node.rest(self.server)
+        node.on_shutdown(self.server)
         self.store.close()
         return self.again(self.disk.restarted())

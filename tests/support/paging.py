@@ -1,11 +1,11 @@
-"""A queue that pages early: little of it stays in memory (broker/queues/paging.py)."""
+"""A queue that pages early: little of it stays in memory (broker/queues/disk_backlog.py)."""
 
 from __future__ import annotations
 
 import pytest
 
-from broker.queues.paging import Pager
-from broker.queues.ready import Ready
+from broker.queues.disk_backlog import DiskBacklog
+from broker.queues.message_backlog import MessageBacklog
 from tests.support.durable import DurableBroker
 from tests.support.memory import Client
 from tests.support.wire import publish
@@ -31,16 +31,16 @@ class Setting:
             pager_of(line).memory_max = MEMORY_MAX
 
     @property
-    def lines(self) -> list[Ready]:
+    def lines(self) -> list[MessageBacklog]:
         return list(self.broker.queue("q").levels)
 
     @property
-    def line(self) -> Ready:
+    def line(self) -> MessageBacklog:
         (line,) = self.lines
         return line
 
     @property
-    def pager(self) -> Pager:
+    def disk(self) -> DiskBacklog:
         return pager_of(self.line)
 
     def publish(self, count: int, size: int = BODY, *, each_turn: int = 7, persistent: bool = True, **properties: object) -> None:
@@ -57,17 +57,17 @@ class Setting:
     def live(self) -> int:
         """Records of the queue that the log still keeps."""
         self.broker.settled()
-        return sum(int(pager.log.positions.live()) for pager in map(pager_of, self.lines) if pager.log is not None)
+        return sum(int(disk.log.positions.live()) for disk in map(pager_of, self.lines) if disk.log is not None)
 
     def restart(self) -> None:
         self.broker = self.broker.settled().killed()
         self.begin()
 
 
-def pager_of(line: Ready) -> Pager:
-    pager = line.pager
-    assert pager is not None
-    return pager
+def pager_of(line: MessageBacklog) -> DiskBacklog:
+    disk = line.disk
+    assert disk is not None
+    return disk
 
 
 def number(body: bytes) -> int:

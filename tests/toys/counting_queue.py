@@ -38,7 +38,7 @@ class CountingQueue(Queue):
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: int) -> int:
         heapq.heappush(self.waiting, self.next)
         self.next += 1
-        self.mark()
+        self.schedule_dispatch()
         return ACCEPTED
 
     def recover(self) -> None:
@@ -50,10 +50,10 @@ class CountingQueue(Queue):
     def refresh(self) -> None:
         self.dispatch_some()
 
-    def mark(self) -> None:
+    def schedule_dispatch(self) -> None:
         if not self.marked:
             self.marked = True
-            self.environment.turn.mark_dispatch(self)
+            self.environment.turn.schedule_dispatch(self)
 
     def dispatch(self) -> None:
         self.marked = False
@@ -102,7 +102,7 @@ class CountingQueue(Queue):
         pass
 
     def release(self, level: int) -> None:
-        self.mark()
+        self.schedule_dispatch()
 
     def requeue(self, level: int, run: ReturnedRun) -> None:
         for start, count in stretches(run.items, run.offset, len(run.items), False):
@@ -111,7 +111,7 @@ class CountingQueue(Queue):
                 self.again.add(position)
                 heapq.heappush(self.waiting, position)
         self.unacked -= run.live
-        self.mark()
+        self.schedule_dispatch()
 
     def reject(self, level: int, run: ReturnedRun, limit: int) -> bool:
         self.unacked -= run.live
@@ -124,19 +124,19 @@ class CountingQueue(Queue):
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
-        self.mark()
+        self.schedule_dispatch()
 
     def remove_consumer(self, consumer: Consumer) -> None:
         self.consumers.remove(consumer)
 
     def unblock(self, consumer: Consumer) -> None:
         if self.consumers.unblock(consumer):
-            self.mark()
+            self.schedule_dispatch()
 
     def expires_from_now(self) -> None:
         pass
 
-    def touch(self) -> None:
+    def mark_used(self) -> None:
         pass
 
     def close(self) -> int:

@@ -1,4 +1,4 @@
-"""The rooms of broker/ import each other in one direction only, and the pure ones touch no world outside."""
+"""The packages of broker/ import each other in one direction only, and the pure ones touch no world outside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # ARCHITECTURE, Sans-I/O: bytes and ticks come in, bytes and decisions go out.
-PURE_ROOMS = ("wire", "raft", "queues", "routing", "protocol")
+PURE_PACKAGES = ("wire", "raft", "queues", "routing", "protocol")
 WORLD = frozenset({"asyncio", "uvloop", "socket", "select", "ssl", "time", "datetime", "threading", "subprocess", "os", "pathlib", "io"})
 # ARCHITECTURE: "Imports the standard library, pamqp and errors.py only"; message.py and native.py stand below it.
 WIRE_MAY_IMPORT = frozenset({"broker.errors", "broker.message", "broker.native", "broker.wire"})
@@ -49,18 +49,18 @@ def test_imports_follow_the_order_of_the_layout() -> None:
     assert "1 kept, 0 broken" in result.stdout, result.stdout
 
 
-@pytest.mark.parametrize("room", PURE_ROOMS)
-def test_pure_rooms_never_touch_files_sockets_or_the_time(room: str) -> None:
+@pytest.mark.parametrize("package", PURE_PACKAGES)
+def test_pure_packages_never_touch_files_sockets_or_the_time(package: str) -> None:
     """ARCHITECTURE, Sans-I/O."""
-    for path in (CHECKOUT / "broker" / room).rglob("*.py"):
+    for path in (CHECKOUT / "broker" / package).rglob("*.py"):
         outside = {name for name in imports_of(path) if name.partition(".")[0] in WORLD}
         assert not outside, f"{path.relative_to(CHECKOUT)} imports {sorted(outside)}"
 
 
-@pytest.mark.parametrize("room", PURE_ROOMS)
-def test_pure_rooms_never_await(room: str) -> None:
+@pytest.mark.parametrize("package", PURE_PACKAGES)
+def test_pure_packages_never_await(package: str) -> None:
     """ARCHITECTURE, Sans-I/O; ARCHITECTURE, "A turn": nothing awaits inside it."""
-    for path in (CHECKOUT / "broker" / room).rglob("*.py"):
+    for path in (CHECKOUT / "broker" / package).rglob("*.py"):
         waits = [
             node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Await | ast.AsyncFunctionDef)
         ]

@@ -34,7 +34,7 @@ class Worker(Dispatchable, Syncable, Flushable):
         self.log.append(f"{what} {self.name}")
         after, self.then = self.then, []
         for kind, worker in after:
-            getattr(turn_of[id(self.log)], f"mark_{kind}")(worker)
+            getattr(turn_of[id(self.log)], f"schedule_{kind}")(worker)
 
 
 class Held(Deferred):
@@ -62,10 +62,10 @@ def setting() -> tuple[Turn, CountingWaker, list[str], FakeClock]:
 def test_the_order_is_dispatch_sync_flush_whatever_was_marked_first() -> None:
     """ARCHITECTURE, a turn: promises leave after the sync, and each connection is written once."""
     turn, _, log, _ = setting()
-    turn.mark_flush(Worker("c", log))
-    turn.mark_sync(Worker("l", log))
-    turn.mark_dispatch(Worker("q1", log))
-    turn.mark_dispatch(Worker("q2", log))
+    turn.schedule_flush(Worker("c", log))
+    turn.schedule_sync(Worker("l", log))
+    turn.schedule_dispatch(Worker("q1", log))
+    turn.schedule_dispatch(Worker("q2", log))
     turn.run()
     assert log == ["dispatch q1", "dispatch q2", "sync l", "flush c"]
 
@@ -74,12 +74,12 @@ def test_the_order_is_dispatch_sync_flush_whatever_was_marked_first() -> None:
 def test_a_turn_is_asked_for_once() -> None:
     turn, waker, log, _ = setting()
     for number in range(5):
-        turn.mark_dispatch(Worker(str(number), log))
-        turn.mark_flush(Worker(str(number), log))
+        turn.schedule_dispatch(Worker(str(number), log))
+        turn.schedule_flush(Worker(str(number), log))
     assert (waker.wakes, turn.scheduled) == (1, True)
     turn.run()
     assert not turn.scheduled
-    turn.mark_flush(Worker("again", log))
+    turn.schedule_flush(Worker("again", log))
     assert waker.wakes == 2
     assert turn.turns == 1
 
@@ -91,7 +91,7 @@ def test_what_dispatch_causes_is_done_in_the_same_turn() -> None:
     first, second, connection = Worker("q1", log), Worker("q2", log), Worker("c", log)
     first.then = [("dispatch", second)]
     second.then = [("flush", connection)]
-    turn.mark_dispatch(first)
+    turn.schedule_dispatch(first)
     turn.run()
     assert log == ["dispatch q1", "dispatch q2", "flush c"]
 
@@ -101,7 +101,7 @@ def test_what_a_flush_causes_is_done_too() -> None:
     turn, _, log, _ = setting()
     connection, queue = Worker("c", log), Worker("q", log)
     connection.then = [("dispatch", queue), ("flush", connection)]
-    turn.mark_flush(connection)
+    turn.schedule_flush(connection)
     turn.run()
     assert log == ["flush c", "dispatch q", "flush c"]
 
@@ -110,7 +110,7 @@ def test_what_a_flush_causes_is_done_too() -> None:
 def test_held_input_comes_after_the_work() -> None:
     turn, waker, log, _ = setting()
     turn.defer(Held("t", log))
-    turn.mark_dispatch(Worker("q", log))
+    turn.schedule_dispatch(Worker("q", log))
     assert waker.wakes == 1
     turn.run()
     assert log == ["dispatch q", "resume t"]
@@ -156,7 +156,7 @@ def test_a_turn_without_a_waker_works_when_it_is_run() -> None:
     """Before the loop is there."""
     log: list[str] = []
     turn = Turn(FakeClock())
-    turn.mark_dispatch(Worker("q", log))
+    turn.schedule_dispatch(Worker("q", log))
     turn.run()
     assert log == ["dispatch q"]
 
@@ -175,7 +175,7 @@ class Dispatched(FakeQueue):
 def test_queues_are_dispatched_in_the_order_in_which_they_were_marked() -> None:
     turn, waker, log, _ = setting()
     for name in ("b", "a", "c"):
-        turn.mark_dispatch(Dispatched(name, log))
+        turn.schedule_dispatch(Dispatched(name, log))
     assert waker.wakes == 1
     turn.run()
     assert log == ["b", "a", "c"]
@@ -230,13 +230,13 @@ def test_what_flushes_cause_again_and_again_does_not_make_a_turn_longer() -> Non
         def dispatch(self) -> None:
             clock.time_ms += 1
             self.rounds += 1
-            turn.mark_flush(self)
+            turn.schedule_flush(self)
 
         def flush(self) -> None:
-            turn.mark_dispatch(self)
+            turn.schedule_dispatch(self)
 
     endless = Endless()
-    turn.mark_dispatch(endless)
+    turn.schedule_dispatch(endless)
     turn.run()
     assert endless.rounds <= SLICE_MS + 1
     assert waker.wakes == 2, "it goes on in the next turn"
@@ -322,10 +322,10 @@ def test_queues_with_much_to_do_share_a_slice() -> None:
     """Those that are marked for it come before the others are dispatched, and each has some time."""
     turn, waker, log, clock = setting()
     for name in ("a", "b", "c"):
-        turn.mark_behind(Slow(name, log, clock))
+        turn.schedule_dispatch_behind(Slow(name, log, clock))
     assert waker.wakes == 1
     for name in ("x", "y"):
-        turn.mark_dispatch(Worker(name, log))
+        turn.schedule_dispatch(Worker(name, log))
         turn.run()
     turn.run()
     assert log == ["dispatch a", "dispatch x", "dispatch b", "dispatch y", "dispatch c"]
@@ -353,8 +353,8 @@ def test_who_comes_last_in_a_turn_has_less_time() -> None:
     assert turn.admit(10)
     clock.time_us += SLICE_US
     turn.begin(Measured())
-    turn.mark_behind(Measured())
-    turn.mark_dispatch(Measured())
+    turn.schedule_dispatch_behind(Measured())
+    turn.schedule_dispatch(Measured())
     turn.run()
     assert slices == [SLICE_US // 2, SLICE_US // 4, SLICE_US]
     slices.clear()
@@ -368,8 +368,8 @@ def test_what_does_not_fit_into_the_slice_of_a_phase_waits_in_its_place() -> Non
     """broker/turn.py: a turn is bounded in time, whatever is asked for; phases that come later have a slice of their own."""
     turn, _, log, clock = setting()
     for index in range(20):
-        turn.mark_dispatch(Slow(f"q{index}", log, clock))
-        turn.mark_flush(Slow(f"c{index}", log, clock))
+        turn.schedule_dispatch(Slow(f"q{index}", log, clock))
+        turn.schedule_flush(Slow(f"c{index}", log, clock))
     turns = 0
     while turn.scheduled:
         before = clock.time_ms
@@ -411,7 +411,7 @@ def test_work_that_fails_is_over_and_the_rest_goes_on() -> None:
 def test_a_drain_does_everything_however_long_it_takes() -> None:
     turn, _, log, clock = setting()
     for index in range(20):
-        turn.mark_dispatch(Slow(f"q{index}", log, clock))
+        turn.schedule_dispatch(Slow(f"q{index}", log, clock))
     turn.begin(Slow("w", log, clock, 30))
     turn.drain()
     assert len(log) == 50

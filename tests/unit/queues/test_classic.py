@@ -343,7 +343,7 @@ def test_the_sizes_of_what_comes_back_are_summed_up_as_it_comes() -> None:
     queue.requeue(0, run)
     assert run.body_bytes == sum(len(str(number)) for number in range(50))
     queue.release(0)
-    assert queue._ready.body_bytes == sum(len(str(number)) for number in range(100))
+    assert queue._backlog.body_bytes == sum(len(str(number)) for number in range(100))
 
 
 def test_a_dispatch_of_many_levels_looks_at_the_clock_as_often_as_one_of_one() -> None:

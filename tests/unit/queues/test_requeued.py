@@ -12,7 +12,7 @@ import pytest
 from broker import build
 from broker.message import ON_DISK, Message
 from broker.queues.entry import Entry
-from broker.queues.ready import Ready
+from broker.queues.message_backlog import MessageBacklog
 from broker.queues.requeued import BATCH_MAX, Requeued
 from broker.queues.returned_run import ReturnedRun
 from tests.support.fakes import make_message, numbered, text_of, texts
@@ -124,14 +124,14 @@ def test_content_that_was_read_is_put_in_its_place() -> None:
     missing = requeued.missing()
     assert sorted(missing) == [0, 4, 6]
     for position in (0, 4):
-        requeued.recalled(missing[position], position, make_message(b"read back"))
+        requeued.reloaded(missing[position], position, make_message(b"read back"))
     requeued.lose(missing[6], 6)
     assert requeued.body_bytes() == 19
     assert requeued.count == 3
     assert texts(requeued.take(requeued.plain())) == ["read back", "2"]
     assert requeued.pop() is entry
     assert text_of(entry) == "read back"
-    requeued.recalled(missing[0], 0, make_message(b"too late"))
+    requeued.reloaded(missing[0], 0, make_message(b"too late"))
     requeued.lose(missing[4], 4)
     assert (requeued.count, requeued.body_bytes(), requeued.missing()) == (0, 0, {})
 
@@ -160,7 +160,7 @@ def test_clearing_gives_the_lists_away() -> None:
     requeued.push(run_of(items, 0), 100)
     requeued.push(run_of(at(9), 9), 100)
     dropped: list[Items] = []
-    requeued.clear(Ready(), dropped)
+    requeued.clear(MessageBacklog(), dropped)
     assert sorted(map(len, dropped)) == [1, 5]
     assert (requeued.count, requeued.body_bytes(), requeued.plain()) == (0, 0, 0)
     requeued.push(run_of(at(3), 3), 100)
@@ -257,7 +257,7 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
             assert requeued.body_bytes() == model.body_bytes, where
         elif action == "clear" and chance.random() < 0.1:
             dropped: list[Items] = []
-            requeued.clear(Ready(), dropped)
+            requeued.clear(MessageBacklog(), dropped)
             assert sum(item is not None for items in dropped for item in items) == len(model.waiting), where
             model.waiting = []
         assert requeued.count == len(model.waiting), where

@@ -1,11 +1,11 @@
-"""The part of a line that is on disk: what must survive the node, and what is too much for the memory.
+"""The part of a backlog that is on disk: what must survive the node, and what is too much for the memory.
 
-A persistent message in a durable queue is appended to the line's log when it comes. A line that has more in memory than it may (memory.py)
-pages: whatever comes forms its tail, and once that is on the disk it may leave the memory; its position is all that is known of it then. So
-the memory a backlog needs does not grow with it. In a durable queue, what comes is appended to the log as well, and nothing has to be
-written because memory is short; of others, the oldest part of the tail is written when the tail has become too long (page files,
-store/pages.py). Consumers find the head of the line in memory; before it runs out, the next part is read back. The tail stays in memory as
-far as it may, so that a line whose consumers come near the end does not read what was written a moment ago.
+A persistent message in a durable queue is appended to the backlog's log when it comes. A backlog that has more in memory than it may
+(memory.py) pages: whatever comes forms its tail, and once that is on the disk it may leave the memory; its position is all that is known
+of it then. So the memory that it needs does not grow with it. In a durable queue, what comes is appended to the log as well, and nothing
+has to be written because memory is short; of others, the oldest part of the tail is written when the tail has become too long (page
+files, store/pages.py). Consumers find the head in memory; before it runs out, the next part is read back. The tail stays in memory as far
+as it may, so that a backlog whose consumers come near the end does not read what was written a moment ago.
 
     chunks in memory | page_from ... page_to: on disk only | tail: in memory, and perhaps on the disk or on the way there
 """
@@ -21,9 +21,9 @@ from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.memory import QueueMemory
+from broker.queues.message_backlog import MESSAGE_BYTES, Chunk, MessageBacklog, memory_size
 from broker.queues.page_out import block_of
-from broker.queues.ready import MESSAGE_BYTES, Chunk, Ready, memory_size
-from broker.queues.recall import Recall
+from broker.queues.reload import Reload
 from broker.queues.stored import EXPIRES, enqueued_ms, read_head, read_message, stored_size, write_message
 from broker.queues.tail import Tail
 from broker.store.log import Log, LogUser
@@ -36,39 +36,39 @@ if TYPE_CHECKING:
     from broker.queues.queue import Queue
 
 MEMORY_MAX: Final[i64] = 8 << 20
-"""Of a durable line, whatever is free; what it costs anyway is its write to the log, so paging begins early."""
+"""Of a durable backlog, whatever is free; what it costs anyway is its write to the log, so paging begins early."""
 MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
-"""Of a line that would not touch the disk otherwise."""
+"""Of a backlog that would not touch the disk otherwise."""
 READ_BYTES: Final[i64] = 1 << 20
 """Read back at a time, at the most, and no sooner than less than this is left: what is read long before it goes has left the processor's
 cache by then, which costs as much as the read."""
 _AHEAD_BYTES: Final[i64] = 1 << 16
 _REPORT_BYTES: Final[i64] = 4096
-"""A line tells what it has when that has changed by so much, and a sixteenth."""
+"""A backlog tells what it has when that has changed by so much, and a sixteenth."""
 _UNLIMITED: Final[i64] = 1 << 60
 
 
 @final
-class Pager(LogUser):
-    """The disk side of one line."""
+class DiskBacklog(LogUser):
+    """The disk side of one backlog."""
 
-    def __init__(self, ready: Ready, queue: Queue, logs: Logs, clock: Clock, log: Log | None, memory: QueueMemory) -> None:
-        self.ready = ready
+    def __init__(self, backlog: MessageBacklog, queue: Queue, logs: Logs, clock: Clock, log: Log | None, memory: QueueMemory) -> None:
+        self.backlog = backlog
         self.queue = queue
         self.log = log
-        """None until a line that need not survive the node has too much in memory; its log is on page files."""
+        """None until a backlog that need not survive the node has too much in memory; its log is on page files."""
         self.durable_queue = log is not None
         self.memory_max: i64 = MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT
-        """The line has no more than this in memory, whatever is free."""
+        """The backlog has no more than this in memory, whatever is free."""
         self.check_above: i64 = _REPORT_BYTES
         """With more than this in its chunks, ``check`` is due."""
         self.check_below: i64 = 0
         """With less than this in its chunks, ``report`` is due."""
-        self.active = False
-        """The end of the line is not in the chunks: what comes is added to the tail."""
+        self.paging = False
+        """The end of the backlog is not in the chunks: what comes is added to the tail."""
         self.expiring = False
         """What is not in the chunks may have deadlines."""
-        self.watched = False
+        self.has_consumers = False
         """The queue has consumers: what comes is delivered soon."""
         self.tail = Tail()
         self._memory = memory
@@ -87,7 +87,7 @@ class Pager(LogUser):
         self._tail = b""
         self._redelivered_through: i64 = -1
         self._waits_for_mark = False
-        self._recall: Recall | None = None
+        self._reload: Reload | None = None
         if log is not None:
             log.user = self
 
@@ -100,20 +100,20 @@ class Pager(LogUser):
         return GroupHold(self._logs if self.durable_queue else None)
 
     def recover(self) -> None:
-        """The log was found by recovery: everything that is live in it waits in the line, on disk only."""
+        """The log was found by recovery: everything that is live in it waits in the backlog, on disk only."""
         log = self.log
         assert log is not None
         positions = log.positions
-        ready = self.ready
+        backlog = self.backlog
         self._redelivered_through = log.mark if log.mark < positions.next else positions.next - 1
         self._paged = positions.live()
         self._page_from = positions.first
         self._page_to = positions.next
-        self.active = self._paged > 0
-        self.expiring = self.active
-        ready.start_at(positions.first if self.active else positions.next)
-        ready.next = positions.next
-        ready.line_body_bytes = log.body_bytes
+        self.paging = self._paged > 0
+        self.expiring = self.paging
+        backlog.start_at(positions.first if self.paging else positions.next)
+        backlog.next = positions.next
+        backlog.line_body_bytes = log.body_bytes
         self._paged_body_bytes = log.body_bytes
 
     def may_expire(self) -> bool:
@@ -122,7 +122,7 @@ class Pager(LogUser):
         return log is not None and log.flags & EXPIRES != 0
 
     def count(self) -> i64:
-        """Messages of the line that are not in its chunks."""
+        """Messages of the backlog that are not in its chunks."""
         return self._paged + self.tail.count
 
     # ---- in -----------------------------------------------------------------------------------------------------------
@@ -136,45 +136,45 @@ class Pager(LogUser):
         if message.persistent:
             promised = True
             kind = MESSAGE
-        elif not self.active:
+        elif not self.paging:
             return False
         log = self.log
         assert log is not None
-        if self.watched:
+        if self.has_consumers:
             log.cover(position)
         if log.append(position, kind, stored_size(message), message):
             write_message(self._logs.batch, message, self._clock.wall_ms)
         return promised
 
     def begin(self) -> None:
-        """The line has too much in memory: from now on it pages."""
+        """The backlog has too much in memory: from now on it pages."""
         if self.log is None:
             log = self._logs.create_on_pages()
-            log.positions.first = log.positions.next = self.ready.next
+            log.positions.first = log.positions.next = self.backlog.next
             log.user = self
             self.log = log
-        self.active = True
+        self.paging = True
         self._nothing_paged()
         self.tail.measure(self.report(), self.allowed(), 0)
 
     # ---- how much -----------------------------------------------------------------------------------------------------
 
     def report(self) -> i64:
-        """Tell what the line has in memory; how much that is."""
-        size = self.ready.memory_bytes + self.ready.requeued.memory_bytes() + self.tail.memory_bytes
+        """Tell what the backlog has in memory; how much that is."""
+        size = self.backlog.memory_bytes + self.backlog.requeued.memory_bytes() + self.tail.memory_bytes
         self._memory.used += size - self._reported
         self._reported = size
         margin = _REPORT_BYTES + size // 16
-        self.check_above = self.ready.memory_bytes + margin
-        self.check_below = self.ready.memory_bytes - margin
+        self.check_above = self.backlog.memory_bytes + margin
+        self.check_below = self.backlog.memory_bytes - margin
         return size
 
     def allowed(self) -> i64:
-        """What the line may have in memory now."""
+        """What the backlog may have in memory now."""
         return self._memory.allowance(self.memory_max)
 
     def check(self) -> None:
-        """The line has more in memory than when it was asked last: perhaps too much."""
+        """The backlog has more in memory than when it was asked last: perhaps too much."""
         size = self.report()
         allowed = self._memory.allowance(self.memory_max, self._memory.tails())
         if size > allowed:
@@ -183,16 +183,16 @@ class Pager(LogUser):
             self.check_above = allowed
 
     def _nothing_paged(self) -> None:
-        """What pages from now on stands behind everything that is in the line."""
+        """What pages from now on stands behind everything that is in the backlog."""
         self._paged = 0
         self._paged_body_bytes = 0
-        self._page_from = self._page_to = self.ready.next
+        self._page_from = self._page_to = self.backlog.next
         self.tail.clear()
 
     def keep(self, item: Message | Entry, message: Message) -> None:
-        """What comes while the line pages: until it is on the disk, and longer if there is room."""
+        """What comes while the backlog pages: until it is on the disk, and longer if there is room."""
         tail = self.tail
-        tail.add(item, message, self.ready.next)
+        tail.add(item, message, self.backlog.next)
         if not self.durable_queue and tail.is_due():
             self._page_out()
 
@@ -202,7 +202,7 @@ class Pager(LogUser):
         log = self.log
         tail = self.tail
         step = tail.measure(self.report(), self.allowed(), self._paged)
-        if log is None or not self.active or not tail.is_too_long():
+        if log is None or not self.paging or not tail.is_too_long():
             return
         self._logs.pages.add(block_of(log, tail.request(step), self.queue.options, self._clock))
         turn = self._logs.batch.turn
@@ -216,8 +216,8 @@ class Pager(LogUser):
     def durable(self) -> None:
         if self._waits_for_mark:
             self._waits_for_mark = False
-            self.queue.mark()
-        if self.active:
+            self.queue.schedule_dispatch()
+        if self.paging:
             self._evict()
 
     def _evict(self) -> None:
@@ -229,7 +229,7 @@ class Pager(LogUser):
         allowed = self.allowed()
         if self._paged == 0 and not self._reading and size < allowed // 2:
             self._take_tail()
-            self.queue.mark()
+            self.queue.schedule_dispatch()
             return
         tail = self.tail
         tail_max = allowed - (size - tail.memory_bytes)
@@ -247,10 +247,10 @@ class Pager(LogUser):
             self.report()
 
     def _take_tail(self) -> None:
-        """Everything before it is in the chunks: the line goes on in memory."""
+        """Everything before it is in the chunks: the backlog goes on in memory."""
         for chunk in self.tail.clear():
-            self.ready.add_chunk(chunk)
-        self.active = False
+            self.backlog.add_chunk(chunk)
+        self.paging = False
         self.expiring = False
         self.report()
 
@@ -267,7 +267,7 @@ class Pager(LogUser):
         return count
 
     def refill(self) -> None:
-        """Nothing of the line is in memory: bring on what follows."""
+        """Nothing of the backlog is in memory: bring on what follows."""
         if self._paged == 0:
             self._take_tail()
         else:
@@ -279,7 +279,7 @@ class Pager(LogUser):
         if self._reading or self._paged == 0 or log is None:
             return
         allowed = self.allowed()
-        if self.ready.memory_bytes > (allowed // 2 if allowed // 2 < _AHEAD_BYTES else _AHEAD_BYTES):
+        if self.backlog.memory_bytes > (allowed // 2 if allowed // 2 < _AHEAD_BYTES else _AHEAD_BYTES):
             return
         self._reading = True
         size = allowed // 2 if allowed // 2 < READ_BYTES else READ_BYTES
@@ -294,12 +294,12 @@ class Pager(LogUser):
         False if that takes long: it is on its way, and the queue is marked when it comes.
         """
         log = self.log
-        while log is not None and self._paged > 0 and self.ready.in_memory() == 0:
+        while log is not None and self._paged > 0 and self.backlog.in_memory() == 0:
             if self._logs.is_large(log, self._page_from, self._page_to):
                 self.read_ahead()
                 return False
             self._logs.read_now(log, self._page_from, self._page_to, READ_BYTES // 16)
-        if self.active and self._paged == 0:
+        if self.paging and self._paged == 0:
             self._take_tail()
         return True
 
@@ -311,7 +311,7 @@ class Pager(LogUser):
     def skip(self) -> bool:
         """Drop the next message without reading it; False if it is not on disk only."""
         log = self.log
-        if log is None or self._paged == 0 or self.ready.in_memory() > 0:
+        if log is None or self._paged == 0 or self.backlog.in_memory() > 0:
             return False
         position = log.positions.next_live(self._page_from)
         self._correct_size(self._paged - 1, 0, 0)
@@ -359,7 +359,7 @@ class Pager(LogUser):
         chunk = self._chunk
         if chunk is not None:
             self._chunk = None
-            self.ready.add_chunk(chunk)
+            self.backlog.add_chunk(chunk)
 
     def loaded(self, through: i64) -> None:
         self._end_chunk()
@@ -374,10 +374,10 @@ class Pager(LogUser):
         self._loaded_body_bytes = 0
         self._loaded_count = 0
         self._paged = left
-        if self.active and self._paged == 0 and self.report() < self.allowed():
+        if self.paging and self._paged == 0 and self.report() < self.allowed():
             self._take_tail()
         self.report()
-        self.queue.mark()
+        self.queue.schedule_dispatch()
 
     def _correct_size(self, left: i64, known: i64, body_bytes: i64) -> None:
         """Of the messages on disk ``left`` stay there; ``known`` of the others have so many bytes in their bodies.
@@ -391,7 +391,7 @@ class Pager(LogUser):
         if left > 0:
             guess = rest * unknown // (left + unknown) if rest > 0 else rest
         self._paged_body_bytes = rest - guess
-        self.ready.line_body_bytes -= guess
+        self.backlog.line_body_bytes -= guess
 
     # ---- with consumers -----------------------------------------------------------------------------------------------
 
@@ -423,15 +423,15 @@ class Pager(LogUser):
             index += 1
         return end
 
-    def recall(self) -> Recall:
+    def reload(self) -> Reload:
         """Who reads back what ``evict`` has taken out."""
-        recall = self._recall
-        if recall is None:
+        reload = self._reload
+        if reload is None:
             log = self.log
             assert log is not None
-            recall = Recall(self.ready, self.queue, self._logs, log)
-            self._recall = recall
-        return recall
+            reload = Reload(self.backlog, self.queue, self._logs, log)
+            self._reload = reload
+        return reload
 
     # ---- settled ------------------------------------------------------------------------------------------------------
 
@@ -441,23 +441,23 @@ class Pager(LogUser):
         if log is not None:
             log.settle(first, count, stride)
 
-    def rest(self) -> None:
-        """Whatever stands in front of the line was delivered before; nothing behind its head was."""
+    def on_shutdown(self) -> None:
+        """Whatever stands in front of the backlog was delivered before; nothing behind its head was."""
         log = self.log
         if log is not None and self.durable_queue:
-            log.write_exact_mark(max(self.ready.head_position - 1, self._redelivered_through))
+            log.write_exact_mark(max(self.backlog.head_position - 1, self._redelivered_through))
 
     def clear(self, dropped: list[list[Message | Entry | None]]) -> None:
-        """Everything in the line was dropped and settled; ``dropped`` gets what the tail stood in."""
-        recall = self._recall
-        if recall is not None:
-            recall.clear()
+        """Everything in the backlog was dropped and settled; ``dropped`` gets what the tail stood in."""
+        reload = self._reload
+        if reload is not None:
+            reload.clear()
         dropped += [chunk.items for chunk in self.tail.clear()]
         self._chunk = None
         self._loaded_body_bytes = 0
         self._loaded_count = 0
         self._nothing_paged()
-        self.active = False
+        self.paging = False
         self.expiring = False
 
     def close(self, dropped: list[list[Message | Entry | None]]) -> None:

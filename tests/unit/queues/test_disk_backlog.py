@@ -1,4 +1,4 @@
-"""What is on disk of a line (broker/queues/paging.py): a backlog leaves the memory and comes back whole, in order; a list is the model.
+"""What is on disk of a backlog (broker/queues/disk_backlog.py): it leaves the memory and comes back whole, in order.
 
 RabbitMQ docs, Classic Queues: messages beyond a small part in memory are on disk, of whatever queue; Queues, Message Ordering.
 """
@@ -28,7 +28,7 @@ BACKLOG = 1200
 
 def held(setting: Setting) -> int:
     """Bytes of messages that the line has in memory, in front and in its tail, as it has told."""
-    return int(setting.pager.report())
+    return int(setting.disk.report())
 
 
 @KINDS
@@ -36,7 +36,7 @@ def test_a_backlog_leaves_the_memory(durable: bool, persistent: bool) -> None:
     setting = Setting(durable)
     setting.publish(BACKLOG, persistent=persistent)
     assert held(setting) < MEMORY_MAX + 7 * (BODY + 1000)
-    assert setting.pager.active
+    assert setting.disk.paging
     assert (setting.line.count(), setting.line.body_bytes) == (BACKLOG, BACKLOG * BODY)
     assert setting.broker.depth("q") == (BACKLOG, 0)
     assert setting.drain() == list(range(BACKLOG))
@@ -80,11 +80,11 @@ def test_a_drained_line_lives_in_memory_again_and_may_page_once_more(durable: bo
     setting = Setting(durable)
     for round_ in range(3):
         setting.publish(100, persistent=persistent)
-        assert setting.pager.active
+        assert setting.disk.paging
         assert setting.drain() == list(range(round_ * 110, round_ * 110 + 100))
-        assert not setting.pager.active
+        assert not setting.disk.paging
         setting.publish(10, persistent=persistent)
-        assert not setting.pager.active
+        assert not setting.disk.paging
         assert len(setting.drain()) == 10
     assert is_empty(setting)
 
@@ -116,7 +116,7 @@ def test_paged_messages_keep_their_properties_and_their_route() -> None:
     for index in range(90):
         exchange, key, properties = given[index % 3]
         setting.client.send(publish(1, exchange, key, b"%d" % index * 1000, properties=properties))
-    assert setting.pager.active
+    assert setting.disk.paging
     reader = setting.broker.open()
     for index in range(90):
         said = reader.get("q", no_ack=True)
@@ -182,7 +182,7 @@ def test_purge_during_a_read_leaves_nothing_behind() -> None:
 def test_a_deleted_queue_leaves_nothing_behind(durable: bool) -> None:
     setting = Setting(durable)
     setting.publish(200)
-    numbers = {int(pager.log.number) for pager in map(pager_of, setting.lines) if pager.log is not None}
+    numbers = {int(disk.log.number) for disk in map(pager_of, setting.lines) if disk.log is not None}
     assert setting.client.ask("queue.delete", queue="q")["message_count"] == 200
     assert numbers
     assert numbers.isdisjoint(map(int, setting.broker.store.logs.logs))
@@ -314,7 +314,7 @@ def test_priorities_page_line_by_line() -> None:
     setting = Setting(x_max_priority=2)
     for round_ in range(6):
         setting.publish(50, priority=round_ % 3)
-    assert sum(pager_of(line).active for line in setting.lines) == 3
+    assert sum(pager_of(line).paging for line in setting.lines) == 3
     order = setting.drain()
     expected = sorted(range(300), key=lambda each: (-(each // 50 % 3), each))
     assert order == expected
@@ -541,7 +541,7 @@ def test_the_tail_stays_in_memory_as_far_as_it_may(durable: bool, persistent: bo
     reads = disk.sites.count("log.read")
     assert [number(body) for body in setting.broker.open().drain("q")] == list(range(190, 205))
     assert disk.sites.count("log.read") == reads
-    assert not setting.pager.active
+    assert not setting.disk.paging
     assert is_empty(setting)
 
 
@@ -596,17 +596,17 @@ def test_what_leaves_the_memory_in_one_go_is_let_go_in_slices() -> None:
     """A message of 32 MiB made 150,000 small ones leave the memory: the node stood still for 60 ms."""
     setting = Setting()
     setting.publish(60)
-    pager = setting.pager
-    assert pager.active
-    pager.memory_max = 64 << 20
+    disk = setting.disk
+    assert disk.paging
+    disk.memory_max = 64 << 20
     setting.publish(10_000, 20, each_turn=1000)
-    parts = [chunk.items for chunk in pager.tail.chunks]
+    parts = [chunk.items for chunk in disk.tail.chunks]
     assert len(parts) >= 10
 
     def let_go() -> int:
         return sum(sys.getrefcount(part) <= 3 for part in parts)  # nobody else has it
 
-    pager.memory_max = MEMORY_MAX
+    disk.memory_max = MEMORY_MAX
     seen = [let_go()]
     setting.client.auto = False
     setting.publish(1)
@@ -623,7 +623,7 @@ def test_what_leaves_the_memory_in_one_go_is_let_go_in_slices() -> None:
 def test_a_delivery_takes_the_content_of_some_earlier_ones_out_of_the_memory() -> None:
     """Not of all at once: when memory becomes short there may be a million."""
     setting = Setting()
-    setting.pager.memory_max = 64 << 20
+    setting.disk.memory_max = 64 << 20
     reader = setting.broker.open()
     reader.consume("q")
     setting.publish(3000, 20, each_turn=500)
@@ -633,7 +633,7 @@ def test_a_delivery_takes_the_content_of_some_earlier_ones_out_of_the_memory() -
         return sum(item is ON_DISK for run in unacked._runs for item in run.items)
 
     assert forgotten() == 0
-    setting.pager.memory_max = MEMORY_MAX
+    setting.disk.memory_max = MEMORY_MAX
     seen = [0]
     for _ in range(16):
         setting.publish(1, 20)

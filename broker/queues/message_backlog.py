@@ -1,13 +1,13 @@
 """What waits in a queue, in order. A requeued message goes back to its place.
 
     requeued        | current chunk | chunks read ahead | on disk only | tail
-    (requeued.py)     from the head                       (paging.py)    (paging.py)
+    (requeued.py)     from the head                       (disk_backlog.py)    (disk_backlog.py)
 
-The line is a list of messages with a moving head; the position of a message is the head's position plus its index, so nothing
-is stored per message. Messages that expire stand in the line as an ``Entry``; messages that were delivered before and came back
+The backlog is a list of messages with a moving head; the position of a message is the head's position plus its index, so nothing
+is stored per message. Messages that expire stand in the backlog as an ``Entry``; messages that were delivered before and came back
 stand in front of it, because every position that was ever taken is smaller than the head's.
-A line that has been on disk has gaps: it is several chunks then, each without one.
-A queue with priorities has one ``Ready`` per level.
+A backlog that has been on disk has gaps: it is several chunks then, each without one.
+A queue with priorities has one ``MessageBacklog`` per level.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from broker.queues.requeued import Requeued
 from broker.queues.returned_run import ReturnedRun, body_size, is_missing
 
 if TYPE_CHECKING:
-    from broker.queues.paging import Pager
-    from broker.queues.recall import Recall
+    from broker.queues.disk_backlog import DiskBacklog
+    from broker.queues.reload import Reload
 
 MESSAGE_BYTES: Final[i64] = 160
 """About what a waiting message costs in memory beside its content."""
@@ -38,7 +38,7 @@ def memory_size(message: Message) -> i64:
 
 @final
 class Chunk:
-    """Messages of a line without a gap between them."""
+    """Messages of a backlog without a gap between them."""
 
     def __init__(self, first: i64) -> None:
         self.first: i64 = first
@@ -53,7 +53,7 @@ class Chunk:
 
 
 @final
-class Ready:
+class MessageBacklog:
     """The messages of one queue, or of one priority level of it, that wait for a consumer."""
 
     def __init__(self, level: i64 = 0) -> None:
@@ -71,20 +71,20 @@ class Ready:
         self.next: i64 = 0
         """The position of the message that comes next."""
         self.holds: i64 = 0
-        """Nothing may be delivered while somebody holds the line, because earlier messages are about to come back."""
+        """Nothing may be delivered while somebody holds the backlog, because earlier messages are about to come back."""
         self.line_body_bytes: i64 = 0
         """Sum of the bodies' sizes, on disk or not, without those that came back."""
         self.memory_bytes: i64 = 0
         """About what the messages in the chunks cost in memory."""
-        self.pager: Pager | None = None
-        """Keeps what must survive, and what is too much for the memory, on disk; None for a line that lives in memory only."""
+        self.disk: DiskBacklog | None = None
+        """Keeps what must survive, and what is too much for the memory, on disk; None for a backlog that lives in memory only."""
 
     def count(self) -> i64:
         """Messages waiting."""
         count = self.in_memory()
-        pager = self.pager
-        if pager is not None:
-            count += pager.count()
+        disk = self.disk
+        if disk is not None:
+            count += disk.count()
         return count
 
     @property
@@ -99,10 +99,10 @@ class Ready:
     def available(self) -> i64:
         """How many messages may be delivered now; 0 also while their content, or the mark that they were, is on its way."""
         count = self.at_hand()
-        pager = self.pager
-        if pager is None or count == 0 or self.requeued.count > 0:
+        disk = self.disk
+        if disk is None or count == 0 or self.requeued.count > 0:
             return count
-        return self._allowed(pager, count)
+        return self._allowed(disk, count)
 
     def at_hand(self) -> i64:
         """How many messages are next in memory. 0 also while their content is on its way: this asks for it."""
@@ -111,27 +111,27 @@ class Ready:
         requeued = self.requeued
         if requeued.count > 0:
             if is_missing(requeued.next_item()):
-                self._recall().begin()
+                self._reload().begin()
                 return 0
             return requeued.count
         count: i64 = len(self._items) - self._head
-        pager = self.pager
-        if pager is None:
+        disk = self.disk
+        if disk is None:
             return count
         if count == 0:
-            return self._next_chunk(pager)
-        if pager.active:
-            pager.read_ahead()
+            return self._next_chunk(disk)
+        if disk.paging:
+            disk.read_ahead()
         return count
 
-    def _allowed(self, pager: Pager, count: i64) -> i64:
+    def _allowed(self, disk: DiskBacklog, count: i64) -> i64:
         """How many of the next ``count`` messages may be delivered before a mark that they were is on the disk."""
-        allowance = pager.allowance(self.head_position)
+        allowance = disk.allowance(self.head_position)
         return allowance if allowance < count else count
 
-    def _next_chunk(self, pager: Pager) -> i64:
-        if not self._chunks and pager.active:
-            pager.refill()
+    def _next_chunk(self, disk: DiskBacklog) -> i64:
+        if not self._chunks and disk.paging:
+            disk.refill()
         if not self._chunks:
             return 0
         chunk = self._chunks.pop(0)
@@ -141,8 +141,8 @@ class Ready:
         self._entries = chunk.entries
         count: i64 = len(chunk.items)
         self._chunks_count -= count
-        if pager.active:
-            pager.read_ahead()
+        if disk.paging:
+            disk.read_ahead()
         return count
 
     def plain(self) -> i64:
@@ -153,8 +153,8 @@ class Ready:
         if self._entries:
             return 0
         count: i64 = len(self._items) - self._head
-        pager = self.pager
-        return count if pager is None else self._allowed(pager, count)
+        disk = self.disk
+        return count if disk is None else self._allowed(disk, count)
 
     @property
     def expiring(self) -> bool:
@@ -164,36 +164,36 @@ class Ready:
         for chunk in self._chunks:
             if chunk.entries > 0:
                 return True
-        pager = self.pager
-        return pager is not None and pager.expiring
+        disk = self.disk
+        return disk is not None and disk.expiring
 
     # ---- in -----------------------------------------------------------------------------------------------------------
 
     def append(self, message: Message) -> bool:
-        """Add at the end of the line; whether a promise about it depends on the open batch of the log."""
+        """Add at the end of the backlog; whether a promise about it depends on the open batch of the log."""
         return self._append(message, message, 0)
 
     def append_expiring(self, message: Message, deadline_us: i64) -> bool:
-        """Add at the end of the line a message that is not delivered from ``deadline_us`` on; the answer is as that of ``append``."""
+        """Add at the end of the backlog a message that is not delivered from ``deadline_us`` on; the answer is as that of ``append``."""
         return self._append(Entry(message, self.next, deadline_us), message, 1)
 
     def _append(self, item: Message | Entry, message: Message, entries: i64) -> bool:
-        pager = self.pager
+        disk = self.disk
         stored = False
         self.line_body_bytes += message.body_size
-        if pager is not None:
-            stored = pager.store(message, self.next)
-            if pager.active:
+        if disk is not None:
+            stored = disk.store(message, self.next)
+            if disk.paging:
                 if entries > 0:
-                    pager.expiring = True
-                pager.keep(item, message)
+                    disk.expiring = True
+                disk.keep(item, message)
                 self.next += 1
                 return stored
         self._add(item, entries)
         self.memory_bytes += memory_size(message)
         self.next += 1
-        if pager is not None and self.memory_bytes > pager.check_above:
-            pager.check()
+        if disk is not None and self.memory_bytes > disk.check_above:
+            disk.check()
         return stored
 
     def _add(self, item: Message | Entry, entries: i64) -> None:
@@ -223,7 +223,7 @@ class Ready:
         self.memory_bytes += chunk.memory_bytes
 
     def start_at(self, position: i64) -> None:
-        """The line is empty and goes on at this position."""
+        """The backlog is empty and goes on at this position."""
         self.head_position = position
         self.next = position
 
@@ -277,9 +277,9 @@ class Ready:
                 memory += len(item.content)
         self.line_body_bytes -= total
         self.memory_bytes -= memory
-        pager = self.pager
-        if pager is not None and self.memory_bytes < pager.check_below:
-            pager.report()
+        disk = self.disk
+        if disk is not None and self.memory_bytes < disk.check_below:
+            disk.report()
         return taken
 
     def _advance(self, count: i64) -> None:
@@ -309,12 +309,12 @@ class Ready:
         if self.requeued.count > 0:
             entry = self.requeued.pop()
             if read and entry.message is ON_DISK:
-                self._recall().now([entry])
+                self._reload().now([entry])
             self._report()
             return entry
-        pager = self.pager
-        if pager is not None and self._head == len(self._items):
-            self._next_chunk(pager)
+        disk = self.disk
+        if disk is not None and self._head == len(self._items):
+            self._next_chunk(disk)
         item = self._items[self._head]
         position = self.head_position
         self._advance(1)
@@ -326,8 +326,8 @@ class Ready:
             entry = Entry(item, position, 0)
         self.line_body_bytes -= entry.message.body_size
         self.memory_bytes -= memory_size(entry.message)
-        if pager is not None and self.memory_bytes < pager.check_below:
-            pager.report()
+        if disk is not None and self.memory_bytes < disk.check_below:
+            disk.report()
         return entry
 
     def head_deadline(self) -> i64:
@@ -338,22 +338,22 @@ class Ready:
             first = self.requeued.next_item()
             return first.deadline_us if isinstance(first, Entry) else 0
         if self._head == len(self._items):
-            pager = self.pager
-            if pager is not None:
-                self._next_chunk(pager)
+            disk = self.disk
+            if disk is not None:
+                self._next_chunk(disk)
         if self._entries and self._head < len(self._items):
             item = self._items[self._head]
             if isinstance(item, Entry):
                 return item.deadline_us
         return 0
 
-    def _recall(self) -> Recall:
-        pager = self.pager
-        assert pager is not None
-        return pager.recall()
+    def _reload(self) -> Reload:
+        disk = self.disk
+        assert disk is not None
+        return disk.reload()
 
     def put_back(self, run: ReturnedRun) -> None:
-        """Return messages taken earlier to their places in front of the line."""
+        """Return messages taken earlier to their places in front of the backlog."""
         item: Message | Entry | None = None
         if run.live > 0:
             run.skip_missing()
@@ -364,33 +364,33 @@ class Ready:
             self._report()
 
     def _report(self) -> None:
-        pager = self.pager
-        if pager is not None:
-            pager.report()
+        disk = self.disk
+        if disk is not None:
+            disk.report()
 
-    def recalled_at_once(self, run: ReturnedRun, end: i64) -> i64:
+    def reloaded_at_once(self, run: ReturnedRun, end: i64) -> i64:
         """Where to stop before index ``end`` of a run, so that ``recall_now`` has no more than one large content to read."""
         index = run.offset
         while index < end:
             if is_missing(run.items[index]):
-                pager = self.pager
-                if pager is not None and pager.is_large(run.first_position + index * run.stride):
+                disk = self.disk
+                if disk is not None and disk.is_large(run.first_position + index * run.stride):
                     return index if index > run.offset else index + 1
             index += 1
         return end
 
-    def recall_now(self, entries: list[Entry]) -> None:
+    def reload_now(self, entries: list[Entry]) -> None:
         """Have the content of messages that were taken in memory again. An entry that is still without it afterwards has lost it."""
         for entry in entries:
             if entry.message is ON_DISK:
-                self._recall().now(entries)
+                self._reload().now(entries)
                 return
 
     def settle(self, first: i64, count: i64, stride: i64) -> None:
         """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, will not come back."""
-        pager = self.pager
-        if pager is not None:
-            pager.settle(first, count, stride)
+        disk = self.disk
+        if disk is not None:
+            disk.settle(first, count, stride)
 
     def clear(self, dropped: list[list[Message | Entry | None]] | None = None) -> i64:
         """Drop everything that waits; returns how many. Positions go on behind it.
@@ -399,14 +399,14 @@ class Ready:
         """
         lists: list[list[Message | Entry | None]] = [] if dropped is None else dropped
         count = self.count()
-        pager = self.pager
+        disk = self.disk
         self.requeued.clear(self, lists)
         lists.append(self._items)
         lists += [chunk.items for chunk in self._chunks]
-        if pager is not None:
+        if disk is not None:
             if self.next > self.head_position:
-                pager.settle(self.head_position, self.next - self.head_position, 1)
-            pager.clear(lists)
+                disk.settle(self.head_position, self.next - self.head_position, 1)
+            disk.clear(lists)
         self._items = []
         self._head = 0
         self.head_position = self.next
@@ -415,6 +415,6 @@ class Ready:
         self._chunks_count = 0
         self.line_body_bytes = 0
         self.memory_bytes = 0
-        if pager is not None:
-            pager.report()
+        if disk is not None:
+            disk.report()
         return count

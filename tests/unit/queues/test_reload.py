@@ -1,4 +1,4 @@
-"""Content that consumers' unacknowledged messages do not keep in memory (broker/queues/recall.py), and how it comes back.
+"""Content that consumers' unacknowledged messages do not keep in memory (broker/queues/reload.py), and how it comes back.
 
 AMQP 0-9-1 basic.consume without basic.qos: a consumer gets all there is. RabbitMQ docs, Consumer Acknowledgements: what it does not
 acknowledge goes back to its place.
@@ -109,7 +109,7 @@ def test_what_waits_again_counts_as_memory_as_far_as_it_is_there(count: int) -> 
     setting = Setting()
     setting.publish(count)
     reader = take_all(setting, count)
-    memory = setting.pager._memory
+    memory = setting.disk._memory
     assert memory.used < 2 * BODY, "told from time to time"
     in_memory = kept(reader)
     reader.drop()
@@ -333,7 +333,7 @@ def test_what_cannot_be_read_is_lost_and_told(wanted: str) -> None:
     setting.publish(28)
     reader = take_all(setting, 28)
     assert kept(reader) < 10 * BODY
-    log = setting.pager.log
+    log = setting.disk.log
     assert log is not None
     place = log.extents[log.head].location
     disk = setting.broker.disk

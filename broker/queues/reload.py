@@ -1,7 +1,7 @@
 """Messages that consumers have for long leave the memory; one that comes back is read again before anybody gets it.
 
-    delivered, not settled         more than ``Pager.memory_max``: of what is on the disk only the position is kept, and ``ON_DISK``
-                                   stands in its place (Pager.forget)
+    delivered, not settled         more than ``DiskBacklog.memory_max``: of what is on the disk only the position is kept, and ``ON_DISK``
+                                   stands in its place (DiskBacklog.evict)
     requeued                       waits in its place; before it is the next to go, it is read, with some that follow it
     dead-lettered, basic.get       cannot wait: read at once
 
@@ -21,8 +21,8 @@ from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
 
 if TYPE_CHECKING:
+    from broker.queues.message_backlog import MessageBacklog
     from broker.queues.queue import Queue
-    from broker.queues.ready import Ready
 
 _BYTES_MAX: Final[i64] = 1 << 20
 """A read ends when it has read about so much."""
@@ -34,12 +34,12 @@ class _Wanted(LogUser):
 
     def __init__(self) -> None:
         self.runs: dict[int, ReturnedRun] = {}
-        """Where those stand that wait in the line, by their positions; those not found yet."""
+        """Where those stand that wait in the backlog, by their positions; those not found yet."""
         self.entries: dict[int, Entry] = {}
         """The same of those that do not."""
         self.through: i64 = 0
         """Below this position everything was found that there is."""
-        self.recall: Recall | None = None
+        self.reload: Reload | None = None
         """Whom to tell."""
         self._tail = b""
 
@@ -58,25 +58,25 @@ class _Wanted(LogUser):
         entry = self.entries.pop(int(position), None)
         run = self.runs.pop(int(position), None)
         self._tail = message.tail
-        recall = self.recall
+        reload = self.reload
         if entry is not None:
             entry.message = message
-        elif run is not None and recall is not None:
-            recall.ready.requeued.recalled(run, position, message)
+        elif run is not None and reload is not None:
+            reload.backlog.requeued.reloaded(run, position, message)
 
     def loaded(self, through: i64) -> None:
         self.through = through
-        recall = self.recall
-        if recall is not None:
-            recall.found(self)
+        reload = self.reload
+        if reload is not None:
+            reload.found(self)
 
 
 @final
-class Recall:
-    """Reads back for one line what its log has and the memory has not."""
+class Reload:
+    """Reads back for one backlog what its log has and the memory has not."""
 
-    def __init__(self, ready: Ready, queue: Queue, logs: Logs, log: Log) -> None:
-        self.ready = ready
+    def __init__(self, backlog: MessageBacklog, queue: Queue, logs: Logs, log: Log) -> None:
+        self.backlog = backlog
         self._queue = queue
         self._logs = logs
         self._log = log
@@ -87,8 +87,8 @@ class Recall:
         if self._reading is not None:
             return
         wanted = _Wanted()
-        wanted.recall = self
-        wanted.runs = self.ready.requeued.missing()
+        wanted.reload = self
+        wanted.runs = self.backlog.requeued.missing()
         self._reading = wanted
         first: i64 = min(wanted.runs)
         last: i64 = max(wanted.runs)
@@ -99,11 +99,11 @@ class Recall:
         self._reading = None
         for position, run in wanted.runs.items():
             if position < wanted.through:
-                self.ready.requeued.lose(run, position)  # damaged: the log has told so
-        self._queue.mark()
+                self.backlog.requeued.lose(run, position)  # damaged: the log has told so
+        self._queue.schedule_dispatch()
 
     def clear(self) -> None:
-        """Nothing waits in the line any more."""
+        """Nothing waits in the backlog any more."""
         wanted = self._reading
         if wanted is not None:
             wanted.runs = {}

@@ -1,4 +1,4 @@
-"""What waits in a queue (broker/queues/ready.py): order, places, returns; a plain list is the model."""
+"""What waits in a queue (broker/queues/message_backlog.py): order, places, returns; a plain list is the model."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import pytest
 
 from broker.message import Message
 from broker.queues.entry import Entry
-from broker.queues.ready import Ready
+from broker.queues.message_backlog import MessageBacklog
 from broker.queues.returned_run import ReturnedRun
 from tests.support.fakes import make_message, numbered, text_of, texts
 
 ORDER = "RabbitMQ docs, Queues, Message Ordering: a requeued message goes back to its original place if possible"
 
 
-def filled(count: int) -> Ready:
-    ready = Ready()
+def filled(count: int) -> MessageBacklog:
+    backlog = MessageBacklog()
     for message in numbered(count):
-        ready.append(message)
-    return ready
+        backlog.append(message)
+    return backlog
 
 
-def back(ready: Ready, *entries: Entry) -> None:
+def back(backlog: MessageBacklog, *entries: Entry) -> None:
     """Messages come back as a channel gives them back one by one."""
     for entry in entries:
         item = entry if entry.deadline_us else entry.message
-        ready.put_back(ReturnedRun([item], entry.position, 1, 0, 1, entry.deadline_us > 0))
+        backlog.put_back(ReturnedRun([item], entry.position, 1, 0, 1, entry.deadline_us > 0))
 
 
 def entries_of(items: list[Message | Entry | None], first_position: int, stride: int = 1) -> list[Entry]:
@@ -38,142 +38,142 @@ def entries_of(items: list[Message | Entry | None], first_position: int, stride:
     return result
 
 
-def rest(ready: Ready) -> list[str]:
-    return [text_of(ready.pop()) for _ in range(ready.count())]
+def rest(backlog: MessageBacklog) -> list[str]:
+    return [text_of(backlog.pop()) for _ in range(backlog.count())]
 
 
 def test_a_new_line_is_empty() -> None:
-    ready = Ready()
-    assert (ready.count(), ready.plain(), ready.body_bytes, ready.next_position()) == (0, 0, 0, 0)
-    assert (ready.head_deadline(), ready.head_body_size(), ready.expiring) == (0, 0, False)
-    assert ready.clear() == 0
+    backlog = MessageBacklog()
+    assert (backlog.count(), backlog.plain(), backlog.body_bytes, backlog.next_position()) == (0, 0, 0, 0)
+    assert (backlog.head_deadline(), backlog.head_body_size(), backlog.expiring) == (0, 0, False)
+    assert backlog.clear() == 0
 
 
 def test_first_in_first_out() -> None:
     """AMQP 0-9-1 §4.7: messages are taken in the order in which they came."""
-    ready = filled(5)
-    assert texts(ready.take(2)) == ["0", "1"]
-    assert text_of(ready.pop()) == "2"
-    assert texts(ready.take(2)) == ["3", "4"]
-    assert ready.count() == 0
+    backlog = filled(5)
+    assert texts(backlog.take(2)) == ["0", "1"]
+    assert text_of(backlog.pop()) == "2"
+    assert texts(backlog.take(2)) == ["3", "4"]
+    assert backlog.count() == 0
 
 
 def test_positions_go_on_from_one_message_to_the_next() -> None:
-    ready = filled(4)
-    assert ready.next_position() == 0
-    ready.take(3)
-    assert ready.next_position() == 3
-    assert ready.pop().position == 3
-    ready.append(make_message(b"later"))
-    assert ready.pop().position == 4
+    backlog = filled(4)
+    assert backlog.next_position() == 0
+    backlog.take(3)
+    assert backlog.next_position() == 3
+    assert backlog.pop().position == 3
+    backlog.append(make_message(b"later"))
+    assert backlog.pop().position == 4
 
 
 def test_positions_go_on_behind_what_was_cleared() -> None:
     """A delivery from before a purge that comes back must stand in front of what came after the purge."""
-    ready = filled(3)
-    first = ready.pop()
-    assert ready.clear() == 2
-    ready.append(make_message(b"new"))
-    back(ready, first)
-    assert rest(ready) == ["0", "new"]
+    backlog = filled(3)
+    first = backlog.pop()
+    assert backlog.clear() == 2
+    backlog.append(make_message(b"new"))
+    back(backlog, first)
+    assert rest(backlog) == ["0", "new"]
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]])
 def test_returned_messages_go_back_to_their_places(order: list[int]) -> None:
-    ready = filled(5)
-    taken = entries_of(ready.take(3), 0)
+    backlog = filled(5)
+    taken = entries_of(backlog.take(3), 0)
     for index in order:
-        back(ready, taken[index])
-    assert rest(ready) == ["0", "1", "2", "3", "4"], ORDER
+        back(backlog, taken[index])
+    assert rest(backlog) == ["0", "1", "2", "3", "4"], ORDER
 
 
 def test_several_messages_return_at_once_whatever_their_order() -> None:
-    ready = filled(6)
-    taken = entries_of(ready.take(5), 0)
-    back(ready, taken[1], taken[3])
-    back(ready, taken[4], taken[0], taken[2])
-    assert rest(ready) == ["0", "1", "2", "3", "4", "5"], ORDER
+    backlog = filled(6)
+    taken = entries_of(backlog.take(5), 0)
+    back(backlog, taken[1], taken[3])
+    back(backlog, taken[4], taken[0], taken[2])
+    assert rest(backlog) == ["0", "1", "2", "3", "4", "5"], ORDER
 
 
 def test_what_returned_is_taken_apart_from_what_did_not() -> None:
     """The flag redelivered is one for all that `take` hands out."""
-    ready = filled(5)
-    taken = entries_of(ready.take(3), 0)
-    assert (ready.plain(), ready.redelivers()) == (2, False)
-    back(ready, taken[1])
-    assert (ready.count(), ready.plain(), ready.redelivers()) == (3, 1, True)
-    assert (ready.next_position(), ready.head_position) == (1, 3)
-    assert texts(ready.take(1)) == ["1"]
-    assert (ready.plain(), ready.redelivers(), ready.next_position()) == (2, False, 3)
+    backlog = filled(5)
+    taken = entries_of(backlog.take(3), 0)
+    assert (backlog.plain(), backlog.redelivers()) == (2, False)
+    back(backlog, taken[1])
+    assert (backlog.count(), backlog.plain(), backlog.redelivers()) == (3, 1, True)
+    assert (backlog.next_position(), backlog.head_position) == (1, 3)
+    assert texts(backlog.take(1)) == ["1"]
+    assert (backlog.plain(), backlog.redelivers(), backlog.next_position()) == (2, False, 3)
 
 
 def test_several_that_returned_are_taken_at_once() -> None:
-    ready = filled(6)
-    ready.put_back(ReturnedRun(ready.take(4), 0, 1, 0, 4, False))
-    assert (ready.plain(), ready.next_stride()) == (4, 1)
-    assert texts(ready.take(3)) == ["0", "1", "2"]
-    assert rest(ready) == ["3", "4", "5"]
+    backlog = filled(6)
+    backlog.put_back(ReturnedRun(backlog.take(4), 0, 1, 0, 4, False))
+    assert (backlog.plain(), backlog.next_stride()) == (4, 1)
+    assert texts(backlog.take(3)) == ["0", "1", "2"]
+    assert rest(backlog) == ["3", "4", "5"]
 
 
 def test_a_line_that_is_held_delivers_nothing() -> None:
     """What comes back in several steps must not be overtaken by what stands behind it."""
-    ready = filled(3)
-    ready.holds += 1
-    assert (ready.available(), ready.count()) == (0, 3)
-    ready.holds -= 1
-    assert ready.available() == 3
+    backlog = filled(3)
+    backlog.holds += 1
+    assert (backlog.available(), backlog.count()) == (0, 3)
+    backlog.holds -= 1
+    assert backlog.available() == 3
 
 
 def test_what_expires_is_taken_one_by_one() -> None:
-    ready = filled(1)
-    ready.append_expiring(make_message(b"1"), 500)
-    assert (ready.count(), ready.plain(), ready.expiring) == (2, 0, True)
-    assert ready.head_deadline() == 0
-    ready.pop()
-    assert ready.head_deadline() == 500
-    assert ready.pop().position == 1
-    assert not ready.expiring
+    backlog = filled(1)
+    backlog.append_expiring(make_message(b"1"), 500)
+    assert (backlog.count(), backlog.plain(), backlog.expiring) == (2, 0, True)
+    assert backlog.head_deadline() == 0
+    backlog.pop()
+    assert backlog.head_deadline() == 500
+    assert backlog.pop().position == 1
+    assert not backlog.expiring
 
 
 def test_a_returned_message_keeps_its_deadline() -> None:
     """RabbitMQ docs, Time-To-Live: a requeued message keeps its original deadline."""
-    ready = Ready()
-    ready.append_expiring(make_message(b"0"), 500)
-    entry = ready.pop()
-    back(ready, entry)
-    assert ready.head_deadline() == 500
-    assert ready.expiring
+    backlog = MessageBacklog()
+    backlog.append_expiring(make_message(b"0"), 500)
+    entry = backlog.pop()
+    back(backlog, entry)
+    assert backlog.head_deadline() == 500
+    assert backlog.expiring
 
 
 def test_the_size_is_the_sum_of_the_bodies() -> None:
     """RabbitMQ docs, Queue Length Limit: the bodies of ready messages count, without properties or overhead."""
-    ready = Ready()
+    backlog = MessageBacklog()
     for size in (10, 20, 30, 40):
-        ready.append(make_message(b"x" * size))
-    ready.append_expiring(make_message(b"x" * 50), 1)
-    assert ready.body_bytes == 150
-    assert ready.head_body_size() == 10
-    first = ready.pop()
-    assert ready.body_bytes == 140
-    back(ready, first)
-    assert (ready.body_bytes, ready.head_body_size()) == (150, 10)
-    ready.pop()
-    ready.pop()
-    ready.pop()
-    assert (ready.body_bytes, ready.head_body_size()) == (90, 40)
-    ready.pop()
-    assert ready.head_body_size() == 50
-    ready.clear()
-    assert ready.body_bytes == 0
+        backlog.append(make_message(b"x" * size))
+    backlog.append_expiring(make_message(b"x" * 50), 1)
+    assert backlog.body_bytes == 150
+    assert backlog.head_body_size() == 10
+    first = backlog.pop()
+    assert backlog.body_bytes == 140
+    back(backlog, first)
+    assert (backlog.body_bytes, backlog.head_body_size()) == (150, 10)
+    backlog.pop()
+    backlog.pop()
+    backlog.pop()
+    assert (backlog.body_bytes, backlog.head_body_size()) == (90, 40)
+    backlog.pop()
+    assert backlog.head_body_size() == 50
+    backlog.clear()
+    assert backlog.body_bytes == 0
 
 
 def test_a_long_line_lets_go_of_what_left_it() -> None:
     """Positions survive the moments at which the list's front is given back."""
-    ready = filled(5000)
+    backlog = filled(5000)
     for expected in range(0, 5000, 50):
-        assert ready.next_position() == expected
-        assert texts(ready.take(50)) == [str(number) for number in range(expected, expected + 50)]
-    assert ready.count() == 0
+        assert backlog.next_position() == expected
+        assert texts(backlog.take(50)) == [str(number) for number in range(expected, expected + 50)]
+    assert backlog.count() == 0
 
 
 class Model:
@@ -201,26 +201,26 @@ class Model:
 def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
     """Append, take, pop, return and clear in any order give what a sorted list of (place, body) gives."""
     chance = random.Random(seed)
-    ready, model = Ready(), Model()
+    backlog, model = MessageBacklog(), Model()
     out: dict[int, Entry] = {}
     serial = 0
     for step in range(400):
         match chance.choice(["append", "append", "expiring", "take", "pop", "put_back", "clear"] if step % 97 else ["clear"]):
             case "append":
                 for _ in range(chance.randrange(1, 8)):
-                    ready.append(make_message(str(serial).encode()))
+                    backlog.append(make_message(str(serial).encode()))
                     model.append(str(serial))
                     serial += 1
             case "expiring":
                 if chance.random() < 0.3:
-                    ready.append_expiring(make_message(str(serial).encode()), 1 + serial)
+                    backlog.append_expiring(make_message(str(serial).encode()), 1 + serial)
                     model.append(str(serial))
                     serial += 1
             case "take":
-                count = chance.randrange(0, int(ready.plain()) + 1)
+                count = chance.randrange(0, int(backlog.plain()) + 1)
                 if count:
-                    position, stride = int(ready.next_position()), int(ready.next_stride())
-                    items = ready.take(count)
+                    position, stride = int(backlog.next_position()), int(backlog.next_stride())
+                    items = backlog.take(count)
                     expected = model.take(count)
                     found = [(position + index * stride, text) for index, text in enumerate(texts(items))]
                     assert found == expected, f"seed {seed}, step {step}"
@@ -228,17 +228,17 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
                         out[int(entry.position)] = entry
             case "pop":
                 if model.line:
-                    entry = ready.pop()
+                    entry = backlog.pop()
                     assert [(entry.position, text_of(entry))] == model.take(1), f"seed {seed}, step {step}"
                     out[int(entry.position)] = entry
             case "put_back":
                 chosen = chance.sample(sorted(out), chance.randrange(0, min(len(out), 6) + 1))
-                back(ready, *(out.pop(position) for position in chosen))
+                back(backlog, *(out.pop(position) for position in chosen))
                 model.put_back(chosen)
             case "clear":
                 if chance.random() < 0.1:
-                    assert ready.clear() == len(model.line)
+                    assert backlog.clear() == len(model.line)
                     model.line = []
-        assert ready.count() == len(model.line), f"seed {seed}, step {step}"
-        assert ready.body_bytes == sum(len(text) for _, text in model.line), f"seed {seed}, step {step}"
-    assert rest(ready) == [text for _, text in model.line], f"seed {seed}"
+        assert backlog.count() == len(model.line), f"seed {seed}, step {step}"
+        assert backlog.body_bytes == sum(len(text) for _, text in model.line), f"seed {seed}, step {step}"
+    assert rest(backlog) == [text for _, text in model.line], f"seed {seed}"
