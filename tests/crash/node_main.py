@@ -90,8 +90,8 @@ def transaction_in_two_batches() -> None:
         def patched(self: Any, message: Any, confirm: Any, sequence: Any) -> Any:
             outcome = enqueue(self, message, confirm, sequence)
             if confirm is None:
-                for pager in self._pagers:
-                    pager._logs.batch.sync()
+                for disk in self._disks:
+                    disk._logs.batch.sync()
             return outcome
 
         return patched
