@@ -84,7 +84,7 @@ class Server:
         self.turn = turn
         self.clock = clock
         self.counters = counters
-        self.sampler = Sampler(clock)
+        self.sampler = Sampler(clock, counters)
         self.client_log = ClientLog(clock)
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[int, Connection] = {}

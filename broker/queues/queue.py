@@ -20,6 +20,7 @@ from broker.queues.declaration import QueueDeclaration
 from broker.queues.entry import Entry
 from broker.queues.queue_link import QueueLink
 from broker.queues.returned_run import ReturnedRun
+from broker.stats import QueueFigures, Sampler
 from broker.turn import Deferred, Dispatchable
 
 
@@ -62,6 +63,11 @@ class Queue(MessageTarget, Dispatchable):
         """Messages that clients have got, also by basic.get, and not settled."""
         self.delivered: i64 = 0
         """Messages that consumers have got."""
+
+    def stirred(self, sampler: Sampler) -> QueueFigures:
+        if self.figures is None:
+            self.figures = QueueFigures(sampler, self.link)
+        return super().stirred(sampler)
 
     def recover(self) -> None:
         """Its logs hold what recovery has found; everything in them waits."""

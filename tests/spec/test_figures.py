@@ -15,7 +15,8 @@ def counted(names: tuple[str, ...], figures: Figures | None) -> dict[str, int]:
 
 
 def of_queue(broker: Broker, name: str = "q") -> dict[str, int]:
-    return counted(QUEUE_NAMES, broker.vhost.queues[name].figures)
+    found = counted(QUEUE_NAMES, broker.vhost.queues[name].figures)
+    return {name: count for name, count in found.items() if not name.startswith("messages")}
 
 
 def of_exchange(broker: Broker, name: str = "") -> dict[str, int]:

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from broker.clock import NEVER
-from broker.stats import CHANNEL_NAMES, EXCHANGE_NAMES, QUEUE_NAMES, ChannelFigures, ExchangeFigures, QueueFigures, Sampler
+from broker.counters import Counters
+from broker.stats import (
+    CHANNEL_NAMES,
+    DELIVERY_NAMES,
+    EXCHANGE_NAMES,
+    NODE_NAMES,
+    QUEUE_NAMES,
+    ChannelFigures,
+    Depth,
+    ExchangeFigures,
+    QueueFigures,
+    Sampler,
+)
 from tests.support.fake_clock import FakeClock, HurriedClock
 
 
@@ -21,13 +33,14 @@ def pass_time(clock: FakeClock, ms: int) -> None:
 def test_names_stand_in_the_order_of_counts() -> None:
     sampler = Sampler(FakeClock())
     for names, figures in (
-        (QUEUE_NAMES, QueueFigures(sampler)),
+        (DELIVERY_NAMES, QueueFigures(sampler)),
         (CHANNEL_NAMES, ChannelFigures(sampler)),
         (EXCHANGE_NAMES, ExchangeFigures(sampler)),
     ):
         for name in names:
             setattr(figures, name, names.index(name) + 1)
-        assert figures.counts() == list(range(1, len(names) + 1))
+        assert figures.counts()[: len(names)] == list(range(1, len(names) + 1))
+    assert len(sampler.node.counts()) == len(NODE_NAMES)
 
 
 def test_a_node_where_nothing_happens_has_no_timer() -> None:
@@ -118,3 +131,57 @@ def test_very_many_are_sampled_in_slices_over_one_interval() -> None:
     assert looks == 4
     assert {figures.rates[0] for figures in many} == {2.0}
     assert clock.next_deadline() == clock.time_ms + 5000
+
+
+class Line(Depth):
+    """A queue that is as long as the test says."""
+
+    def __init__(self) -> None:
+        self.ready = 0
+
+    def depth(self) -> tuple[int, int]:
+        return self.ready, 0
+
+
+def test_a_queue_that_grows_shows_it() -> None:
+    """``messages_ready_details`` of RabbitMQ: by how much the queue changes."""
+    clock = FakeClock()
+    line = Line()
+    line.ready = 7
+    figures = QueueFigures(Sampler(clock), line)
+    figures.stir()
+    line.ready = 17
+    figures.publish += 20
+    pass_time(clock, 5000)
+    assert figures.rates[QUEUE_NAMES.index("messages_ready")] == 2.0
+    line.ready = 7
+    pass_time(clock, 5000)
+    assert figures.rates[QUEUE_NAMES.index("messages_ready")] == -2.0
+
+
+def test_the_node_is_sampled_while_anything_is() -> None:
+    clock = FakeClock()
+    counters = Counters()
+    sampler = Sampler(clock, counters)
+    counters.messages_received = 1000
+    figures = QueueFigures(sampler)
+    figures.stir()
+    figures.publish += 10
+    counters.messages_received += 10
+    pass_time(clock, 5000)
+    assert sampler.node.rates[NODE_NAMES.index("publish")] == 2.0
+    pass_time(clock, 5000)
+    assert sampler.node.rates == []
+
+
+def test_what_happens_to_the_node_alone_has_a_rate_and_an_end() -> None:
+    """Connections that come and go, for example: no object of theirs is sampled."""
+    clock = FakeClock()
+    counters = Counters()
+    sampler = Sampler(clock, counters)
+    sampler.wake()
+    counters.connections_opened += 10
+    pass_time(clock, 5000)
+    assert sampler.node.rates[NODE_NAMES.index("connection_created")] == 2.0
+    pass_time(clock, 5000)
+    assert (sampler.node.rates, clock.next_deadline()) == ([], NEVER)
