@@ -251,6 +251,12 @@ class Sampler(Timed):
             self._clock.call_at(self._since_ms + INTERVAL_MS, self)
 
     def on_timer(self, now_ms: i64) -> None:
+        try:
+            self._sample_some(now_ms)
+        finally:  # also after a mistake of ours, which costs its own figures alone
+            self._arm_again(now_ms)
+
+    def _sample_some(self, now_ms: i64) -> None:
         clock = self._clock
         if not self._due:
             self._due = self._changing
@@ -265,7 +271,10 @@ class Sampler(Timed):
             figures = due.pop()
             if figures.sample(self._interval_ms, clock.wall_ms):
                 self._changing.append(figures)
-        if due:
+
+    def _arm_again(self, now_ms: i64) -> None:
+        clock = self._clock
+        if self._due:
             clock.call_at(now_ms, self)
         elif self._changing or self._node_changes:
             clock.call_at(self._since_ms + INTERVAL_MS, self)

@@ -178,6 +178,20 @@ class ClassicQueue(Queue):
             count += level.count()
         return count
 
+    def head(self) -> Message | None:
+        at: i64 = len(self._levels) - 1
+        while at > 0 and self._levels[at].count() == 0:
+            at -= 1
+        return self._levels[at].head()
+
+    def ready_bytes(self) -> i64:
+        size: i64 = 0
+        for level in self._levels:
+            if not level.requeued.is_counted():
+                return -1
+            size += level.body_bytes
+        return size
+
     def _totals(self) -> tuple[i64, i64]:
         """Messages, and the sum of their bodies' sizes where there is a limit to it."""
         size: i64 = 0

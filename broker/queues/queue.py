@@ -83,6 +83,14 @@ class Queue(MessageTarget, Dispatchable):
         """Messages waiting, as they stand: nothing is dispatched and nothing expires for whoever only counts."""
         raise NotImplementedError
 
+    def head(self) -> Message | None:
+        """The message that is next, if it is at hand: nothing is read, dispatched or dropped for whoever only looks."""
+        return None
+
+    def ready_bytes(self) -> i64:
+        """Sum of the body sizes of what waits; -1 if it is not known, or would take long to add up."""
+        return -1
+
     def refresh(self) -> None:
         """Deliver what consumers can take and drop what has expired, as far as the slice of the turn goes: before a client is told how
         many are left."""

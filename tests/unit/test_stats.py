@@ -185,3 +185,32 @@ def test_what_happens_to_the_node_alone_has_a_rate_and_an_end() -> None:
     assert sampler.node.rates[NODE_NAMES.index("connection_created")] == 2.0
     pass_time(clock, 5000)
     assert (sampler.node.rates, clock.next_deadline()) == ([], NEVER)
+
+
+class Broken(Depth):
+    """A queue that fails when it is asked, once it was stirred."""
+
+    def __init__(self) -> None:
+        self.fails = False
+
+    def depth(self) -> tuple[int, int]:
+        if self.fails:
+            raise RuntimeError("depth")
+        return 0, 0
+
+
+def test_a_mistake_costs_its_own_figures_alone() -> None:
+    clock = FakeClock()
+    sampler = Sampler(clock)
+    queue = Broken()
+    figures = [QueueFigures(sampler), QueueFigures(sampler, queue), QueueFigures(sampler)]
+    for each in figures:
+        each.stir()
+        each.publish += 10
+    queue.fails = True
+    pass_time(clock, 5000)
+    assert clock.faults.count == 1
+    assert [each.rates[:1] for each in figures] == [[2.0], [], [2.0]]
+    figures[0].publish += 5
+    pass_time(clock, 5000)
+    assert figures[0].rates[0] == 1.0

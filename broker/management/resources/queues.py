@@ -19,6 +19,7 @@ from broker.management.resources.consumers import rows_of
 from broker.management.stats import idle_since, of_depth, of_queue, rates_of
 from broker.stats import QUEUE_NAMES
 from broker.wire import spec
+from broker.wire.properties import timestamp_of
 
 if TYPE_CHECKING:
     from broker.protocol.server import Server
@@ -53,9 +54,22 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
         "exclusive_consumer_tag": None if exclusive is None else exclusive.tag,
         "single_active_consumer_tag": None if active is None else active.tag,
         **of_depth(ready, unacked, rates_of(QUEUE_NAMES, figures)),
+        **_bytes(queue),
+        "head_message_timestamp": _head_timestamp(queue),
         **idle_since(figures),
         "message_stats": of_queue(figures),
     }
+
+
+def _bytes(queue: Queue) -> dict[str, int]:
+    size = int(queue.ready_bytes())
+    return {} if size < 0 else {"message_bytes_ready": size}
+
+
+def _head_timestamp(queue: Queue) -> int | None:
+    """The timestamp property of the next message; None if it has none, or is on disk only."""
+    message = queue.head()
+    return None if message is None else timestamp_of(message)
 
 
 class _Rows:
