@@ -31,6 +31,7 @@ COMPILED = (
     "faults.py",
     "stopwatch.py",
     "counters.py",
+    "stats.py",
     "turn.py",
     "discard.py",
     "buffer.py",

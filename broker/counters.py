@@ -5,6 +5,8 @@ Counted per batch where the hot path works in batches, so a counter costs nothin
 
 from typing import final
 
+from broker.native import i64
+
 
 @final
 class Counters:
@@ -20,17 +22,17 @@ class Counters:
         self.queues_deleted = 0
         self.auth_attempts_succeeded = 0
         self.auth_attempts_failed = 0
-        self.messages_received = 0
-        self.messages_received_confirm = 0
-        self.messages_confirmed = 0
+        self.messages_received: i64 = 0
+        self.messages_received_confirm: i64 = 0
+        self.messages_confirmed: i64 = 0
         self.messages_unroutable_returned = 0
         self.messages_unroutable_dropped = 0
-        self.messages_delivered = 0
-        self.messages_delivered_ack = 0
-        self.messages_redelivered = 0
-        self.messages_acked = 0
-        self.messages_got = 0
-        self.messages_got_ack = 0
+        self.messages_delivered: i64 = 0
+        self.messages_delivered_ack: i64 = 0
+        self.messages_redelivered: i64 = 0
+        self.messages_acked: i64 = 0
+        self.messages_got: i64 = 0
+        self.messages_got_ack: i64 = 0
         self.messages_got_empty = 0
         self.dead_lettered_expired = 0
         self.dead_lettered_maxlen = 0
@@ -38,4 +40,4 @@ class Counters:
 
     def messages_moved(self) -> int:
         """Grows with every message that comes or goes: a node where it stands still is quiet."""
-        return self.messages_received + self.messages_delivered + self.messages_delivered_ack + self.messages_acked
+        return int(self.messages_received + self.messages_delivered + self.messages_delivered_ack + self.messages_acked)

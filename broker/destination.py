@@ -4,6 +4,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.message import Confirm, Message
 from broker.native import i64
+from broker.stats import QueueFigures, Sampler
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -23,6 +24,17 @@ class MessageTarget(Destination):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, False)
+        self.figures: QueueFigures | None = None
+        """What was counted; None while nothing has happened."""
+
+    def stirred(self, sampler: Sampler) -> QueueFigures:
+        """Its figures, now that something happens."""
+        figures = self.figures
+        if figures is None:
+            figures = QueueFigures(sampler)
+            self.figures = figures
+        figures.stir()
+        return figures
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
         """Take a message: ``ACCEPTED``, ``REJECTED``, ``LOGGED``, or ``DEFERRED`` (then ``confirm`` hears about ``sequence`` later)."""

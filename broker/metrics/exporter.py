@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from broker.alarms import DISK, MEMORY
+from broker.native import i64
 from broker.stopwatch import BOUNDS_US
 from broker.watermarks import UNKNOWN, resident_bytes
 
@@ -35,6 +36,16 @@ _SLICE: Final = 500
 def _client_version() -> str:
     """Of the library that writes the page: asked once, since the answer is read from files."""
     return metadata.version("prometheus-client")
+
+
+AGGREGATED: Final = "aggregated"
+"""The name of ``/metrics``, in ``rabbitmq_identity_info``, ..."""
+PER_OBJECT: Final = "per-object"
+DETAILED: Final = "detailed"
+_OF_OBJECTS: Final = frozenset(
+    {"rabbitmq_queue_messages_ready", "rabbitmq_queue_messages_unacked", "rabbitmq_queue_messages"}
+)
+"""Sums that have the name of what a page by object says of each queue."""
 
 
 class Totals(NamedTuple):
@@ -55,7 +66,7 @@ class Row(NamedTuple):
     kind: str
     labels: dict[str, str]
     help: str
-    read: Callable[[Server, Totals], float | None]
+    read: Callable[[Server, Totals], float | i64 | None]
     """None if this node has no such figure: then the page leaves it out."""
 
 
@@ -299,9 +310,11 @@ TABLE: Final = (
 class Page:
     """A prometheus_client collector over one node, for one scrape."""
 
-    def __init__(self, server: Server, totals: Totals) -> None:
+    def __init__(self, server: Server, totals: Totals | None, endpoint: str = AGGREGATED) -> None:
         self._server = server
         self._totals = totals
+        """None for a page that says nothing of the node but its name."""
+        self._endpoint = endpoint
 
     def _info(self) -> Iterator[Metric]:
         identity = self._server.identity
@@ -319,7 +332,7 @@ class Page:
             "Node and cluster identity",
             labels=["rabbitmq_node", "rabbitmq_cluster", "rabbitmq_cluster_permanent_id", "rabbitmq_endpoint"],
         )
-        node.add_metric([identity.node, identity.cluster_name, identity.cluster_name, "aggregated"], 1)
+        node.add_metric([identity.node, identity.cluster_name, identity.cluster_name, self._endpoint], 1)
         yield node
 
     def _turns(self) -> Metric:
@@ -334,11 +347,16 @@ class Page:
         return metric
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics of the aggregated page."""
+        """All metrics of the node."""
         yield from self._info()
+        totals = self._totals
+        if totals is None:
+            return
         yield self._turns()
         for row in TABLE:
-            value = row.read(self._server, self._totals)
+            if self._endpoint == PER_OBJECT and row.name in _OF_OBJECTS:
+                continue
+            value = row.read(self._server, totals)
             if value is None:
                 continue
             family = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily

@@ -145,19 +145,29 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
     session = channel.session
     counters = session.counters
     entry = queue.get(no_ack)
+    figures = channel.stirred()
+    of_queue = queue.stirred(figures.sampler)
     if entry is None:
         counters.messages_got_empty += 1
+        figures.get_empty += 1
+        of_queue.get_empty += 1
         session.send(method_frame(int(channel.number), spec.BASIC_GET_EMPTY, [("shortstr", "")]))
         return
     if no_ack:
         tag = channel.unacked.skip(1)
         counters.messages_got += 1
+        figures.get_no_ack += 1
+        of_queue.get_no_ack += 1
     else:
         item = entry if entry.deadline_us else entry.message
         tag = channel.unacked.add(None, queue, queue.level_of(entry), [item], entry.position, 1)
         counters.messages_got_ack += 1
+        figures.get += 1
+        of_queue.get += 1
     if entry.redelivered:
         counters.messages_redelivered += 1
+        figures.redeliver += 1
+        of_queue.redeliver += 1
     left: i64 = queue.ready_count()
     write_get_ok(session.outbox.writer, channel.number, tag, entry.redelivered, entry.message.tail, left)
     session.outbox.write_content(entry.message, channel.number, session.payload_max)

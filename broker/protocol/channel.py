@@ -39,6 +39,7 @@ from broker.queues.consumer import Consumer
 from broker.queues.dead_letter import keys_in
 from broker.queues.queue import Queue
 from broker.routing.routed import Routed
+from broker.stats import ChannelFigures
 from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable, SlicedWork
 from broker.vhost.publishing import IN_LOG, REFUSED, immediate, publish
@@ -114,6 +115,8 @@ class Channel(Flushable):
         self.reply: ReplyTarget | None = None
         self.published = False
         """It has published: a publisher, in the metrics."""
+        self.figures: ChannelFigures | None = None
+        """What was counted; None while nothing has happened."""
         self.held = False
         """It waits for the disk, or for a message from it: its frames are kept (``hold_frame``) until that is there."""
         self._held_frames: BytesWriter | None = None
@@ -360,27 +363,27 @@ class Channel(Flushable):
         elif (len(targets) > AT_ONCE or vhost.dead_letters.crowded) and not self.transactional:
             self.carry_out(Publishing(self, route, message, targets, None))
         else:
-            self.publish_to(targets, message, route.mandatory)
+            self.publish_to(targets, message, route)
 
-    def publish_to(self, targets: list[MessageTarget], message: Message, mandatory: bool) -> None:
+    def publish_to(self, targets: list[MessageTarget], message: Message, route: Route) -> None:
         """Put a message where it goes, and promise it when that is asked for; in a transaction keep it until the commit."""
-        sequence = self.begin_publish()
+        sequence = self.begin_publish(route)
         if sequence == 0:
             if self.transactional:
-                self.pending.append(Pending(targets, message, mandatory))
+                self.pending.append(Pending(targets, message, route))
                 return
             if not targets:
-                self._unroutable(message, mandatory)
+                self._unroutable(message, route)
                 return
-            publish(targets, message, None, 0)
+            publish(route.figures, targets, message, None, 0)
             return
         if targets:
-            self.promise(sequence, publish(targets, message, self.confirms, sequence))
+            self.promise(sequence, publish(route.figures, targets, message, self.confirms, sequence))
             return
-        self._unroutable(message, mandatory)
+        self._unroutable(message, route)
         self.promise(sequence, 0)
 
-    def begin_publish(self) -> i64:
+    def begin_publish(self, route: Route) -> i64:
         """Count a message that is published: its publish sequence number, 0 without confirms."""
         session = self.session
         confirms = self.confirms
@@ -388,10 +391,33 @@ class Channel(Flushable):
         if session.alarms.reason and not session.blocked:
             session.block()
         if confirms is None:
+            if not self.transactional:
+                self._count_publish(route)
             return 0
+        self._count_publish(route)
         session.counters.messages_received_confirm += 1
         confirms.published += 1
         return confirms.published
+
+    def _count_publish(self, route: Route) -> None:
+        """On the channel and on the exchange. What a transaction publishes is counted when it commits, as RabbitMQ does."""
+        figures = self.figures
+        if figures is None or figures.resting:
+            figures = self.stirred()
+        figures.publish += 1
+        source = route.figures
+        if source.resting:
+            source.stir()
+        source.publish_in += 1
+
+    def stirred(self) -> ChannelFigures:
+        """Its figures, now that something happens."""
+        figures = self.figures
+        if figures is None:
+            figures = ChannelFigures(self.session.vhost.sampler)
+            self.figures = figures
+        figures.stir()
+        return figures
 
     def promise(self, sequence: i64, outcome: i64) -> None:
         """Confirm message ``sequence``, now or when those who have to promise it have done so, as ``publish`` has said."""
@@ -461,28 +487,35 @@ class Channel(Flushable):
         fresh.hides_keys = isinstance(tail, hidden_keys.TailWithKeys)
         return fresh
 
-    def _unroutable(self, message: Message, mandatory: bool) -> None:
+    def _unroutable(self, message: Message, route: Route) -> None:
         session = self.session
-        if not mandatory:
+        figures = self.stirred()
+        if not route.mandatory:
             session.counters.messages_unroutable_dropped += 1
+            figures.drop_unroutable += 1
+            route.figures.drop_unroutable += 1
             return
         session.counters.messages_unroutable_returned += 1
+        figures.return_unroutable += 1
+        route.figures.return_unroutable += 1
         write_return(session.outbox.writer, self.number, NO_ROUTE, b"NO_ROUTE", message.tail)
         session.outbox.write_content(message, self.number, session.payload_max)
         session.touch()
 
     def carry_out_publish(self, pending: Pending) -> bool:
         """One publish of a transaction that commits; False if a queue refused the message."""
+        route = pending.route
+        self._count_publish(route)
         if not pending.targets:
-            self._unroutable(pending.message, pending.mandatory)
+            self._unroutable(pending.message, route)
             return True
-        return publish(pending.targets, pending.message, None, 0) & REFUSED == 0
+        return publish(route.figures, pending.targets, pending.message, None, 0) & REFUSED == 0
 
     def carry_out_acks(self, runs: list[Run]) -> None:
         """One acknowledgement of a transaction that commits."""
         for run in runs:
             run.settle(len(run.items))
-            self.session.counters.messages_acked += run.live
+            self.count_acks(run.live)
             consumer = run.consumer
             if consumer is not None:
                 consumer.settled(run.live)
@@ -573,9 +606,12 @@ class Channel(Flushable):
     def _write_confirms(self) -> None:
         confirms = self.confirms
         if confirms is not None:
-            before = confirms.confirmed
             confirms.flush(self.session.outbox, self.number)
-            self.session.counters.messages_confirmed += confirms.confirmed - before
+            figures = self.figures
+            if figures is not None and confirms.confirmed > figures.confirm:
+                figures.stir()
+                self.session.counters.messages_confirmed += confirms.confirmed - figures.confirm
+                figures.confirm = confirms.confirmed
 
     # ---- settle -------------------------------------------------------------------------------------------------------
 
@@ -586,8 +622,16 @@ class Channel(Flushable):
         elif multiple and unacked.is_much(tag):
             self.carry_out(Acknowledging(self, unacked.through(tag)))
         else:
-            self.session.counters.messages_acked += unacked.ack(tag, multiple)
+            self.count_acks(unacked.ack(tag, multiple))
             self.unblock()
+
+    def count_acks(self, count: i64) -> None:
+        """So many deliveries were acknowledged; their queues have counted them already."""
+        figures = self.figures
+        if figures is None or figures.resting:
+            figures = self.stirred()
+        figures.ack += count
+        self.session.counters.messages_acked += count
 
     def _refuse(self, tag: i64, multiple: bool, requeue: bool) -> None:
         if self.transactional:

@@ -37,6 +37,29 @@ def write_delivery(channel: Channel, consumer_tag: bytes, delivery_tag: i64, mes
     session.touch()
 
 
+def _count(channel: Channel, queue: Queue, no_ack: bool, count: i64, redelivered: bool) -> None:
+    """So many messages of the queue are delivered."""
+    counters = channel.session.counters
+    figures = channel.figures
+    if figures is None or figures.resting:
+        figures = channel.stirred()
+    of_queue = queue.figures
+    if of_queue is None or of_queue.resting:
+        of_queue = queue.stirred(figures.sampler)
+    if no_ack:
+        counters.messages_delivered += count
+        figures.deliver_no_ack += count
+        of_queue.deliver_no_ack += count
+    else:
+        counters.messages_delivered_ack += count
+        figures.deliver += count
+        of_queue.deliver += count
+    if redelivered:
+        counters.messages_redelivered += count
+        figures.redeliver += count
+        of_queue.redeliver += count
+
+
 @final
 class ChannelConsumer(Consumer):
     """One basic.consume. Knows its queue's name only through the channel."""
@@ -98,13 +121,10 @@ class ChannelConsumer(Consumer):
         count: i64 = len(items)
         if self.no_ack:
             tag = channel.unacked.skip(count)
-            session.counters.messages_delivered += count
         else:
             self.unacked += count
             tag = channel.unacked.add(self, queue, level, items, first_position, stride)
-            session.counters.messages_delivered_ack += count
-        if redelivered:
-            session.counters.messages_redelivered += count
+        _count(channel, queue, self.no_ack, count, redelivered)
         number = channel.number
         payload_max = session.payload_max
         start = self._start
@@ -141,16 +161,12 @@ class ChannelConsumer(Consumer):
 
     def deliver_entry(self, queue: Queue, level: i64, entry: Entry) -> None:
         channel = self.channel
-        session = channel.session
         if self.no_ack:
             tag = channel.unacked.skip(1)
-            session.counters.messages_delivered += 1
         else:
             self.unacked += 1
             tag = channel.unacked.add(self, queue, level, [entry if entry.deadline_us else entry.message], entry.position, 1)
-            session.counters.messages_delivered_ack += 1
-        if entry.redelivered:
-            session.counters.messages_redelivered += 1
+        _count(channel, queue, self.no_ack, 1, entry.redelivered)
         write_delivery(channel, self._tag_bytes, tag, entry.message, entry.redelivered)
 
     def settled(self, count: i64) -> None:

@@ -420,6 +420,7 @@ class Connection(FaultOwner, Flushable, Timed):
         channel = Channel(number, self.session)
         self.channels[number] = channel
         server.channels_open += 1
+        server.sampler.wake()
         server.counters.channels_opened += 1
         self.session.send(method_frame(int(number), spec.CHANNEL_OPEN_OK, [("longstr", "")]))
         return channel
@@ -614,6 +615,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._is_released = True
         self.session.leave_alarms()
         if self.server.connections.pop(self.number, None) is not None:
+            self.server.sampler.wake()
             self.server.counters.connections_closed += 1
         if self.state == CLOSED:
             self.session.detach()

@@ -33,6 +33,7 @@ class ReplyTarget(MessageTarget):
         channel = self._channel
         if channel is not None and not channel.closing:
             channel.session.counters.messages_delivered += 1
+            channel.stirred().deliver_no_ack += 1
             write_delivery(channel, self._tag_bytes, channel.unacked.skip(1), message, False)
         return ACCEPTED
 

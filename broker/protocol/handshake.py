@@ -304,6 +304,7 @@ class Handshake(FaultOwner, Timed):
         )
         session.attach(connection)
         session.blocked_notify = self._capabilities.get("connection.blocked") is True
+        server.sampler.wake()
         server.counters.connections_opened += 1
         session.send(method_frame(0, spec.CONNECTION_OPEN_OK, [("shortstr", "")]))
         connection.start()

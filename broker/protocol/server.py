@@ -13,6 +13,7 @@ from broker.metadata.journal import Journal
 from broker.protocol.client_log import ClientLog
 from broker.protocol.session import Limits, Session
 from broker.queues.memory import QueueMemory
+from broker.stats import Sampler
 from broker.store.damage import Damage
 from broker.store.logs import Logs
 from broker.turn import Turn
@@ -83,6 +84,7 @@ class Server:
         self.turn = turn
         self.clock = clock
         self.counters = counters
+        self.sampler = Sampler(clock, counters)
         self.client_log = ClientLog(clock)
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[int, Connection] = {}
@@ -117,6 +119,6 @@ class Server:
 
     def add_vhost(self, name: str) -> VHost:
         """Create a virtual host."""
-        vhost = VHost(name, self.turn, self.clock, self.counters, self.logs, self.journal, self.queue_memory)
+        vhost = VHost(name, self.turn, self.clock, self.counters, self.logs, self.journal, self.queue_memory, self.sampler)
         self.vhosts[name] = vhost
         return vhost

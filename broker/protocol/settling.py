@@ -37,7 +37,7 @@ class Acknowledging(SlicedWork):
         session = channel.session
         while True:
             count, done = channel.unacked.ack_some(self._through)
-            session.counters.messages_acked += count
+            channel.count_acks(count)
             if done:
                 channel.unblock()
                 return True

@@ -85,14 +85,15 @@ class Publishing(SlicedWork):
         if len(targets) <= AT_ONCE or channel.transactional:
             if channel.session.vhost.dead_letters.crowds_out(targets):
                 return False
-            channel.publish_to(targets, self._message, self._route.mandatory)
+            channel.publish_to(targets, self._message, self._route)
             return True
         if self._at == 0:
-            self._sequence = channel.begin_publish()
+            self._sequence = channel.begin_publish(self._route)
         while self._at < len(targets):
             part = targets[self._at : self._at + _PER_LOOK]
             self._at += _PER_LOOK
-            self._outcome = together(self._outcome, publish(part, self._message, channel.confirms, self._sequence))
+            outcome = publish(self._route.figures, part, self._message, channel.confirms, self._sequence)
+            self._outcome = together(self._outcome, outcome)
             if self._at < len(targets) and turn.out_of_time():
                 return False
         if self._sequence > 0:

@@ -7,16 +7,17 @@ from typing import final
 from broker.destination import MessageTarget
 from broker.message import Message
 from broker.protocol.unacked import Run
+from broker.vhost.routes import Route
 
 
 @final
 class Pending:
     """One publish inside a transaction."""
 
-    def __init__(self, targets: list[MessageTarget], message: Message, mandatory: bool) -> None:
+    def __init__(self, targets: list[MessageTarget], message: Message, route: Route) -> None:
         self.targets = targets
         self.message = message
-        self.mandatory = mandatory
+        self.route = route
 
 
 @final

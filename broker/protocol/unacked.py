@@ -83,17 +83,27 @@ class Run:
         level = self.level
         index = self.offset
         if self.live == len(self.items) - index:
-            queue.settle(level, self.first_position + index * self.stride, size - index, self.stride)
+            _settle(queue, level, self.first_position + index * self.stride, size - index, self.stride)
             return
         # what is missing was settled before, or it waits in its queue again
         for start, count in stretches(self.items, index, size, False):
-            queue.settle(level, self.first_position + start * self.stride, count, self.stride)
+            _settle(queue, level, self.first_position + start * self.stride, count, self.stride)
 
     def returned(self) -> ReturnedRun:
         """The unsettled messages, as their queue gets them back; they are not this run's any more."""
         items = self.items
         self.items = []
         return ReturnedRun(items, self.first_position, self.stride, self.offset, self.live, self.expiring)
+
+
+def _settle(queue: Queue, level: i64, first: i64, count: i64, stride: i64) -> None:
+    """These deliveries of the queue were acknowledged."""
+    figures = queue.figures
+    if figures is not None:  # which has counted their delivery
+        if figures.resting:
+            figures.stir()
+        figures.ack += count
+    queue.settle(level, first, count, stride)
 
 
 def _first_tag(run: Run) -> int:
@@ -230,7 +240,7 @@ class Unacked:
         self._take_out(run, at, index)
         queue = run.link.queue
         if queue is not None:
-            queue.settle(run.level, run.first_position + index * run.stride, 1, run.stride)
+            _settle(queue, run.level, run.first_position + index * run.stride, 1, run.stride)
         self._settled(run, 1)
         return 1
 

@@ -139,6 +139,20 @@ class ClassicQueue(Queue):
             count += level.count()
         return count
 
+    def head(self) -> Message | None:
+        at: i64 = len(self.levels) - 1
+        while at > 0 and self.levels[at].count() == 0:
+            at -= 1
+        return self.levels[at].head()
+
+    def ready_bytes(self) -> i64:
+        size: i64 = 0
+        for level in self.levels:
+            if not level.requeued.is_counted():
+                return -1
+            size += level.body_bytes
+        return size
+
     def is_dead_lettering(self) -> bool:
         """Whether nothing more should die in it now."""
         return self._host.is_dead_lettering(self)

@@ -253,6 +253,18 @@ class MessageBacklog:
             return body_size(self._items[self._head])
         return 0
 
+    def head(self) -> Message | None:
+        """The next message; None also if it is on disk only."""
+        item: Message | Entry | None = None
+        if self.requeued.count > 0:
+            item = self.requeued.next_item()
+        elif self._head < len(self._items):
+            item = self._items[self._head]
+        elif self._chunks:
+            item = self._chunks[0].items[0]
+        message = item.message if isinstance(item, Entry) else item
+        return None if message is ON_DISK else message
+
     def take(self, count: i64) -> list[Message | Entry | None]:
         """Remove and return the next ``count`` messages; at most ``plain()``. Their positions are ``next_stride`` apart."""
         if self.requeued.count > 0:

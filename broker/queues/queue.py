@@ -20,6 +20,7 @@ from broker.queues.declaration import QueueDeclaration
 from broker.queues.entry import Entry
 from broker.queues.queue_link import QueueLink
 from broker.queues.returned_run import ReturnedRun
+from broker.stats import QueueFigures, Sampler
 from broker.turn import Deferred, Dispatchable
 
 
@@ -63,6 +64,11 @@ class Queue(MessageTarget, Dispatchable):
         self.delivered: i64 = 0
         """Messages that consumers have got."""
 
+    def stirred(self, sampler: Sampler) -> QueueFigures:
+        if self.figures is None:
+            self.figures = QueueFigures(sampler, self.link)
+        return super().stirred(sampler)
+
     def recover(self) -> None:
         """Its logs hold what recovery has found; everything in them waits."""
         raise NotImplementedError
@@ -76,6 +82,14 @@ class Queue(MessageTarget, Dispatchable):
     def ready_count(self) -> i64:
         """Messages waiting, as they stand: nothing is dispatched and nothing expires for whoever only counts."""
         raise NotImplementedError
+
+    def head(self) -> Message | None:
+        """The message that is next, if it is at hand: nothing is read, dispatched or dropped for whoever only looks."""
+        return None
+
+    def ready_bytes(self) -> i64:
+        """Sum of the body sizes of what waits; -1 if it is not known, or would take long to add up."""
+        return -1
 
     def refresh(self) -> None:
         """Deliver what consumers can take and drop what has expired, as far as the slice of the turn goes: before a client is told how

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from broker.stats import Depth
+
 if TYPE_CHECKING:
     from broker.queues.queue import Queue
 
 
 @final
-class QueueLink:
+class QueueLink(Depth):
     """One queue."""
 
     def __init__(self, queue: Queue) -> None:
@@ -23,3 +25,7 @@ class QueueLink:
     def cut(self) -> None:
         """The queue is deleted."""
         self.queue = None
+
+    def depth(self) -> tuple[int, int]:
+        queue = self.queue
+        return (0, 0) if queue is None else (int(queue.ready_count()), int(queue.unacked))

@@ -360,6 +360,10 @@ class Requeued:
 
     # ---- how much -----------------------------------------------------------------------------------------------------
 
+    def is_counted(self) -> bool:
+        """Whether ``body_bytes`` need not add anything up."""
+        return self._uncounted == 0
+
     def body_bytes(self) -> i64:
         """Sum of the bodies' sizes, as far as their content is in memory. Who asks for the first time waits for the sum."""
         if self._uncounted:

@@ -17,6 +17,7 @@ from mypy_extensions import mypyc_attr
 from broker.destination import Destination
 from broker.native import i64
 from broker.routing.routed import Routed
+from broker.stats import ExchangeFigures, Sampler
 from broker.wire.table import FieldTable
 
 ALTERNATE_EXCHANGE: Final = "alternate-exchange"
@@ -61,6 +62,8 @@ class Exchange(Destination):
         self.binding_count: int = 0
         self.changes: int = 0
         """Raised whenever a binding comes or goes."""
+        self.figures: ExchangeFigures | None = None
+        """What was counted; None while nothing was published to it."""
         self._by_destination: dict[Destination, dict[tuple[str, bytes], Binding]] = {}
 
     # What a type defines
@@ -100,6 +103,15 @@ class Exchange(Destination):
         """A binding was removed: forget it."""
 
     # What all share
+
+    def stirred(self, sampler: Sampler) -> ExchangeFigures:
+        """Its figures, now that something happens."""
+        figures = self.figures
+        if figures is None:
+            figures = ExchangeFigures(sampler)
+            self.figures = figures
+        figures.stir()
+        return figures
 
     def bind(self, binding: Binding) -> bool:
         """Add a binding whose source this is; False if there is an equal one already."""

@@ -22,6 +22,7 @@ from broker.queues.queue import Queue
 from broker.routing.exchange import Exchange
 from broker.routing.routed import Routed
 from broker.routing.router import STEP, Router, Routing
+from broker.stats import ExchangeFigures, Sampler
 from broker.store.logs import GroupHold, Logs
 from broker.turn import SlicedWork, Turn
 from broker.vhost.publishing import publish
@@ -39,7 +40,14 @@ class DeadLetters:
     """The dead letters of one virtual host; ``exchanges`` is the host's own dictionary."""
 
     def __init__(
-        self, exchanges: dict[str, Exchange], router: Router, turn: Turn, clock: Clock, counters: Counters, logs: Logs | None
+        self,
+        exchanges: dict[str, Exchange],
+        router: Router,
+        turn: Turn,
+        clock: Clock,
+        counters: Counters,
+        logs: Logs | None,
+        sampler: Sampler,
     ) -> None:
         self.router = router
         self.turn = turn
@@ -50,6 +58,7 @@ class DeadLetters:
         """Queues of which many dead letters wait."""
         self._exchanges = exchanges
         self._counters = counters
+        self._sampler = sampler
         self._writer = DeathWriter()
         self._deaths: list[tuple[Queue, Message, str]] = []
         self._busy = False
@@ -133,9 +142,15 @@ class DeadLetters:
         if reached is not None and self.router.used_message:
             reached = self.router.attempt(exchange, death.routing_keys, Routed(death.message, self.clock))
         if reached is not None and len(reached) <= _AT_ONCE:
-            deliver(cast("list[MessageTarget]", reached), death, reason)
+            deliver(self.count_in(exchange), cast("list[MessageTarget]", reached), death, reason)
             return
         self._begin(queue).begin(exchange, death, reason)
+
+    def count_in(self, exchange: Exchange) -> ExchangeFigures:
+        """A dead letter is published to that exchange: what is counted for it."""
+        figures = exchange.stirred(self._sampler)
+        figures.publish_in += 1
+        return figures
 
     def _count(self, reason: str) -> None:
         if reason == "expired":
@@ -146,11 +161,11 @@ class DeadLetters:
             self._counters.dead_lettered_rejected += 1
 
 
-def deliver(targets: list[MessageTarget], death: Death, reason: str) -> None:
+def deliver(source: ExchangeFigures, targets: list[MessageTarget], death: Death, reason: str) -> None:
     """Put a dead letter where it goes, except where it would go round in a circle."""
     if reason != "rejected":
         targets = [target for target in targets if not is_cycle(target.name, death.deaths)]
-    publish(targets, death.message, None, 0)
+    publish(source, targets, death.message, None, 0)
 
 
 @final
@@ -162,6 +177,8 @@ class DeadLettering(SlicedWork):
         self._queue = queue
         self._death: Death | None = None
         """The one that is on its way."""
+        self._source: ExchangeFigures | None = None
+        """What is counted for the exchange that it goes to."""
         self._reason = ""
         self._routing: Routing | None = None
         """None once it has found the queues."""
@@ -246,7 +263,8 @@ class DeadLettering(SlicedWork):
             if self._at < len(self._reached):
                 part = self._reached[self._at : self._at + _PER_LOOK]
                 self._at += _PER_LOOK
-                deliver(part, death, self._reason)
+                assert self._source is not None
+                deliver(self._source, part, death, self._reason)
                 return True
             self._death = None
             self._count_moving(self._reason, -1)
@@ -276,6 +294,7 @@ class DeadLettering(SlicedWork):
 
     def _send(self, exchange: Exchange, death: Death, reason: str) -> None:
         self._death = death
+        self._source = self._letters.count_in(exchange)
         self._reason = reason
         self._reached = []
         self._at = 0

@@ -15,6 +15,7 @@ from broker.native import i64
 from broker.routing.exchange import Exchange
 from broker.routing.routed import Routed
 from broker.routing.router import CarbonCopies, Router, Routing
+from broker.stats import ExchangeFigures, Sampler
 from broker.vhost.names import REPLY_TO_PREFIX
 from broker.vhost.routes import Route, Routes
 from broker.wire.methods import split_publish
@@ -34,12 +35,22 @@ def immediate() -> ConnectionException:
     return ConnectionException(NOT_IMPLEMENTED, "immediate=true", 60, 40)
 
 
-def publish(targets: list[MessageTarget], message: Message, confirm: Confirm | None, sequence: i64) -> i64:
-    """Hand a message to every target that is still there: ``REFUSED``, ``IN_LOG`` and the number of those that answer later, in one."""
+def publish(
+    source: ExchangeFigures, targets: list[MessageTarget], message: Message, confirm: Confirm | None, sequence: i64
+) -> i64:
+    """Hand a message to every target that is still there: ``REFUSED``, ``IN_LOG`` and the number of those that answer later, in one.
+
+    ``source`` is what is counted for the exchange that it was published to.
+    """
     outcome: i64 = 0
     for target in targets:
         if target.deleted:
             continue
+        figures = target.figures
+        if figures is None or figures.resting:
+            figures = target.stirred(source.sampler)
+        figures.publish += 1
+        source.publish_out += 1
         answer = target.enqueue(message, confirm, sequence)
         if answer == ACCEPTED:
             continue
@@ -61,13 +72,16 @@ def together(one: i64, other: i64) -> i64:
 class Publishing:
     """The routes of one virtual host; ``exchanges`` is the host's own dictionary."""
 
-    def __init__(self, vhost: str, exchanges: dict[str, Exchange], router: Router, routes: Routes) -> None:
+    def __init__(
+        self, vhost: str, exchanges: dict[str, Exchange], router: Router, routes: Routes, sampler: Sampler
+    ) -> None:
         self.reply_targets: dict[str, MessageTarget] = {}
         """Direct reply-to: token -> where its replies go."""
         self._vhost = vhost
         self._exchanges = exchanges
         self._router = router
         self._routes = routes
+        self._sampler = sampler
 
     def route(self, arguments: bytes) -> Route:
         """The route for the arguments of a basic.publish (as they stand in the frame, after the method id).
@@ -90,7 +104,7 @@ class Publishing:
             raise ChannelException(
                 ACCESS_REFUSED, f"cannot publish to internal {exchange_label(name, self._vhost)}", 60, 40
             )
-        route = Route(exchange, key, bits, arguments)
+        route = Route(exchange, exchange.stirred(self._sampler), key, bits, arguments)
         if not name and key.startswith(REPLY_TO_PREFIX):
             reply = self.reply_targets.get(key[len(REPLY_TO_PREFIX) :])
             if reply is not None:

@@ -17,6 +17,7 @@ from broker.message import make_tail
 from broker.native import i64
 from broker.queues.queue import Queue
 from broker.routing.exchange import Exchange
+from broker.stats import ExchangeFigures
 from broker.turn import Turn
 
 ROUTES_MAX: Final = 20_000
@@ -30,8 +31,12 @@ _EXCHANGES_MAX: Final = 64
 class Route:
     """Where messages with the same basic.publish arguments go."""
 
-    def __init__(self, exchange: Exchange, routing_key: str, bits: int, arguments: bytes) -> None:
+    def __init__(
+        self, exchange: Exchange, figures: ExchangeFigures, routing_key: str, bits: int, arguments: bytes
+    ) -> None:
         self.exchange = exchange
+        self.figures = figures
+        """Those of the exchange."""
         self.routing_key = routing_key
         self.mandatory = bool(bits & 1)
         self.arguments = arguments

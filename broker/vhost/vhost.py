@@ -22,6 +22,7 @@ from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import Binding, Exchange
 from broker.routing.registry import PREDECLARED, create
 from broker.routing.router import Router
+from broker.stats import Sampler
 from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.vhost.bindings import Bindings
@@ -46,15 +47,18 @@ class VHost(QueueHost):
         logs: Logs | None = None,
         journal: Journal | None = None,
         memory: QueueMemory | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         self.name = name
+        self.sampler = Sampler(clock) if sampler is None else sampler
+        """Takes the rates of what is counted here."""
         self.queues: dict[str, Queue] = {}
         self.exchanges: dict[str, Exchange] = {}
         router = Router(self.exchanges)
         self.bindings = Bindings(name, self.queues, self.exchanges, router, self._exchange_changed, turn, journal, logs)
         self._routes = Routes(turn, self.bindings.sources_of)
-        self.publishing = Publishing(name, self.exchanges, router, self._routes)
-        self.dead_letters = DeadLetters(self.exchanges, router, turn, clock, counters, logs)
+        self.publishing = Publishing(name, self.exchanges, router, self._routes, self.sampler)
+        self.dead_letters = DeadLetters(self.exchanges, router, turn, clock, counters, logs, self.sampler)
         environment = QueueEnvironment(self, turn, clock, logs, QueueMemory() if memory is None else memory)
         self.declaring = Declaring(
             name, self.queues, self.exchanges, self.bindings, self._routes, environment, journal, counters

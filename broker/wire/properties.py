@@ -239,9 +239,9 @@ def _text(data: bytes, at: i64, after: i64) -> str:
     return data[at + 1 : after].decode("utf-8", "surrogateescape")
 
 
-def decode(data: bytes, start: i64, end: i64) -> Properties:
+def decode(data: bytes, start: i64, end: i64, trusted: bool = False) -> Properties:
     """All properties as values; bytes that are not UTF-8 become surrogates. Raises: SYNTAX_ERROR (502) as ``summarize`` does."""
-    summarize(data, start, end)
+    summarize(data, start, end, trusted)
     flags = i64(read_i16_be(data, start)) & 0xFFFF
     found = Properties()
     at = start + 2
@@ -391,6 +391,15 @@ def encode(properties: Properties) -> bytes:
     flags |= _put(parts, CLUSTER_ID, properties.cluster_id)
     parts[0] = flags.to_bytes(2, "big")
     return b"".join(parts)
+
+
+def timestamp_of(message: Message) -> int | None:
+    """The timestamp property of a message, in seconds since 1970 if the client keeps to the rule; None when it has none."""
+    content = message.content
+    end = message.header_size - 1
+    if _flags(content, CONTENT_PROPERTIES_AT, end) & TIMESTAMP == 0:
+        return None
+    return decode(content, CONTENT_PROPERTIES_AT, end, True).timestamp
 
 
 def headers_of(message: Message) -> FieldTable:

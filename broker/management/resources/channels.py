@@ -11,6 +11,7 @@ from starlette.routing import Route
 from broker.management.answers import answer
 from broker.management.lists import listed
 from broker.management.resources.connections import connection_of, ends, visible
+from broker.management.stats import idle_since, of_channel
 
 if TYPE_CHECKING:
     from broker.protocol.channel import Channel
@@ -41,7 +42,8 @@ def row(found: tuple[Connection, Channel]) -> dict[str, Any]:
         "messages_unconfirmed": 0,
         "messages_uncommitted": len(channel.pending),
         "acks_uncommitted": len(channel.settlements),
-        "message_stats": {},
+        **idle_since(channel.figures),
+        "message_stats": of_channel(channel.figures),
     }
 
 

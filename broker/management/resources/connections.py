@@ -12,7 +12,7 @@ from broker.management.answers import answer, done, not_found
 from broker.management.lists import listed
 from broker.management.present import fields
 from broker.management.request import may_see, name_in, server_of, user_of
-from broker.management.resources.overview import counted
+from broker.management.stats import counted, of_channels
 from broker.wire.spec import FRAME_OVERHEAD
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def row(connection: Connection) -> dict[str, Any]:
         "peer_cert_validity": None,
         **counted(recv_oct=received, send_oct=sent),
         "send_pend": int(session.outbox.size()),
+        "message_stats": of_channels(channel.figures for channel in connection.channels.values()),
     }
 
 

@@ -16,6 +16,7 @@ from broker.management.present import fields
 from broker.management.request import exchange_of, flag, server_of, user_of, vhosts_of
 from broker.management.resources import bindings
 from broker.management.resources.bindings import bindings_from, bindings_to
+from broker.management.stats import of_exchange
 from broker.wire import spec
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def row(found: tuple[VHost, Exchange]) -> dict[str, Any]:
         "internal": exchange.internal,
         "arguments": fields(exchange.arguments),
         "policy": None,
-        "message_stats": {},
+        "message_stats": of_exchange(exchange.figures),
     }
 
 

@@ -45,7 +45,7 @@ def row(server: Server) -> dict[str, Any]:
         "os_pid": str(os.getpid()),
         "processors": os.cpu_count() or 1,
         "run_queue": 0,
-        "rates_mode": "none",
+        "rates_mode": "basic",
         "mem_used": 0 if used == UNKNOWN else used,
         "mem_limit": figures.memory_limit,
         "mem_alarm": alarms.is_raised(MEMORY),

@@ -16,8 +16,10 @@ from broker.management.request import flag, queue_of, server_of, user_of, vhosts
 from broker.management.resources import bindings
 from broker.management.resources.bindings import bindings_to
 from broker.management.resources.consumers import rows_of
-from broker.management.resources.overview import counted
+from broker.management.stats import idle_since, of_depth, of_queue, rates_of
+from broker.stats import QUEUE_NAMES
 from broker.wire import spec
+from broker.wire.properties import timestamp_of
 
 if TYPE_CHECKING:
     from broker.protocol.server import Server
@@ -29,6 +31,7 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
     """One queue as it is shown in a list."""
     ready = int(queue.ready_count())
     unacked = int(queue.unacked)
+    figures = queue.figures
     consumers = queue.consumers
     exclusive = consumers.exclusive
     active = consumers.all[0] if consumers.single_active and consumers.all else None
@@ -50,9 +53,23 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
         "consumer_utilisation": 1 if consumers.group() is not None else 0,
         "exclusive_consumer_tag": None if exclusive is None else exclusive.tag,
         "single_active_consumer_tag": None if active is None else active.tag,
-        **counted(messages=ready + unacked, messages_ready=ready, messages_unacknowledged=unacked),
-        "message_stats": {},
+        **of_depth(ready, unacked, rates_of(QUEUE_NAMES, figures)),
+        **_bytes(queue),
+        "head_message_timestamp": _head_timestamp(queue),
+        **idle_since(figures),
+        "message_stats": of_queue(figures),
     }
+
+
+def _bytes(queue: Queue) -> dict[str, int]:
+    size = int(queue.ready_bytes())
+    return {} if size < 0 else {"message_bytes_ready": size}
+
+
+def _head_timestamp(queue: Queue) -> int | None:
+    """The timestamp property of the next message; None if it has none, or is on disk only."""
+    message = queue.head()
+    return None if message is None else timestamp_of(message)
 
 
 class _Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -59,7 +60,9 @@ DASHBOARD = {
 }
 
 
-async def ask(broker: Broker, path: str = "/metrics", method: str = "GET") -> tuple[int, dict[str, str], str]:
+async def ask(
+    broker: Broker, path: str = "/metrics", method: str = "GET", query: str = ""
+) -> tuple[int, dict[str, str], str]:
     """Status, headers and body of a request to the application."""
     scope = {
         "type": "http",
@@ -68,7 +71,7 @@ async def ask(broker: Broker, path: str = "/metrics", method: str = "GET") -> tu
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [],
         "client": ("127.0.0.1", 50000),
@@ -76,8 +79,12 @@ async def ask(broker: Broker, path: str = "/metrics", method: str = "GET") -> tu
     }
     sent: list[Message] = []
 
+    waiting: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if not waiting:
+            await asyncio.Event().wait()  # the caller stays until the response is there
+        return waiting.pop()
 
     async def send(message: Message) -> None:
         sent.append(message)

@@ -222,10 +222,11 @@ def test_a_message_is_delivered_to_all_its_queues() -> None:
     vhost = made()
     full, _ = vhost.declaring.declare_queue("full", False, False, False, arguments(x_max_length=0, x_overflow="reject-publish"), ME)
     plain, _ = vhost.declaring.declare_queue("plain", False, False, False, EMPTY, ME)
-    assert publish([full, plain], make_message(b"x"), None, 0) == REFUSED
-    assert publish([plain], make_message(b"y"), None, 0) == 0
+    source = vhost.exchange("").stirred(vhost.sampler)
+    assert publish(source, [full, plain], make_message(b"x"), None, 0) == REFUSED
+    assert publish(source, [plain], make_message(b"y"), None, 0) == 0
     vhost.declaring.remove_queue(full)
-    assert publish([full, plain], make_message(b"z"), None, 0) == 0, "what is deleted is passed over"
+    assert publish(source, [full, plain], make_message(b"z"), None, 0) == 0, "what is deleted is passed over"
     bodies = []
     while (entry := plain.get(True)) is not None:
         bodies.append(text_of(entry))

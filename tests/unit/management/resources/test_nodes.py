@@ -27,7 +27,7 @@ async def test_the_node_has_what_clients_read() -> None:
     assert all(type(row[name]) is int for name in NUMBERS), {name: row[name] for name in NUMBERS}
     assert row["os_pid"].isdigit()
     assert (row["name"], row["type"], row["running"], row["being_drained"]) == ("leveret@memory", "disc", True, False)
-    assert (row["partitions"], row["enabled_plugins"], row["rates_mode"]) == ([], [], "none")
+    assert (row["partitions"], row["enabled_plugins"], row["rates_mode"]) == ([], [], "basic")
     assert {each["name"]: each["version"] for each in row["applications"]} == {"rabbit": "3.13.7"}
     assert (row["mem_limit"], row["disk_free"], row["disk_free_limit"], row["sockets_used"]) == (1000, 2000, 3000, 1)
     assert (row["mem_alarm"], row["disk_free_alarm"]) == (False, False)

@@ -66,6 +66,33 @@ async def test_a_queue_shows_its_consumers() -> None:
     assert [consumer["consumer_tag"] for consumer in row["consumer_details"]] == ["t"]
 
 
+async def test_the_head_and_the_bytes_of_what_waits() -> None:
+    """RabbitMQ's head_message_timestamp: the timestamp property of the message that is next; null where it has none."""
+    _, client, api = start()
+    row = (await api.get("/api/queues/%2F/q")).json
+    assert (row["head_message_timestamp"], row["message_bytes_ready"]) == (None, 0)
+    client.publish("q", b"abc", properties={"timestamp": 1_700_000_000, "message_id": "m", "headers": {"a": 1}})
+    client.publish("q", b"de")
+    row = (await api.get("/api/queues/%2F/q")).json
+    assert (row["head_message_timestamp"], row["message_bytes_ready"]) == (1_700_000_000, 5)
+    client.get("q")
+    row = (await api.get("/api/queues/%2F/q")).json
+    assert (row["head_message_timestamp"], row["message_bytes_ready"]) == (None, 2)
+    client.tell("basic.nack", delivery_tag=1, requeue=True)
+    row = (await api.get("/api/queues/%2F/q")).json
+    assert row["head_message_timestamp"] == 1_700_000_000
+    assert row.get("message_bytes_ready", 5) == 5, "left out where nobody has added it up"
+
+
+async def test_the_head_of_a_priority_queue() -> None:
+    _, client, api = start()
+    client.ask("queue.declare", queue="p", arguments={"x-max-priority": 3})
+    client.publish("p", b"x", properties={"timestamp": 1})
+    client.publish("p", b"x", properties={"timestamp": 2, "priority": 2})
+    row = (await api.get("/api/queues/%2F/p")).json
+    assert (row["head_message_timestamp"], row["message_bytes_ready"]) == (2, 2)
+
+
 async def test_what_is_not_there_is_404() -> None:
     _, _, api = start()
     for path in ("/api/queues/none", "/api/queues/%2F/none", "/api/queues/none/q", "/api/queues/%2F/none/bindings"):
