@@ -102,6 +102,7 @@ class Channel(Flushable):
         self.awaits_close_ok = False
         """The server's channel.close has been sent."""
         self.flow_active = True
+        self.transactional = False  # beside other flags, as those below: each that stands alone takes eight bytes
         self.last_queue = ""
         """The queue declared last on this channel: what an empty queue name means."""
         self.window: SharedWindow | None = None
@@ -109,16 +110,16 @@ class Channel(Flushable):
         self.prefetch_new: i64 = session.limits.prefetch_default
         """basic.qos with global=false: the window of consumers that start after it."""
         self.confirms: Confirms | None = None
-        self.transactional = False
         self.pending: list[Pending] = []
         self.settlements: list[Settlement] = []
         self.reply: ReplyTarget | None = None
-        self.published = False
-        """It has published: a publisher, in the metrics."""
         self.figures: ChannelFigures | None = None
         """What was counted; None while nothing has happened."""
+        self.published = False
+        """It has published: a publisher, in the metrics."""
         self.held = False
         """It waits for the disk, or for a message from it: its frames are kept (``hold_frame``) until that is there."""
+        self._dirty = False
         self._held_frames: BytesWriter | None = None
         self.held_bytes: i64 = 0
         self.working: i64 = 0
@@ -128,7 +129,6 @@ class Channel(Flushable):
         self._held_for: i64 = 0
         self._held_answer = b""
         self._promised_group: i64 = 0
-        self._dirty = False
         self._route: Route | None = None
         self._route_arguments = b""
         self._traits: Traits | None = None
