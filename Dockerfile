@@ -22,8 +22,8 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
 COPY --chmod=0755 scripts/healthcheck /usr/local/bin/leveret-healthcheck
 COPY conf/leveret.conf /etc/leveret/leveret.conf
 
-# Inside a container every client comes from another address: loopback alone would reach nobody, and so would guest if it were bound to it.
-# Whoever publishes the port sets LEVERET_DEFAULT_USER and LEVERET_DEFAULT_PASS.
+# Inside a container every client comes from another address: loopback alone would reach nobody, and so would guest if
+# it were bound to it. Whoever publishes the port sets LEVERET_DEFAULT_USER and LEVERET_DEFAULT_PASS.
 ENV LEVERET_HOST=0.0.0.0 \
     LEVERET_DATA_DIR=/var/lib/leveret \
     LEVERET_CONFIG=/etc/leveret/leveret.conf \

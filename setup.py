@@ -1,8 +1,8 @@
 """The build: which modules mypyc compiles, and how. Everything else about the package stands in pyproject.toml.
 
-`pip install .` makes a compiled package where mypyc and a C compiler are at hand and a pure one otherwise; it says which, and why.
-`LEVERET_PURE=1` asks for the pure one, `LEVERET_OPT` (0-3, default 3) sets the optimisation level of the C compiler.
-The scripts load this file as a module for its lists; setuptools is imported only when a build runs.
+`pip install .` makes a compiled package where mypyc and a C compiler are at hand and a pure one otherwise; it says
+which, and why. `LEVERET_PURE=1` asks for the pure one, `LEVERET_OPT` (0-3, default 3) sets the optimisation level of
+the C compiler. The scripts load this file as a module for its lists; setuptools is imported only when a build runs.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def compiled_modules(root: Path = ROOT) -> list[str]:
     for entry in COMPILED:
         path = root / "broker" / entry
         found.update(path.rglob("*.py") if path.is_dir() else [path] if path.is_file() else [])
-    return sorted(path.relative_to(root).as_posix() for path in found if path.name not in ("__init__.py", "__main__.py"))
+    return sorted(
+        path.relative_to(root).as_posix() for path in found if path.name not in ("__init__.py", "__main__.py")
+    )
 
 
 def compiler() -> list[str]:
@@ -139,7 +141,8 @@ def extensions() -> list[Any]:
     """The compiled modules as setuptools extensions: one shared library, one C file per module."""
     from mypyc.build import mypycify
 
-    # The strict rules of pyproject.toml are the test suite's business: an unused waiver must not keep anyone from installing.
+    # The strict rules of pyproject.toml are the test suite's business: an unused waiver must not keep anyone from
+    # installing.
     arguments = ["--config-file=", *compiled_modules()]
     made = mypycify(
         arguments,
@@ -165,14 +168,17 @@ def main() -> None:
 
     reason = why_pure()
     modules = compiled_modules()
-    # A build frontend asks for requirements and metadata first, each in a run of its own; mypyc's work is done once, for the wheel.
+    # A build frontend asks for requirements and metadata first, each in a run of its own; mypyc's work is done once,
+    # for the wheel.
     only_metadata = not {"egg_info", "dist_info", "sdist"}.isdisjoint(sys.argv[1:])
     if only_metadata:
         pass
     elif reason:
         print(f"leveret: pure build, nothing compiled: {reason}", file=sys.stderr)
     else:
-        print(f"leveret: compiling {len(modules)} modules with -O{optimisation()}, {compiler_version()}", file=sys.stderr)
+        print(
+            f"leveret: compiling {len(modules)} modules with -O{optimisation()}, {compiler_version()}", file=sys.stderr
+        )
         # Where the compiler this Python was built with is absent, setuptools must use the one that was found.
         os.environ.setdefault("CC", shlex.join(compiler()))
 
@@ -191,7 +197,8 @@ def main() -> None:
             target.write_text(text, encoding="utf-8")
 
     class ParallelBuild(build_ext):
-        """Compiles the C files of one extension side by side, and leaves out those whose object is newer than all it was made from.
+        """Compiles the C files of one extension side by side, and leaves out those whose object is newer than all it
+        was made from.
 
         setuptools runs extensions in parallel, but the hot path is one extension of many files.
         """
@@ -202,8 +209,13 @@ def main() -> None:
             headers = max((path.stat().st_mtime for path in c_folder().rglob("*.h")), default=0.0)
 
             def compile_one(source: str, options: dict[str, Any]) -> list[str]:
-                objects: list[str] = self.compiler.object_filenames([source], output_dir=options.get("output_dir") or "")
-                if all(os.path.exists(name) and os.stat(name).st_mtime > max(headers, os.stat(source).st_mtime) for name in objects):
+                objects: list[str] = self.compiler.object_filenames(
+                    [source], output_dir=options.get("output_dir") or ""
+                )
+                if all(
+                    os.path.exists(name) and os.stat(name).st_mtime > max(headers, os.stat(source).st_mtime)
+                    for name in objects
+                ):
                     return objects
                 compiled: list[str] = compile_serially([source], **options)
                 return compiled
@@ -212,7 +224,9 @@ def main() -> None:
                 # Longest first: the last file to finish should be a short one.
                 by_size = sorted(sources, key=os.path.getsize, reverse=True)
                 with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-                    done = dict(zip(by_size, pool.map(lambda source: compile_one(source, options), by_size), strict=True))
+                    done = dict(
+                        zip(by_size, pool.map(lambda source: compile_one(source, options), by_size), strict=True)
+                    )
                 return [name for source in sources for name in done[source]]
 
             self.compiler.compile = compile_side_by_side

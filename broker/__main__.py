@@ -17,7 +17,8 @@ usage: leveret COMMAND [options]
 
   serve        run one node in the foreground; `leveret serve --help` lists its options
   perf         load a broker and report what it did; `leveret perf --help` lists its options
-  data         check DIR, recover DIR --output FILE: read a data directory that no node uses; confirm: tell a node that its losses are known
+  data         check DIR, recover DIR --output FILE: read a data directory that no node uses;
+               confirm: tell a node that its losses are known
   --version    print the version
   --help       print this text
 """
@@ -72,7 +73,13 @@ def serve(argv: Sequence[str]) -> int:
 
     logsetup.configure(options.log_level, options.log_format)
     log = logsetup.get_logger("leveret")
-    log.info("Server starting", version=VERSION, build=str(build.loaded()), python=platform.python_version(), node=options.node_name)
+    log.info(
+        "Server starting",
+        version=VERSION,
+        build=str(build.loaded()),
+        python=platform.python_version(),
+        node=options.node_name,
+    )
     for warning in options.warnings:
         log.warning("Configuration", problem=warning)
 

@@ -1,13 +1,16 @@
-"""Resource alarms: while one is raised, connections that publish are told so and not read (RabbitMQ docs, Blocked Connections).
+"""Resource alarms: while one is raised, connections that publish are told so and not read (RabbitMQ docs, Blocked
+Connections).
 
-Only publishers stop: the first content header or body during an alarm blocks its connection, and an alarm blocks at once whoever is in the
-middle of a content; consumers, heartbeats and connections that do not publish go on. Who watches memory and disk (watermarks.py) raises and
-clears alarms here.
+Only publishers stop: the first content header or body during an alarm blocks its connection, and an alarm blocks at
+once whoever is in the middle of a content; consumers, heartbeats and connections that do not publish go on. Who watches
+memory and disk (watermarks.py) raises and clears alarms here.
 
-Ten thousand publishers are told in slices (turn.py), in the order in which they came. Who is not told yet and sends another frame is
-blocked by that; who waits to be told that all alarms are cleared stays blocked if one comes back meanwhile, and hears nothing.
+Ten thousand publishers are told in slices (turn.py), in the order in which they came. Who is not told yet and sends
+another frame is blocked by that; who waits to be told that all alarms are cleared stays blocked if one comes back
+meanwhile, and hears nothing.
 
-What is on its way in is counted here as well, so that memory is looked at before it could have filled what was free at the last look.
+What is on its way in is counted here as well, so that memory is looked at before it could have filled what was free at
+the last look.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ NO_LIMIT: Final[i64] = 1 << 62
 MEMORY: Final = "memory"
 DISK: Final = "disk"
 _AT_ONCE: Final[i64] = 32
-"""Connections that are told in a turn: each is written to behind it, and who has an answer then waits for all of them."""
+"""Connections that are told in a turn: each is written to behind it, and who has an answer then waits for all of
+them."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -79,7 +83,8 @@ class Alarms:
         """Why publishers are blocked, as connection.blocked words it; '' when they are not."""
         self.faults = turn.faults
         self.receiving: i64 = 0
-        """Bytes of contents and frames that have arrived and are not whole or cannot be used yet, of all connections."""
+        """Bytes of contents and frames that have arrived and are not whole or cannot be used yet, of all
+        connections."""
         self.receiving_max: i64 = NO_LIMIT
         """With more than this, memory is looked at before the next look is due."""
         self.look_at_memory: Callable[[], object] | None = None
@@ -95,7 +100,8 @@ class Alarms:
         self._is_telling = False
 
     def set(self, resource: str, raised: bool) -> None:
-        """Raise or clear the alarm of one resource; the last one cleared unblocks everybody. They are told in the turns that follow."""
+        """Raise or clear the alarm of one resource; the last one cleared unblocks everybody. They are told in the turns
+        that follow."""
         if raised:
             self._raised.add(resource)
         else:

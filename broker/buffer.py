@@ -1,6 +1,7 @@
 """A buffer of a size that is about known beforehand. What was written becomes bytes without a copy.
 
-The system gives it zeros that cost nothing until they are written to, so the time for a large one is spread over what is written.
+The system gives it zeros that cost nothing until they are written to, so the time for a large one is spread over what
+is written.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from typing import Final, final
 from broker.native import i64
 
 ROOM_MIN: Final[i64] = (32 << 20) + 4096
-"""So much address space at the least: the C library has blocks of this size from the system, each for itself. A smaller one may be made of
-what was used before, and be cleared as a whole, with the pages that were given back. What is too much goes when the size is known."""
+"""So much address space at the least: the C library has blocks of this size from the system, each for itself. A smaller
+one may be made of what was used before, and be cleared as a whole, with the pages that were given back. What is too
+much goes when the size is known."""
 ROOM_MAX: Final[i64] = 1 << 29
 """No more room is made at once, whatever is asked for; beyond that it grows with what is written."""
 
@@ -24,7 +26,8 @@ class Buffer:
         self.size: i64 = 0
         """Bytes written."""
         room = size if size < ROOM_MAX else ROOM_MAX
-        self._file = BytesIO(bytes(int(room if room > ROOM_MIN else ROOM_MIN)))  # takes the zeros over, as nobody else has them
+        # Takes the zeros over, as nobody else has them.
+        self._file = BytesIO(bytes(int(room if room > ROOM_MIN else ROOM_MIN)))
 
     def write(self, data: bytes) -> None:
         """Append."""
@@ -37,8 +40,9 @@ class Buffer:
         return self._file.getvalue()
 
     def fill(self, size: i64, step: i64, source: Callable[[memoryview, int], int]) -> None:
-        """Let ``source`` write up to ``size`` bytes, for which there is room: it is told where to, at most ``step`` bytes, and how many are
-        there already, and says how many it has written, which is 0 when there are no more. Nothing may be written before or afterwards.
+        """Let ``source`` write up to ``size`` bytes, for which there is room: it is told where to, at most ``step``
+        bytes, and how many are there already, and says how many it has written, which is 0 when there are no more.
+        Nothing may be written before or afterwards.
         """
         with self._file.getbuffer() as whole:
             while self.size < size:

@@ -1,8 +1,9 @@
 """Which build is loaded: the compiled hot path or the same files interpreted, and from which sources it was made.
 
-A package made by setup.py carries a generated module `_build_info` with the hash of the sources it was made from; the checkout never
-has one. So a build that is older than the files next to it can be told apart from one that is current, and the start-up line can say
-what runs. Standard library only: setup.py and the scripts load this file before anything is installed.
+A package made by setup.py carries a generated module `_build_info` with the hash of the sources it was made from; the
+checkout never has one. So a build that is older than the files next to it can be told apart from one that is current,
+and the start-up line can say what runs. Standard library only: setup.py and the scripts load this file before anything
+is installed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Final, NamedTuple
 
 PACKAGE: Final = Path(__file__).resolve().parent
 INFO_MODULE: Final = "_build_info"
-# Stands for the whole hot path: it is on the path of every message, and setup.py compiles either all of its list or none.
+# Stands for the whole hot path: it is on the path of every message, and setup.py compiles either all of its list or
+# none.
 WITNESS: Final = "broker.wire.frames"
 _IGNORED_SUFFIXES: Final = (".pyc", ".so", ".pyd", "~", ".orig", ".rej")
 
@@ -34,7 +36,8 @@ class Build(NamedTuple):
 
 
 def source_files(package: Path = PACKAGE) -> list[Path]:
-    """Every file of the package that a build is made of, sorted by its path; no caches, no compiled or generated files."""
+    """Every file of the package that a build is made of, sorted by its path; no caches, no compiled or generated
+    files."""
     return sorted(
         path
         for path in package.rglob("*")

@@ -122,14 +122,15 @@ class Clock:
         """The earliest live deadline, or an earlier one, or ``NEVER``."""
         heap = self._heap
         left = _CANCELLED_PER_LOOK
-        while heap and heap[0][2].target is None and left > 0:  # one that is still there only wakes somebody for nothing
+        # One that is still there only wakes somebody for nothing.
+        while heap and heap[0][2].target is None and left > 0:
             heapq.heappop(heap)
             left -= 1
         return heap[0][0] if heap else NEVER
 
     def run_due(self) -> None:
-        """Wake whose deadline has passed, for ``TIMERS_US`` at the most: the rest is still due. What raises is told, and the others
-        are woken all the same."""
+        """Wake whose deadline has passed, for ``TIMERS_US`` at the most: the rest is still due. What raises is told,
+        and the others are woken all the same."""
         now = self.refresh()
         heap = self._heap
         stopwatch = self.stopwatch

@@ -1,7 +1,8 @@
 """Every option of a node once: name, type, unit, default, environment variable, keys of the configuration file, help.
 
-An option is a field of `Config`; what is known about it beyond its type and default is its `Option`. Command line, environment, file,
-`--help` and conf/leveret.conf are all made from these. Precedence: command line > environment > file > default.
+An option is a field of `Config`; what is known about it beyond its type and default is its `Option`. Command line,
+environment, file, `--help` and conf/leveret.conf are all made from these. Precedence: command line > environment >
+file > default.
 
 The file speaks RabbitMQ's `rabbitmq.conf` dialect (RabbitMQ docs, Configuration; the cuttlefish grammar):
 
@@ -10,8 +11,9 @@ The file speaks RabbitMQ's `rabbitmq.conf` dialect (RabbitMQ docs, Configuration
     key = 'a value # with a hash'
     key = $(ENVIRONMENT_VARIABLE)
 
-The last line for an option wins. Keys that are not known become `Config.warnings` and never keep a node from starting; a bad value
-does, with the place where it stands. Values are checked here, once, and handed in everywhere else: there is no global configuration.
+The last line for an option wins. Keys that are not known become `Config.warnings` and never keep a node from starting;
+a bad value does, with the place where it stands. Values are checked here, once, and handed in everywhere else: there is
+no global configuration.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ _NODE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.:-]+")
 
 
 class ConfigError(Exception):
-    """A configuration that a node cannot start with; the text names the place, the key, the value and what is wrong with it."""
+    """A configuration that a node cannot start with; the text names the place, the key, the value and what is wrong
+    with it."""
 
 
 class Place(NamedTuple):
@@ -132,7 +135,8 @@ def show_limit(value: int) -> str:
 
 
 def size(low: int, high: int) -> Callable[[str], int]:
-    """A parser of sizes in bytes: a number, or one with a unit. kB and MB count by 1000; k, Ki, KiB, M, Mi, MiB by 1024 (RabbitMQ)."""
+    """A parser of sizes in bytes: a number, or one with a unit. kB and MB count by 1000; k, Ki, KiB, M, Mi, MiB by 1024
+    (RabbitMQ)."""
 
     def parse(value: str) -> int:
         match = _SIZE.fullmatch(value) if len(value) <= 24 else None
@@ -212,7 +216,8 @@ PORT: Final = whole_number(0, 65535)
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The options of one node, all valid. Made by `load`, or directly (in tests, when embedded) with the same defaults."""
+    """The options of one node, all valid. Made by `load`, or directly (in tests, when embedded) with the same
+    defaults."""
 
     host: str = option(
         "localhost",
@@ -223,7 +228,11 @@ class Config:
     node_name: str = option(
         "",
         Option(
-            "name of this node, unique in a cluster", node_name, keys=("nodename",), metavar="NAME@HOST", default_text="leveret@<host name>"
+            "name of this node, unique in a cluster",
+            node_name,
+            keys=("nodename",),
+            metavar="NAME@HOST",
+            default_text="leveret@<host name>",
         ),
     )
     config: Path | None = option(None, Option("configuration file to read", path, metavar="FILE", in_file=False))
@@ -241,11 +250,18 @@ class Config:
     )
     identity: str = option(
         "rabbitmq",
-        Option("product that clients are told; some choose their behaviour by it", choice(IDENTITIES), metavar="rabbitmq|leveret"),
+        Option(
+            "product that clients are told; some choose their behaviour by it",
+            choice(IDENTITIES),
+            metavar="rabbitmq|leveret",
+        ),
     )
-    heartbeat: int = option(60, Option("heartbeat offered to clients; 0 is none", whole_number(0, 65535), unit="s", metavar="N"))
+    heartbeat: int = option(
+        60, Option("heartbeat offered to clients; 0 is none", whole_number(0, 65535), unit="s", metavar="N")
+    )
     frame_max: int = option(
-        131072, Option("largest frame, offered to clients", size(FRAME_SIZE_MIN, FRAME_SIZE_MAX), unit="bytes", metavar="SIZE")
+        131072,
+        Option("largest frame, offered to clients", size(FRAME_SIZE_MIN, FRAME_SIZE_MAX), unit="bytes", metavar="SIZE"),
     )
     channel_max: int = option(
         2047,
@@ -256,7 +272,9 @@ class Config:
             metavar="N",
         ),
     )
-    max_message_size: int = option(134217728, Option("largest message body", size(1, MESSAGE_SIZE_MAX), unit="bytes", metavar="SIZE"))
+    max_message_size: int = option(
+        134217728, Option("largest message body", size(1, MESSAGE_SIZE_MAX), unit="bytes", metavar="SIZE")
+    )
     handshake_timeout: int = option(
         10000, Option("time a client has to open its connection", whole_number(1, 3_600_000), unit="ms", metavar="N")
     )
@@ -273,7 +291,12 @@ class Config:
     )
     loopback_users: frozenset[str] = option(
         frozenset({"guest"}),
-        Option("users that may connect from this machine alone; none lifts it", user_names, show=show_user_names, metavar="NAMES"),
+        Option(
+            "users that may connect from this machine alone; none lifts it",
+            user_names,
+            show=show_user_names,
+            metavar="NAMES",
+        ),
     )
     default_user: str = option("guest", Option("user that a new node starts with", text))
     default_pass: str = option("guest", Option("password of that user", any_text, secret=True))
@@ -282,7 +305,10 @@ class Config:
         0, Option("most consumers of one channel", limit(0, 2**31), show=show_limit, metavar="N|infinity")
     )
     max_connections: int = option(
-        0, Option("most client connections", limit(1, 2**31), keys=("connection_max",), show=show_limit, metavar="N|infinity")
+        0,
+        Option(
+            "most client connections", limit(1, 2**31), keys=("connection_max",), show=show_limit, metavar="N|infinity"
+        ),
     )
     channel_max_per_node: int = option(
         0, Option("most channels of all connections", limit(1, 2**31), show=show_limit, metavar="N|infinity")
@@ -290,7 +316,9 @@ class Config:
     default_consumer_prefetch: int = option(
         0, Option("prefetch count of consumers that set none; 0 is no limit", whole_number(0, 65535), metavar="N")
     )
-    cluster_name: str = option("", Option("name of the cluster, shown to clients", text, default_text="leveret@<host name>"))
+    cluster_name: str = option(
+        "", Option("name of the cluster, shown to clients", text, default_text="leveret@<host name>")
+    )
     log_level: str = option(
         "info",
         Option(
@@ -321,7 +349,8 @@ class Config:
     vm_memory_high_watermark_relative: float | None = option(
         None,
         Option(
-            "memory alarm: publishers wait while the node uses more than this share of the memory; goes before the absolute one",
+            "memory alarm: publishers wait while the node uses more than this share of the memory; goes before the "
+            "absolute one",
             share(1),
             keys=("vm_memory_high_watermark.relative",),
             metavar="SHARE",
@@ -342,7 +371,8 @@ class Config:
     vm_memory_high_watermark_paging_ratio: float = option(
         0.5,
         Option(
-            "what messages that wait in queues may take in memory, as a share of the limit of the memory alarm; the rest is on disk only",
+            "what messages that wait in queues may take in memory, as a share of the limit of the memory alarm; the "
+            "rest is on disk only",
             share(1),
             metavar="SHARE",
         ),
@@ -378,7 +408,12 @@ class Config:
     )
     memory_monitor_interval: int = option(
         1000,
-        Option("time between two looks at memory and disk; less near a limit", whole_number(10, 3_600_000), unit="ms", metavar="N"),
+        Option(
+            "time between two looks at memory and disk; less near a limit",
+            whole_number(10, 3_600_000),
+            unit="ms",
+            metavar="N",
+        ),
     )
     warnings: tuple[str, ...] = ()
     """What `load` met and passed over; for the log."""
@@ -439,7 +474,9 @@ def parse_line(line: str, place: Place, environ: Mapping[str, str]) -> Value | N
     if rest[:1] in ("'", '"'):
         value, closed, after = rest[1:].partition(rest[0])
         if not closed or not (after.strip() == "" or after.lstrip().startswith("#")):
-            raise place.error(rest, "the quoted value must end with the same quote, with nothing but a comment after it", secret)
+            raise place.error(
+                rest, "the quoted value must end with the same quote, with nothing but a comment after it", secret
+            )
     else:
         value = rest.partition("#")[0].strip()
     for name in _VARIABLE.findall(value):
@@ -449,7 +486,8 @@ def parse_line(line: str, place: Place, environ: Mapping[str, str]) -> Value | N
 
 
 def parse_listener(value: Value) -> tuple[str | None, str]:
-    """Host and port of a `listeners.tcp.NAME` line: `5672`, `127.0.0.1:5672`, `::1:5672` or `[::1]:5672`; None is no host.
+    """Host and port of a `listeners.tcp.NAME` line: `5672`, `127.0.0.1:5672`, `::1:5672` or `[::1]:5672`; None is no
+    host.
 
     Raises: ConfigError if there is a colon and nothing before it.
     """
@@ -482,7 +520,9 @@ def read_file(file: Path, environ: Mapping[str, str]) -> tuple[dict[str, Value],
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigError(f"cannot read the configuration file {file}: {reason}") from error
-    by_key = {key: name for name, described in options().items() if described.in_file for key in (name, *described.keys)}
+    by_key = {
+        key: name for name, described in options().items() if described.in_file for key in (name, *described.keys)
+    }
     found: dict[str, Value] = {}
     loopback: dict[str, bool] = {}
     listener: Value | None = None
@@ -519,9 +559,12 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Value], list
     by_name = {environment_name(name): name for name in options()}
     found: dict[str, Value] = {}
     warnings: list[str] = []
-    for key in sorted(key for key in environ if key.startswith(ENVIRONMENT_PREFIX) and key not in ENVIRONMENT_OF_THE_BUILD):
+    for key in sorted(
+        key for key in environ if key.startswith(ENVIRONMENT_PREFIX) and key not in ENVIRONMENT_OF_THE_BUILD
+    ):
         if environ[key].startswith("tcp://") and key.endswith("_PORT"):
-            # Kubernetes sets LEVERET_PORT=tcp://10.0.0.1:5672 in every container beside a service that is called leveret.
+            # Kubernetes sets LEVERET_PORT=tcp://10.0.0.1:5672 in every container beside a service that is called
+            # leveret.
             warnings.append(f"environment {key} = {environ[key]!r}: set by a service link, ignored")
         elif key in by_name:
             found[by_name[key]] = Value(Place("environment", 0, key), environ[key])
@@ -541,7 +584,8 @@ def read_arguments(argv: Sequence[str]) -> dict[str, Value]:
     parser = argparse.ArgumentParser(
         prog="leveret serve",
         description="Run one node in the foreground.",
-        epilog="Every option is also an environment variable (LEVERET_PORT for --port) and a key of the configuration file.",
+        epilog="Every option is also an environment variable (LEVERET_PORT for --port) and a key of the configuration "
+        "file.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
@@ -550,7 +594,10 @@ def read_arguments(argv: Sequence[str]) -> dict[str, Value]:
         shown = f"{explanation(described)} [{default}]" if default else explanation(described)
         # argparse formats help texts with the % operator.
         parser.add_argument(flag(name), dest=name, metavar=described.metavar, help=shown.replace("%", "%%"))
-    return {name: Value(Place("command line", 0, flag(name)), value) for name, value in vars(parser.parse_args(argv)).items()}
+    return {
+        name: Value(Place("command line", 0, flag(name)), value)
+        for name, value in vars(parser.parse_args(argv)).items()
+    }
 
 
 def flag(name: str) -> str:

@@ -1,4 +1,5 @@
-"""Where a binding can lead: a queue or another exchange (RabbitMQ docs, Exchange to Exchange Bindings); and what takes messages."""
+"""Where a binding can lead: a queue or another exchange (RabbitMQ docs, Exchange to Exchange Bindings); and what takes
+messages."""
 
 from mypy_extensions import mypyc_attr
 
@@ -9,7 +10,8 @@ from broker.stats import QueueFigures, Sampler
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Destination:
-    """What routing needs to know of a queue or an exchange: its name and which of the two it is. Equal only to itself."""
+    """What routing needs to know of a queue or an exchange: its name and which of the two it is. Equal only to
+    itself."""
 
     def __init__(self, name: str, is_exchange: bool) -> None:
         self.name = name
@@ -37,5 +39,6 @@ class MessageTarget(Destination):
         return figures
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
-        """Take a message: ``ACCEPTED``, ``REJECTED``, ``LOGGED``, or ``DEFERRED`` (then ``confirm`` hears about ``sequence`` later)."""
+        """Take a message: ``ACCEPTED``, ``REJECTED``, ``LOGGED``, or ``DEFERRED`` (then ``confirm`` hears about
+        ``sequence`` later)."""
         raise NotImplementedError

@@ -1,4 +1,5 @@
-"""Lets go of many objects a slice at a time: their memory is given back one by one, which takes 0.1 s for a million messages."""
+"""Lets go of many objects a slice at a time: their memory is given back one by one, which takes 0.1 s for a million
+messages."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class _Discard(SlicedWork):
 
 
 def discard(turn: Turn | None, lists: Sequence[list[Any]]) -> None:
-    """Empty these lists, which nobody else may use any more, now or in the next turns; without a turn they are let go at once."""
+    """Empty these lists, which nobody else may use any more, now or in the next turns; without a turn they are let go
+    at once."""
     count: i64 = 0
     for items in lists:
         count += len(items)

@@ -48,7 +48,8 @@ NAMES: Final[dict[int, str]] = {
 
 
 class ProtocolException(Exception):
-    """A fault the client is told about: ``code`` is a reply code of this module, ``explanation`` the text behind its name.
+    """A fault the client is told about: ``code`` is a reply code of this module, ``explanation`` the text behind its
+    name.
 
     ``class_id`` and ``method_id`` name the method that failed, 0 and 0 when none did; the channel fills them in.
     """

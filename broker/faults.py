@@ -1,10 +1,13 @@
-"""Mistakes of ours: an exception that nobody expected costs the one it belongs to, is logged once, and everything else goes on.
+"""Mistakes of ours: an exception that nobody expected costs the one it belongs to, is logged once, and everything else
+goes on.
 
-Whoever calls many things one after the other (a turn, the timers, those who wait for a batch) catches what each of them raises, tells
-``Faults`` whose it was, and goes on with the next. What must end is the *owner* of the work: the connection that a flush, a timer or a
-delivery belongs to, closed with INTERNAL_ERROR (541). Work without an owner, such as a queue's expiry, is given up for this time.
+Whoever calls many things one after the other (a turn, the timers, those who wait for a batch) catches what each of them
+raises, tells ``Faults`` whose it was, and goes on with the next. What must end is the *owner* of the work: the
+connection that a flush, a timer or a delivery belongs to, closed with INTERNAL_ERROR (541). Work without an owner, such
+as a queue's expiry, is given up for this time.
 
-What a client did wrong, and what the disk cannot do, are not mistakes of ours: they have their own ways (errors.py, DiskError).
+What a client did wrong, and what the disk cannot do, are not mistakes of ours: they have their own ways (errors.py,
+DiskError).
 """
 
 from collections.abc import Callable

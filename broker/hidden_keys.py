@@ -1,7 +1,8 @@
-"""The keys of a BCC header, which is taken out of its message: nobody is to see them, but a dead letter follows them again.
+"""The keys of a BCC header, which is taken out of its message: nobody is to see them, but a dead letter follows them
+again.
 
-They belong to a message as its exchange and routing key do, and seldom is there one that has any. So they go with its ``tail``, which is of
-this class then, and ``Message.hides_keys`` says so: no other message pays for them.
+They belong to a message as its exchange and routing key do, and seldom is there one that has any. So they go with its
+``tail``, which is of this class then, and ``Message.hides_keys`` says so: no other message pays for them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""All that is declared and must survive, from what lives now: for a manifest that is written again because no file tells it any more."""
+"""All that is declared and must survive, from what lives now: for a manifest that is written again because no file
+tells it any more."""
 
 from collections.abc import Iterator, Mapping
 
@@ -18,13 +19,20 @@ def _of(vhost: VHost) -> Iterator[Declared]:
     for exchange in vhost.exchanges.values():
         if exchange.durable and exchange.name and not exchange.name.startswith("amq."):
             yield DurableExchange(
-                vhost.name, exchange.name, exchange.type_name, exchange.auto_delete, exchange.internal, exchange.arguments.raw
+                vhost.name,
+                exchange.name,
+                exchange.type_name,
+                exchange.auto_delete,
+                exchange.internal,
+                exchange.arguments.raw,
             )
         if exchange.name:
             for each in exchange.bindings():
                 if is_durable(each) and not each.destination.deleted:
                     to = each.destination
-                    yield DurableBinding(vhost.name, exchange.name, to.is_exchange, to.name, each.key, each.arguments.raw)
+                    yield DurableBinding(
+                        vhost.name, exchange.name, to.is_exchange, to.name, each.key, each.arguments.raw
+                    )
     for queue in vhost.queues.values():
         if queue.log_number:
             yield DurableQueue(vhost.name, queue.name, queue.auto_delete, int(queue.log_number), queue.arguments.raw)

@@ -1,11 +1,12 @@
 """How a node logs: structlog, one line per event on standard output, for people (`console`) or for machines (`json`).
 
-An event is a short fixed sentence; what varies goes into its fields: `log.info("Queue declared", vhost="/", queue="orders")`. Loggers are
-bound once per connection and queue, and nothing logs per message. Fields that look like secrets are masked here, so that no caller has to
-remember. What clients choose (names, texts) may hold any character: control characters are escaped, so no name can forge a line.
+An event is a short fixed sentence; what varies goes into its fields:
+`log.info("Queue declared", vhost="/", queue="orders")`. Loggers are bound once per connection and queue, and nothing
+logs per message. Fields that look like secrets are masked here, so that no caller has to remember. What clients choose
+(names, texts) may hold any character: control characters are escaped, so no name can forge a line.
 
-`configure` belongs to the command: it sets up the whole process, with asyncio's and the HTTP server's own logs in the same form. A node
-that is embedded in another program leaves that program's logging as it is.
+`configure` belongs to the command: it sets up the whole process, with asyncio's and the HTTP server's own logs in the
+same form. A node that is embedded in another program leaves that program's logging as it is.
 """
 
 from __future__ import annotations
@@ -30,7 +31,17 @@ LEVELS: Final = {
     "none": logging.CRITICAL + 1,
 }
 # Not "key" or "auth" alone: routing keys and authentication mechanisms are what one wants to read.
-_SECRET_WORDS: Final = ("password", "passwd", "passphrase", "secret", "token", "credential", "cookie", "authorization", "private_key")
+_SECRET_WORDS: Final = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "cookie",
+    "authorization",
+    "private_key",
+)
 _SECRET_NAMES: Final = frozenset({"pass", "default_pass", "pwd", "sasl_response"})
 _URL_PASSWORD: Final = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@")
 # C0 and C1 controls, DEL, and the two line separators of Unicode.
@@ -73,8 +84,8 @@ class Lines:
     def msg(self, line: str) -> None:
         """Writes one line and flushes it.
 
-        A stream that is gone (closed pipe, full disk) loses the line and nothing else: a broker does not stop for its log,
-        and there is no other place to say so.
+        A stream that is gone (closed pipe, full disk) loses the line and nothing else: a broker does not stop for its
+        log, and there is no other place to say so.
         """
         try:
             self._stream.write(line + "\n")
@@ -132,13 +143,15 @@ def render_value(value: object) -> str:
 
 
 def render_console(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
-    """The last structlog processor of the console format: `time level event field=value ...`, a traceback indented below."""
+    """The last structlog processor of the console format: `time level event field=value ...`, a traceback indented
+    below."""
     time = event.pop("timestamp", "")
     level = str(event.pop("level", method))
     exception = event.pop("exception", "")
     fields = "".join(f" {one_line(name)}={render_value(value)}" for name, value in event.items() if name != "event")
     line = f"{time} {level:<8} {one_line(str(event.get('event', '')))}{fields}"
-    # A message inside a traceback may hold a client's text: each of its lines is escaped and indented, none looks like an event.
+    # A message inside a traceback may hold a client's text: each of its lines is escaped and indented, none looks like
+    # an event.
     return line + "".join(f"\n    {one_line(part)}" for part in str(exception).split("\n") if exception)
 
 
@@ -181,7 +194,8 @@ def configure(level: str = "info", format: str = "console", stream: TextIO | Non
 
 
 def get_logger(name: str, **fields: object) -> Logger:
-    """A logger whose events carry `source=name` and `fields`. It may be made before `configure`: its first event or `bind` decides."""
+    """A logger whose events carry `source=name` and `fields`. It may be made before `configure`: its first event or
+    `bind` decides."""
     logger: Logger = _import_structlog().get_logger(source=name, **fields)
     return logger
 
@@ -197,7 +211,8 @@ def drop(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
 def _import_structlog() -> Any:
     """structlog, without rich where nothing has imported either yet.
 
-    structlog imports rich when it is installed, for tracebacks we do not draw: 40 ms and 5 MB more at every start (measured).
+    structlog imports rich when it is installed, for tracebacks we do not draw: 40 ms and 5 MB more at every start
+    (measured).
     """
     if "structlog" not in sys.modules and "rich" not in sys.modules:
         # None makes `import rich` fail as if it were absent.

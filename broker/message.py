@@ -17,7 +17,8 @@ REJECTED: Final = 1
 DEFERRED: Final = 2
 """The queue took it and will tell the ``Confirm`` when the promise can be given."""
 LOGGED: Final = 3
-"""The queue took it and has appended it to the open batch of the node's log: the promise can be given when that is on the disk."""
+"""The queue took it and has appended it to the open batch of the node's log: the promise can be given when that is on
+the disk."""
 
 
 @final
@@ -25,8 +26,8 @@ LOGGED: Final = 3
 class Message:
     """Immutable; shared by all queues it reached; bytes and numbers only.
 
-    Acyclic on purpose: the cyclic collector would otherwise walk every queued message again and again (measured: half of all
-    CPU). So nothing that could point back to a queue may ever be stored here.
+    Acyclic on purpose: the cyclic collector would otherwise walk every queued message again and again (measured: half
+    of all CPU). So nothing that could point back to a queue may ever be stored here.
     """
 
     __slots__ = (
@@ -74,7 +75,8 @@ class Message:
         self.hides_keys: bool = False
         """``tail`` has the keys of a BCC header as well (hidden_keys.py)."""
         self.was_buried: bool = False
-        """Its x-death was written here (queues/dead_letter.py), not by a publisher. Not kept on the disk: it only saves looking."""
+        """Its x-death was written here (queues/dead_letter.py), not by a publisher. Not kept on the disk: it only saves
+        looking."""
 
 
 ON_DISK: Final = Message(b"", b"", 0, 0, 0, 0, False, -1, -1)
@@ -101,7 +103,8 @@ def make_tail(exchange: bytes, routing_key: bytes) -> bytes:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Confirm:
-    """The promise to a publisher; one per channel in confirm or transaction mode, told by queues that answered ``DEFERRED``."""
+    """The promise to a publisher; one per channel in confirm or transaction mode, told by queues that answered
+    ``DEFERRED``."""
 
     def accepted(self, sequence: i64) -> None:
         """One of the queues that message number ``sequence`` reached can promise it now."""

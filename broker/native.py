@@ -1,8 +1,8 @@
 """The native integers of the compiled modules, and what stands for them where nothing is compiled.
 
-mypyc knows the names of `mypy_extensions` and turns them into machine integers. Interpreted, those are classes written in Python whose
-calls cost more than the conversion is worth: `int` makes the interpreted broker 20 % faster (3.8 -> 3.0 us for a message of 24 bytes,
-tests/bench replay).
+mypyc knows the names of `mypy_extensions` and turns them into machine integers. Interpreted, those are classes written
+in Python whose calls cost more than the conversion is worth: `int` makes the interpreted broker 20 % faster (3.8 -> 3.0
+us for a message of 24 bytes, tests/bench replay).
 """
 
 from typing import TYPE_CHECKING

@@ -47,7 +47,8 @@ COMPATIBLE_VERSION: Final = "3.13.7"
 _DRAIN_S: Final = 4.0
 _HTTP_DRAIN_S: Final = 0.3
 _SWITCH_INTERVAL_S: Final = 0.0005
-"""How long the thread that writes the log waits for a busy event loop: at the default of 5 ms, a sync of 0.1 ms takes 5 ms."""
+"""How long the thread that writes the log waits for a busy event loop: at the default of 5 ms, a sync of 0.1 ms takes 5
+ms."""
 
 _log = get_logger("node")
 
@@ -77,7 +78,8 @@ def make_server(config: Config, turn: Turn, clock: Clock, counters: Counters, st
     server = Server(identity, users, limits, config.max_connections, turn, clock, counters)
     server.channels_max = config.channel_max_per_node
     budget = queue_memory(config, total_memory())
-    server.queue_memory.limit = max(budget - UNWRITTEN_MAX - READ_MEMORY_MAX, budget // 2)  # on the way to the disk, and back
+    # what is on the way to the disk and back counts as well
+    server.queue_memory.limit = max(budget - UNWRITTEN_MAX - READ_MEMORY_MAX, budget // 2)
     if store is not None:
         restore(server, store, config.default_vhost)
     else:
@@ -145,7 +147,10 @@ async def _serve(config: Config, started: float) -> int:
     try:
         listener = await listen(server, admission, config.host, config.port, config.backlog)
         metrics = await listen_metrics(server, admission, config.host, config.prometheus_port)
-        listening = [Listening("amqp", config.host, listener.number), Listening("http/prometheus", config.host, metrics.port)]
+        listening = [
+            Listening("amqp", config.host, listener.number),
+            Listening("http/prometheus", config.host, metrics.port),
+        ]
         management = await listen_management(server, admission, config.host, config.management_port, listening)
     except OSError as error:
         _log.error("Cannot listen", error=str(error))
@@ -185,7 +190,8 @@ async def _serve(config: Config, started: float) -> int:
 
 
 def on_shutdown(server: Server) -> None:
-    """Nobody is served any more: what has begun since the clients were told is done whole, and the log is told what was delivered."""
+    """Nobody is served any more: what has begun since the clients were told is done whole, and the log is told what was
+    delivered."""
     server.turn.drain()
     for vhost in server.vhosts.values():
         vhost.on_shutdown()
@@ -209,7 +215,8 @@ async def _drain(server: Server, force: asyncio.Event) -> None:
 
 
 def run(config: Config) -> int:
-    """Run a node in the foreground until SIGTERM or SIGINT; its exit code. A second signal does not wait for clients."""
+    """Run a node in the foreground until SIGTERM or SIGINT; its exit code. A second signal does not wait for
+    clients."""
     started = time.monotonic()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:

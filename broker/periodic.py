@@ -12,7 +12,8 @@ AFTER_FAULT_MS: Final = 1000
 
 
 class Periodic:
-    """Looks when it is started, and each time after as long as the last look has said; a look that fails is told, and not the last one."""
+    """Looks when it is started, and each time after as long as the last look has said; a look that fails is told, and
+    not the last one."""
 
     def __init__(self, faults: Faults | None = None) -> None:
         self._faults = faults or Faults()

@@ -1,4 +1,5 @@
-"""What is counted for each queue, exchange and channel, under the names of RabbitMQ's ``message_stats``; and their rates.
+"""What is counted for each queue, exchange and channel, under the names of RabbitMQ's ``message_stats``; and their
+rates.
 
 Figures are made by the first event of their object: one where nothing happens has none. What happens is counted on
 integers, once for a batch where messages come in batches; nobody who reads them changes anything.

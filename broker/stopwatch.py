@@ -1,6 +1,8 @@
-"""How long the event loop is kept by one turn, and by what in it: the metric ``leveret_turn_seconds``, and a warning for one over 100 ms.
+"""How long the event loop is kept by one turn, and by what in it: the metric ``leveret_turn_seconds``, and a warning
+for one over 100 ms.
 
-The clock is read once per phase of a turn and every few objects in it, never per message. A turn begins with its first read.
+The clock is read once per phase of a turn and every few objects in it, never per message. A turn begins with its first
+read.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,22 @@ SLOW_US: Final[i64] = 100_000
 """A turn, or a timer, that takes longer is told."""
 SLICE: Final[i64] = 8
 """So many objects are looked at together: one of them is named when the turn was slow."""
-BOUNDS_US: Final[list[int]] = [100, 250, 500, 1000, 2500, 5000, 10_000, 20_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000]
+BOUNDS_US: Final[list[int]] = [
+    100,
+    250,
+    500,
+    1000,
+    2500,
+    5000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+]
 """Upper bounds of the histogram's buckets; one more holds what is longer."""
 
 _log: Final = get_logger("turn")
@@ -90,7 +107,9 @@ class Stopwatch:
     def end(self, event: str, took_us: i64) -> None:
         """What began with the first slice is over: told, with its longest slice, if it took too long."""
         if took_us > SLOW_US:
-            labels = [label_of(work) for work in self._longest_of[self._longest_first : self._longest_end]] or [label_of(self._longest_one)]
+            labels = [label_of(work) for work in self._longest_of[self._longest_first : self._longest_end]] or [
+                label_of(self._longest_one)
+            ]
             _log.warning(
                 event,
                 ms=int(took_us // 1000),

@@ -1,4 +1,5 @@
-"""What the disk has to say to people: what recovery found, what could not be read, and troubles that are not the end of the node."""
+"""What the disk has to say to people: what recovery found, what could not be read, and troubles that are not the end of
+the node."""
 
 from __future__ import annotations
 
@@ -26,8 +27,17 @@ def tell_findings(store: Store) -> None:
         _log.error("Damage on the disk", finding=text)
     unconfirmed = len(store.damage.unconfirmed())
     if unconfirmed:
-        _log.error("Data was lost: the health checks fail until `leveret data confirm` says that somebody knows", losses=unconfirmed)
-    _log.info("Data recovered", files=report.file_count, records=report.record_count, clean=report.clean, logs=len(store.logs.logs))
+        _log.error(
+            "Data was lost: the health checks fail until `leveret data confirm` says that somebody knows",
+            losses=unconfirmed,
+        )
+    _log.info(
+        "Data recovered",
+        files=report.file_count,
+        records=report.record_count,
+        clean=report.clean,
+        logs=len(store.logs.logs),
+    )
 
 
 class StoreLog(Periodic):
@@ -51,7 +61,10 @@ class StoreLog(Periodic):
         for text in found:
             _log.error("Damage on the disk", finding=text)
         damage.add(found)
-        damage.add(f"records {first} to {last} of log {log.number} cannot be read back: they are lost" for log, first, last, _ in lost)
+        damage.add(
+            f"records {first} to {last} of log {log.number} cannot be read back: they are lost"
+            for log, first, last, _ in lost
+        )
         damage.save_later()
         trouble = self._store.compactor.trouble or self._store.page_trouble or damage.trouble
         text = "" if trouble is None else str(trouble)

@@ -1,8 +1,9 @@
 """Gives memory back to the system that a backlog has left behind.
 
-What messages took is freed with them, but the C library keeps most of it for later: a node that has drained a backlog would go on looking
-as if it still had it. To ask for it back costs some milliseconds, so it is done where nobody waits: when nothing was published or delivered
-since the last look, and now and then on a node that is never quiet. It runs on a thread of its own.
+What messages took is freed with them, but the C library keeps most of it for later: a node that has drained a backlog
+would go on looking as if it still had it. To ask for it back costs some milliseconds, so it is done where nobody waits:
+when nothing was published or delivered since the last look, and now and then on a node that is never quiet. It runs on
+a thread of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ BUSY_LOOKS: Final = 20
 _FUTILE_LOOKS_MIN: Final = 2
 """When it brought nothing, it is not tried again for so many looks, ..."""
 _FUTILE_LOOKS_MAX: Final = 32
-"""... the next time for twice as many, and so on up to so many; unless connections have ended or queues were drained meanwhile."""
+"""... the next time for twice as many, and so on up to so many; unless connections have ended or queues were drained
+meanwhile."""
 
 
 def _in_thread(call: Callable[[], None]) -> None:

@@ -1,14 +1,14 @@
 """One turn of the event loop: what reads left behind is done here, in order: work, dispatch, sync, flush.
 
-Reads route and enqueue and only *mark* the queues and connections they touched. Once all reads of the loop's iteration are
-taken, ``run`` dispatches the marked queues, hands the log its batch and writes each touched connection once: one system call
-per connection and turn instead of one per message (measured: 20 times cheaper at 16 B).
+Reads route and enqueue and only *mark* the queues and connections they touched. Once all reads of the loop's iteration
+are taken, ``run`` dispatches the marked queues, hands the log its batch and writes each touched connection once: one
+system call per connection and turn instead of one per message (measured: 20 times cheaper at 16 B).
 
-A turn is bounded in time, whatever one client asks for. Each phase has a slice; what does not fit into it waits for the next turn, in its
-place in the row. Reads, queues and what else may take long look at ``out_of_time`` every few operations, and come back for the rest; what
-belongs to one client's request and takes longer than a slice is ``SlicedWork``, behind which that client's channel waits. Queues with much
-to drop or to dead-letter share a slice of their own (``schedule_dispatch_behind``): a
-hundred of them do not keep others' messages from their consumers.
+A turn is bounded in time, whatever one client asks for. Each phase has a slice; what does not fit into it waits for the
+next turn, in its place in the row. Reads, queues and what else may take long look at ``out_of_time`` every few
+operations, and come back for the rest; what belongs to one client's request and takes longer than a slice is
+``SlicedWork``, behind which that client's channel waits. Queues with much to drop or to dead-letter share a slice of
+their own (``schedule_dispatch_behind``): a hundred of them do not keep others' messages from their consumers.
 
 Whatever raises is told (faults.py), and everything else of the turn is done.
 """
@@ -28,8 +28,8 @@ INPUT_BYTES_MAX: Final[i64] = 1 << 20
 SLICE_US: Final[i64] = 800
 """Nor does it decode for longer than this; and so long each other phase goes on at the most."""
 READS_US: Final[i64] = 3 * SLICE_US
-"""Or for so long, where it takes what the loop has read after what was deferred: mostly little, and else there is less to do for each
-message when there are more in a turn (16 B: 3 % of all CPU, compared with another slice)."""
+"""Or for so long, where it takes what the loop has read after what was deferred: mostly little, and else there is less
+to do for each message when there are more in a turn (16 B: 3 % of all CPU, compared with another slice)."""
 WORK_UNTIL_US: Final[i64] = SLICE_US + SLICE_US // 2
 """So long after its begin a turn's work may go on, ..."""
 RESUME_UNTIL_US: Final[i64] = 3 * SLICE_US
@@ -44,7 +44,8 @@ class Dispatchable:
     """A queue that has work: messages and, perhaps, consumers with room."""
 
     def dispatch(self) -> None:
-        """Hand ready messages to consumers until one of both runs out. A delivery that fails is told by the queue itself."""
+        """Hand ready messages to consumers until one of both runs out. A delivery that fails is told by the queue
+        itself."""
         raise NotImplementedError
 
 
@@ -145,8 +146,9 @@ class Turn:
         self._wake()
 
     def schedule_dispatch_behind(self, queue: Dispatchable) -> None:
-        """Dispatch ``queue`` in the next turn, as far as the slice goes that all such queues share: it has much to do before it delivers
-        anything, and others should not have to wait for it. The caller keeps the flag that prevents marking twice."""
+        """Dispatch ``queue`` in the next turn, as far as the slice goes that all such queues share: it has much to do
+        before it delivers anything, and others should not have to wait for it. The caller keeps the flag that prevents
+        marking twice."""
         self._behind.append(queue)
         self._wake()
 
@@ -226,7 +228,8 @@ class Turn:
         return True
 
     def run(self) -> None:
-        """Work, dispatch, sync, flush; then take what earlier reads had to leave, up to the next turn's share of input."""
+        """Work, dispatch, sync, flush; then take what earlier reads had to leave, up to the next turn's share of
+        input."""
         self.turns += 1
         stopwatch = self._stopwatch
         now_us = self.clock.slice_us()
@@ -243,7 +246,8 @@ class Turn:
             self._start_short_slice(WORK_UNTIL_US)
             self._dispatch_behind()
         self._settle()
-        self.scheduled = False  # only now: what is marked meanwhile is done in ``_settle``, or left for the turn that is asked for here
+        # Only now: what is marked meanwhile is done in ``_settle``, or left for the turn that is asked for here.
+        self.scheduled = False
         if self._work or self._behind or self._dispatch or self._sync or self._flush:
             self._wake()
         deferred = self._deferred
@@ -267,7 +271,8 @@ class Turn:
             self._from_us = 0
 
     def _settle(self) -> None:
-        """Dispatch, sync and flush until nothing is marked (dispatch may mark: dead letters, freed prefetch) or the time is over."""
+        """Dispatch, sync and flush until nothing is marked (dispatch may mark: dead letters, freed prefetch) or the
+        time is over."""
         until_us = self.clock.slice_us() + SLICE_US
         while True:
             self._until_us = until_us
@@ -357,7 +362,8 @@ class Turn:
             self._dispatch = rest + self._dispatch
 
     def _dispatch_behind(self) -> None:
-        """A slice of what comes behind: each gets some time, and the first one of this turn is the last one of the next."""
+        """A slice of what comes behind: each gets some time, and the first one of this turn is the last one of the
+        next."""
         queues = self._behind
         self._behind = []
         rest = self._dispatch_these(queues, 1)

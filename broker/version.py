@@ -1,4 +1,5 @@
-"""The one place that states the version: the package metadata, `--version` and connection.start's server-properties read it here."""
+"""The one place that states the version: the package metadata, `--version` and connection.start's server-properties
+read it here."""
 
 from typing import Final
 

@@ -4,13 +4,13 @@
     raised    used > limit                free < limit, or the log has found no space for its next file
     cleared   used < 95 % of the limit    free > limit and a tenth more (at most 50 MB), and the log has found space
 
-Between the two an alarm stays as it is, so that publishers are not stopped and let go again with every message. Looks come once per
-interval, and sooner where a limit is so near that it could be reached before, at a gigabyte a second: a node was seen to fill 260 MB of
-disk, and to end with it, between two looks of one second. Bodies on their way are counted (alarms.py): when there are as many more as
-there was room at the last look, the next one comes at once.
+Between the two an alarm stays as it is, so that publishers are not stopped and let go again with every message. Looks
+come once per interval, and sooner where a limit is so near that it could be reached before, at a gigabyte a second: a
+node was seen to fill 260 MB of disk, and to end with it, between two looks of one second. Bodies on their way are
+counted (alarms.py): when there are as many more as there was room at the last look, the next one comes at once.
 
-Used is what the process has in memory (resident set size). An allocator keeps much of what a program gives back, so an alarm could
-outlive its cause: while there is one, each look asks the allocator to return what it does not need.
+Used is what the process has in memory (resident set size). An allocator keeps much of what a program gives back, so an
+alarm could outlive its cause: while there is one, each look asks the allocator to return what it does not need.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ MEMORY_SHARE: Final = 0.4
 _CLEAR_MEMORY_PERCENT: Final = 95
 _RECEIVING_MIN: Final = 1 << 20
 _RECEIVING_MARGIN: Final = 8
-"""With more than a MiB of bodies on their way the alarm comes this part of the limit earlier: what comes meanwhile has to fit, too."""
+"""With more than a MiB of bodies on their way the alarm comes this part of the limit earlier: what comes meanwhile has
+to fit, too."""
 _DISK_MARGIN_MAX: Final = 50_000_000
 _BYTES_PER_MS: Final = 1_000_000
 """The fastest that memory or disk are filled."""
@@ -54,7 +55,8 @@ _log = get_logger("alarms")
 def resident_bytes(proc: Path = _PROC) -> int:
     """Memory that this process uses; ``UNKNOWN`` where there is no /proc.
 
-    The standard library's other source, getrusage, tells the largest amount there ever was: an alarm made of it would not end.
+    The standard library's other source, getrusage, tells the largest amount there ever was: an alarm made of it would
+    not end.
     """
     try:
         return int((proc / "self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -63,7 +65,8 @@ def resident_bytes(proc: Path = _PROC) -> int:
 
 
 def total_memory(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int:
-    """Memory that this process could use at most: the machine's, or less where its control groups (containers) allow less."""
+    """Memory that this process could use at most: the machine's, or less where its control groups (containers) allow
+    less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_allowed(proc, cgroup)])
 
@@ -142,7 +145,8 @@ class Watermarks(NamedTuple):
 
 
 def watermarks(config: Config, total: int) -> Watermarks:
-    """The limits of a node that has ``total`` bytes of memory. A relative limit goes before an absolute one, as in RabbitMQ."""
+    """The limits of a node that has ``total`` bytes of memory. A relative limit goes before an absolute one, as in
+    RabbitMQ."""
     total = config.total_memory_available_override_value or total
     share = config.vm_memory_high_watermark_relative
     absolute = config.vm_memory_high_watermark_absolute
@@ -196,7 +200,8 @@ class Watcher(Periodic):
             self._set(MEMORY, False, used=used, limit=limit)
         if self._alarms.is_raised(MEMORY):
             self._alarms.receiving_max = NO_LIMIT
-            return NO_LIMIT  # no hurry while the alarm stands: nobody publishes, and to return memory costs some milliseconds
+            # No hurry while the alarm stands: nobody publishes, and to return memory costs some milliseconds.
+            return NO_LIMIT
         self._alarms.receiving_max = self._alarms.receiving + limit - used
         return limit - used
 

@@ -1,6 +1,8 @@
-"""Loads that leave a backlog behind, on the load generator's own clients (broker/perf): who publishes and consumes what, phase by phase.
+"""Loads that leave a backlog behind, on the load generator's own clients (broker/perf): who publishes and consumes
+what, phase by phase.
 
-Every message carries its producer and its number, so whatever is lost, doubled or out of order is counted by the tally of its queues.
+Every message carries its producer and its number, so whatever is lost, doubled or out of order is counted by the tally
+of its queues.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ class Group:
             await self._load.declare(self._load.queue_name(self._first + number), passive=False)
 
     async def connect_producers(self, rate: float = 0.0) -> None:
-        """One for each queue, without confirms; `rate` messages a second each, 0 for as fast as it goes. They do not publish yet."""
+        """One for each queue, without confirms; `rate` messages a second each, 0 for as fast as it goes. They do not
+        publish yet."""
         for number in range(self._queues):
             key = self._load.queue_name(self._first + number).encode()
             arguments = b"\0\0\0" + bytes([len(key)]) + key + b"\0"
@@ -174,7 +177,12 @@ class Load:
         if self._control is None:
             self._control = await self.connect()
         self._declared.add(name)
-        values: list[tuple[str, object]] = [("short", 0), ("shortstr", name), ("octet", 1 if passive else 0), ("rawtable", b"")]
+        values: list[tuple[str, object]] = [
+            ("short", 0),
+            ("shortstr", name),
+            ("octet", 1 if passive else 0),
+            ("rawtable", b""),
+        ]
         answer = await self._control.call(1, spec.QUEUE_DECLARE, values, spec.QUEUE_DECLARE_OK)
         at = 5 + answer[4]
         return int.from_bytes(answer[at : at + 4], "big")

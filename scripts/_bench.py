@@ -1,7 +1,9 @@
-"""The table of the README: loads, in turn, on a node of its own and on the brokers to compare with; called by scripts/bench.
+"""The table of the README: loads, in turn, on a node of its own and on the brokers to compare with; called by
+scripts/bench.
 
-Each round runs every broker once before the next round starts, and the medians are printed, so a drift of the machine falls on all
-alike. CPU per message (of the broker's process, all threads) is the figure that other work on the machine touches least.
+Each round runs every broker once before the next round starts, and the medians are printed, so a drift of the machine
+falls on all alike. CPU per message (of the broker's process, all threads) is the figure that other work on the machine
+touches least.
 """
 
 from __future__ import annotations
@@ -42,8 +44,16 @@ LOADS = (
     Load("24 B, ack each", "--size 24 --ack 1", 1.8),
     Load("1 KiB, confirms, ack every 50", "--size 1024 --confirm 1000 --ack 50", 2.5),
     Load("64 KiB, auto-ack", "--size 65536 --ack 0", 80.0),
-    Load("100 B, 10 producers, 10 consumers, 10 queues", "--size 100 --producers 10 --consumers 10 --queues 10 --ack 50", 1.5),
-    Load("100 B, fanout to 10 queues", "--size 100 --exchange perf-fan --type fanout --queues 10 --consumers 10 --ack 0", 0.8),
+    Load(
+        "100 B, 10 producers, 10 consumers, 10 queues",
+        "--size 100 --producers 10 --consumers 10 --queues 10 --ack 50",
+        1.5,
+    ),
+    Load(
+        "100 B, fanout to 10 queues",
+        "--size 100 --exchange perf-fan --type fanout --queues 10 --consumers 10 --ack 0",
+        0.8,
+    ),
     Load(
         "100 B, topic exchange, 10 queues",
         "--size 100 --exchange perf-top --type topic --queues 10 --producers 10 --consumers 10 --ack 0",
@@ -54,8 +64,8 @@ LOADS = (
 INTERPRETED = Load("24 B, auto-ack, interpreted", "--size 24 --ack 0", 6.0)
 
 BACKLOG = 50_000
-"""Producers wait while more messages than this are on their way: the generator shares one thread between producers and consumers,
-and a backlog of its own making would measure memory allocation instead."""
+"""Producers wait while more messages than this are on their way: the generator shares one thread between producers and
+consumers, and a backlog of its own making would measure memory allocation instead."""
 
 
 class Target(NamedTuple):
@@ -69,7 +79,18 @@ class Target(NamedTuple):
 
 def measure(target: Target, load: Load, seconds: float) -> dict[str, object]:
     """The load generator's report, or {"error": ...}."""
-    command = [sys.executable, "-P", "-m", "broker", "perf", "--verify", "--host", target.host, "--port", str(target.port)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "broker",
+        "perf",
+        "--verify",
+        "--host",
+        target.host,
+        "--port",
+        str(target.port),
+    ]
     command += ["--seconds", str(seconds), "--backlog", str(BACKLOG), "--pid", str(target.pid), *load.options.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120, check=False)
     if done.returncode:
@@ -104,11 +125,15 @@ def cell(reports: list[dict[str, object]], load: Load) -> str:
 
 def arguments() -> argparse.Namespace:
     """The options of scripts/bench."""
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--only", default="", help="loads whose name contains this")
-    parser.add_argument("--durable", action="store_true", help="persistent messages, a backlog on disk, a start after SIGKILL instead")
+    parser.add_argument(
+        "--durable", action="store_true", help="persistent messages, a backlog on disk, a start after SIGKILL instead"
+    )
     parser.add_argument("--against", metavar="HOST:PORT", help="a broker that is running already (guest/guest)")
     parser.add_argument("--against-rabbitmq", action="store_true", help="Debian's rabbitmq-server, started beside")
     return parser.parse_args()
@@ -118,7 +143,11 @@ def beam_of(home: Path) -> int:
     """The process of the Erlang machine whose files lie in ``home``: the one that does the broker's work."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "comm").read_text().startswith("beam") and str(home) in (entry / "cmdline").read_text():
+            if (
+                entry.name.isdigit()
+                and (entry / "comm").read_text().startswith("beam")
+                and str(home) in (entry / "cmdline").read_text()
+            ):
                 return int(entry.name)
     return 0
 
@@ -166,7 +195,9 @@ def main() -> int:
         if given.only in INTERPRETED.name:
             slow = stack.enter_context(Node(environment=interpreted_environment()))
             target = Target("Leveret", slow.host, slow.port, slow.pid)
-            missed += print_row(INTERPRETED, {"Leveret": [measure(target, INTERPRETED, given.seconds) for _ in range(given.rounds)]})
+            missed += print_row(
+                INTERPRETED, {"Leveret": [measure(target, INTERPRETED, given.seconds) for _ in range(given.rounds)]}
+            )
     for text in missed:
         print(text, file=sys.stderr)
     return 1 if missed else 0

@@ -1,7 +1,7 @@
 """What durability costs: persistent loads, a backlog on disk, a start after SIGKILL; called by scripts/bench --durable.
 
-fdatasync before every confirm is on in all figures. The disk is measured beside them: a bare overwrite of 4 KiB and fdatasync in a file
-filled with zeros, before each round; a figure of one message at a time means nothing without it.
+fdatasync before every confirm is on in all figures. The disk is measured beside them: a bare overwrite of 4 KiB and
+fdatasync in a file filled with zeros, before each round; a figure of one message at a time means nothing without it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,16 @@ def perf_command(node: Node) -> list[str]:
 
 def perf(node: Node, options: str, seconds: float) -> dict[str, float]:
     """The load generator's report. Raises: RuntimeError if it failed or found a message lost, doubled or reordered."""
-    command = [*perf_command(node), "--verify", "--seconds", str(seconds), "--pid", str(node.pid), "--persistent", *options.split()]
+    command = [
+        *perf_command(node),
+        "--verify",
+        "--seconds",
+        str(seconds),
+        "--pid",
+        str(node.pid),
+        "--persistent",
+        *options.split(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr or done.stdout)
@@ -137,7 +146,9 @@ def measure_loads(table: Table, rounds: int, seconds: float) -> None:
             key = "published_per_s" if "--consumers 0" in load.options else "consumed_per_s"
             rate = statistics.median(report[key] for report in reports)
             limit = f"{load.limit_us:g} us, {load.limit_rate:,.0f}/s"
-            table.row(load.name, limit, f"{cpu:.2f} us, {rate:,.0f}/s", cpu <= load.limit_us and rate >= load.limit_rate)
+            table.row(
+                load.name, limit, f"{cpu:.2f} us, {rate:,.0f}/s", cpu <= load.limit_us and rate >= load.limit_rate
+            )
         factors, times, bares = [], [], []
         for _ in range(rounds):
             bares.append(bare_sync_us(node.home))
@@ -165,7 +176,12 @@ def measure_backlog(table: Table, count: int) -> None:
         idle = resident_mib(node.pid)
         found = fill(node, 100, count)
         cost = (resident_mib(node.pid) - idle) * count / found
-        table.row(f"backlog of {count:,} x 100 B", f"{BACKLOG_LIMIT_MIB} MiB above idle", f"{cost:.0f} MiB", cost <= BACKLOG_LIMIT_MIB)
+        table.row(
+            f"backlog of {count:,} x 100 B",
+            f"{BACKLOG_LIMIT_MIB} MiB above idle",
+            f"{cost:.0f} MiB",
+            cost <= BACKLOG_LIMIT_MIB,
+        )
         connection, channel = asked(node)
         started = time.monotonic()
         with consuming(node, ""):
@@ -176,7 +192,8 @@ def measure_backlog(table: Table, count: int) -> None:
 
 
 def measure_unacked(table: Table, count: int) -> None:
-    """Memory of a consumer that has taken a backlog and acknowledged nothing; then it goes, and the backlog must be there again."""
+    """Memory of a consumer that has taken a backlog and acknowledged nothing; then it goes, and the backlog must be
+    there again."""
     with Node() as node:
         idle = resident_mib(node.pid)
         found = fill(node, 100, count)

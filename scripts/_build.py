@@ -1,10 +1,12 @@
-"""Makes .venv current: the environment itself, what pyproject.toml requires, and the package with its compiled hot path.
+"""Makes .venv current: the environment itself, what pyproject.toml requires, and the package with its compiled hot
+path.
 
     python -I scripts/_build.py [EXTRA]
 
-What was done is noted in .venv/leveret.json under hashes of all it was made from (sources, setup.py, pyproject.toml, Python, compiler,
-settings), so that a second run has nothing to do. The package is built in .venv/build from a copy of the sources: the C files, mypy's cache
-and the object files stay there for the next build, and nothing compiled ever lies beside the sources.
+What was done is noted in .venv/leveret.json under hashes of all it was made from (sources, setup.py, pyproject.toml,
+Python, compiler, settings), so that a second run has nothing to do. The package is built in .venv/build from a copy of
+the sources: the C files, mypy's cache and the object files stay there for the next build, and nothing compiled ever
+lies beside the sources.
 Standard library only; it runs before anything is installed.
 """
 
@@ -159,19 +161,29 @@ def main(extra: str) -> None:
     build = load("leveret_build", ROOT / "broker" / "build.py")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     pure = setup.why_no_compiler()
-    build_requirements = [name for name in project["build-system"]["requires"] if not pure or name.startswith("setuptools")]
+    build_requirements = [
+        name for name in project["build-system"]["requires"] if not pure or name.startswith("setuptools")
+    ]
     requirements = [*build_requirements, *project["project"]["dependencies"]]
     requirements += project["project"]["optional-dependencies"][extra] if extra else []
     compiler = setup.compiler_version()
     required = digest(sys.version, *requirements)
     toolchain = digest(
-        sys.version, compiler, pure, setup.optimisation(), *((ROOT / name).read_text() for name in ("setup.py", "pyproject.toml"))
+        sys.version,
+        compiler,
+        pure,
+        setup.optimisation(),
+        *((ROOT / name).read_text() for name in ("setup.py", "pyproject.toml")),
     )
     built = digest(toolchain, build.sources_hash(ROOT / "broker"))
 
     def current(notes: dict[str, str]) -> bool:
         # `python` is noted first: an environment that was never finished, or was made by another Python, is made again.
-        return (notes.get("python"), notes.get(f"requirements {extra}"), notes.get("build")) == (sys.version, required, built)
+        return (notes.get("python"), notes.get(f"requirements {extra}"), notes.get("build")) == (
+            sys.version,
+            required,
+            built,
+        )
 
     if PYTHON.exists() and current(read_notes()):
         return
@@ -197,8 +209,16 @@ def main(extra: str) -> None:
                 say(f"installing without compiled code: {pure}")
             else:
                 first = "" if (STAGE / "build").exists() else ", once; it takes a minute or two"
-                say(f"compiling {len(setup.compiled_modules())} modules with -O{setup.optimisation()}, {compiler}{first}")
-            stage([*build.source_files(ROOT / "broker"), *(ROOT / name for name in BESIDE_THE_PACKAGE if (ROOT / name).exists())])
+                say(
+                    f"compiling {len(setup.compiled_modules())} modules with -O{setup.optimisation()}, "
+                    f"{compiler}{first}"
+                )
+            stage(
+                [
+                    *build.source_files(ROOT / "broker"),
+                    *(ROOT / name for name in BESIDE_THE_PACKAGE if (ROOT / name).exists()),
+                ]
+            )
             target = ("--no-deps", "--no-build-isolation", "--no-index", "--force-reinstall", STAGE)
             pip("install", *target, watched=None if pure else STAGE / "build")
             notes["build"] = built

@@ -2,9 +2,10 @@
 
     python -P scripts/_client_suites.py [NAME ...]
 
-Each suite gets a node of its own (the installed one, on free ports, with empty data) and an environment of its own. The clients come
-from their registries by pip and npm, in the versions below, whose tests all pass on RabbitMQ 3.10. Prints a line per suite,
-`NAME VERSION: N passed, N failed, N skipped`, above it the tests that failed; exit status 1 if there were any.
+Each suite gets a node of its own (the installed one, on free ports, with empty data) and an environment of its own. The
+clients come from their registries by pip and npm, in the versions below, whose tests all pass on RabbitMQ 3.10. Prints
+a line per suite, `NAME VERSION: N passed, N failed, N skipped`, above it the tests that failed; exit status 1 if there
+were any.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ def pytest_command(suite: Suite, folder: Path) -> list[list[str]]:
         f"--timeout={TEST_LIMIT_S}",
     ]
     files = [folder / "source" / name for name in ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")]
-    if not any("[tool.pytest" in text or "pytest]" in text for text in [file.read_text() for file in files if file.exists()]):
+    if not any(
+        "[tool.pytest" in text or "pytest]" in text for text in [file.read_text() for file in files if file.exists()]
+    ):
         # pytest would go on looking in the folders above, and find ours
         options += ["-c", os.devnull]
     return [[str(folder / "venv" / "bin" / "python"), "-m", "pytest", *options, *suite.arguments]]
@@ -161,8 +164,18 @@ def fetch_node(suite: Suite) -> Path:
 
 def mocha_commands(suite: Suite, folder: Path) -> list[list[str]]:
     """What runs the suite's tests: mocha, file by file."""
-    mocha = [str(shutil.which("node")), "node_modules/mocha/bin/mocha", "--ui", "tdd", "--exit", "--timeout", str(TEST_LIMIT_S * 1000)]
-    return [[*mocha, "--reporter", str(ROOT / "scripts" / "_client_suites_reporter.js"), file] for file in suite.arguments]
+    mocha = [
+        str(shutil.which("node")),
+        "node_modules/mocha/bin/mocha",
+        "--ui",
+        "tdd",
+        "--exit",
+        "--timeout",
+        str(TEST_LIMIT_S * 1000),
+    ]
+    return [
+        [*mocha, "--reporter", str(ROOT / "scripts" / "_client_suites_reporter.js"), file] for file in suite.arguments
+    ]
 
 
 SUITES = (
@@ -219,10 +232,22 @@ def running_node() -> Iterator[dict[str, str]]:
     """
     with tempfile.TemporaryDirectory(prefix="leveret-suites-", ignore_cleanup_errors=True) as folder:
         log = Path(folder, "log")
-        command = [str(VENV / "bin" / "leveret"), "serve", "--port", "0", "--management-port", "0", "--prometheus-port", "0"]
+        command = [
+            str(VENV / "bin" / "leveret"),
+            "serve",
+            "--port",
+            "0",
+            "--management-port",
+            "0",
+            "--prometheus-port",
+            "0",
+        ]
         with log.open("wb") as output:
             node = subprocess.Popen(
-                [*command, "--data-dir", str(Path(folder, "data"))], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [*command, "--data-dir", str(Path(folder, "data"))],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         try:
             deadline = time.monotonic() + START_DEADLINE_S
@@ -248,7 +273,9 @@ def carry_out(suite: Suite) -> Counts:
     folder = suite.fetch(suite)
     lines: list[str] = []
     with running_node() as place, (folder / "output").open("wb") as output:
-        names = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LEVERET_"))}
+        names = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LEVERET_"))
+        }
         names |= {name: value.format(**place) for name, value in suite.environment.items()}
         names |= {"LIVE_HOST": place["host"], "LIVE_PORT": place["port"], "PYTHONPATH": str(ROOT / "scripts")}
         for command in suite.commands(suite, folder):
@@ -277,7 +304,8 @@ def carry_out(suite: Suite) -> Counts:
 
 
 def main(names: list[str]) -> int:
-    """Runs the suites of these names, or all; 1 if a test failed or a suite could not be run for want of anything but npm."""
+    """Runs the suites of these names, or all; 1 if a test failed or a suite could not be run for want of anything but
+    npm."""
     known = {suite.name: suite for suite in SUITES}
     if unknown := set(names) - set(known):
         print(f"not a suite: {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)

@@ -1,4 +1,5 @@
-"""A pytest plugin for scripts/_client_suites.py: one line `live passed|failed|skipped: NAME` per test that reached for the broker.
+"""A pytest plugin for scripts/_client_suites.py: one line `live passed|failed|skipped: NAME` per test that reached for
+the broker.
 
 A test is live when this process opened a connection to LIVE_PORT while it ran, or when it was skipped before it could.
 """

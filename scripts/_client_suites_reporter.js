@@ -1,5 +1,6 @@
-// A mocha reporter for scripts/_client_suites.py: one line `live passed|failed|skipped: NAME` per test that reached for the broker.
-// Connections to AMQP's usual port go to LIVE_HOST:LIVE_PORT instead: some tests take only the host from the URL they are given.
+// A mocha reporter for scripts/_client_suites.py: one line `live passed|failed|skipped: NAME` per test that reached for
+// the broker. Connections to AMQP's usual port go to LIVE_HOST:LIVE_PORT instead: some tests take only the host from
+// the URL they are given.
 'use strict';
 const net = require('net');
 

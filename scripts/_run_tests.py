@@ -1,8 +1,9 @@
-"""Runs the groups of the test suite one after the other and adds them up; called by scripts/test, in the environment it has made.
+"""Runs the groups of the test suite one after the other and adds them up; called by scripts/test, in the environment it
+has made.
 
-Every group runs on the installed, compiled package; `unit` and `spec` run a second time interpreted, on the checkout. Where nothing could
-be compiled, everything runs once on what was installed. Tests that only compute share the processors. Arguments go to pytest; with paths
-among them only those run.
+Every group runs on the installed, compiled package; `unit` and `spec` run a second time interpreted, on the checkout.
+Where nothing could be compiled, everything runs once on what was installed. Tests that only compute share the
+processors. Arguments go to pytest; with paths among them only those run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ TESTS = ROOT / "tests"
 FIRST = ("unit", "spec", "transcripts", "model", "fuzz", "integration", "crash", "simulation", "bench")
 INTERPRETED_TOO = ("unit", "spec")
 SIMULATED = "tests/crash/store"
-"""No clock, socket or disk that is real plays a part there: these tests run in several processes at once (pytest-xdist)."""
+"""No clock, socket or disk that is real plays a part there: these tests run in several processes at once
+(pytest-xdist)."""
 NO_TESTS_COLLECTED = 5
 INTERRUPTED = 2
 
@@ -79,7 +81,8 @@ def plan(arguments: list[str], build: str) -> list[Run]:
 
 
 def environment(build: str) -> dict[str, str]:
-    """The environment of a run. PYTHONSAFEPATH keeps the working folder off the path, in pytest and in what the tests start."""
+    """The environment of a run. PYTHONSAFEPATH keeps the working folder off the path, in pytest and in what the tests
+    start."""
     names = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     names |= {"PYTHONSAFEPATH": "1", "LEVERET_BUILD": build}
     if build == "interpreted":

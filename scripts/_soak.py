@@ -1,15 +1,17 @@
-"""The crash tests for as long as one likes, and what a client can cost the others; called by scripts/soak, in its environment.
+"""The crash tests for as long as one likes, and what a client can cost the others; called by scripts/soak, in its
+environment.
 
     crash     nodes are killed under load and compared with a ledger (tests/crash/cycles.py)
     disk      a small real disk is filled, the node killed and started without a free byte (small_disk.py); needs root
-    errors    write errors, failed syncs and planted mistakes on real files (tests/crash/test_disk_errors.py, test_planted.py)
+    errors    write errors, failed syncs and planted mistakes on real files (tests/crash/test_disk_errors.py,
+              test_planted.py)
     fuzz      bent frames, field tables and HTTP requests, in memory and against a node (_soak_fuzz.py)
     states    the log on a simulated disk that loses what was not synced (tests/crash/store)
     stalls    how long others wait while one client asks for much (_soak_stalls.py; docs/benchmarks.md)
     backlog   rates and memory while more waits in queues than fits into memory (_soak_backlog.py; docs/benchmarks.md)
 
-Everything ends at the first failure, with its seed; `crash` and `fuzz` print the command that shows it again, and `crash` keeps the data
-directory.
+Everything ends at the first failure, with its seed; `crash` and `fuzz` print the command that shows it again, and
+`crash` keeps the data directory.
 """
 
 from __future__ import annotations
@@ -34,12 +36,20 @@ from scripts._progress import Progress  # noqa: E402
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="crash|disk|errors|fuzz|states|stalls|backlog")
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="crash|disk|errors|fuzz|states|stalls|backlog"
+    )
     crash = commands.add_parser("crash", help="SIGKILL under load")
     crash.add_argument("--cycles", type=int, default=10_000, help="kills and stops (10000)")
     crash.add_argument("--cycles-each", type=int, default=20, help="cycles on one data directory (20)")
-    crash.add_argument("--interpreted", action="store_true", help="the uncompiled checkout, with little memory per queue and short marks")
+    crash.add_argument(
+        "--interpreted",
+        action="store_true",
+        help="the uncompiled checkout, with little memory per queue and short marks",
+    )
     disk = commands.add_parser("disk", help="a full disk")
     disk.add_argument("--cycles", type=int, default=500, help="times that it is filled and drained (500)")
     disk.add_argument("--size", type=int, default=64, help="MiB (64)")
@@ -52,7 +62,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _soak_stalls.options(commands.add_parser("stalls", help="a probe beside a client that asks for much"))
     _soak_backlog.options(commands.add_parser("backlog", help="more messages than fit into memory, in several queues"))
     for each in (crash, disk, states):
-        each.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000 * 1000, help="where the histories begin (from the time)")
+        each.add_argument(
+            "--seed",
+            type=int,
+            default=int(time.time()) % 1_000_000 * 1000,
+            help="where the histories begin (from the time)",
+        )
     return parser.parse_args(arguments)
 
 
@@ -88,9 +103,14 @@ def disk(options: argparse.Namespace) -> int:
         return 2
     totals: Counter[str] = Counter()
     seed = options.seed
-    progress = Progress(lambda: f"seeds {options.seed}-{seed}: " + ", ".join(f"{count} {name}" for name, count in totals.items()))
+    progress = Progress(
+        lambda: f"seeds {options.seed}-{seed}: " + ", ".join(f"{count} {name}" for name, count in totals.items())
+    )
     while totals["cycles"] < options.cycles:
-        with tempfile.TemporaryDirectory(prefix="leveret-disk-") as folder, SmallDisk(Path(folder), options.size << 20) as small:
+        with (
+            tempfile.TemporaryDirectory(prefix="leveret-disk-") as folder,
+            SmallDisk(Path(folder), options.size << 20) as small,
+        ):
             full = FullDisk(small, seed, options.alarm << 20)
             try:
                 for _ in range(min(10 if options.alarm else 1, options.cycles - totals["cycles"])):
@@ -119,7 +139,9 @@ def errors(options: argparse.Namespace) -> int:
     """Rounds of the tests that inject errors and plant mistakes."""
     for number in range(1, options.rounds + 1):
         print(f"round {number} of {options.rounds}", flush=True)
-        code = run_tests(["tests/crash/test_disk_errors.py", "tests/crash/test_planted.py"], {"LEVERET_PLANT_SECONDS": "110"})
+        code = run_tests(
+            ["tests/crash/test_disk_errors.py", "tests/crash/test_planted.py"], {"LEVERET_PLANT_SECONDS": "110"}
+        )
         if code:
             return code
     return 0
@@ -127,7 +149,9 @@ def errors(options: argparse.Namespace) -> int:
 
 def states(options: argparse.Namespace) -> int:
     """The simulated disk."""
-    return run_tests(["tests/crash/store"], {"LEVERET_CRASH_STATES": str(options.states), "LEVERET_CRASH_SEED": str(options.seed)})
+    return run_tests(
+        ["tests/crash/store"], {"LEVERET_CRASH_STATES": str(options.states), "LEVERET_CRASH_SEED": str(options.seed)}
+    )
 
 
 def main(arguments: list[str]) -> int:

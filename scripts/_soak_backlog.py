@@ -1,8 +1,9 @@
 """Backlogs in several queues, and the memory and the rates they cost: `scripts/soak backlog`.
 
-Each mixture runs on a fresh node whose queues may take a small share of a small watermark, some rounds in a row, and beside it on a node
-whose queues fit into memory. A round passes when
-- it drains at half the rate of that node at least (so do those who consume while others publish, where that is what is asked for),
+Each mixture runs on a fresh node whose queues may take a small share of a small watermark, some rounds in a row, and
+beside it on a node whose queues fit into memory. A round passes when
+- it drains at half the rate of that node at least (so do those who consume while others publish, where that is what is
+  asked for),
 - the node's resident memory stays below the budget of its queues plus 100 MiB,
 - and is back to what it was before plus 100 MiB within 60 s of the drain,
 - and no message was lost, doubled or out of order.
@@ -188,7 +189,8 @@ async def hundred_queues(run: Load, scale: float, fits: bool) -> Figures:
 
 @mixture(1)
 async def one_slow_consumer(run: Load, scale: float, fits: bool) -> Figures:
-    """A consumer that gets a thousand messages a second of 40,000 among 99 that keep up with as much as the node takes."""
+    """A consumer that gets a thousand messages a second of 40,000 among 99 that keep up with as much as the node
+    takes."""
     fast, slow = Group(run, 0, 99), Group(run, 99, 1, slow=True)
     for group, rate in ((fast, 0.0), (slow, SLOW_RATE)):
         await group.declare()
@@ -242,7 +244,7 @@ async def one_transient(run: Load, scale: float, fits: bool) -> Figures:
     return await _filled_then_drained(run, 1, FITS if fits else int(6_000_000 * scale))
 
 
-# ---- the node -------------------------------------------------------------------------------------------------------------
+# ---- the node --------------------------------------------------------------------------------------------------------
 
 
 def peak_mib(pid: int, *, reset: bool = False) -> float:
@@ -298,7 +300,9 @@ async def one_round(running: Node, name: str, scale: float, *, fits: bool, idle_
         await run.delete()
     read_after, written_after = transferred_mib(pid)
     per_message = cpu * 1e6 / max(1, figures.messages)
-    return Round(figures, per_message, peak, back, after, read_after - read, written_after - written, disk_mib(running.data_dir))
+    return Round(
+        figures, per_message, peak, back, after, read_after - read, written_after - written, disk_mib(running.data_dir)
+    )
 
 
 def rounds_of(name: str, count: int, scale: float, watermark: int, *, fits: bool) -> list[Round]:
@@ -310,7 +314,7 @@ def rounds_of(name: str, count: int, scale: float, watermark: int, *, fits: bool
         return found
 
 
-# ---- the verdict ----------------------------------------------------------------------------------------------------------
+# ---- the verdict -----------------------------------------------------------------------------------------------------
 
 
 def faults(found: Round, reference: Round, budget_mib: float) -> list[str]:
@@ -336,7 +340,18 @@ def median(rounds: list[Round]) -> Round:
     return rounds[drains.index(statistics.median_low(drains))]
 
 
-COLUMNS: Final = ("messages", "publ/s", "cons/s", "drain/s", "us/msg", "peak MiB", "back s", "after MiB", "read MiB", "disk MiB")
+COLUMNS: Final = (
+    "messages",
+    "publ/s",
+    "cons/s",
+    "drain/s",
+    "us/msg",
+    "peak MiB",
+    "back s",
+    "after MiB",
+    "read MiB",
+    "disk MiB",
+)
 
 
 def row(name: str, found: Round, verdict: str) -> str:
@@ -344,7 +359,9 @@ def row(name: str, found: Round, verdict: str) -> str:
     figures = found.figures
     values = (figures.messages, figures.published_per_s, figures.consumed_per_s, figures.drained_per_s)
     used = (found.peak_mib, found.back_s, found.after_mib, found.read_mib, found.disk_mib)
-    cells = [f"{value:>10,.0f}" for value in values] + [f"{found.cpu_us:>10.2f}"] + [f"{value:>10,.1f}" for value in used]
+    cells = (
+        [f"{value:>10,.0f}" for value in values] + [f"{found.cpu_us:>10.2f}"] + [f"{value:>10,.1f}" for value in used]
+    )
     return f"| {name:<27} | " + " | ".join(cells) + f" | {verdict} |"
 
 
@@ -352,8 +369,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     """The command line of `scripts/soak backlog`."""
     parser.add_argument("--only", default="", metavar="NAME", help="mixtures whose name contains this")
     parser.add_argument("--rounds", type=int, default=0, help="in a row on one node (5 of ten_queues, 1 of the others)")
-    parser.add_argument("--scale", type=float, default=SCALE, help=f"share of the 6 and 10 million messages of a queue ({SCALE})")
-    parser.add_argument("--watermark", type=int, default=WATERMARK, help=f"bytes; queues may take half of it ({WATERMARK})")
+    parser.add_argument(
+        "--scale", type=float, default=SCALE, help=f"share of the 6 and 10 million messages of a queue ({SCALE})"
+    )
+    parser.add_argument(
+        "--watermark", type=int, default=WATERMARK, help=f"bytes; queues may take half of it ({WATERMARK})"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a round")
 
 
@@ -395,5 +416,8 @@ def main(given: argparse.Namespace) -> int:
     failed = sum(not _judge(given, name) for name in names)
     if not given.json:
         limit = given.watermark * PAGING_RATIO / 2**20 + MARGIN_MIB
-        print(f"{len(names) - failed} of {len(names)} pass (rates at least half of those in memory, peak at most {limit:.0f} MiB)")
+        print(
+            f"{len(names) - failed} of {len(names)} pass (rates at least half of those in memory, peak at most "
+            f"{limit:.0f} MiB)"
+        )
     return 1 if failed else 0

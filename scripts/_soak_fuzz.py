@@ -3,11 +3,11 @@
     memory    bent conversations against a broker in memory (tests/fuzz/in_memory.py)
     tables    bent field tables, compared with a second reader (tests/fuzz/tables.py)
     requests  bent requests to the management API of a broker in memory (tests/fuzz/requests.py)
-    live      eight clients at once, AMQP and HTTP, against a compiled node on a data directory that is killed and stopped
-              now and then, beside a bystander (tests/fuzz/live.py)
+    live      eight clients at once, AMQP and HTTP, against a compiled node on a data directory that is killed and
+              stopped now and then, beside a bystander (tests/fuzz/live.py)
 
-They share the time. Each round has a seed of its own, a number that goes up; the first failure ends the run with its seed and the command
-that begins with it. A later run goes on where one has ended with `--seed`.
+They share the time. Each round has a seed of its own, a number that goes up; the first failure ends the run with its
+seed and the command that begins with it. A later run goes on where one has ended with `--seed`.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ class Live(Part):
 
     def __str__(self) -> str:
         by = self.fuzz.bystander
-        return f"{self.fuzz.tally}, {by.round_trips} round trips of a bystander, slowest {by.slowest_s * 1000:.0f} ms, {by.late} above 5 ms"
+        return (
+            f"{self.fuzz.tally}, {by.round_trips} round trips of a bystander, slowest {by.slowest_s * 1000:.0f} ms, "
+            f"{by.late} above 5 ms"
+        )
 
 
 PARTS: Final[dict[str, type[Part]]] = {"memory": Memory, "tables": Tables, "requests": Requests, "live": Live}
@@ -130,9 +133,13 @@ PARTS: Final[dict[str, type[Part]]] = {"memory": Memory, "tables": Tables, "requ
 def options(parser: argparse.ArgumentParser) -> None:
     """The command line of `scripts/soak fuzz`."""
     parser.add_argument("--minutes", type=float, default=10.0, help="how long it goes on (10)")
-    parser.add_argument("--frames", type=int, default=0, help="end after so many bent frames, if the time is not up before")
+    parser.add_argument(
+        "--frames", type=int, default=0, help="end after so many bent frames, if the time is not up before"
+    )
     parser.add_argument("--only", choices=PARTS, default="", help="one kind")
-    parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000 * 1000, help="of the first round (from the time)")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()) % 1_000_000 * 1000, help="of the first round (from the time)"
+    )
 
 
 class Run:
@@ -145,7 +152,9 @@ class Run:
         self.end = time.monotonic() + given.minutes * 60
 
     def __str__(self) -> str:
-        return "; ".join([f"seeds {self.given.seed}-{self.seed - 1}", *(f"{name}: {part}" for name, part in self.parts.items())])
+        return "; ".join(
+            [f"seeds {self.given.seed}-{self.seed - 1}", *(f"{name}: {part}" for name, part in self.parts.items())]
+        )
 
     def goes_on(self) -> bool:
         """Whether there is to be another round."""

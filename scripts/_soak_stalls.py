@@ -1,9 +1,9 @@
 """How long a node leaves others unserved while one client asks for much: `scripts/soak stalls`.
 
-Each input (PARTS below) runs on a fresh node, from one ordinary client, beside a probe of 1 kHz on a connection and in a process of its
-own (_stall_probe.py). The same probe without the input is measured directly before it, on the same node with everything prepared. A round
-passes when the probe's 99th percentile is at most 5 ms and its maximum at most 20 ms above that; what is printed and judged are the medians
-of the rounds.
+Each input (PARTS below) runs on a fresh node, from one ordinary client, beside a probe of 1 kHz on a connection and in
+a process of its own (_stall_probe.py). The same probe without the input is measured directly before it, on the same
+node with everything prepared. A round passes when the probe's 99th percentile is at most 5 ms and its maximum at most
+20 ms above that; what is printed and judged are the medians of the rounds.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def start_probe(node: Node, publishes: bool = True) -> subprocess.Popen[str]:
 
 
 def put_first(pid: int) -> None:
-    """A node that has to share its core with whatever else runs here is not what is measured: its threads come before others."""
+    """A node that has to share its core with whatever else runs here is not what is measured: its threads come before
+    others."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         try:
             os.setpriority(os.PRIO_PROCESS, int(thread.name), -20)
@@ -147,7 +148,13 @@ def main(given: argparse.Namespace) -> int:
         if given.json:
             print(json.dumps({"input": name, "verdict": verdict, **found, "rounds": rounds}), flush=True)
         else:
-            print(f"| {name:<21} | " + " | ".join(f"{value:>10,.2f}" for value in found.values()) + f" | {verdict} |", flush=True)
+            print(
+                f"| {name:<21} | " + " | ".join(f"{value:>10,.2f}" for value in found.values()) + f" | {verdict} |",
+                flush=True,
+            )
     if not given.json:
-        print(f"{len(names) - failed} of {len(names)} pass (milliseconds; p99 at most {P99_EXCESS_MS:g}, max {MAX_EXCESS_MS:g} above)")
+        print(
+            f"{len(names) - failed} of {len(names)} pass (milliseconds; p99 at most {P99_EXCESS_MS:g}, max "
+            f"{MAX_EXCESS_MS:g} above)"
+        )
     return 1 if failed else 0

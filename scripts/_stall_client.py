@@ -1,7 +1,7 @@
 """The client of the inputs of `scripts/soak stalls`, and the table that they stand in.
 
-An input is a generator: what stands before its `yield` prepares, what stands behind it is measured and returns when the node has done
-all of it. Each gets a connection of its own with channel 1 open, on a fresh node.
+An input is a generator: what stands before its `yield` prepares, what stands behind it is measured and returns when the
+node has done all of it. Each gets a connection of its own with channel 1 open, on a fresh node.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Setting(NamedTuple):
     lines: tuple[str, ...] = ()
     """Of the node's configuration file."""
     publishes: bool = True
-    """Whether the probe may publish: it is blocked by an alarm as others are. Otherwise it asks for an answer each time."""
+    """Whether the probe may publish: it is blocked by an alarm as others are. Otherwise it asks for an answer each
+    time."""
 
 
 SETTINGS: Final[dict[str, Setting]] = {}
@@ -100,7 +101,11 @@ class Client(WireClient):
 
     def bind(self, queue: str, exchange: str, keys: list[str]) -> None:
         """Binds a queue with each of the keys."""
-        self.do(b"".join(method(1, "queue.bind", queue=queue, exchange=exchange, routing_key=key, nowait=True) for key in keys))
+        self.do(
+            b"".join(
+                method(1, "queue.bind", queue=queue, exchange=exchange, routing_key=key, nowait=True) for key in keys
+            )
+        )
 
     def fill(self, queue: str, count: int, data: bytes = b"m", **properties: object) -> None:
         """Publishes `count` messages to a queue."""

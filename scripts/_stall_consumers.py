@@ -1,4 +1,5 @@
-"""Inputs of `scripts/soak stalls`: many consumers of one queue, transactions that are given up, messages that die again and again."""
+"""Inputs of `scripts/soak stalls`: many consumers of one queue, transactions that are given up, messages that die again
+and again."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def crowded_queue(client: Client) -> Iterator[None]:
 
 @stall
 def crowded_full_queue(client: Client) -> Iterator[None]:
-    """20,000 consumers of a queue at its length limit acknowledge all at once, and the next message comes directly behind; ten times."""
+    """20,000 consumers of a queue at its length limit acknowledge all at once, and the next message comes directly
+    behind; ten times."""
     consume_often(client, 20_000, 1, limit=20_000)
     client.fill("q", 40_000)
     data = (method(1, "basic.ack", delivery_tag=0, multiple=True) + publish(1, "", "q", b"m") * 20_000) * 10
@@ -53,7 +55,9 @@ def global_prefetch(client: Client) -> Iterator[None]:
     """20,000 consumers share a prefetch of one message; 200 messages, each acknowledged when it was delivered."""
     client.queue("q")
     client.ask(1, "basic.qos", prefetch_count=1, **{"global": True})
-    consumes = [method(1, "basic.consume", queue="q", consumer_tag=f"c{number}", nowait=True) for number in range(20_000)]
+    consumes = [
+        method(1, "basic.consume", queue="q", consumer_tag=f"c{number}", nowait=True) for number in range(20_000)
+    ]
     client.do(b"".join(consumes))
     client.do(publish(1, "", "q", b"m") * 200)
     delivered = method(1, "queue.declare", queue="q", passive=True)  # what is ready is dispatched before it is counted
@@ -101,7 +105,9 @@ def expired_get(client: Client) -> Iterator[None]:
 def cycle_of_dead_letters(client: Client) -> Iterator[None]:
     """100,000 messages that 100 queues hand on to each other each time that they expire, until all are gone."""
     for number in range(100):
-        client.queue(f"q{number}", x_message_ttl=1, x_dead_letter_exchange="", x_dead_letter_routing_key=f"q{number + 1}")
+        client.queue(
+            f"q{number}", x_message_ttl=1, x_dead_letter_exchange="", x_dead_letter_routing_key=f"q{number + 1}"
+        )
     client.queue("q100")
     data = publish(1, "", "q0", b"m") * 2000
     yield

@@ -21,7 +21,8 @@ def declare(client: Client) -> None:
 def consumes(count: int, channel: int = 1, queue: str = "q") -> bytes:
     """So many consumers `c0` ... of a queue, or each of a queue of its own if that is a pattern."""
     return b"".join(
-        method(channel, "basic.consume", queue=queue.format(number), consumer_tag=f"c{number}", nowait=True) for number in range(count)
+        method(channel, "basic.consume", queue=queue.format(number), consumer_tag=f"c{number}", nowait=True)
+        for number in range(count)
     )
 
 
@@ -61,7 +62,9 @@ def delete_durable_queue(client: Client) -> Iterator[None]:
     client.send(*(method(channel, "channel.open") for channel in channels))
     for channel in channels:  # on many of them, since each waits for the disk with every binding
         keys = KEYS[channel - 2 :: len(channels)]
-        client.send(*(method(channel, "queue.bind", queue="q", exchange="t", routing_key=key, nowait=True) for key in keys))
+        client.send(
+            *(method(channel, "queue.bind", queue="q", exchange="t", routing_key=key, nowait=True) for key in keys)
+        )
     for channel in channels:
         client.do(b"", channel)
     yield
@@ -74,7 +77,11 @@ def unbind_auto_delete(client: Client) -> Iterator[None]:
     declare(client)
     client.do(method(1, "exchange.declare", exchange="inner", type="fanout", auto_delete=True))
     client.bind("q", "inner", [""])
-    client.do(b"".join(method(1, "exchange.bind", source="t", destination="inner", routing_key=key, nowait=True) for key in KEYS))
+    client.do(
+        b"".join(
+            method(1, "exchange.bind", source="t", destination="inner", routing_key=key, nowait=True) for key in KEYS
+        )
+    )
     yield
     client.ask(1, "queue.unbind", queue="q", exchange="inner", routing_key="")
 
@@ -83,8 +90,16 @@ def unbind_auto_delete(client: Client) -> Iterator[None]:
 def auto_delete_chain(client: Client) -> Iterator[None]:
     """queue.delete that takes a chain of 20,000 auto-delete exchanges with it, each bound to the next."""
     names = [f"e{number}" for number in range(20_000)]
-    client.do(b"".join(method(1, "exchange.declare", exchange=name, type="fanout", auto_delete=True, nowait=True) for name in names))
-    client.do(b"".join(method(1, "exchange.bind", source=one, destination=other, nowait=True) for one, other in pairwise(names)))
+    client.do(
+        b"".join(
+            method(1, "exchange.declare", exchange=name, type="fanout", auto_delete=True, nowait=True) for name in names
+        )
+    )
+    client.do(
+        b"".join(
+            method(1, "exchange.bind", source=one, destination=other, nowait=True) for one, other in pairwise(names)
+        )
+    )
     client.queue("q")
     client.bind("q", names[-1], [""])
     yield
@@ -129,7 +144,10 @@ def declare_durable_burst(client: Client) -> Iterator[None]:
 def exclusive_queues(client: Client) -> Iterator[None]:
     """connection.close with 10,000 exclusive queues of 100 messages each."""
     for number in range(10_000):
-        client.send(method(1, "queue.declare", queue=f"q{number}", exclusive=True, nowait=True), publish(1, "", f"q{number}", b"m") * 100)
+        client.send(
+            method(1, "queue.declare", queue=f"q{number}", exclusive=True, nowait=True),
+            publish(1, "", f"q{number}", b"m") * 100,
+        )
     client.do()
     yield
     client.push(method(0, "connection.close", reply_code=200), method(0, "connection.close-ok"))
@@ -166,7 +184,9 @@ def consume_by_priority(client: Client) -> None:
     client.ask(1, "basic.qos", prefetch_count=1)
     client.push(
         b"".join(
-            method(1, "basic.consume", queue="q", consumer_tag=f"c{number}", nowait=True, arguments={"x-priority": number})
+            method(
+                1, "basic.consume", queue="q", consumer_tag=f"c{number}", nowait=True, arguments={"x-priority": number}
+            )
             for number in range(5_000)
         )
         + method(1, "queue.declare", queue="marker"),
@@ -210,7 +230,8 @@ def connection_lost(client: Client) -> Iterator[None]:
     for channel in range(2, 2002):
         client.send(method(channel, "channel.open"), method(channel, "basic.qos", prefetch_count=100))
         client.push(
-            method(channel, "basic.consume", queue="q", consumer_tag="c", nowait=True) + method(channel, "confirm.select"),
+            method(channel, "basic.consume", queue="q", consumer_tag="c", nowait=True)
+            + method(channel, "confirm.select"),
             method(channel, "confirm.select-ok"),
         )
     client.fill("q", 200_000)
@@ -236,7 +257,9 @@ def priority_levels(client: Client) -> Iterator[None]:
 def purge_levels(client: Client) -> Iterator[None]:
     """queue.purge of a million durable messages of 10 priorities."""
     client.queue("q", durable=True, x_max_priority=10)
-    levels = b"".join(publish(1, "", "q", b"m", properties={"priority": level, "delivery_mode": 2}) for level in range(10))
+    levels = b"".join(
+        publish(1, "", "q", b"m", properties={"priority": level, "delivery_mode": 2}) for level in range(10)
+    )
     for _ in range(1_000_000 // CHUNK):
         client.do(levels * (CHUNK // 10))
     yield

@@ -1,4 +1,5 @@
-"""What one ordinary client can ask of a node that is much work at once, about messages and frames: inputs of `scripts/soak stalls`."""
+"""What one ordinary client can ask of a node that is much work at once, about messages and frames: inputs of
+`scripts/soak stalls`."""
 
 from __future__ import annotations
 

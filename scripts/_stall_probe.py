@@ -1,10 +1,10 @@
 """A probe of a node's responsiveness, as a process of its own: _stall_probe.py HOST PORT publish|ask.
 
-Once a millisecond it publishes one message of 8 bytes to a transient queue of its own, from which a consumer on the same connection gets
-it back; with `ask`, it sends a basic.qos instead, which is answered. It is paced by the clock and never waits for an answer, so a node that
-stands still for a second shows up as a thousand late round trips and not as one. When its standard input ends it waits for the answers that
-are missing and prints a JSON list of [when sent, microseconds until it was back], the first in nanoseconds of CLOCK_MONOTONIC, which all
-processes share.
+Once a millisecond it publishes one message of 8 bytes to a transient queue of its own, from which a consumer on the
+same connection gets it back; with `ask`, it sends a basic.qos instead, which is answered. It is paced by the clock and
+never waits for an answer, so a node that stands still for a second shows up as a thousand late round trips and not as
+one. When its standard input ends it waits for the answers that are missing and prints a JSON list of [when sent,
+microseconds until it was back], the first in nanoseconds of CLOCK_MONOTONIC, which all processes share.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def main() -> None:
     """Measures until standard input ends."""
     probe = Probe(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "publish")
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # what is measured is the node, not when this process gets a core
+        # What is measured is the node, not when this process gets a core.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except (AttributeError, OSError):
         pass  # not allowed here: the baseline has the same share of it
     print("ready", flush=True)

@@ -1,4 +1,5 @@
-"""What one ordinary client can ask of a node that is much work at once, about routes: inputs of `scripts/soak stalls`."""
+"""What one ordinary client can ask of a node that is much work at once, about routes: inputs of
+`scripts/soak stalls`."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def bind_widely(client: Client) -> None:
         names = [f"q{number}" for number in range(start, start + CHUNK)]
         client.do(
             b"".join(
-                method(1, "queue.declare", queue=name, nowait=True) + method(1, "queue.bind", queue=name, exchange="f", nowait=True)
+                method(1, "queue.declare", queue=name, nowait=True)
+                + method(1, "queue.bind", queue=name, exchange="f", nowait=True)
                 for name in names
             )
         )
@@ -59,15 +61,22 @@ def topic_rebound(client: Client) -> Iterator[None]:
     bind_patterns(client, "##*ab", 20, dice)
     keys = [".".join(dice.choices("ab", k=127)) for _ in range(100)]
     yield
-    changes = [method(1, f"queue.{what}", queue="q", exchange="t", routing_key="a.#.x.#.b") for what in ("bind", "unbind")]
+    changes = [
+        method(1, f"queue.{what}", queue="q", exchange="t", routing_key="a.#.x.#.b") for what in ("bind", "unbind")
+    ]
     client.do(b"".join(changes[number % 2] + publish(1, "t", key, b"m") for number, key in enumerate(keys)))
 
 
-def headers_input(client: Client, arguments: Callable[[int], dict[str, object]], headers: dict[str, object]) -> Iterator[None]:
+def headers_input(
+    client: Client, arguments: Callable[[int], dict[str, object]], headers: dict[str, object]
+) -> Iterator[None]:
     """300 publishes to a headers exchange with 5,000 bindings."""
     client.exchange("h", "headers")
     client.queue("q")
-    binds = [method(1, "queue.bind", queue="q", exchange="h", nowait=True, arguments=arguments(number)) for number in range(5000)]
+    binds = [
+        method(1, "queue.bind", queue="q", exchange="h", nowait=True, arguments=arguments(number))
+        for number in range(5000)
+    ]
     client.do(b"".join(binds))
     yield
     client.do(publish(1, "h", "", b"m", properties={"headers": headers}) * 300)
@@ -151,7 +160,14 @@ def expire_to_fanout(client: Client) -> Iterator[None]:
 def alternate_chain(client: Client) -> Iterator[None]:
     """1,000 messages that no exchange of a chain of 5,000 alternate exchanges can route."""
     declares = [
-        method(1, "exchange.declare", exchange=f"e{number}", type="direct", nowait=True, arguments={"alternate-exchange": f"e{number + 1}"})
+        method(
+            1,
+            "exchange.declare",
+            exchange=f"e{number}",
+            type="direct",
+            nowait=True,
+            arguments={"alternate-exchange": f"e{number + 1}"},
+        )
         for number in range(5000)
     ]
     client.do(b"".join(declares))

@@ -1,4 +1,5 @@
-# Sourced by the scripts that need the virtual environment. Afterwards $root is the checkout and $venv its .venv; `prepare` makes it current.
+# Sourced by the scripts that need the virtual environment. Afterwards $root is the checkout and $venv its .venv;
+# `prepare` makes it current.
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -12,7 +13,8 @@ recent() {
     "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
-# find_python: prints the interpreter to make an environment with: LEVERET_PYTHON, or the first of the usual names that is recent.
+# find_python: prints the interpreter to make an environment with: LEVERET_PYTHON, or the first of the usual names that
+# is recent.
 find_python() {
     local candidate
     for candidate in ${LEVERET_PYTHON:+"$LEVERET_PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python; do
@@ -29,7 +31,8 @@ find_python() {
     return 1
 }
 
-# prepare [EXTRA]: makes .venv when it is missing, installs what pyproject.toml asks for (with the extra), builds and installs the package.
+# prepare [EXTRA]: makes .venv when it is missing, installs what pyproject.toml asks for (with the extra), builds and
+# installs the package.
 prepare() {
     local python=$venv/bin/python
     recent "$python" || python=$(find_python)

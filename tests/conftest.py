@@ -11,11 +11,12 @@ import pytest
 from broker import build
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# "compiled" and "pure" are the installed package with and without its compiled hot path, "interpreted" is the checkout on the path;
-# unset when pytest was called by hand.
+# "compiled" and "pure" are the installed package with and without its compiled hot path, "interpreted" is the checkout
+# on the path; unset when pytest was called by hand.
 WANTED = os.environ.get("LEVERET_BUILD", "")
 
-# A deadline per example says how busy the machine is, not whether the code is right; pytest-timeout guards against hanging.
+# A deadline per example says how busy the machine is, not whether the code is right; pytest-timeout guards against
+# hanging.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
 

@@ -1,4 +1,5 @@
-"""SASL responses -> user name and password: PLAIN (RFC 4616 as RabbitMQ reads it) and AMQPLAIN (RabbitMQ docs, Access Control)."""
+"""SASL responses -> user name and password: PLAIN (RFC 4616 as RabbitMQ reads it) and AMQPLAIN (RabbitMQ docs, Access
+Control)."""
 
 from typing import Final, final
 

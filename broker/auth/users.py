@@ -32,7 +32,8 @@ def is_loopback(address: str) -> bool:
 
 @final
 class Users:
-    """All users of the node, and those who may log in over loopback only (RabbitMQ docs, Access Control: loopback_users)."""
+    """All users of the node, and those who may log in over loopback only (RabbitMQ docs, Access Control:
+    loopback_users)."""
 
     def __init__(self, loopback_only: frozenset[str]) -> None:
         self.loopback_only = loopback_only

@@ -13,7 +13,13 @@ from starlette.responses import Response
 
 JSON: Final = "application/json"
 _HEADERS: Final = {"Cache-Control": "no-cache"}
-_ERRORS: Final = {400: "bad_request", 401: "not_authorised", 404: "Object Not Found", 405: "method_not_allowed", 408: "timeout"}
+_ERRORS: Final = {
+    400: "bad_request",
+    401: "not_authorised",
+    404: "Object Not Found",
+    405: "method_not_allowed",
+    408: "timeout",
+}
 _REASONS: Final = {404: "Not Found"}
 
 
@@ -43,7 +49,8 @@ def not_authorised(reason: str) -> Failure:
 
 
 def encode(value: object) -> bytes:
-    """JSON. Texts that are not UTF-8, for which JSON has no form, are shown as RabbitMQ's management does it: their octets in base64."""
+    """JSON. Texts that are not UTF-8, for which JSON has no form, are shown as RabbitMQ's management does it: their
+    octets in base64."""
     try:
         return orjson.dumps(value)
     except TypeError:

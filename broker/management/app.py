@@ -1,7 +1,9 @@
-"""The management API: RabbitMQ's paths, methods, fields and words (RabbitMQ docs, Management HTTP API), one resource a file.
+"""The management API: RabbitMQ's paths, methods, fields and words (RabbitMQ docs, Management HTTP API), one resource a
+file.
 
-Everything runs on the broker's loop: a resource reads the broker's state as it is, without locks, and changes it as a client of its
-own (``loopback.py``). Every endpoint is a coroutine: starlette would run a plain function in a thread, where no state may be touched.
+Everything runs on the broker's loop: a resource reads the broker's state as it is, without locks, and changes it as a
+client of its own (``loopback.py``). Every endpoint is a coroutine: starlette would run a plain function in a thread,
+where no state may be touched.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ class _Application:
         return make_app(self._server, self._listening)
 
 
-async def listen(server: Server, admission: Admission, host: str, port: int, others: Sequence[Listening]) -> HttpListener:
+async def listen(
+    server: Server, admission: Admission, host: str, port: int, others: Sequence[Listening]
+) -> HttpListener:
     """Open the management port (0: a free one); `others` are the node's other ports. Raises OSError if it is taken."""
     listening = list(others)
     listener = HttpListener(_Application(server, listening), admission)

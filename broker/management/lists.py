@@ -1,7 +1,8 @@
-"""Lists as clients ask for them: pages, names to look for, columns, order (RabbitMQ docs, HTTP API: pagination, sorting, columns).
+"""Lists as clients ask for them: pages, names to look for, columns, order (RabbitMQ docs, HTTP API: pagination,
+sorting, columns).
 
-Rows are made, put in order, encoded and let go in slices, and messages flow between two slices: a list of 100,000 queues must not stop the
-broker.
+Rows are made, put in order, encoded and let go in slices, and messages flow between two slices: a list of 100,000
+queues must not stop the broker.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ async def _let_go(rows: list[Row]) -> None:
 
 
 async def listed(request: Request, things: Iterable[T], row_of: Callable[[T], Row]) -> Response:
-    """The rows of these things, as the query wants them; made while the loop has its turn in between: iterate over copies.
+    """The rows of these things, as the query wants them; made while the loop has its turn in between: iterate over
+    copies.
 
     Raises: 400 as ``page_in`` does.
     """

@@ -1,7 +1,7 @@
 """A client of our own broker without a socket: what the API changes or moves, it does as any AMQP client would.
 
-So every rule has one home: who may do what, what is refused and in which words, which promise waits for the disk. RabbitMQ's
-management works the same way (its "direct" connections). The connection is not listed among the clients'.
+So every rule has one home: who may do what, what is refused and in which words, which promise waits for the disk.
+RabbitMQ's management works the same way (its "direct" connections). The connection is not listed among the clients'.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class Loopback(Sink):
         await self.ask(method_frame(_CHANNEL, spec.CHANNEL_OPEN, [("shortstr", "")]))
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._connection.lost()
 
     async def ask(self, *frames: bytes) -> list[Answer]:
@@ -108,13 +110,17 @@ class Loopback(Sink):
         Raises: as ``ask``.
         """
         await self.call(spec.CONFIRM_SELECT, ("octet", 0))
-        method = method_frame(_CHANNEL, spec.BASIC_PUBLISH, [("short", 0), ("shortstr", exchange), ("shortstr", routing_key), ("octet", 1)])
+        method = method_frame(
+            _CHANNEL,
+            spec.BASIC_PUBLISH,
+            [("short", 0), ("shortstr", exchange), ("shortstr", routing_key), ("octet", 1)],
+        )
         content, _ = make_content(_CHANNEL, properties.encode(described), body, _PAYLOAD_MAX)
         answers = await self.ask(method + content)
         indexes = [answer.index for answer in answers]
         return spec.BASIC_RETURN not in indexes, spec.BASIC_NACK not in indexes
 
-    # ---- Sink: what the broker writes ---------------------------------------------------------------------------------
+    # ---- Sink: what the broker writes --------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """The broker says something."""

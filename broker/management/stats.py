@@ -1,4 +1,5 @@
-"""What is counted, as RabbitMQ shows it: each count with its rate beside it (RabbitMQ docs, HTTP API: message_stats)."""
+"""What is counted, as RabbitMQ shows it: each count with its rate beside it (RabbitMQ docs, HTTP API:
+message_stats)."""
 
 from __future__ import annotations
 

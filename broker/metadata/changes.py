@@ -93,7 +93,9 @@ def decode(key: bytes, value: bytes) -> Declared:
     if kind == b"x":
         type_name, value_at = _read_text(value, 1)
         flags = value[0]
-        return DurableExchange(vhost, name, type_name, bool(flags & AUTO_DELETE), bool(flags & INTERNAL), value[value_at:])
+        return DurableExchange(
+            vhost, name, type_name, bool(flags & AUTO_DELETE), bool(flags & INTERNAL), value[value_at:]
+        )
     if kind == b"q":
         if len(value) < 9:
             raise ValueError("a queue without a log")

@@ -1,7 +1,8 @@
 """The journal of what is declared: changes go to log 0 of the node, and are applied by whoever makes them, at once.
 
-On one node nobody else can object to a change, so it is visible before it is durable; but it is promised (declare-ok, bind-ok, delete-ok)
-only when everything the journal was told so far is on the disk, also to somebody who declares what another one has just declared.
+On one node nobody else can object to a change, so it is visible before it is durable; but it is promised (declare-ok,
+bind-ok, delete-ok) only when everything the journal was told so far is on the disk, also to somebody who declares what
+another one has just declared.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The application behind the metrics port: pages for Prometheus to scrape. No authentication, as RabbitMQ's has none.
 
-    /metrics               sums over the node
-    /metrics/per-object    the same, and the series of each object
-    /metrics/detailed      the families named by ?family=, of the virtual hosts named by ?vhost=, or of all
+/metrics               sums over the node
+/metrics/per-object    the same, and the series of each object
+/metrics/detailed      the families named by ?family=, of the virtual hosts named by ?vhost=, or of all
 """
 
 from __future__ import annotations

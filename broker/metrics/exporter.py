@@ -1,8 +1,9 @@
 """The Prometheus page: RabbitMQ's metric names, read from counters at scrape time.
 
 One table: name, kind, labels, help, and how to read it. Names, labels and meanings are those of RabbitMQ's
-`rabbitmq_prometheus` plugin, so its dashboards work unchanged; every panel of theirs multiplies by ``rabbitmq_identity_info``.
-Read by ``app.py``, whose import waits for the first request: until then a node does not carry prometheus_client.
+`rabbitmq_prometheus` plugin, so its dashboards work unchanged; every panel of theirs multiplies by
+``rabbitmq_identity_info``. Read by ``app.py``, whose import waits for the first request: until then a node does not
+carry prometheus_client.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Row(NamedTuple):
 
 
 async def totals_of(server: Server) -> Totals:
-    """Sums over all connections and queues of the node, in slices: a node with 100,000 queues must not stand still for a scrape."""
+    """Sums over all connections and queues of the node, in slices: a node with 100,000 queues must not stand still for
+    a scrape."""
     consumers = publishers = queues = ready = unacked = 0
     for vhost in list(server.vhosts.values()):
         queues += len(vhost.queues)
@@ -109,12 +111,36 @@ TABLE: Final = (
     Row("rabbitmq_channels", "gauge", {}, "Channels currently open", lambda s, t: t.channels),
     Row("rabbitmq_consumers", "gauge", {}, "Consumers currently connected", lambda s, t: t.consumers),
     Row("rabbitmq_queues", "gauge", {}, "Queues available", lambda s, t: t.queues),
-    Row("rabbitmq_queue_messages_ready", "gauge", {}, "Messages ready to be delivered to consumers", lambda s, t: t.ready),
-    Row("rabbitmq_queue_messages_unacked", "gauge", {}, "Messages delivered but not yet acknowledged", lambda s, t: t.unacked),
-    Row("rabbitmq_queue_messages", "gauge", {}, "Sum of ready and unacknowledged messages", lambda s, t: t.ready + t.unacked),
+    Row(
+        "rabbitmq_queue_messages_ready",
+        "gauge",
+        {},
+        "Messages ready to be delivered to consumers",
+        lambda s, t: t.ready,
+    ),
+    Row(
+        "rabbitmq_queue_messages_unacked",
+        "gauge",
+        {},
+        "Messages delivered but not yet acknowledged",
+        lambda s, t: t.unacked,
+    ),
+    Row(
+        "rabbitmq_queue_messages",
+        "gauge",
+        {},
+        "Sum of ready and unacknowledged messages",
+        lambda s, t: t.ready + t.unacked,
+    ),
     Row("rabbitmq_global_publishers", "gauge", _PROTOCOL, "Publishers currently connected", lambda s, t: t.publishers),
     Row("rabbitmq_global_consumers", "gauge", _PROTOCOL, "Consumers currently connected", lambda s, t: t.consumers),
-    Row("rabbitmq_process_resident_memory_bytes", "gauge", {}, "Memory used in bytes", lambda s, t: _known(resident_bytes(), UNKNOWN)),
+    Row(
+        "rabbitmq_process_resident_memory_bytes",
+        "gauge",
+        {},
+        "Memory used in bytes",
+        lambda s, t: _known(resident_bytes(), UNKNOWN),
+    ),
     Row(
         "rabbitmq_resident_memory_limit_bytes",
         "gauge",
@@ -139,8 +165,16 @@ TABLE: Final = (
     Row("rabbitmq_process_open_fds", "gauge", {}, "Open file descriptors", _open_files),
     Row("rabbitmq_process_max_fds", "gauge", {}, "Open file descriptors limit", _files_max),
     Row("rabbitmq_process_open_tcp_sockets", "gauge", {}, "Open TCP sockets", lambda s, t: s.sockets_open),
-    Row("rabbitmq_process_max_tcp_sockets", "gauge", {}, "Open TCP sockets limit", lambda s, t: _known(s.sockets_max, 0)),
-    Row("rabbitmq_erlang_uptime_seconds", "gauge", {}, "Node uptime (named as RabbitMQ's dashboards join on it)", _uptime),
+    Row(
+        "rabbitmq_process_max_tcp_sockets", "gauge", {}, "Open TCP sockets limit", lambda s, t: _known(s.sockets_max, 0)
+    ),
+    Row(
+        "rabbitmq_erlang_uptime_seconds",
+        "gauge",
+        {},
+        "Node uptime (named as RabbitMQ's dashboards join on it)",
+        _uptime,
+    ),
     Row(
         "rabbitmq_alarms_memory_used_watermark",
         "gauge",
@@ -202,7 +236,11 @@ TABLE: Final = (
         "counter",
         _PROTOCOL,
         "Messages routed to queues",
-        lambda s, t: s.counters.messages_received - s.counters.messages_unroutable_dropped - s.counters.messages_unroutable_returned,
+        lambda s, t: (
+            s.counters.messages_received
+            - s.counters.messages_unroutable_dropped
+            - s.counters.messages_unroutable_returned
+        ),
     ),
     Row(
         "rabbitmq_global_messages_unroutable_dropped",
@@ -231,7 +269,10 @@ TABLE: Final = (
         _CLASSIC,
         "Messages delivered to consumers or to basic.get",
         lambda s, t: (
-            s.counters.messages_delivered + s.counters.messages_delivered_ack + s.counters.messages_got + s.counters.messages_got_ack
+            s.counters.messages_delivered
+            + s.counters.messages_delivered_ack
+            + s.counters.messages_got
+            + s.counters.messages_got_ack
         ),
     ),
     Row(
@@ -321,7 +362,13 @@ class Page:
         build = GaugeMetricFamily(
             "rabbitmq_build_info",
             "Product and version",
-            labels=["rabbitmq_version", "product_name", "product_version", "prometheus_client_version", "erlang_version"],
+            labels=[
+                "rabbitmq_version",
+                "product_name",
+                "product_version",
+                "prometheus_client_version",
+                "erlang_version",
+            ],
         )
         # RabbitMQ's dashboards have a column for erlang_version: it shows what this broker runs on
         runtime = identity.platform
@@ -342,7 +389,9 @@ class Page:
         for bound, turns in zip([*BOUNDS_US, None], stopwatch.buckets, strict=True):
             count += turns
             buckets.append(("+Inf" if bound is None else str(bound / 1_000_000), count))
-        metric = HistogramMetricFamily("leveret_turn_seconds", "How long one turn of the event loop took: reads, dispatch, sync, writes")
+        metric = HistogramMetricFamily(
+            "leveret_turn_seconds", "How long one turn of the event loop took: reads, dispatch, sync, writes"
+        )
         metric.add_metric([], buckets, stopwatch.sum_us / 1_000_000)
         return metric
 

@@ -1,4 +1,5 @@
-"""Series for each object: the families of ``/metrics/detailed`` and ``/metrics/per-object``, as RabbitMQ's plugin names them.
+"""Series for each object: the families of ``/metrics/detailed`` and ``/metrics/per-object``, as RabbitMQ's plugin names
+them.
 
 Written as text at once, a family at a time: prometheus_client takes many times as long for the series of 10,000 queues.
 Objects are looked at in slices, between which messages flow; of a family all metrics are read together. An object to
@@ -55,7 +56,8 @@ class Family(NamedTuple):
 
 
 def labels(**values: str) -> str:
-    """Labels as they stand in a series (Prometheus docs, Exposition formats); octets that are no UTF-8 in hexadecimal."""
+    """Labels as they stand in a series (Prometheus docs, Exposition formats); octets that are no UTF-8 in
+    hexadecimal."""
     shown: list[str] = []
     for name, value in values.items():
         text = value.encode("utf-8", "backslashreplace").decode()

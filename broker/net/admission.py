@@ -1,10 +1,13 @@
-"""Which sockets may stay: descriptors are kept back for the disk, clients that have not logged in share a quarter of them, and those that
-are not read are looked at, since the loop does not see that they have gone.
+"""Which sockets may stay: descriptors are kept back for the disk, clients that have not logged in share a quarter of
+them, and those that are not read are looked at, since the loop does not see that they have gone.
 
-A descriptor that was just given out has the lowest number that is free, so its number says how many are in use; nothing is counted.
+A descriptor that was just given out has the lowest number that is free, so its number says how many are in use; nothing
+is counted.
 
-    number >= limit - reserve     the client is accepted and closed at once: connections that nobody accepts would be worse
-    a quarter has not logged in   the oldest that has sent nothing makes room for the newcomer, or else the oldest of all
+    number >= limit - reserve     the client is accepted and closed at once: connections that nobody accepts would be
+                                  worse
+    a quarter has not logged in   the oldest that has sent nothing makes room for the newcomer, or else the oldest of
+                                  all
 """
 
 from __future__ import annotations
@@ -114,7 +117,8 @@ class Admission:
         return True
 
     def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What the event loop could not do: a socket that cannot be accepted is a client refused, anything else a mistake."""
+        """What the event loop could not do: a socket that cannot be accepted is a client refused, anything else a
+        mistake."""
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             self.refused.happened()

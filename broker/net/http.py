@@ -1,8 +1,9 @@
 """A port for HTTP: open from the start, the code behind it imported by its first connection.
 
-HTTP itself is uvicorn's and h11's work (``http_uvicorn.py``); together with the application they cost 10 MB and a tenth of a second,
-which a node that nobody asks does not pay. They are imported in a thread of their own, so that messages flow on meanwhile: the
-first connections wait, with what they have sent, until it is done. Everything else runs on the loop of whoever opened the port.
+HTTP itself is uvicorn's and h11's work (``http_uvicorn.py``); together with the application they cost 10 MB and a tenth
+of a second, which a node that nobody asks does not pay. They are imported in a thread of their own, so that messages
+flow on meanwhile: the first connections wait, with what they have sent, until it is done. Everything else runs on the
+loop of whoever opened the port.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _log = get_logger("http")
 
 
 class HttpListener:
-    """One HTTP port. `load` makes the application; it is called once, in another thread, so it must not touch the broker's state."""
+    """One HTTP port. `load` makes the application; it is called once, in another thread, so it must not touch the
+    broker's state."""
 
     def __init__(self, load: Callable[[], ASGIApp], admission: Admission) -> None:
         self._load = load
@@ -167,7 +169,11 @@ class _Early(asyncio.Protocol):
 
     def has_asked(self) -> bool:
         """Whether it has sent the head of a request, or is about to be closed."""
-        return self._transport is None or self._transport.is_closing() or any(b"\r\n\r\n" in data for data in self._received)
+        return (
+            self._transport is None
+            or self._transport.is_closing()
+            or any(b"\r\n\r\n" in data for data in self._received)
+        )
 
     def abort(self) -> None:
         """Close at once."""

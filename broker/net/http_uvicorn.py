@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol on the broker's loop; imported by ``http.py`` when the first client has come.
 
-uvicorn is used as a protocol only: no server of its own, no signals, no logging set-up, no lifespan. What it lacks is added here:
-deadlines for clients that are slow on purpose, and the size limit of bodies.
+uvicorn is used as a protocol only: no server of its own, no signals, no logging set-up, no lifespan. What it lacks is
+added here: deadlines for clients that are slow on purpose, and the size limit of bodies.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class _Protocol(H11Protocol):
         self._await_head(HEAD_TIMEOUT_S)
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP, perhaps in the body of a request that is being answered: the application's answer goes nowhere then."""
+        """What came is no HTTP, perhaps in the body of a request that is being answered: the application's answer goes
+        nowhere then."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -93,7 +94,8 @@ class _Protocol(H11Protocol):
         self.transport.abort()
 
     def _await_head(self, timeout_s: float) -> None:
-        # uvicorn's keep-alive timer stops at the first byte: a head that comes byte by byte would hold its connection for ever
+        # uvicorn's keep-alive timer stops at the first byte: a head that comes byte by byte would hold its connection
+        # for ever
         if self._head_timer is not None:
             self._head_timer.cancel()
         self._head_timer = self._server.loop.call_later(timeout_s, self._late)
@@ -105,7 +107,8 @@ class _Protocol(H11Protocol):
             self.transport.abort()
 
     def _counted_event(self) -> Any:
-        """What uvicorn asks h11 for. Raises: RemoteProtocolError, which is answered with 400, for a body in very many tiny chunks."""
+        """What uvicorn asks h11 for. Raises: RemoteProtocolError, which is answered with 400, for a body in very many
+        tiny chunks."""
         event = self._next_event()
         if isinstance(event, h11.Data):
             self._parts += 1
@@ -125,7 +128,8 @@ class HttpServer:
     def __init__(self, app: ASGIApp) -> None:
         self.state = ServerState()
         self.config = Config(
-            cast("object", _Guarded(app)),  # type: ignore[arg-type]  # uvicorn and starlette each have their own ASGI types
+            # Uvicorn and starlette each have their own ASGI types.
+            cast("object", _Guarded(app)),  # type: ignore[arg-type]
             http="h11",
             ws="none",
             lifespan="off",
@@ -203,7 +207,11 @@ class _Guarded:
 
 
 def _head_size(scope: Scope) -> int:
-    return len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
+    return (
+        len(scope["raw_path"])
+        + len(scope["query_string"])
+        + sum(len(name) + len(value) for name, value in scope["headers"])
+    )
 
 
 class _Exchange:
@@ -220,7 +228,8 @@ class _Exchange:
     async def receive(self) -> Message:
         """The next part of the body.
 
-        Raises: HTTPException, which the application answers: 400 if the body is too large (RabbitMQ's code), 408 if it stalls.
+        Raises: HTTPException, which the application answers: 400 if the body is too large (RabbitMQ's code), 408 if it
+        stalls.
         """
         if self._complete:
             return await self._receive()  # says when the client goes away
@@ -238,7 +247,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Pass a part of the response on; its head gets the date (RFC 9110 §6.6.1).
 
-        An answer before the end of the body is the last one of its connection: the rest of the body need not be read then.
+        An answer before the end of the body is the last one of its connection: the rest of the body need not be read
+        then.
         """
         if message["type"] == "http.response.start":
             date = email.utils.formatdate(usegmt=True).encode()

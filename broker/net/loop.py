@@ -1,11 +1,13 @@
 """Ties turn and clock to the event loop: at most one callback per turn, one timer for all deadlines.
 
-A client that publishes one message at a time and waits for each confirm asks again some 50 us after it was answered. A loop that has gone
-to sleep meanwhile takes as long again to wake up. So after such an answer it looks for input without sleeping, for a moment, as long as
-that mostly pays (measured, 1 KiB with a sync each: 243 us a message -> 196 us, at the same CPU: to sleep and to wake costs as much).
+A client that publishes one message at a time and waits for each confirm asks again some 50 us after it was answered. A
+loop that has gone to sleep meanwhile takes as long again to wake up. So after such an answer it looks for input without
+sleeping, for a moment, as long as that mostly pays (measured, 1 KiB with a sync each: 243 us a message -> 196 us, at
+the same CPU: to sleep and to wake costs as much).
 
-An event loop serves timers before it looks for input. When it comes late (the process was stopped, the machine suspended), what clients
-have sent in time lies unread in their sockets, and a timer that judges them by it would be wrong: the sockets are read first.
+An event loop serves timers before it looks for input. When it comes late (the process was stopped, the machine
+suspended), what clients have sent in time lies unread in their sockets, and a timer that judges them by it would be
+wrong: the sockets are read first.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ class LoopWaker(Waker):
         self._loop.call_soon(self._turn.run)
 
     def linger(self) -> None:
-        """A client was answered that may ask again at once: look for input without sleeping, for a moment, if that mostly pays."""
+        """A client was answered that may ask again at once: look for input without sleeping, for a moment, if that
+        mostly pays."""
         if not self._may_linger:
             return
         if self._lingering:
@@ -108,7 +111,8 @@ class LoopWaker(Waker):
             self._run_due()
 
     def _fire_after_reads(self) -> None:
-        """Called by a timer of the loop, what it calls soon comes before the loop looks for input (libuv); what that calls, behind it."""
+        """Called by a timer of the loop, what it calls soon comes before the loop looks for input (libuv); what that
+        calls, behind it."""
         self._timer = self._loop.call_soon(self._read_first)
 
     def _read_first(self) -> None:

@@ -1,7 +1,7 @@
 """TCP ports: one number, on every address that the name of the host stands for.
 
-A client that is told `localhost` tries ::1 first where there is IPv6, and waits or gives up when nobody listens there. So `localhost` is
-both loopback addresses here; any other host is what the system makes of it.
+A client that is told `localhost` tries ::1 first where there is IPv6, and waits or gives up when nobody listens there.
+So `localhost` is both loopback addresses here; any other host is what the system makes of it.
 """
 
 from __future__ import annotations

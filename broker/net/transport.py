@@ -1,9 +1,9 @@
 """One client's socket: the only file on a message's path that knows asyncio.
 
-A read goes to the handshake, later to the connection; what they write leaves once per turn. Fairness is the latency: libuv reads
-a socket up to 32 times per wake-up, so a fast publisher would put megabytes in before any ack is read. After a large read the
-socket is paused until the next turn (measured at 1 KiB: median latency 235 -> 13 ms at no cost in CPU), and a read that is more
-than the turn's share waits undecoded.
+A read goes to the handshake, later to the connection; what they write leaves once per turn. Fairness is the latency:
+libuv reads a socket up to 32 times per wake-up, so a fast publisher would put megabytes in before any ack is read.
+After a large read the socket is paused until the next turn (measured at 1 KiB: median latency 235 -> 13 ms at no cost
+in CPU), and a read that is more than the turn's share waits undecoded.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class SocketSink(Sink):
     def close(self) -> None:
         """End the stream when everything written has left, then wait a little for the client to close.
 
-        Closing at once would answer what the client is still sending with a reset, which can destroy the frame that it has
-        not read yet.
+        Closing at once would answer what the client is still sending with a reset, which can destroy the frame that it
+        has not read yet.
         """
         transport = self.transport
         if transport is not None and not transport.is_closing():
@@ -82,8 +82,8 @@ class SocketSink(Sink):
     def await_close(self) -> None:
         """The client closes the socket; if it does not, we do, after a while.
 
-        RabbitMQ does so too, and clients rely on it: one that sees the stream end right behind a close frame may report a
-        broken connection instead of what the frame says.
+        RabbitMQ does so too, and clients rely on it: one that sees the stream end right behind a close frame may report
+        a broken connection instead of what the frame says.
         """
         if self.transport is not None:
             asyncio.get_running_loop().call_later(LINGER_S, self.transport.abort)
@@ -117,7 +117,18 @@ def _name_of(address: object) -> tuple[str, int]:
 class AmqpProtocol(asyncio.Protocol):
     """asyncio's side of one client."""
 
-    __slots__ = ("_admission", "_blocked", "_held", "_paused", "_pending", "_server", "_transport", "connection", "handshake", "outbox")
+    __slots__ = (
+        "_admission",
+        "_blocked",
+        "_held",
+        "_paused",
+        "_pending",
+        "_server",
+        "_transport",
+        "connection",
+        "handshake",
+        "outbox",
+    )
 
     def __init__(self, server: Server, admission: Admission) -> None:
         self._server = server
@@ -149,7 +160,9 @@ class AmqpProtocol(asyncio.Protocol):
         host, port = _name_of(self._transport.get_extra_info("peername"))
         own_host, own_port = _name_of(self._transport.get_extra_info("sockname"))
         self._server.clock.refresh()
-        self.handshake = Handshake(self._server, self.outbox, Peer(host, port, f"{host}:{port} -> {own_host}:{own_port}"))
+        self.handshake = Handshake(
+            self._server, self.outbox, Peer(host, port, f"{host}:{port} -> {own_host}:{own_port}")
+        )
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -212,7 +225,8 @@ class AmqpProtocol(asyncio.Protocol):
     def has_left(self) -> bool:
         """Whether the client has closed its side, and what it has sent cannot complete the content that it has begun.
 
-        Of a socket that is not read nobody else would notice, and half a content would stay in memory as long as the alarm that it causes.
+        Of a socket that is not read nobody else would notice, and half a content would stay in memory as long as the
+        alarm that it causes.
         """
         connection, transport = self.connection, self._transport
         missing = connection.missing() if connection is not None else 0

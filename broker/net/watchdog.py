@@ -1,7 +1,9 @@
-"""A thread that looks whether the event loop goes round: when it stands still for long, its stack goes to the log, once per stall.
+"""A thread that looks whether the event loop goes round: when it stands still for long, its stack goes to the log, once
+per stall.
 
-Code that keeps the interpreter's lock (compiled, without a call into Python) keeps this thread from looking, too; what such a stall was
-about is told at its end (stopwatch.py). A process that was stopped and continued has not stalled: the thread slept through it as well.
+Code that keeps the interpreter's lock (compiled, without a call into Python) keeps this thread from looking, too; what
+such a stall was about is told at its end (stopwatch.py). A process that was stopped and continued has not stalled: the
+thread slept through it as well.
 """
 
 from __future__ import annotations
@@ -69,4 +71,9 @@ class Watchdog:
     def _tell(self, seconds: float) -> None:
         frame = sys._current_frames().get(self._watched)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        _log.critical("The event loop stands still", seconds=round(seconds, 1), where=self._stopwatch.where, exception=stack.rstrip())
+        _log.critical(
+            "The event loop stands still",
+            seconds=round(seconds, 1),
+            where=self._stopwatch.where,
+            exception=stack.rstrip(),
+        )

@@ -42,7 +42,10 @@ def check(path: str) -> Checked:
         damage += [f"records {first} to {last} of log {log.number} are lost" for log, first, last in store.logs.missing]
         notes = [f"an unfinished write is cut off: {cut}" for cut in [*map(str, report.cut), *store.manifest_cut]]
         notes += [f"found earlier, not confirmed: {loss.what}" for loss in store.damage.unconfirmed()]
-        notes.append(f"{report.record_count} records in the log, {len(store.logs.logs)} logs, {len(store.logs.segments)} segments")
+        notes.append(
+            f"{report.record_count} records in the log, {len(store.logs.logs)} logs, {len(store.logs.segments)} "
+            "segments"
+        )
         untouched = Overlay()
         files = _files(untouched, path)
         damage += _check_format(untouched, path)
@@ -80,7 +83,8 @@ def _check_format(filesystem: FileSystem, path: str) -> list[str]:
 
 
 def _check_file(filesystem: FileSystem, path: str) -> list[str]:
-    """What is wrong with the headers of a file, and with what stands in a segment, of which a start reads the summary only."""
+    """What is wrong with the headers of a file, and with what stands in a segment, of which a start reads the summary
+    only."""
     name = path.rpartition("/")[2]
     parsed = parse_name(name)
     number = generation_of(name)

@@ -1,4 +1,5 @@
-"""`leveret data check DIR` and `leveret data recover DIR --output FILE`: a data directory that no node uses, read and not changed."""
+"""`leveret data check DIR` and `leveret data recover DIR --output FILE`: a data directory that no node uses, read and
+not changed."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ EXIT_REFUSED = 2
 
 def main(argv: Sequence[str]) -> int:
     """The exit code: 0 when nothing is damaged, 1 when something is, 2 when the directory cannot be read at all."""
-    parser = argparse.ArgumentParser(prog="leveret data", description="Read a data directory off line. Nothing in it is changed.")
+    parser = argparse.ArgumentParser(
+        prog="leveret data", description="Read a data directory off line. Nothing in it is changed."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="list the files and every damage; exit code 1 if there is any")
     checking.add_argument("directory")
@@ -52,5 +55,3 @@ def _recover(directory: str, path: str) -> int:
         print(f"leveret: {problem}", file=sys.stderr)
     print(f"{count} messages written to {path}")
     return EXIT_DAMAGED if problems else 0
-
-

@@ -43,4 +43,6 @@ def open_store(path: str) -> Store:
     path = os.path.abspath(path)
     if not os.path.isdir(f"{path}/wal"):
         raise DataDirError(f"{path} is no data directory")
-    return Store.open(Overlay(), path, Clock(), lambda call: None, _fail, threads=Threads(Inline(), Inline(), Inline(), Inline()))
+    return Store.open(
+        Overlay(), path, Clock(), lambda call: None, _fail, threads=Threads(Inline(), Inline(), Inline(), Inline())
+    )

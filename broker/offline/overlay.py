@@ -1,5 +1,5 @@
-"""A data directory as a node would see it, of which nothing is changed: what is written stays in memory. So reading one off line is what a
-start does, and no rule of it stands here a second time.
+"""A data directory as a node would see it, of which nothing is changed: what is written stays in memory. So reading one
+off line is what a start does, and no rule of it stands here a second time.
 """
 
 from __future__ import annotations

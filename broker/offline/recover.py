@@ -43,7 +43,14 @@ def recover(path: str, output: TextIO) -> tuple[int, list[str]]:
                 continue
             for log, position, kind, body in _records(untouched, f"{path}/segments/{name}", number, problems):
                 vhost, queue = queues.get(log, (None, None))
-                head = {"file": name, "log": log, "position": position, "vhost": vhost, "queue": queue, "persistent": kind == MESSAGE}
+                head = {
+                    "file": name,
+                    "log": log,
+                    "position": position,
+                    "vhost": vhost,
+                    "queue": queue,
+                    "persistent": kind == MESSAGE,
+                }
                 output.write(json.dumps(head | _described(body)) + "\n")
                 count += 1
     finally:

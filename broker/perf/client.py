@@ -51,7 +51,8 @@ class Control:
         return await self.expect(answer)
 
     async def hand_over(self, protocol: asyncio.Protocol) -> bytes:
-        """Let ``protocol`` have what comes from now on; what has come already and was not asked for: deliveries behind consume-ok."""
+        """Let ``protocol`` have what comes from now on; what has come already and was not asked for: deliveries behind
+        consume-ok."""
         transport = cast("asyncio.Transport", self.writer.transport)
         transport.set_protocol(protocol)
         self._reader.feed_eof()
@@ -209,4 +210,3 @@ class ReceiverSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closing:
             self._on_broken("a consumer lost its connection")
-

@@ -1,4 +1,5 @@
-"""Latencies in a fixed amount of memory: log-linear buckets, 64 per power of two, so a reading is off by less than 2 %."""
+"""Latencies in a fixed amount of memory: log-linear buckets, 64 per power of two, so a reading is off by less than 2
+%."""
 
 from __future__ import annotations
 

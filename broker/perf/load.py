@@ -1,7 +1,7 @@
 """Producers and consumers of the load generator, without sockets: bytes in, bytes out, compiled like the broker.
 
-Every message carries the time at which it was due, its producer's number and its sequence number, so end-to-end latency is free of
-coordinated omission and lost, doubled and reordered messages are counted.
+Every message carries the time at which it was due, its producer's number and its sequence number, so end-to-end latency
+is free of coordinated omission and lost, doubled and reordered messages are counted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Tally:
         return self.total_published - self.total_consumed // self.copies
 
     def saw(self, queue: i64, producer: i64, sequence: i64) -> None:
-        """A message arrived through ``queue``: later than its successor it is doubled or reordered, too early one is missing."""
+        """A message arrived through ``queue``: later than its successor it is doubled or reordered, too early one is
+        missing."""
         at = queue * self._producers + producer
         expected = self._next[at]
         if sequence < expected:
@@ -68,7 +69,14 @@ class Producer:
     """One publishing channel: channel 1 of its connection."""
 
     def __init__(
-        self, number: int, tally: Tally, arguments: bytes, body_size: int, persistent: bool, window: int, payload_max: int
+        self,
+        number: int,
+        tally: Tally,
+        arguments: bytes,
+        body_size: int,
+        persistent: bool,
+        window: int,
+        payload_max: int,
     ) -> None:
         self.tally = tally
         self.window: i64 = window

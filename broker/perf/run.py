@@ -21,7 +21,9 @@ _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 def parser() -> argparse.ArgumentParser:
     """The options of `leveret perf`."""
-    options = argparse.ArgumentParser(prog="leveret perf", description="Load an AMQP 0-9-1 broker and report what it did, as JSON.")
+    options = argparse.ArgumentParser(
+        prog="leveret perf", description="Load an AMQP 0-9-1 broker and report what it did, as JSON."
+    )
     options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=int, default=5672)
     options.add_argument("--user", default="guest")
@@ -36,15 +38,22 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--type", default="direct", help="type of the exchange")
     options.add_argument("--size", type=int, default=1024, help="bytes of a body")
     options.add_argument("--persistent", action="store_true")
-    options.add_argument("--confirm", type=int, default=0, help="publisher confirms with this many unconfirmed messages")
+    options.add_argument(
+        "--confirm", type=int, default=0, help="publisher confirms with this many unconfirmed messages"
+    )
     options.add_argument("--ack", type=int, default=50, help="acknowledge every N deliveries; 0: automatic")
     options.add_argument("--prefetch", type=int, default=1000)
-    options.add_argument("--rate", type=float, default=0, help="messages per second over all producers; 0: as fast as it goes")
+    options.add_argument(
+        "--rate", type=float, default=0, help="messages per second over all producers; 0: as fast as it goes"
+    )
     options.add_argument("--seconds", type=float, default=5, help="measured time")
     options.add_argument("--warmup", type=float, default=1)
     options.add_argument("--drain", type=float, default=20, help="seconds to wait for the rest afterwards")
     options.add_argument(
-        "--backlog", type=int, default=0, help="publish only while fewer messages than this wait for the consumers; 0: always"
+        "--backlog",
+        type=int,
+        default=0,
+        help="publish only while fewer messages than this wait for the consumers; 0: always",
     )
     options.add_argument("--keep", action="store_true", help="leave queues, messages and exchange behind")
     options.add_argument("--verify", action="store_true", help="exit 3 if a message was lost, doubled or reordered")
@@ -95,7 +104,13 @@ class Run:
             await control.call(
                 1,
                 spec.EXCHANGE_DECLARE,
-                [("short", 0), ("shortstr", given.exchange), ("shortstr", given.type), ("octet", bits), ("rawtable", b"")],
+                [
+                    ("short", 0),
+                    ("shortstr", given.exchange),
+                    ("shortstr", given.type),
+                    ("octet", bits),
+                    ("rawtable", b""),
+                ],
                 spec.EXCHANGE_DECLARE_OK,
             )
         for index in range(given.queues):
@@ -110,7 +125,14 @@ class Run:
                 await control.call(
                     1,
                     spec.QUEUE_BIND,
-                    [("short", 0), ("shortstr", name), ("shortstr", given.exchange), ("shortstr", name), ("octet", 0), ("rawtable", b"")],
+                    [
+                        ("short", 0),
+                        ("shortstr", name),
+                        ("shortstr", given.exchange),
+                        ("shortstr", name),
+                        ("octet", 0),
+                        ("rawtable", b""),
+                    ],
                     spec.QUEUE_BIND_OK,
                 )
 
@@ -118,11 +140,17 @@ class Run:
         given = self.options
         for index in range(given.queues):
             await control.call(
-                1, spec.QUEUE_DELETE, [("short", 0), ("shortstr", self.queue_name(index)), ("octet", 0)], spec.QUEUE_DELETE_OK
+                1,
+                spec.QUEUE_DELETE,
+                [("short", 0), ("shortstr", self.queue_name(index)), ("octet", 0)],
+                spec.QUEUE_DELETE_OK,
             )
         if given.exchange:
             await control.call(
-                1, spec.EXCHANGE_DELETE, [("short", 0), ("shortstr", given.exchange), ("octet", 0)], spec.EXCHANGE_DELETE_OK
+                1,
+                spec.EXCHANGE_DELETE,
+                [("short", 0), ("shortstr", given.exchange), ("octet", 0)],
+                spec.EXCHANGE_DELETE_OK,
             )
 
     def _on_broken(self, text: str) -> None:
@@ -231,9 +259,13 @@ class Run:
             "lost": lost,
             "doubled_or_reordered": int(tally.doubled),
             "skipped": int(tally.skipped),
-            "latency_us": _quantiles(tally.latency.quantile(0.5), tally.latency.quantile(0.99), int(tally.latency.largest)),
+            "latency_us": _quantiles(
+                tally.latency.quantile(0.5), tally.latency.quantile(0.99), int(tally.latency.largest)
+            ),
             "confirm_us": _quantiles(
-                tally.confirm_latency.quantile(0.5), tally.confirm_latency.quantile(0.99), int(tally.confirm_latency.largest)
+                tally.confirm_latency.quantile(0.5),
+                tally.confirm_latency.quantile(0.99),
+                int(tally.confirm_latency.largest),
             ),
             "broker_cpu_us_per_message": round(cpu * 1e6 / handled, 3) if handled and given.pid else None,
             "broker_rss_mib": round(memory, 1) if given.pid else None,

@@ -176,7 +176,8 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
 
 @final
 class _Requeue(Deferred):
-    """What a basic.recover asked for, once what was published before it has been dispatched: that does not come back, too."""
+    """What a basic.recover asked for, once what was published before it has been dispatched: that does not come back,
+    too."""
 
     def __init__(self, channel: Channel, then: Deferred | None) -> None:
         self.channel = channel
@@ -209,4 +210,3 @@ def recover_async(channel: Channel, method: Method) -> None:
     fields = method.fields
     assert isinstance(fields, commands.Basic.RecoverAsync)
     _recover(channel, fields.requeue, None)
-

@@ -1,8 +1,8 @@
 """The hot half of a channel: publishing and settling; what arrives on one channel, in order.
 
-States: open -> closing (the server sent channel.close and ignores everything but close-ok) -> gone. A publish is three kinds of
-frames: method, header, body (AMQP 0-9-1 §4.2.6); when all of them lie in one read, which is the rule, the message is a single
-slice of it. Every other method is cold: ``protocol/dispatch.py`` knows them.
+States: open -> closing (the server sent channel.close and ignores everything but close-ok) -> gone. A publish is three
+kinds of frames: method, header, body (AMQP 0-9-1 §4.2.6); when all of them lie in one read, which is the rule, the
+message is a single slice of it. Every other method is cold: ``protocol/dispatch.py`` knows them.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class Channel(Flushable):
         self.last_queue = ""
         """The queue declared last on this channel: what an empty queue name means."""
         self.window: SharedWindow | None = None
-        """Once basic.qos with global=true has asked for one: most channels have none, and idle ones should cost little."""
+        """Once basic.qos with global=true has asked for one: most channels have none, and idle ones should cost
+        little."""
         self.prefetch_new: i64 = session.limits.prefetch_default
         """basic.qos with global=false: the window of consumers that start after it."""
         self.confirms: Confirms | None = None
@@ -137,7 +138,7 @@ class Channel(Flushable):
         self._content: Content | None = None
         """Once its header has come."""
 
-    # ---- frames -------------------------------------------------------------------------------------------------------
+    # ---- frames ------------------------------------------------------------------------------------------------------
 
     @property
     def expects_content(self) -> bool:
@@ -178,7 +179,11 @@ class Channel(Flushable):
         # header and body usually follow in the same read: then the whole content is one slice
         at = reader.end + 1
         limit = reader.limit
-        if limit - at >= _HEADER_FRAME_MIN and data[at] == 2 and (i64(read_i16_be(data, at + 1)) & 0xFFFF) == self.number:
+        if (
+            limit - at >= _HEADER_FRAME_MIN
+            and data[at] == 2
+            and (i64(read_i16_be(data, at + 1)) & 0xFFFF) == self.number
+        ):
             size = i64(read_i32_be(data, at + 3)) & 0xFFFFFFFF
             body_at = at + 8 + size
             largest = reader.payload_max
@@ -214,7 +219,8 @@ class Channel(Flushable):
     def receive_header(self, reader: FrameReader) -> None:
         """A content header frame.
 
-        Raises: UNEXPECTED_FRAME (505) if no publish precedes it or it is of another class, FRAME_ERROR (501) if it is too short.
+        Raises: UNEXPECTED_FRAME (505) if no publish precedes it or it is of another class, FRAME_ERROR (501) if it is
+        too short.
         """
         arguments = self._arguments
         if arguments is None:
@@ -233,7 +239,8 @@ class Channel(Flushable):
         if read_i16_be(data, reader.start + 2):  # weight, unused by the specification: must be zero
             raise self.unexpected_method()
         body_size = read_i64_be(data, reader.start + 4)
-        self._check_size(arguments, body_size)  # now, not when all of it has arrived: an announced body is never kept just to be refused
+        # Now, not when all of it has arrived: an announced body is never kept just to be refused.
+        self._check_size(arguments, body_size)
         header = data[reader.start - 7 : reader.end + 1]
         if body_size == 0:
             self._arguments = None
@@ -303,7 +310,7 @@ class Channel(Flushable):
                 PRECONDITION_FAILED, f"message size {shown} is larger than configured max size {limit}", 60, 40
             )
 
-    # ---- publish ------------------------------------------------------------------------------------------------------
+    # ---- publish -----------------------------------------------------------------------------------------------------
 
     def _complete(self, arguments: bytes, content: bytes, header_size: i64, body_size: i64, payload_max: i64) -> None:
         session = self.session
@@ -358,7 +365,9 @@ class Channel(Flushable):
         if traits.direct_reply:
             message = self._rewritten(message, False)
         if targets is None:
-            routing = vhost.publishing.begin(route, Routed(message, session.clock) if routed is None else routed, traits.copies)
+            routing = vhost.publishing.begin(
+                route, Routed(message, session.clock) if routed is None else routed, traits.copies
+            )
             self.carry_out(Publishing(self, route, message, None, routing))
         elif (len(targets) > AT_ONCE or vhost.dead_letters.crowded) and not self.transactional:
             self.carry_out(Publishing(self, route, message, targets, None))
@@ -366,7 +375,8 @@ class Channel(Flushable):
             self.publish_to(targets, message, route)
 
     def publish_to(self, targets: list[MessageTarget], message: Message, route: Route) -> None:
-        """Put a message where it goes, and promise it when that is asked for; in a transaction keep it until the commit."""
+        """Put a message where it goes, and promise it when that is asked for; in a transaction keep it until the
+        commit."""
         sequence = self.begin_publish(route)
         if sequence == 0:
             if self.transactional:
@@ -400,7 +410,8 @@ class Channel(Flushable):
         return confirms.published
 
     def _count_publish(self, route: Route) -> None:
-        """On the channel and on the exchange. What a transaction publishes is counted when it commits, as RabbitMQ does."""
+        """On the channel and on the exchange. What a transaction publishes is counted when it commits, as RabbitMQ
+        does."""
         figures = self.figures
         if figures is None or figures.resting:
             figures = self.stirred()
@@ -420,7 +431,8 @@ class Channel(Flushable):
         return figures
 
     def promise(self, sequence: i64, outcome: i64) -> None:
-        """Confirm message ``sequence``, now or when those who have to promise it have done so, as ``publish`` has said."""
+        """Confirm message ``sequence``, now or when those who have to promise it have done so, as ``publish`` has
+        said."""
         confirms = self.confirms
         if confirms is None:
             return
@@ -445,7 +457,8 @@ class Channel(Flushable):
             self.mark_dirty()
 
     def carry_out(self, work: SlicedWork, then: Deferred | None = None) -> None:
-        """Do work that may take longer than a turn, and then ``then``; until that is done the channel's later frames wait."""
+        """Do work that may take longer than a turn, and then ``then``; until that is done the channel's later frames
+        wait."""
         turn = self.session.turn
         turn.costly = True
         if work.step():
@@ -521,10 +534,11 @@ class Channel(Flushable):
                 consumer.settled(run.live)
         discard(self.session.turn, [run.items for run in runs])
 
-    # ---- promises -----------------------------------------------------------------------------------------------------
+    # ---- promises ----------------------------------------------------------------------------------------------------
 
     def answer_when(self, sequence: i64, answer: bytes) -> None:
-        """Send ``answer`` when record number ``sequence`` of the log is on the disk; until then the channel's frames wait."""
+        """Send ``answer`` when record number ``sequence`` of the log is on the disk; until then the channel's frames
+        wait."""
         logs = self.session.logs
         if logs is None or sequence <= logs.batch.durable_through:
             if answer:
@@ -546,7 +560,8 @@ class Channel(Flushable):
         self.answer_when(logs.batch.next_sequence - 1, answer)
 
     def answer_when_declared(self, answer: bytes, durable: bool) -> None:
-        """Send ``answer``; if it is about something ``durable``, when everything that was declared so far is on the disk."""
+        """Send ``answer``; if it is about something ``durable``, when everything that was declared so far is on the
+        disk."""
         self.answer_when(self.session.vhost.last_change() if durable else 0, answer)
 
     def durable(self, through: i64) -> None:
@@ -613,7 +628,7 @@ class Channel(Flushable):
                 self.session.counters.messages_confirmed += confirms.confirmed - figures.confirm
                 figures.confirm = confirms.confirmed
 
-    # ---- settle -------------------------------------------------------------------------------------------------------
+    # ---- settle ------------------------------------------------------------------------------------------------------
 
     def _ack(self, tag: i64, multiple: bool) -> None:
         unacked = self.unacked
@@ -681,13 +696,14 @@ class Channel(Flushable):
         window.mark()
 
     def end(self, then: Deferred | None) -> ChannelEnd:
-        """The channel is gone: what it held goes back; consumers leave first, then deliveries, in order (redelivered)."""
+        """The channel is gone: what it held goes back; consumers leave first, then deliveries, in order
+        (redelivered)."""
         self.closing = True
         return ChannelEnd(self, then)
 
     def leave(self) -> tuple[dict[str, Consumer], dict[str, Queue]]:
-        """The consumers that have to leave their queues, and these, by their tags: the channel forgets them. Confirms that are due go out
-        before the close."""
+        """The consumers that have to leave their queues, and these, by their tags: the channel forgets them. Confirms
+        that are due go out before the close."""
         self.session.clock.faults.run("confirms of a channel that ends", None, self._write_confirms)
         if self.window is not None:
             self.window.end()

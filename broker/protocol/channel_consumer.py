@@ -21,7 +21,9 @@ from broker.wire.writer import deliver_start, renumber
 _UNLIMITED: Final[i64] = 1 << 30
 
 
-def write_delivery(channel: Channel, consumer_tag: bytes, delivery_tag: i64, message: Message, redelivered: bool) -> None:
+def write_delivery(
+    channel: Channel, consumer_tag: bytes, delivery_tag: i64, message: Message, redelivered: bool
+) -> None:
     """Write one message with its basic.deliver."""
     session = channel.session
     tail = message.tail
@@ -165,7 +167,9 @@ class ChannelConsumer(Consumer):
             tag = channel.unacked.skip(1)
         else:
             self.unacked += 1
-            tag = channel.unacked.add(self, queue, level, [entry if entry.deadline_us else entry.message], entry.position, 1)
+            tag = channel.unacked.add(
+                self, queue, level, [entry if entry.deadline_us else entry.message], entry.position, 1
+            )
         _count(channel, queue, self.no_ack, 1, entry.redelivered)
         write_delivery(channel, self._tag_bytes, tag, entry.message, entry.redelivered)
 

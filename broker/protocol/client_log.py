@@ -1,7 +1,9 @@
-"""What the log says about clients: why a channel, a connection or a login ended, at most so many lines a second of each kind.
+"""What the log says about clients: why a channel, a connection or a login ended, at most so many lines a second of each
+kind.
 
-Each event has a kind of its own, so one client's stream of mistakes does not hide another's vanishing. What goes beyond the bound is
-counted, and told in one line when its second is over: five thousand sockets that close at once cost the event loop twenty lines.
+Each event has a kind of its own, so one client's stream of mistakes does not hide another's vanishing. What goes beyond
+the bound is counted, and told in one line when its second is over: five thousand sockets that close at once cost the
+event loop twenty lines.
 """
 
 from __future__ import annotations
@@ -110,7 +112,9 @@ class ClientLog:
 
     def login_refused(self, peer: str, user: str, client: str, mechanism: str, reason: str) -> None:
         """A login was wrong, or is not allowed from there."""
-        self._logins.tell({"connection": peer, "client": client, "user": user, "mechanism": mechanism, "reason": reason})
+        self._logins.tell(
+            {"connection": peer, "client": client, "user": user, "mechanism": mechanism, "reason": reason}
+        )
 
     def channel_error(self, connection: Connection, channel: i64, error: ProtocolException) -> None:
         """A channel is closed for ``error``."""

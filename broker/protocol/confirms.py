@@ -1,8 +1,9 @@
-"""Publish sequence numbers of one channel, and their basic.ack / basic.nack, coalesced (RabbitMQ docs, Publisher Confirms).
+"""Publish sequence numbers of one channel, and their basic.ack / basic.nack, coalesced (RabbitMQ docs, Publisher
+Confirms).
 
-What every queue decided at once is one run per turn: a single frame with multiple=true. What waits for the disk is a run as well: all of
-it waits for the same commit group, and what is decided meanwhile waits behind it, so that order and runs are kept. Numbers that wait for
-other nodes are kept apart; a frame with multiple=true never covers one of them.
+What every queue decided at once is one run per turn: a single frame with multiple=true. What waits for the disk is a
+run as well: all of it waits for the same commit group, and what is decided meanwhile waits behind it, so that order and
+runs are kept. Numbers that wait for other nodes are kept apart; a frame with multiple=true never covers one of them.
 """
 
 from typing import final
@@ -63,7 +64,8 @@ class Confirms(Confirm):
         self._extend_run(sequence, sequence, nack, outbox, channel)
 
     def logged(self, sequence: i64, group: i64, queues: i64) -> None:
-        """Message ``sequence`` is promised when that commit group of the log is on the disk and ``queues`` more have answered."""
+        """Message ``sequence`` is promised when that commit group of the log is on the disk and ``queues`` more have
+        answered."""
         if queues == 0 and not self._waiting and not self._late:
             self._extend_logged(sequence, False, group)
             return

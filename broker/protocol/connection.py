@@ -25,7 +25,17 @@ from broker.errors import (
 from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel import Channel
-from broker.protocol.connection_steps import ChannelEnded, CloseChannel, CloseConnection, EndByFault, GoOn, Refill, Released, Relief, Resume
+from broker.protocol.connection_steps import (
+    ChannelEnded,
+    CloseChannel,
+    CloseConnection,
+    EndByFault,
+    GoOn,
+    Refill,
+    Released,
+    Relief,
+    Resume,
+)
 from broker.protocol.dispatch import handle
 from broker.protocol.dispatching import Dispatching
 from broker.protocol.heartbeats import Heartbeats
@@ -122,10 +132,11 @@ class Connection(FaultOwner, Flushable, Timed):
         self._heartbeats.start()
         self._send_timeout.start()
 
-    # ---- bytes in -----------------------------------------------------------------------------------------------------
+    # ---- bytes in ----------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """Take what the socket delivered. Never raises for anything a client can send; a mistake of ours ends the connection."""
+        """Take what the socket delivered. Never raises for anything a client can send; a mistake of ours ends the
+        connection."""
         self.bytes_received += len(data)
         self._heartbeats.hear()
         if self._takes_nothing():
@@ -168,8 +179,8 @@ class Connection(FaultOwner, Flushable, Timed):
             self._outbox.sink.pause_reading()
 
     def _take_all(self) -> None:
-        """Take the frames that are there. Those behind a hard error are passed over one by one: what follows them in the next read,
-        close-ok at last, begins where the last of them ends."""
+        """Take the frames that are there. Those behind a hard error are passed over one by one: what follows them in
+        the next read, close-ok at last, begins where the last of them ends."""
         while not self._is_deaf:
             if self._waits_to_close():
                 self._pass_over()
@@ -206,7 +217,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self.server.turn.defer_again(GoOn(self))
 
     def _slow_down(self, logs: Logs) -> None:
-        """It has added to what waits for the disk: read no more while that is too much, before the memory grows with it."""
+        """It has added to what waits for the disk: read no more while that is too much, before the memory grows with
+        it."""
         if not self.in_flow:
             self.in_flow = True
             logs.when_relieved(Relief(self))
@@ -425,7 +437,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self.session.send(method_frame(int(number), spec.CHANNEL_OPEN_OK, [("longstr", "")]))
         return channel
 
-    # ---- channel 0 ----------------------------------------------------------------------------------------------------
+    # ---- channel 0 ---------------------------------------------------------------------------------------------------
 
     def _control(self, reader: FrameReader) -> None:
         index = decode(reader.data, reader.start, reader.end).index
@@ -437,7 +449,8 @@ class Connection(FaultOwner, Flushable, Timed):
             raise self._misplaced(index)
 
     def _ask_to_close(self) -> None:
-        """The client closes: what it said before on channels that wait comes first, messages perhaps; for a time, the disk may hang."""
+        """The client closes: what it said before on channels that wait comes first, messages perhaps; for a time, the
+        disk may hang."""
         self._close_asked = True
         self.server.turn.costly = True
         self._arm(_CLOSE_TIMEOUT_MS)
@@ -470,7 +483,12 @@ class Connection(FaultOwner, Flushable, Timed):
         )
 
     def _closing_frame(self, reader: FrameReader) -> None:
-        if reader.channel or reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4 or not self._is_released:
+        if (
+            reader.channel
+            or reader.frame_type != spec.FRAME_METHOD
+            or reader.end - reader.start < 4
+            or not self._is_released
+        ):
             return
         index = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
         if index == spec.CONNECTION_CLOSE_OK:
@@ -479,7 +497,7 @@ class Connection(FaultOwner, Flushable, Timed):
             self.session.send(method_frame(0, spec.CONNECTION_CLOSE_OK, []))
             self._finish()
 
-    # ---- channels -----------------------------------------------------------------------------------------------------
+    # ---- channels ----------------------------------------------------------------------------------------------------
 
     def _close_channel(self, channel: Channel) -> None:
         dispatching = Dispatching(self.server.turn, channel.consumed_queues(), self)
@@ -522,8 +540,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self.server.turn.start(self._end_of(channel, ChannelEnded(self, channel, frame, False)))
 
     def _closing_channel_frame(self, channel: Channel, reader: FrameReader) -> None:
-        """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close), but for channel.open: its
-        number is not free yet, and a client that thinks so would wait for ever for an answer."""
+        """Until close-ok everything on a channel that the server closed is ignored (AMQP 0-9-1 channel.close), but for
+        channel.open: its number is not free yet, and a client that thinks so would wait for ever for an answer."""
         if reader.frame_type != spec.FRAME_METHOD or reader.end - reader.start < 4:
             return
         index = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
@@ -536,7 +554,7 @@ class Connection(FaultOwner, Flushable, Timed):
         elif index == spec.CHANNEL_CLOSE:
             self.session.send(method_frame(int(channel.number), spec.CHANNEL_CLOSE_OK, []))
 
-    # ---- end ----------------------------------------------------------------------------------------------------------
+    # ---- end ---------------------------------------------------------------------------------------------------------
 
     def fail(self, error: ConnectionException) -> None:
         """Close the connection for a hard error: resources go first, then connection.close leaves."""
@@ -549,7 +567,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self._begin_closing(close_frame(0, spec.CONNECTION_CLOSE, error), True, not self._is_deaf)
 
     def _lose_track(self) -> None:
-        """Nothing is read any more, nor is close-ok waited for: it could not be told apart from what it may be part of."""
+        """Nothing is read any more, nor is close-ok waited for: it could not be told apart from what it may be part
+        of."""
         self._is_deaf = True
         self._later = None
         if self.state == CLOSING:
@@ -590,9 +609,9 @@ class Connection(FaultOwner, Flushable, Timed):
         self.fail(ConnectionException(CONNECTION_FORCED, reason))
 
     def _release(self, last_frame: bytes, ends_stream: bool, waits: bool, in_slice: bool) -> None:
-        """Give back everything the connection held: channels, then exclusive queues. Only then ``last_frame`` leaves: a client that has
-        read it may declare the same queues again. Afterwards the client's answer is waited for, or the connection is closed. The first
-        part is done now if this is a slice of a turn: time is bounded nowhere else."""
+        """Give back everything the connection held: channels, then exclusive queues. Only then ``last_frame`` leaves: a
+        client that has read it may declare the same queues again. Afterwards the client's answer is waited for, or the
+        connection is closed. The first part is done now if this is a slice of a turn: time is bounded nowhere else."""
         if self._is_releasing:
             return
         self._is_releasing = True
@@ -655,7 +674,7 @@ class Connection(FaultOwner, Flushable, Timed):
         if self._is_released:
             self.session.detach()
 
-    # ---- time ---------------------------------------------------------------------------------------------------------
+    # ---- time --------------------------------------------------------------------------------------------------------
 
     def _arm(self, delay_ms: i64) -> None:
         self._disarm()
@@ -681,7 +700,8 @@ class Connection(FaultOwner, Flushable, Timed):
         self.abort()
 
     def give_up_sending(self, pending: i64) -> None:
-        """The client's socket has accepted nothing for too long: end without a close frame, which it would not read either."""
+        """The client's socket has accepted nothing for too long: end without a close frame, which it would not read
+        either."""
         self.server.client_log.send_timeout(self, pending)
         self.abort()
 
@@ -689,7 +709,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._heartbeats.stop()
         self._send_timeout.stop()
 
-    # ---- bytes out ----------------------------------------------------------------------------------------------------
+    # ---- bytes out ---------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Write the confirms that are due and everything the outbox holds, in one go."""

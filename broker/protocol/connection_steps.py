@@ -132,7 +132,8 @@ class Relief(Deferred):
 
 @final
 class EndByFault(Deferred):
-    """Ends a connection for a mistake of ours, at the beginning of the next turn: where it was found, its objects may be in use."""
+    """Ends a connection for a mistake of ours, at the beginning of the next turn: where it was found, its objects may
+    be in use."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection

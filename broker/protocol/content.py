@@ -1,11 +1,15 @@
-"""A content whose frames do not come in one read, until it is whole: the time and the memory it takes are spread over what comes.
+"""A content whose frames do not come in one read, until it is whole: the time and the memory it takes are spread over
+what comes.
 
     few frames, together less than 2 MiB     kept as they came, and joined when the last one is there
-    many small frames                        their bodies are put together into frames of 4 KiB: nothing is kept per frame
-    2 MiB and more                           what comes is written to where it stays: a buffer of the size that the header announces
+    many small frames                        their bodies are put together into frames of 4 KiB: nothing is kept per
+                                             frame
+    2 MiB and more                           what comes is written to where it stays: a buffer of the size that the
+                                             header announces
 
-To join 128 MiB takes 80 ms, most of it for pages that are touched for the first time, and all of it in one turn; two million frames of one
-byte cost 60 bytes each, and 60 ms to let go of. What is sized by an announcement takes address space only: the pages come with the bytes.
+To join 128 MiB takes 80 ms, most of it for pages that are touched for the first time, and all of it in one turn; two
+million frames of one byte cost 60 bytes each, and 60 ms to let go of. What is sized by an announcement takes address
+space only: the pages come with the bytes.
 """
 
 from __future__ import annotations

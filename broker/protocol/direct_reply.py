@@ -1,7 +1,8 @@
 """Direct reply-to (RabbitMQ docs, Direct Reply-to): answers go straight to the requester's channel, through no queue.
 
-The requester consumes from ``amq.rabbitmq.reply-to`` without acknowledgements; its requests carry that name as reply-to, which is
-rewritten to an address nobody can guess; the responder publishes to that address through the default exchange.
+The requester consumes from ``amq.rabbitmq.reply-to`` without acknowledgements; its requests carry that name as
+reply-to, which is rewritten to an address nobody can guess; the responder publishes to that address through the default
+exchange.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""(class id, method id) -> handler: the table of contents of the protocol, for the methods of a channel that are not hot."""
+"""(class id, method id) -> handler: the table of contents of the protocol, for the methods of a channel that are not
+hot."""
 
 import contextlib
 from collections.abc import Callable
@@ -61,7 +62,9 @@ _ONE_GROUP: Final = frozenset(
 
 def _of_name(channel: Channel, method: Method) -> list[Queue]:
     fields = method.fields
-    assert isinstance(fields, (commands.Basic.Consume, commands.Queue.Declare, commands.Queue.Purge, commands.Queue.Delete))
+    assert isinstance(
+        fields, (commands.Basic.Consume, commands.Queue.Declare, commands.Queue.Purge, commands.Queue.Delete)
+    )
     queue = channel.session.vhost.queues.get(exchange_methods.stripped(fields.queue) or channel.last_queue)
     return [] if queue is None else [queue]
 
@@ -87,8 +90,8 @@ _QUEUES_OF: Final[dict[int, Callable[[Channel, Method], list[Queue]]]] = {
     spec.QUEUE_PURGE: _of_name,
     spec.QUEUE_DELETE: _of_name,
 }
-"""Methods that come behind what was published before them, and the queues that this is about; basic.get and basic.recover see to it
-themselves."""
+"""Methods that come behind what was published before them, and the queues that this is about; basic.get and
+basic.recover see to it themselves."""
 
 
 def handle(channel: Channel, method: Method) -> None:
@@ -129,10 +132,11 @@ def _group_is_taken(channel: Channel) -> bool:
 
 @final
 class _Wait(SlicedWork):
-    """A method before which queues have to be dispatched; or one that has to be one commit group, while others have held the open one for
-    so long that it is to be handed over first.
+    """A method before which queues have to be dispatched; or one that has to be one commit group, while others have
+    held the open one for so long that it is to be handed over first.
 
-    Otherwise methods of several clients that overlap would hold it without end, and whoever waits for a confirm would never hear of it.
+    Otherwise methods of several clients that overlap would hold it without end, and whoever waits for a confirm would
+    never hear of it.
     """
 
     def __init__(self, channel: Channel, method: Method, dispatching: Dispatching | None) -> None:

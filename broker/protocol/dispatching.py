@@ -1,8 +1,9 @@
-"""What was published before a method reaches consumers before it: queues that the method concerns are dispatched first, in slices.
+"""What was published before a method reaches consumers before it: queues that the method concerns are dispatched first,
+in slices.
 
-Messages are handed to consumers at the end of a turn. Where a method that came behind them in the same read has a say in who gets them
-(basic.cancel, basic.consume, basic.qos of the channel, basic.recover, channel.close, connection.close) or counts what is left
-(queue.declare, queue.purge, queue.delete), that is done early.
+Messages are handed to consumers at the end of a turn. Where a method that came behind them in the same read has a say
+in who gets them (basic.cancel, basic.consume, basic.qos of the channel, basic.recover, channel.close, connection.close)
+or counts what is left (queue.declare, queue.purge, queue.delete), that is done early.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _PER_LOOK: Final[i64] = 64
 
 @final
 class Dispatching(SlicedWork):
-    """Queues are dispatched, as far as there were messages when their turn came: others may publish to them on and on."""
+    """Queues are dispatched, as far as there were messages when their turn came: others may publish to them on and
+    on."""
 
     def __init__(self, turn: Turn, queues: list[Queue], owner: FaultOwner | None, then: Deferred | None = None) -> None:
         self._turn = turn

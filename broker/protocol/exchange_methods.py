@@ -59,8 +59,8 @@ def _answer(channel: Channel, nowait: bool, index: int) -> bytes:
 
 
 def reply_when_unbound(channel: Channel, answer: bytes, durable: bool, unbinding: Unbinding | None) -> None:
-    """Send ``answer``, which may be empty, when all bindings of what was deleted are undone and, if ``durable``, when that would survive
-    the node; the channel's later frames wait."""
+    """Send ``answer``, which may be empty, when all bindings of what was deleted are undone and, if ``durable``, when
+    that would survive the node; the channel's later frames wait."""
     if unbinding is None:
         channel.answer_when_declared(answer, durable)
         return
@@ -103,13 +103,16 @@ def declare(channel: Channel, method: Method) -> None:
 
 
 def delete(channel: Channel, method: Method) -> None:
-    """exchange.delete; a missing one counts as deleted. Raises: 403 for a predeclared one, 406 if in use and if-unused."""
+    """exchange.delete; a missing one counts as deleted. Raises: 403 for a predeclared one, 406 if in use and
+    if-unused."""
     fields = method.fields
     assert isinstance(fields, commands.Exchange.Delete)
     name = stripped(fields.exchange)
     refuse_default(name)
     deleted = channel.session.vhost.declaring.delete_exchange(name, fields.if_unused)
-    reply_when_unbound(channel, _answer(channel, fields.nowait, spec.EXCHANGE_DELETE_OK), deleted.durable, deleted.unbinding)
+    reply_when_unbound(
+        channel, _answer(channel, fields.nowait, spec.EXCHANGE_DELETE_OK), deleted.durable, deleted.unbinding
+    )
 
 
 def _ends(channel: Channel, source: str, destination: str) -> tuple[Exchange, Exchange]:
@@ -144,5 +147,7 @@ def unbind(channel: Channel, method: Method) -> None:
     unbinding: Unbinding | None = None
     if source in vhost.exchanges and destination in vhost.exchanges:
         durable = vhost.exchanges[source].durable and vhost.exchanges[destination].durable
-        unbinding = vhost.declaring.unbind(vhost.exchanges[source], vhost.exchanges[destination], fields.routing_key, method.arguments)
+        unbinding = vhost.declaring.unbind(
+            vhost.exchanges[source], vhost.exchanges[destination], fields.routing_key, method.arguments
+        )
     reply_when_unbound(channel, _answer(channel, fields.nowait, spec.EXCHANGE_UNBIND_OK), durable, unbinding)

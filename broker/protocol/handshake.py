@@ -1,8 +1,9 @@
 """From the first octet to connection.open-ok: protocol header, start, tune, open (AMQP 0-9-1 §2.2.4, §4.2.2).
 
-Returns an opened ``Connection`` or a refusal. Whoever is not authenticated gets little: frames of at most 4096 bytes, ten seconds
-for everything, and, as from RabbitMQ, a closed socket without explanation for most mistakes; only a well-formed login that is
-wrong is answered with a 403, if the client announced that it understands it (``authentication_failure_close``).
+Returns an opened ``Connection`` or a refusal. Whoever is not authenticated gets little: frames of at most 4096 bytes,
+ten seconds for everything, and, as from RabbitMQ, a closed socket without explanation for most mistakes; only a
+well-formed login that is wrong is answered with a 403, if the client announced that it understands it
+(``authentication_failure_close``).
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ class Handshake(FaultOwner, Timed):
         self._disarm()
         self._state = _DONE
 
-    # ---- protocol header ----------------------------------------------------------------------------------------------
+    # ---- protocol header ---------------------------------------------------------------------------------------------
 
     def _take_header(self, data: bytes) -> bytes:
         head = self._head + data[: 8 - len(self._head)]
@@ -184,7 +185,7 @@ class Handshake(FaultOwner, Timed):
         )
         return rest
 
-    # ---- frames -------------------------------------------------------------------------------------------------------
+    # ---- frames ------------------------------------------------------------------------------------------------------
 
     def _frame(self) -> None:
         reader = self._reader

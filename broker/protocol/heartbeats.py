@@ -1,9 +1,10 @@
 """Heartbeats of one connection, in both directions (AMQP 0-9-1 §4.2.7; RabbitMQ docs, Heartbeats).
 
-Four looks an interval. One is sent when nothing else was written for half an interval, so a client hears something within three quarters of
-an interval at the latest. A client that was not heard for two intervals is looked at once more: when this process or its machine stood
-still, what the client sent meanwhile lies in the socket, unread, and the event loop serves timers before sockets (net/loop.py). Only if
-nothing has come until the next look, the connection ends, without a close frame: nobody is there to read it.
+Four looks an interval. One is sent when nothing else was written for half an interval, so a client hears something
+within three quarters of an interval at the latest. A client that was not heard for two intervals is looked at once
+more: when this process or its machine stood still, what the client sent meanwhile lies in the socket, unread, and the
+event loop serves timers before sockets (net/loop.py). Only if nothing has come until the next look, the connection
+ends, without a close frame: nobody is there to read it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Heartbeats(Watch):
         """When it was heard last, once a look has found it silent for too long."""
 
     def start(self) -> None:
-        """Begin, if there are to be any: half an interval from now the first one is due, since all that the handshake wrote,
-        connection.open-ok included, does not count as said."""
+        """Begin, if there are to be any: half an interval from now the first one is due, since all that the handshake
+        wrote, connection.open-ok included, does not count as said."""
         self._written = self._outbox.bytes_written + self._outbox.size()
         super().start()
 
@@ -70,5 +71,6 @@ class Heartbeats(Watch):
             if self._quiet_looks == _LOOKS // 2:
                 self._quiet_looks = 0
                 connection.session.send(HEARTBEAT)
-                written += len(HEARTBEAT)  # it does not count as something said: the next one is due half an interval later
+                # a heartbeat does not count as something said: the next one is due half an interval later
+                written += len(HEARTBEAT)
         self._written = written

@@ -1,8 +1,8 @@
 """Bytes waiting for one socket, written once per turn; high and low water.
 
-Small frames are copied into one growing buffer; a large content goes as a piece of its own and is never copied (measured: at
-64 KiB a copy costs more than the system call it saves). What is very large leaves a part at a time, one in each turn: the system copies
-128 MiB in 10 ms, and takes 100 ms where the frames have to be made anew.
+Small frames are copied into one growing buffer; a large content goes as a piece of its own and is never copied
+(measured: at 64 KiB a copy costs more than the system call it saves). What is very large leaves a part at a time, one
+in each turn: the system copies 128 MiB in 10 ms, and takes 100 ms where the frames have to be made anew.
 """
 
 from typing import Final, final
@@ -23,7 +23,8 @@ PIECE_SIZE_MIN: Final[i64] = 8192
 PART_SIZE: Final[i64] = 1 << 20
 """About so much is written at once, ..."""
 WHOLE_MAX: Final[i64] = 2 << 20
-"""... unless all that waits is not more than this. A content that is larger and needs other frames gets them as it leaves."""
+"""... unless all that waits is not more than this. A content that is larger and needs other frames gets them as it
+leaves."""
 _KEEP: Final[i64] = 1 << 16
 
 

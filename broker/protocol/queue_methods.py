@@ -39,7 +39,9 @@ def _declared(channel: Channel, nowait: bool, name: str, messages: i64, consumer
     answer = b""
     if not nowait:
         answer = method_frame(
-            int(channel.number), spec.QUEUE_DECLARE_OK, [("shortstr", name), ("long", int(messages)), ("long", consumers)]
+            int(channel.number),
+            spec.QUEUE_DECLARE_OK,
+            [("shortstr", name), ("long", int(messages)), ("long", consumers)],
         )
     channel.answer_when_declared(answer, durable)
 
@@ -135,7 +137,8 @@ def purge(channel: Channel, method: Method) -> None:
 
 
 def delete(channel: Channel, method: Method) -> None:
-    """queue.delete; a missing queue counts as deleted. Raises: 405, 406 if it is in use (if-unused) or not empty (if-empty)."""
+    """queue.delete; a missing queue counts as deleted. Raises: 405, 406 if it is in use (if-unused) or not empty
+    (if-empty)."""
     fields = method.fields
     assert isinstance(fields, commands.Queue.Delete)
     session = channel.session

@@ -20,10 +20,13 @@ def unknown_frame(reader: FrameReader) -> ConnectionException:
 
 
 def unexpected_frame(reader: FrameReader) -> ConnectionException:
-    """A frame that is well formed but has no business on its channel; FRAME_ERROR when its type does not exist at all."""
+    """A frame that is well formed but has no business on its channel; FRAME_ERROR when its type does not exist at
+    all."""
     kind = reader.frame_type
     empty = reader.end == reader.start
-    if kind not in (spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY) and not (kind == spec.FRAME_HEARTBEAT and empty):
+    if kind not in (spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY) and not (
+        kind == spec.FRAME_HEARTBEAT and empty
+    ):
         return unknown_frame(reader)
     return ConnectionException(UNEXPECTED_FRAME, frame(int(kind), reader.data[reader.start : reader.end]))
 

@@ -1,8 +1,10 @@
-"""A client that reads nothing, however lively it is otherwise, does not stay for ever: what was written for it would, too.
+"""A client that reads nothing, however lively it is otherwise, does not stay for ever: what was written for it would,
+too.
 
-RabbitMQ gives up when a write has waited for 30 s (``tcp_listen_options.send_timeout``, the default of its listener, ranch). Here a client
-that takes its answers slowly may stay; only one whose socket has accepted no byte for so long, with output pending, goes. Looks are
-counted, not the time between them: what a process that stood still could not write is not the client's fault.
+RabbitMQ gives up when a write has waited for 30 s (``tcp_listen_options.send_timeout``, the default of its listener,
+ranch). Here a client that takes its answers slowly may stay; only one whose socket has accepted no byte for so long,
+with output pending, goes. Looks are counted, not the time between them: what a process that stood still could not write
+is not the client's fault.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from broker.protocol.connection import Connection
 
 LOOKS: Final[i64] = 3
-"""In the time that a client has; it goes with the look that finds so many before it in the same state, so up to a third later."""
+"""In the time that a client has; it goes with the look that finds so many before it in the same state, so up to a third
+later."""
 
 
 @final

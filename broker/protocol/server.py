@@ -41,7 +41,9 @@ CAPABILITIES: Final = (
 class Identity:
     """The names a node goes by."""
 
-    def __init__(self, product: str, product_version: str, version: str, platform: str, cluster_name: str, node: str) -> None:
+    def __init__(
+        self, product: str, product_version: str, version: str, platform: str, cluster_name: str, node: str
+    ) -> None:
         self.product = product
         self.product_version = product_version
         self.version = version
@@ -70,7 +72,14 @@ class Server:
     """The node as its connections see it; one per node."""
 
     def __init__(
-        self, identity: Identity, users: Users, limits: Limits, connections_max: int, turn: Turn, clock: Clock, counters: Counters
+        self,
+        identity: Identity,
+        users: Users,
+        limits: Limits,
+        connections_max: int,
+        turn: Turn,
+        clock: Clock,
+        counters: Counters,
     ) -> None:
         self.identity = identity
         self.server_properties = identity.server_properties()
@@ -115,10 +124,14 @@ class Server:
 
     def new_session(self, name: str, user: str, vhost: VHost, outbox: Outbox) -> Session:
         """What the channels of a new connection will see of it and of this node."""
-        return Session(name, user, vhost, outbox, self.turn, self.clock, self.counters, self.limits, self.alarms, self.logs)
+        return Session(
+            name, user, vhost, outbox, self.turn, self.clock, self.counters, self.limits, self.alarms, self.logs
+        )
 
     def add_vhost(self, name: str) -> VHost:
         """Create a virtual host."""
-        vhost = VHost(name, self.turn, self.clock, self.counters, self.logs, self.journal, self.queue_memory, self.sampler)
+        vhost = VHost(
+            name, self.turn, self.clock, self.counters, self.logs, self.journal, self.queue_memory, self.sampler
+        )
         self.vhosts[name] = vhost
         return vhost

@@ -44,7 +44,8 @@ class Limits:
 
 @final
 class Session(Blockable):
-    """One client's connection as its channels see it. Created at connection.open; its identity owns exclusive queues."""
+    """One client's connection as its channels see it. Created at connection.open; its identity owns exclusive
+    queues."""
 
     def __init__(
         self,
@@ -95,8 +96,8 @@ class Session(Blockable):
         self.answers_held = 0
         """Channels whose answer waits for the disk."""
         self.notices: list[bytes] = []
-        """Frames that must come behind the answers of this turn, and those that wait for the disk: a basic.cancel never overtakes the
-        queue.delete-ok of the client that deleted the queue."""
+        """Frames that must come behind the answers of this turn, and those that wait for the disk: a basic.cancel never
+        overtakes the queue.delete-ok of the client that deleted the queue."""
         self.starved: list[Consumer] = []
         self.starved_queues: list[Queue] = []
 
@@ -106,7 +107,8 @@ class Session(Blockable):
         self.owner = flushable.fault_owner()
 
     def detach(self) -> None:
-        """The connection is over: what leads back to it is cut, so that nothing of it waits for the collector of cycles."""
+        """The connection is over: what leads back to it is cut, so that nothing of it waits for the collector of
+        cycles."""
         self._flushable = None
         self.owner = None
         self.resumer = None
@@ -179,8 +181,8 @@ class Session(Blockable):
         self.outbox.sink.resume_reading()
 
     def leave_alarms(self) -> None:
-        """The connection closes: it publishes no more, and its close-ok must be read (as with RabbitMQ, whose closing connections are not
-        blocked)."""
+        """The connection closes: it publishes no more, and its close-ok must be read (as with RabbitMQ, whose closing
+        connections are not blocked)."""
         self.alarms.forget(self)
         if self.blocked:
             self.blocked = False
@@ -207,8 +209,8 @@ class Session(Blockable):
         self.starved_queues.append(queue)
 
     def refill(self) -> None:
-        """The outbox drained: consumers that waited for it may have messages again; those that are left ``starved`` when the time is over
-        have their turn later."""
+        """The outbox drained: consumers that waited for it may have messages again; those that are left ``starved``
+        when the time is over have their turn later."""
         consumers = self.starved
         queues = self.starved_queues
         index: i64 = 0

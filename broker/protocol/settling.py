@@ -1,4 +1,5 @@
-"""Acknowledging and transactions over very many runs of deliveries, in slices (sliced.py, where what is refused has its place as well).
+"""Acknowledging and transactions over very many runs of deliveries, in slices (sliced.py, where what is refused has its
+place as well).
 
     Acknowledging   basic.ack of many
     Taking          the same, and basic.nack of many, in a transaction: what is meant is put aside until the commit

@@ -1,9 +1,10 @@
 """The window that the consumers of a channel share (basic.qos with global=true): who gets what becomes free of it.
 
-RabbitMQ docs, Consumer Prefetch: it bounds what is outstanding on the channel, whichever of its consumers got it. Consumers whose queue has
-messages when the window is full stand in line, and what becomes free goes to them in turn, whatever queues they consume from; nobody else
-gets any of it before. Of one queue's consumers, the one with the highest priority goes first. A consumer without acknowledgements does not
-fill the window, but waits while it is full (RabbitMQ: ``rabbit_limiter:can_send``).
+RabbitMQ docs, Consumer Prefetch: it bounds what is outstanding on the channel, whichever of its consumers got it.
+Consumers whose queue has messages when the window is full stand in line, and what becomes free goes to them in turn,
+whatever queues they consume from; nobody else gets any of it before. Of one queue's consumers, the one with the highest
+priority goes first. A consumer without acknowledgements does not fill the window, but waits while it is full (RabbitMQ:
+``rabbit_limiter:can_send``).
 
 What an acknowledgement costs does not depend on how many stand in line.
 """
@@ -80,7 +81,8 @@ class SharedWindow(Dispatchable):
         return self._unacked.consumer_count + self._unacked.uncommitted
 
     def room(self, consumer: ChannelConsumer) -> i64:
-        """How many deliveries ``consumer``, whose queue has messages, may have now; where there are none, it stands in line."""
+        """How many deliveries ``consumer``, whose queue has messages, may have now; where there are none, it stands in
+        line."""
         left = self.size - self._used()
         if left > 0:
             if not self._line:

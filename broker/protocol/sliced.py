@@ -1,13 +1,16 @@
-"""What one client can ask for and takes longer than a turn, done in slices: its channel's later frames wait behind it, in order.
+"""What one client can ask for and takes longer than a turn, done in slices: its channel's later frames wait behind it,
+in order.
 
     Publishing      a message for very many queues, or through bindings that take long to follow
     Settling        deliveries that come back or are refused, a run at a time
-    Commit          the publishes and settlements of a transaction; one commit group of the log, however many turns it takes
+    Commit          the publishes and settlements of a transaction; one commit group of the log, however many turns it
+                    takes
     Deleting        a queue or exchange whose bindings are undone, before the answer
     ChannelEnd      what a channel held: consumers leave first, then deliveries go back
     ConnectionEnd   the channels of a connection one by one, then its exclusive queues
 
-Whoever begins one lets it do its first slice at once (``Channel.carry_out``), so what is small is done as if there were no slices.
+Whoever begins one lets it do its first slice at once (``Channel.carry_out``), so what is small is done as if there were
+no slices.
 """
 
 from __future__ import annotations
@@ -48,7 +51,12 @@ class Publishing(SlicedWork):
     """A message on its way to its queues."""
 
     def __init__(
-        self, channel: Channel, route: Route, message: Message, targets: list[MessageTarget] | None, routing: Routing | None
+        self,
+        channel: Channel,
+        route: Route,
+        message: Message,
+        targets: list[MessageTarget] | None,
+        routing: Routing | None,
     ) -> None:
         self._channel = channel
         self._route = route
@@ -151,7 +159,8 @@ class Settling(SlicedWork):
         return True
 
     def _release_held(self) -> bool:
-        """Nothing more comes back to these levels; whether all know. There may be 10,000, and their queues are let go with them."""
+        """Nothing more comes back to these levels; whether all know. There may be 10,000, and their queues are let go
+        with them."""
         left = _PER_LOOK
         while self._held:
             (queue, level), _ = self._held.popitem()
@@ -208,8 +217,8 @@ class Settling(SlicedWork):
 
 @final
 class Deleting(SlicedWork):
-    """The bindings of something that a client has deleted are undone. The client's notices (that consumers of the queue were cancelled)
-    wait for the answer, which is sent when all are."""
+    """The bindings of something that a client has deleted are undone. The client's notices (that consumers of the queue
+    were cancelled) wait for the answer, which is sent when all are."""
 
     def __init__(self, channel: Channel, unbinding: Unbinding) -> None:
         self._channel = channel
@@ -307,7 +316,8 @@ class ChannelEnd(SlicedWork):
         return True
 
     def _remove_some(self) -> None:
-        """The next consumers leave their queues; nothing keeps them, nor queues that go with them, until the channel has ended."""
+        """The next consumers leave their queues; nothing keeps them, nor queues that go with them, until the channel
+        has ended."""
         for tag in list(islice(self._consumers, int(_PER_LOOK))):
             try:
                 self._queue_of.pop(tag).remove_consumer(self._consumers.pop(tag))
@@ -359,7 +369,8 @@ class ConnectionEnd(SlicedWork):
 
 @final
 class Commit(SlicedWork):
-    """Carries out a transaction: publishes first, then settlements. The open commit group of the log is not handed over before its end."""
+    """Carries out a transaction: publishes first, then settlements. The open commit group of the log is not handed over
+    before its end."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel

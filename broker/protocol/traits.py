@@ -1,4 +1,5 @@
-"""What a message's properties mean for the broker: found once, and reused while the next message's bytes are the same."""
+"""What a message's properties mean for the broker: found once, and reused while the next message's bytes are the
+same."""
 
 from __future__ import annotations
 

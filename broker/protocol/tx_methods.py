@@ -1,4 +1,5 @@
-"""Classes tx and confirm: the two modes a channel can be put into, never both (AMQP 0-9-1 §1.6.6; RabbitMQ docs, Confirms)."""
+"""Classes tx and confirm: the two modes a channel can be put into, never both (AMQP 0-9-1 §1.6.6; RabbitMQ docs,
+Confirms)."""
 
 from typing import final
 
@@ -56,7 +57,9 @@ class _Committed(Deferred):
     def resume(self) -> None:
         channel = self.channel
         if not self.commit.accepted:
-            raise ChannelException(PRECONDITION_FAILED, "partial tx completion", spec.TX_COMMIT >> 16, spec.TX_COMMIT & 0xFFFF)
+            raise ChannelException(
+                PRECONDITION_FAILED, "partial tx completion", spec.TX_COMMIT >> 16, spec.TX_COMMIT & 0xFFFF
+            )
         channel.answer_when_durable(method_frame(int(channel.number), spec.TX_COMMIT_OK, []))
 
     def fault_owner(self) -> FaultOwner | None:

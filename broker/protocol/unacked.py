@@ -1,8 +1,9 @@
 """Delivery tag -> what was delivered, for one channel (AMQP 0-9-1 basic.ack; RabbitMQ docs, Consumer Acknowledgements).
 
-Deliveries are kept as runs: consecutive delivery tags of one consumer whose messages stood in one line at equal distances. An
-acknowledgement of many is then a slice, one of a single message an index; nothing is stored per message but the message. A queue that is
-deleted is let go at once: the link that its deliveries share is cut (queues/queue_link.py).
+Deliveries are kept as runs: consecutive delivery tags of one consumer whose messages stood in one line at equal
+distances. An acknowledgement of many is then a slice, one of a single message an index; nothing is stored per message
+but the message. A queue that is deleted is let go at once: the link that its deliveries share is cut
+(queues/queue_link.py).
 """
 
 from __future__ import annotations
@@ -123,10 +124,12 @@ class Unacked:
         self.uncommitted: i64 = 0
         """Settled inside a transaction: no longer outstanding, but they fill a channel-wide window until the commit."""
         self.keeps_places = False
-        """What is settled in a transaction may come back: the places of its runs are kept until the transaction is over."""
+        """What is settled in a transaction may come back: the places of its runs are kept until the transaction is
+        over."""
         self._turn = turn
         self._runs: list[Run] = []
-        """By their tags. The last one is not settled; those before ``_head`` are, and ``_settled_runs`` of those behind it."""
+        """By their tags. The last one is not settled; those before ``_head`` are, and ``_settled_runs`` of those behind
+        it."""
         self._head: i64 = 0
         self._settled_runs: i64 = 0
         self._evicted: i64 = 0
@@ -181,7 +184,8 @@ class Unacked:
         return tag
 
     def _evict(self, left: i64) -> None:
-        """Take the content of some of what was delivered earlier out of the memory, where it can be read back (queues/reload.py)."""
+        """Take the content of some of what was delivered earlier out of the memory, where it can be read back
+        (queues/reload.py)."""
         if left < _EVICTED_MIN:
             left = _EVICTED_MIN
         runs = self._runs
@@ -402,14 +406,15 @@ class Unacked:
             self._taken(run)
         return taken
 
-    # ---- a share at a time ----------------------------------------------------------------------------------------------
+    # ---- a share at a time -------------------------------------------------------------------------------------------
 
     def last_tag(self) -> i64:
         """No delivery with a greater tag is outstanding; 0 if none is at all."""
         return self._runs[-1].last_tag() if self._runs else 0
 
     def through(self, tag: i64) -> i64:
-        """Up to where a settlement of many reaches that names ``tag``: to that one, or, with 0, to the last one there is now.
+        """Up to where a settlement of many reaches that names ``tag``: to that one, or, with 0, to the last one there
+        is now.
 
         Raises: PRECONDITION_FAILED (406) ``unknown delivery tag N``.
         """
@@ -454,7 +459,8 @@ class Unacked:
         return self._ack_through(end - 1, 0), is_all
 
     def take_some(self, through: i64) -> list[Run]:
-        """Remove a share of what is outstanding up to that tag, and return it as ``take`` does; nothing when there is no more."""
+        """Remove a share of what is outstanding up to that tag, and return it as ``take`` does; nothing when there is
+        no more."""
         while True:
             end = self._share_end(through)
             if end == self._head:
@@ -468,7 +474,7 @@ class Unacked:
         if run.consumer is not None:
             self.consumer_count -= run.live
 
-    # ---- transactions ---------------------------------------------------------------------------------------------------
+    # ---- transactions ------------------------------------------------------------------------------------------------
 
     def hold(self, runs: list[Run]) -> None:
         """These runs, just taken, are settled only when the transaction commits."""
@@ -484,7 +490,8 @@ class Unacked:
         self._compact()
 
     def restore(self, runs: list[Run]) -> None:
-        """Put runs that ``take`` returned back (tx.rollback): best the last first, as they leave no place that is looked for in vain."""
+        """Put runs that ``take`` returned back (tx.rollback): best the last first, as they leave no place that is
+        looked for in vain."""
         index: i64 = len(runs)
         while index > 0:
             index -= 1

@@ -1,9 +1,10 @@
 """The x-arguments of queue.declare: one row for each that is known, with its check; and the rule of equivalence.
 
-Arguments that nobody knows are accepted, ignored, and not compared (RabbitMQ docs, Queues: optional arguments). Integer arguments take any
-AMQP integer type; equal values of different widths are equivalent.
+Arguments that nobody knows are accepted, ignored, and not compared (RabbitMQ docs, Queues: optional arguments). Integer
+arguments take any AMQP integer type; equal values of different widths are equivalent.
 
-A further argument is a row more (``register``), and the code that obeys it: what a ``Guard`` can decide needs nothing else.
+A further argument is a row more (``register``), and the code that obeys it: what a ``Guard`` can decide needs nothing
+else.
 """
 
 from __future__ import annotations
@@ -112,13 +113,16 @@ class QueueArgument:
     ) -> None:
         self.name = name
         self.check = check
-        """What is wrong with a value of this AMQP type (``FieldTable.types``), as RabbitMQ words it; "" for nothing. None: no check."""
+        """What is wrong with a value of this AMQP type (``FieldTable.types``), as RabbitMQ words it; "" for nothing.
+        None: no check."""
         self.types = frozenset(types)
-        """The queue types that take it, besides those that say so themselves (``QueueType.arguments``); the others refuse it."""
+        """The queue types that take it, besides those that say so themselves (``QueueType.arguments``); the others
+        refuse it."""
         self.compared = compared
         """Whether a redeclaration must repeat it."""
         self.guard = guard
-        """Makes what decides about each message of a queue that has it; None for an argument that the queue itself obeys."""
+        """Makes what decides about each message of a queue that has it; None for an argument that the queue itself
+        obeys."""
 
 
 _ARGUMENTS: Final[dict[str, QueueArgument]] = {}

@@ -1,9 +1,10 @@
-"""The classic queue: one node; messages in memory, and on disk where they must survive it or are too many (disk_backlog.py).
+"""The classic queue: one node; messages in memory, and on disk where they must survive it or are too many
+(disk_backlog.py).
 
-It is made of parts, each with its file: the backlog of each level (message_backlog.py), who gets the next message (dispatcher.py,
-consumers.py), what expires (expiration.py), what is too much (length_limit.py), what its own arguments decide (guard.py), how long it
-goes unused (queue_expiry.py). Features cost only where they are on: a queue without TTL, limits or priorities takes the short way in
-``enqueue`` and ``dispatch``, in batches.
+It is made of parts, each with its file: the backlog of each level (message_backlog.py), who gets the next message
+(dispatcher.py, consumers.py), what expires (expiration.py), what is too much (length_limit.py), what its own arguments
+decide (guard.py), how long it goes unused (queue_expiry.py). Features cost only where they are on: a queue without TTL,
+limits or priorities takes the short way in ``enqueue`` and ``dispatch``, in batches.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class ClassicQueue(Queue):
                 self.expiration.expiring = True
                 self.schedule_dispatch()  # the head is read, so that it can expire without a consumer
 
-    # ---- in -----------------------------------------------------------------------------------------------------------
+    # ---- in ----------------------------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
         if self._featured or message.expiration_ms >= 0:
@@ -163,7 +164,7 @@ class ClassicQueue(Queue):
         self._dead_letter(entry, reason)
         level.settle(entry.position, 1, 1)
 
-    # ---- out ----------------------------------------------------------------------------------------------------------
+    # ---- out ---------------------------------------------------------------------------------------------------------
 
     def schedule_dispatch(self) -> None:
         if not self._is_scheduled:
@@ -236,7 +237,8 @@ class ClassicQueue(Queue):
             while at >= 0 and self._dispatcher.dispatch(self, levels[at], now_us):
                 at -= 1
             if at > 0 and levels[at].available() == 0:
-                # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the other
+                # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the
+                # other
                 for level in levels[:at]:
                     level.available()
         if self.expiration.expiring and not self._is_behind:
@@ -299,7 +301,7 @@ class ClassicQueue(Queue):
         if self.expiration.expiring:
             self.expiration.expire(self, self._clock.now_us)
 
-    # ---- back ---------------------------------------------------------------------------------------------------------
+    # ---- back --------------------------------------------------------------------------------------------------------
 
     def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         self.unacked -= count
@@ -376,7 +378,7 @@ class ClassicQueue(Queue):
         discard(self._turn, dropped)
         return count
 
-    # ---- consumers ----------------------------------------------------------------------------------------------------
+    # ---- consumers ---------------------------------------------------------------------------------------------------
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
@@ -401,7 +403,7 @@ class ClassicQueue(Queue):
         if self.consumers.unblock(consumer):
             self.schedule_dispatch()
 
-    # ---- time ---------------------------------------------------------------------------------------------------------
+    # ---- time --------------------------------------------------------------------------------------------------------
 
     def expires_from_now(self) -> None:
         self.expiration.expiring = True

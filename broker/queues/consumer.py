@@ -24,13 +24,16 @@ class Consumer:
         self.no_ack = no_ack
         self.exclusive = exclusive
         self.priority = priority
-        # given, not set again by the subclass: mypyc takes an assignment in __init__ for the first one and would leak what it replaces
+        # given, not set again by the subclass: mypyc takes an assignment in __init__ for the first one and would leak
+        # what it replaces
         self.lane: object = self if lane is None else lane
-        """What its messages leave by: consumers with the same lane (one channel) must see a queue's messages in its order."""
+        """What its messages leave by: consumers with the same lane (one channel) must see a queue's messages in its
+        order."""
         self.blocked = False
         """Not in the rotation because it had no room when asked last."""
         self.shared = False
-        """Its window is shared with other consumers, so that room offered to it may be gone after a delivery to another one."""
+        """Its window is shared with other consumers, so that room offered to it may be gone after a delivery to another
+        one."""
         self.registered = False
         """Whether its queue still knows it."""
 

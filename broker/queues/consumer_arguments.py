@@ -15,7 +15,8 @@ def _invalid(name: str, label: str, fault: str) -> ChannelException:
 
 
 def priority_of(arguments: FieldTable, queue_type: QueueType, label: str) -> int:
-    """The priority of a consumer that is to be added to a queue of this type; 0 if it says none (RabbitMQ docs, Consumer Priorities).
+    """The priority of a consumer that is to be added to a queue of this type; 0 if it says none (RabbitMQ docs,
+    Consumer Priorities).
 
     Raises: PRECONDITION_FAILED (406) ``invalid arg ...``.
     """
@@ -29,5 +30,5 @@ def priority_of(arguments: FieldTable, queue_type: QueueType, label: str) -> int
         return 0
     value = arguments.get("x-priority")
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _invalid("x-priority", label, f": \"expected integer, got {arguments.type_of('x-priority')}\"")
+        raise _invalid("x-priority", label, f': "expected integer, got {arguments.type_of("x-priority")}"')
     return value

@@ -1,9 +1,9 @@
 """Who gets the next message: consumers of one queue by priority, in turns, one active, or exclusively.
 
-Only consumers that may have room stand in the rotation; one found without room leaves it (``blocked``) and comes back when an
-ack, a flushed socket or a larger prefetch gives it room again, so a queue with a thousand busy consumers costs nothing per
-message. Equal-priority consumers take turns message by message (RabbitMQ docs, Consumers); lower priorities get messages only
-while all higher ones are blocked (RabbitMQ docs, Consumer Priorities).
+Only consumers that may have room stand in the rotation; one found without room leaves it (``blocked``) and comes back
+when an ack, a flushed socket or a larger prefetch gives it room again, so a queue with a thousand busy consumers costs
+nothing per message. Equal-priority consumers take turns message by message (RabbitMQ docs, Consumers); lower priorities
+get messages only while all higher ones are blocked (RabbitMQ docs, Consumer Priorities).
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ class Consumers:
         """By descending priority; groups without a member do not exist."""
         self.exclusive: Consumer | None = None
         self._heap: list[int] = []
-        """Priorities with the sign changed, so that the highest comes first: all groups that have a consumer in the rotation, and some
-        that had one. With thousands of priorities nobody looks through the groups for each message."""
+        """Priorities with the sign changed, so that the highest comes first: all groups that have a consumer in the
+        rotation, and some that had one. With thousands of priorities nobody looks through the groups for each
+        message."""
 
     def count(self) -> int:
         """Consumers of the queue, active or not."""

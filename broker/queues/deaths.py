@@ -1,11 +1,12 @@
 """The header ``x-death`` as the bytes it is: an array with one table for each (queue, reason), the newest first.
 
-A message that has died in a hundred queues has a hundred tables. To make objects of all of them, and tables of those again, would take
-0.4 ms at each further death, and 4 ms with a thousand; so the array stays bytes, and is looked through only if the queue is in it at all.
-Deaths are what stands in the array, one element behind the other.
+A message that has died in a hundred queues has a hundred tables. To make objects of all of them, and tables of those
+again, would take 0.4 ms at each further death, and 4 ms with a thousand; so the array stays bytes, and is looked
+through only if the queue is in it at all. Deaths are what stands in the array, one element behind the other.
 
-A publisher may send the header, too: a client that publishes again what it has got does. Of that only deaths that are whole are taken, and
-of several with the same queue and reason the first, as in RabbitMQ 3.13 (mc_amqpl, recover_deaths) and before (one table for each).
+A publisher may send the header, too: a client that publishes again what it has got does. Of that only deaths that are
+whole are taken, and of several with the same queue and reason the first, as in RabbitMQ 3.13 (mc_amqpl, recover_deaths)
+and before (one table for each).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def deaths_of(headers: bytes) -> bytes:
 
 
 def whole_deaths_of(headers: bytes) -> bytes:
-    """The deaths in a headers table that a publisher may have written: one for each queue and reason, those that lack nothing."""
+    """The deaths in a headers table that a publisher may have written: one for each queue and reason, those that lack
+    nothing."""
     deaths = deaths_of(headers)
     tables: list[bytes] = []
     seen: set[bytes] = set()
@@ -57,7 +59,8 @@ def whole_deaths_of(headers: bytes) -> bytes:
 
 
 def _is_whole(deaths: bytes, start: i64, end: i64) -> bool:
-    """Whether the fields from ``start`` to ``end`` tell all that is told of a death, each in a type that can be told again."""
+    """Whether the fields from ``start`` to ``end`` tell all that is told of a death, each in a type that can be told
+    again."""
     found = 0
     for key, value in table.split(deaths, start, end):
         field = _FIELDS.get(key)
@@ -74,7 +77,8 @@ def _value_of(deaths: bytes, start: i64, end: i64, field: bytes) -> bytes:
 
 
 def with_death(deaths: bytes, queue: str, reason: str, first: dict[str, object]) -> bytes:
-    """The array, type tag and value, after one more death: counted where it stands, which comes to the front, or ``first`` before all."""
+    """The array, type tag and value, after one more death: counted where it stands, which comes to the front, or
+    ``first`` before all."""
     wanted_queue = table.encode_value(queue)
     wanted_reason = table.encode_value(reason)
     at: i64 = 0
@@ -88,7 +92,8 @@ def with_death(deaths: bytes, queue: str, reason: str, first: dict[str, object])
 
 
 def is_cycle(queue: str, deaths: bytes) -> bool:
-    """Whether the message comes back to ``queue`` without a client having rejected it on the way: then it is dropped."""
+    """Whether the message comes back to ``queue`` without a client having rejected it on the way: then it is
+    dropped."""
     wanted = table.encode_value(queue)
     if wanted not in deaths:
         return False

@@ -1,13 +1,14 @@
 """The part of a backlog that is on disk: what must survive the node, and what is too much for the memory.
 
-A persistent message in a durable queue is appended to the backlog's log when it comes. A backlog that has more in memory than it may
-(memory.py) pages: whatever comes forms its tail, and once that is on the disk it may leave the memory; its position is all that is known
-of it then. So the memory that it needs does not grow with it. In a durable queue, what comes is appended to the log as well, and nothing
-has to be written because memory is short; of others, the oldest part of the tail is written when the tail has become too long (page
-files, store/pages.py). Consumers find the head in memory; before it runs out, the next part is read back. The tail stays in memory as far
-as it may, so that a backlog whose consumers come near the end does not read what was written a moment ago.
+A persistent message in a durable queue is appended to the backlog's log when it comes. A backlog that has more in
+memory than it may (memory.py) pages: whatever comes forms its tail, and once that is on the disk it may leave the
+memory; its position is all that is known of it then. So the memory that it needs does not grow with it. In a durable
+queue, what comes is appended to the log as well, and nothing has to be written because memory is short; of others, the
+oldest part of the tail is written when the tail has become too long (page files, store/pages.py). Consumers find the
+head in memory; before it runs out, the next part is read back. The tail stays in memory as far as it may, so that a
+backlog whose consumers come near the end does not read what was written a moment ago.
 
-    chunks in memory | page_from ... page_to: on disk only | tail: in memory, and perhaps on the disk or on the way there
+    chunks: in memory | page_from ... page_to: on disk only | tail: in memory, perhaps on the disk or on its way
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ MEMORY_MAX: Final[i64] = 8 << 20
 MEMORY_MAX_TRANSIENT: Final[i64] = 128 << 20
 """Of a backlog that would not touch the disk otherwise."""
 READ_BYTES: Final[i64] = 1 << 20
-"""Read back at a time, at the most, and no sooner than less than this is left: what is read long before it goes has left the processor's
-cache by then, which costs as much as the read."""
+"""Read back at a time, at the most, and no sooner than less than this is left: what is read long before it goes has
+left the processor's cache by then, which costs as much as the read."""
 _AHEAD_BYTES: Final[i64] = 1 << 16
 _REPORT_BYTES: Final[i64] = 4096
 """A backlog tells what it has when that has changed by so much, and a sixteenth."""
@@ -52,7 +53,9 @@ _UNLIMITED: Final[i64] = 1 << 60
 class DiskBacklog(LogUser):
     """The disk side of one backlog."""
 
-    def __init__(self, backlog: MessageBacklog, queue: Queue, logs: Logs, clock: Clock, log: Log | None, memory: QueueMemory) -> None:
+    def __init__(
+        self, backlog: MessageBacklog, queue: Queue, logs: Logs, clock: Clock, log: Log | None, memory: QueueMemory
+    ) -> None:
         self.backlog = backlog
         self.queue = queue
         self.log = log
@@ -125,7 +128,7 @@ class DiskBacklog(LogUser):
         """Messages of the backlog that are not in its chunks."""
         return self._paged + self.tail.count
 
-    # ---- in -----------------------------------------------------------------------------------------------------------
+    # ---- in ----------------------------------------------------------------------------------------------------------
 
     def store(self, message: Message, position: i64) -> bool:
         """Append to the log if that is necessary; whether a promise depends on it."""
@@ -157,7 +160,7 @@ class DiskBacklog(LogUser):
         self._nothing_paged()
         self.tail.measure(self.report(), self.allowed(), 0)
 
-    # ---- how much -----------------------------------------------------------------------------------------------------
+    # ---- how much ----------------------------------------------------------------------------------------------------
 
     def report(self) -> i64:
         """Tell what the backlog has in memory; how much that is."""
@@ -254,10 +257,11 @@ class DiskBacklog(LogUser):
         self.expiring = False
         self.report()
 
-    # ---- out ----------------------------------------------------------------------------------------------------------
+    # ---- out ---------------------------------------------------------------------------------------------------------
 
     def allowance(self, position: i64) -> i64:
-        """How many positions may be delivered from this one on, so that a crash cannot forget that they may have been."""
+        """How many positions may be delivered from this one on, so that a crash cannot forget that they may have
+        been."""
         log = self.log
         if log is None or not self.durable_queue:
             return _UNLIMITED
@@ -289,7 +293,8 @@ class DiskBacklog(LogUser):
         self._logs.read(log, self._page_from, self._page_to, size, None, count)
 
     def load(self) -> bool:
-        """Have the next message in memory: for what would fall behind if it waited, such as dead-lettering what is dropped.
+        """Have the next message in memory: for what would fall behind if it waited, such as dead-lettering what is
+        dropped.
 
         False if that takes long: it is on its way, and the queue is marked when it comes.
         """
@@ -382,7 +387,8 @@ class DiskBacklog(LogUser):
     def _correct_size(self, left: i64, known: i64, body_bytes: i64) -> None:
         """Of the messages on disk ``left`` stay there; ``known`` of the others have so many bytes in their bodies.
 
-        Of the rest, which were settled there, and of all of them after a start, the sizes are only known in sum, and about.
+        Of the rest, which were settled there, and of all of them after a start, the sizes are only known in sum, and
+        about.
         """
         unknown = self._paged - left - known
         total = self._paged_body_bytes
@@ -393,14 +399,15 @@ class DiskBacklog(LogUser):
         self._paged_body_bytes = rest - guess
         self.backlog.line_body_bytes -= guess
 
-    # ---- with consumers -----------------------------------------------------------------------------------------------
+    # ---- with consumers ----------------------------------------------------------------------------------------------
 
     def over_memory_limit(self, count: i64, sample: Message) -> bool:
         """Whether ``count`` messages like this one, which consumers have, are too much for the memory."""
         return self.log is not None and count * memory_size(sample) > self.allowed()
 
     def evict(self, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64) -> i64:
-        """Keep no content of these delivered messages, from index ``start`` up to ``end``, that can be read back; where that stops for now.
+        """Keep no content of these delivered messages, from index ``start`` up to ``end``, that can be read back; where
+        that stops for now.
 
         It stops where the write of a message is on its way.
         """
@@ -433,7 +440,7 @@ class DiskBacklog(LogUser):
             self._reload = reload
         return reload
 
-    # ---- settled ------------------------------------------------------------------------------------------------------
+    # ---- settled -----------------------------------------------------------------------------------------------------
 
     def settle(self, first: i64, count: i64, stride: i64) -> None:
         """These positions are not needed any more."""

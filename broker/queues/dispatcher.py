@@ -1,7 +1,8 @@
-"""Hands the waiting messages of one level to the consumers of their queue: to a single one in batches, to equal ones in turns.
+"""Hands the waiting messages of one level to the consumers of their queue: to a single one in batches, to equal ones in
+turns.
 
-RabbitMQ docs, Consumers, and Consumer Priorities; who is next is the rotation's matter (consumers.py). It knows of a queue what every queue
-has, and of a level what ``MessageBacklog`` offers.
+RabbitMQ docs, Consumers, and Consumer Priorities; who is next is the rotation's matter (consumers.py). It knows of a
+queue what every queue has, and of a level what ``MessageBacklog`` offers.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Dispatcher:
         """Deliveries, on all levels, until it does so again."""
 
     def dispatch(self, queue: ClassicQueue, backlog: MessageBacklog, now_us: i64) -> bool:
-        """Dispatch one level; False when consumers ran out before messages did, messages are on their way from the disk, or too much
-        has expired between those that were delivered."""
+        """Dispatch one level; False when consumers ran out before messages did, messages are on their way from the
+        disk, or too much has expired between those that were delivered."""
         consumers = queue.consumers
         while backlog.available() > 0:
             if self._left <= 0:
@@ -92,7 +93,9 @@ class Dispatcher:
                 queue.delivered += count
                 self._left -= count // 16
             elif plain >= size and size <= _TURNS_MAX and not group.crowded:
-                self._left -= self._deliver_in_turns(queue, group, backlog, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
+                self._left -= (
+                    self._deliver_in_turns(queue, group, backlog, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
+                )
             else:
                 self._deliver_one(queue, group, consumer, backlog)
         return backlog.count() == 0 and backlog.holds == 0
@@ -135,7 +138,8 @@ class Dispatcher:
             backlog.settle(position, 1, 1)
 
     def _deliver_in_turns(self, queue: ClassicQueue, group: Group, backlog: MessageBacklog, plain: i64) -> i64:
-        """Every consumer of the group gets one message a round, as many rounds as all have room for; how many messages that is."""
+        """Every consumer of the group gets one message a round, as many rounds as all have room for; how many messages
+        that is."""
         active = group.active
         size: i64 = len(active)
         rounds = plain // size
@@ -169,7 +173,9 @@ class Dispatcher:
             if not consumer.no_ack:
                 queue.unacked += rounds
             try:
-                consumer.deliver(queue, backlog.level, items[index::size], position + index * stride, size * stride, redelivered)
+                consumer.deliver(
+                    queue, backlog.level, items[index::size], position + index * stride, size * stride, redelivered
+                )
             except Exception as error:
                 failed.append((consumer, error))
             if consumer.no_ack:
@@ -180,6 +186,7 @@ class Dispatcher:
         return rounds * size
 
     def _undelivered(self, queue: ClassicQueue, consumer: Consumer, error: Exception) -> None:
-        """A delivery failed by a mistake of ours: its connection ends, and what it had goes back; until then it gets nothing more."""
+        """A delivery failed by a mistake of ours: its connection ends, and what it had goes back; until then it gets
+        nothing more."""
         queue.consumers.suspend(consumer)
         self._clock.faults.caught(f"delivery from queue '{queue.name}'", consumer.fault_owner(), error)

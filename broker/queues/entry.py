@@ -1,4 +1,5 @@
-"""A message's stay in one queue, where it needs more than its place in the backlog: it expires, or a crash left it in doubt."""
+"""A message's stay in one queue, where it needs more than its place in the backlog: it expires, or a crash left it in
+doubt."""
 
 from typing import final
 

@@ -1,4 +1,5 @@
-"""Messages that expire while they wait: dropped, or dead-lettered with reason ``expired``, when they stand at the head of their level.
+"""Messages that expire while they wait: dropped, or dead-lettered with reason ``expired``, when they stand at the head
+of their level.
 
 Only heads are looked at: a message behind one that lives longer waits (RabbitMQ docs, Per-Message TTL in Publishers).
 """
@@ -49,7 +50,8 @@ class Expiration:
     def expire(self, queue: ClassicQueue, now_us: i64) -> bool:
         """Drop what stands at the head of a level past its deadline.
 
-        False if the turn's time was over before everything was gone: the queue is dispatched again, and delivers nothing until then.
+        False if the turn's time was over before everything was gone: the queue is dispatched again, and delivers
+        nothing until then.
         """
         if queue.deleted:
             return True

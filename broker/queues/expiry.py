@@ -1,6 +1,5 @@
 """Message TTL and queue TTL (RabbitMQ docs, Time-To-Live and Expiration)."""
 
-
 from broker.message import Message
 from broker.native import i64
 from broker.queues.options import QueueOptions

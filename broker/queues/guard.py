@@ -17,5 +17,6 @@ class Guard:
     """One of a queue's. It may keep what it needs to know of earlier messages."""
 
     def decide(self, message: Message) -> int:
-        """``ADMITTED``, or what the publisher is told instead: ``REJECTED``, or ``ACCEPTED`` for a message that is dropped in silence."""
+        """``ADMITTED``, or what the publisher is told instead: ``REJECTED``, or ``ACCEPTED`` for a message that is
+        dropped in silence."""
         raise NotImplementedError

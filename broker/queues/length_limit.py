@@ -1,7 +1,8 @@
-"""x-max-length and x-max-length-bytes at work: what is refused, and what goes from the head (RabbitMQ docs, Queue Length Limit).
+"""x-max-length and x-max-length-bytes at work: what is refused, and what goes from the head (RabbitMQ docs, Queue
+Length Limit).
 
-RabbitMQ looks at consumers before it applies a limit, message by message; here a dispatch is due at the end of the turn, so it is run
-early when there is something to decide.
+RabbitMQ looks at consumers before it applies a limit, message by message; here a dispatch is due at the end of the
+turn, so it is run early when there is something to decide.
 """
 
 from __future__ import annotations
@@ -90,5 +91,7 @@ class LengthLimit:
                 return False
             if level.in_memory() == 0:
                 return True  # what was there is lost
-        queue.bury(level, "expired" if queue.expiration.expiring and is_past(level.head_deadline(), now_us) else "maxlen")
+        queue.bury(
+            level, "expired" if queue.expiration.expiring and is_past(level.head_deadline(), now_us) else "maxlen"
+        )
         return True

@@ -1,5 +1,5 @@
-"""x-max-length and x-max-length-bytes: how far a queue is over its limit. Only ready messages count (RabbitMQ docs, Queue Length Limit)."""
-
+"""x-max-length and x-max-length-bytes: how far a queue is over its limit. Only ready messages count (RabbitMQ docs,
+Queue Length Limit)."""
 
 from broker.native import i64
 from broker.queues.options import QueueOptions

@@ -1,8 +1,9 @@
 """One budget of memory for the messages that wait in all queues of a node.
 
-A backlog of messages may take as much as is free: one alone up to half of the budget, n equal ones an n-plus-first part each, and what
-is left is there for the next one (dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
-switches", 1998). Beyond that it pages (disk_backlog.py). Nobody has to know how many backlogs there are, nor to take memory away from one.
+A backlog of messages may take as much as is free: one alone up to half of the budget, n equal ones an n-plus-first part
+each, and what is left is there for the next one (dynamic thresholds: Choudhury and Hahne, "Dynamic queue length
+thresholds for shared-memory packet switches", 1998). Beyond that it pages (disk_backlog.py). Nobody has to know how
+many backlogs there are, nor to take memory away from one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class QueueMemory:
         return self.limit // 9
 
     def allowance(self, most: i64, reserve: i64 = 0) -> i64:
-        """How many bytes a backlog may have now; never more than ``most``. ``reserve`` bytes of the budget are for others."""
+        """How many bytes a backlog may have now; never more than ``most``. ``reserve`` bytes of the budget are for
+        others."""
         free = self.limit - reserve - self.used
         if free < ALLOWANCE_MIN:
             free = ALLOWANCE_MIN

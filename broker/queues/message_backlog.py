@@ -3,9 +3,10 @@
     requeued        | current chunk | chunks read ahead | on disk only | tail
     (requeued.py)     from the head                       (disk_backlog.py)    (disk_backlog.py)
 
-The backlog is a list of messages with a moving head; the position of a message is the head's position plus its index, so nothing
-is stored per message. Messages that expire stand in the backlog as an ``Entry``; messages that were delivered before and came back
-stand in front of it, because every position that was ever taken is smaller than the head's.
+The backlog is a list of messages with a moving head; the position of a message is the head's position plus its index,
+so nothing is stored per message. Messages that expire stand in the backlog as an ``Entry``; messages that were
+delivered before and came back stand in front of it, because every position that was ever taken is smaller than the
+head's.
 A backlog that has been on disk has gaps: it is several chunks then, each without one.
 A queue with priorities has one ``MessageBacklog`` per level.
 """
@@ -71,13 +72,15 @@ class MessageBacklog:
         self.next: i64 = 0
         """The position of the message that comes next."""
         self.holds: i64 = 0
-        """Nothing may be delivered while somebody holds the backlog, because earlier messages are about to come back."""
+        """Nothing may be delivered while somebody holds the backlog, because earlier messages are about to come
+        back."""
         self.line_body_bytes: i64 = 0
         """Sum of the bodies' sizes, on disk or not, without those that came back."""
         self.memory_bytes: i64 = 0
         """About what the messages in the chunks cost in memory."""
         self.disk: DiskBacklog | None = None
-        """Keeps what must survive, and what is too much for the memory, on disk; None for a backlog that lives in memory only."""
+        """Keeps what must survive, and what is too much for the memory, on disk; None for a backlog that lives in
+        memory only."""
 
     def count(self) -> i64:
         """Messages waiting."""
@@ -97,7 +100,8 @@ class MessageBacklog:
         return len(self._items) - self._head + self.requeued.count + self._chunks_count
 
     def available(self) -> i64:
-        """How many messages may be delivered now; 0 also while their content, or the mark that they were, is on its way."""
+        """How many messages may be delivered now; 0 also while their content, or the mark that they were, is on its
+        way."""
         count = self.at_hand()
         disk = self.disk
         if disk is None or count == 0 or self.requeued.count > 0:
@@ -167,14 +171,15 @@ class MessageBacklog:
         disk = self.disk
         return disk is not None and disk.expiring
 
-    # ---- in -----------------------------------------------------------------------------------------------------------
+    # ---- in ----------------------------------------------------------------------------------------------------------
 
     def append(self, message: Message) -> bool:
         """Add at the end of the backlog; whether a promise about it depends on the open batch of the log."""
         return self._append(message, message, 0)
 
     def append_expiring(self, message: Message, deadline_us: i64) -> bool:
-        """Add at the end of the backlog a message that is not delivered from ``deadline_us`` on; the answer is as that of ``append``."""
+        """Add at the end of the backlog a message that is not delivered from ``deadline_us`` on; the answer is as that
+        of ``append``."""
         return self._append(Entry(message, self.next, deadline_us), message, 1)
 
     def _append(self, item: Message | Entry, message: Message, entries: i64) -> bool:
@@ -217,7 +222,8 @@ class MessageBacklog:
         self._chunks_count += 1
 
     def add_chunk(self, chunk: Chunk) -> None:
-        """Messages from the disk or from the tail, behind all others that are in memory; their bodies are counted already."""
+        """Messages from the disk or from the tail, behind all others that are in memory; their bodies are counted
+        already."""
         self._chunks.append(chunk)
         self._chunks_count += len(chunk.items)
         self.memory_bytes += chunk.memory_bytes
@@ -227,7 +233,7 @@ class MessageBacklog:
         self.head_position = position
         self.next = position
 
-    # ---- out ----------------------------------------------------------------------------------------------------------
+    # ---- out ---------------------------------------------------------------------------------------------------------
 
     def redelivers(self) -> bool:
         """Whether what goes next was delivered before."""
@@ -266,7 +272,8 @@ class MessageBacklog:
         return None if message is ON_DISK else message
 
     def take(self, count: i64) -> list[Message | Entry | None]:
-        """Remove and return the next ``count`` messages; at most ``plain()``. Their positions are ``next_stride`` apart."""
+        """Remove and return the next ``count`` messages; at most ``plain()``. Their positions are ``next_stride``
+        apart."""
         if self.requeued.count > 0:
             again = self.requeued.take(count)
             self._report()
@@ -316,7 +323,8 @@ class MessageBacklog:
     def pop(self, read: bool = True) -> Entry:
         """Remove and return the next message, as an entry. There must be one in memory, or one that was there before.
 
-        Of the latter the content is read at once, unless ``read`` is false; when it is lost, the entry comes back without it.
+        Of the latter the content is read at once, unless ``read`` is false; when it is lost, the entry comes back
+        without it.
         """
         if self.requeued.count > 0:
             entry = self.requeued.pop()
@@ -343,7 +351,8 @@ class MessageBacklog:
         return entry
 
     def head_deadline(self) -> i64:
-        """The deadline of the next message in microseconds; 0 when it does not expire, there is none, or it is on its way."""
+        """The deadline of the next message in microseconds; 0 when it does not expire, there is none, or it is on its
+        way."""
         if self.holds:
             return 0  # what comes back stands before it, and expires before it
         if self.requeued.count > 0:
@@ -381,7 +390,8 @@ class MessageBacklog:
             disk.report()
 
     def reloaded_at_once(self, run: ReturnedRun, end: i64) -> i64:
-        """Where to stop before index ``end`` of a run, so that ``recall_now`` has no more than one large content to read."""
+        """Where to stop before index ``end`` of a run, so that ``recall_now`` has no more than one large content to
+        read."""
         index = run.offset
         while index < end:
             if is_missing(run.items[index]):
@@ -392,7 +402,8 @@ class MessageBacklog:
         return end
 
     def reload_now(self, entries: list[Entry]) -> None:
-        """Have the content of messages that were taken in memory again. An entry that is still without it afterwards has lost it."""
+        """Have the content of messages that were taken in memory again. An entry that is still without it afterwards
+        has lost it."""
         for entry in entries:
             if entry.message is ON_DISK:
                 self._reload().now(entries)

@@ -1,4 +1,5 @@
-"""What the arguments of a queue ask for, ready to be obeyed (arguments.py says which there are, and what is wrong with them)."""
+"""What the arguments of a queue ask for, ready to be obeyed (arguments.py says which there are, and what is wrong with
+them)."""
 
 from typing import Final, final
 

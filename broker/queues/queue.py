@@ -1,10 +1,11 @@
 """The contract of a queue: what channels, the virtual host and the management ask of one, whatever its type.
 
-A queue knows consumers, never channels; a host, never the virtual host's class. Client **publishes**, queue **enqueues**,
-**dispatches**, client **settles**, queue **requeues**, **expires** or **dead-letters**.
+A queue knows consumers, never channels; a host, never the virtual host's class. Client **publishes**, queue
+**enqueues**, **dispatches**, client **settles**, queue **requeues**, **expires** or **dead-letters**.
 
-A delivery is known by its queue, its level (a number below ``QueueOptions.levels``) and its position: a dense number that the queue gives
-out when it takes the message, on each level from 0. What comes back is said in runs of such positions.
+A delivery is known by its queue, its level (a number below ``QueueOptions.levels``) and its position: a dense number
+that the queue gives out when it takes the message, on each level from 0. What comes back is said in runs of such
+positions.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class QueueHost:
         raise NotImplementedError
 
     def is_dead_lettering(self, queue: Queue) -> bool:
-        """Whether nothing more should die in the queue now: a dead letter of it is still on its way, or there were too many at once."""
+        """Whether nothing more should die in the queue now: a dead letter of it is still on its way, or there were too
+        many at once."""
         return False
 
     def remove_queue(self, queue: Queue) -> None:
@@ -92,8 +94,8 @@ class Queue(MessageTarget, Dispatchable):
         return -1
 
     def refresh(self) -> None:
-        """Deliver what consumers can take and drop what has expired, as far as the slice of the turn goes: before a client is told how
-        many are left."""
+        """Deliver what consumers can take and drop what has expired, as far as the slice of the turn goes: before a
+        client is told how many are left."""
         raise NotImplementedError
 
     def dispatch(self) -> None:
@@ -101,8 +103,8 @@ class Queue(MessageTarget, Dispatchable):
         raise NotImplementedError
 
     def dispatch_some(self) -> bool:
-        """The same now, for whoever must come behind what was published before, as far as the slice of the turn goes; whether that
-        sufficed. If not, the queue is dispatched again in the next turn."""
+        """The same now, for whoever must come behind what was published before, as far as the slice of the turn goes;
+        whether that sufficed. If not, the queue is dispatched again in the next turn."""
         raise NotImplementedError
 
     def schedule_dispatch(self) -> None:
@@ -126,21 +128,25 @@ class Queue(MessageTarget, Dispatchable):
         raise NotImplementedError
 
     def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
-        """Delivered messages were acknowledged: ``count`` of that level, from position ``first`` on, ``stride`` apart."""
+        """Delivered messages were acknowledged: ``count`` of that level, from position ``first`` on, ``stride``
+        apart."""
         raise NotImplementedError
 
     def over_memory_limit(self, level: i64, sample: Message) -> bool:
-        """Whether what clients have got and not settled, if all were like ``sample``, is more than may stay in memory."""
+        """Whether what clients have got and not settled, if all were like ``sample``, is more than may stay in
+        memory."""
         return False
 
     def evict(
         self, level: i64, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64
     ) -> i64:
-        """Keep no content of these delivered messages, from index ``start`` up to ``end``, that can be read back; where that stops."""
+        """Keep no content of these delivered messages, from index ``start`` up to ``end``, that can be read back; where
+        that stops."""
         return end
 
     def hold(self, level: i64) -> None:
-        """Deliver nothing from that level until ``release``, which is called as often: what is about to come back goes first."""
+        """Deliver nothing from that level until ``release``, which is called as often: what is about to come back goes
+        first."""
         raise NotImplementedError
 
     def release(self, level: i64) -> None:

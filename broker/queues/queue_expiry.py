@@ -22,7 +22,8 @@ class _UnusedTimer(Timed):
 
 @final
 class QueueExpiry:
-    """How long a queue has gone unused: without a consumer, basic.get and declare. Made for queues with x-expires only."""
+    """How long a queue has gone unused: without a consumer, basic.get and declare. Made for queues with x-expires
+    only."""
 
     def __init__(self, clock: Clock, after_ms: i64) -> None:
         self._clock = clock

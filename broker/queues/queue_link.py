@@ -1,7 +1,8 @@
 """How deliveries find the queue that they came from, as long as it is there.
 
-A channel may keep deliveries of very many queues that were deleted long ago, until the client acknowledges them. The queue cuts the link
-when it is deleted, which costs the same however many deliveries there are, and they keep nothing of it.
+A channel may keep deliveries of very many queues that were deleted long ago, until the client acknowledges them. The
+queue cuts the link when it is deleted, which costs the same however many deliveries there are, and they keep nothing of
+it.
 """
 
 from __future__ import annotations

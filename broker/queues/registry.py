@@ -34,7 +34,9 @@ register(QueueType(CLASSIC, "rabbit_classic_queue", ClassicQueue))
 def type_named(arguments: FieldTable) -> QueueType | None:
     """The type that arguments ask for: classic if they say nothing; None if there is no such type."""
     name = arguments.values.get(QUEUE_TYPE, CLASSIC)
-    return _TYPES.get(name) if isinstance(name, str) and arguments.types.get(QUEUE_TYPE, "longstr") == "longstr" else None
+    return (
+        _TYPES.get(name) if isinstance(name, str) and arguments.types.get(QUEUE_TYPE, "longstr") == "longstr" else None
+    )
 
 
 def check(arguments: FieldTable, label: str) -> QueueType:
@@ -44,7 +46,9 @@ def check(arguments: FieldTable, label: str) -> QueueType:
     """
     target = "x-dead-letter-exchange"
     if arguments.has(target) and arguments.type_of(target) != "longstr":
-        raise ChannelException(PRECONDITION_FAILED, f"invalid type '{arguments.type_of(target)}' for arg '{target}' in {label}")
+        raise ChannelException(
+            PRECONDITION_FAILED, f"invalid type '{arguments.type_of(target)}' for arg '{target}' in {label}"
+        )
     found = type_named(arguments)
     if found is None:
         kind = arguments.type_of(QUEUE_TYPE)

@@ -1,11 +1,12 @@
 """Messages that consumers have for long leave the memory; one that comes back is read again before anybody gets it.
 
-    delivered, not settled         more than ``DiskBacklog.memory_max``: of what is on the disk only the position is kept, and ``ON_DISK``
-                                   stands in its place (DiskBacklog.evict)
+    delivered, not settled         more than ``DiskBacklog.memory_max``: of what is on the disk only the position is
+                                   kept, and ``ON_DISK`` stands in its place (DiskBacklog.evict)
     requeued                       waits in its place; before it is the next to go, it is read, with some that follow it
     dead-lettered, basic.get       cannot wait: read at once
 
-A consumer without a prefetch limit gets a whole backlog; it must not bring into the memory what paging has kept out of it.
+A consumer without a prefetch limit gets a whole backlog; it must not bring into the memory what paging has kept out of
+it.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     run   | 4 5 6 7 |        | 20 23 26 |        taken from one consumer: one list, positions at equal distances
     run          | 9 . 11 |     | 21 24 27 |     what was settled meanwhile is missing
 
-What a channel gives back is a run, which costs the same whatever it holds; nothing is made for a single message. Runs stand in a heap by
-the position that comes next in them. Where runs interleave (consumers that took turns), the next messages are put together into a run of
-their own before they are taken. Single messages that come back one by one gather in blocks, so that a million of them are not a million
-runs.
+What a channel gives back is a run, which costs the same whatever it holds; nothing is made for a single message. Runs
+stand in a heap by the position that comes next in them. Where runs interleave (consumers that took turns), the next
+messages are put together into a run of their own before they are taken. Single messages that come back one by one
+gather in blocks, so that a million of them are not a million runs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ _REACH: Final[i64] = 4096
 
 @final
 class _Dropping(SlicedWork):
-    """Settles what was dropped of a backlog, and lets go of it. It is one commit group: purge-ok says that all of it is on the disk."""
+    """Settles what was dropped of a backlog, and lets go of it. It is one commit group: purge-ok says that all of it is
+    on the disk."""
 
     def __init__(self, turn: Turn | None, backlog: MessageBacklog, runs: list[ReturnedRun], hold: GroupHold) -> None:
         self._turn = turn
@@ -104,7 +105,8 @@ class Requeued:
         self.expiring: i64 = 0
         """Runs in which some may have a deadline."""
         self.counts_bodies = False
-        """The sum of the bodies' sizes will be asked for: what comes back is counted at once, and not all of it later."""
+        """The sum of the bodies' sizes will be asked for: what comes back is counted at once, and not all of it
+        later."""
         self._heap = RunHeap()
         self._plain: i64 = 0
         """So many of the first run's are next and can be taken at once; 0 if nobody has looked."""
@@ -116,7 +118,7 @@ class Requeued:
         """Runs whose bodies are not in that sum yet."""
         self._sample_bytes: i64 = 0
 
-    # ---- in -----------------------------------------------------------------------------------------------------------
+    # ---- in ----------------------------------------------------------------------------------------------------------
 
     def push(self, run: ReturnedRun, message_bytes: i64) -> None:
         """Take a run back; ``message_bytes`` is about what one of its messages costs in memory."""
@@ -158,7 +160,8 @@ class Requeued:
             block = ReturnedRun([None] * int(_BLOCK_SIZE), number << _BLOCK_BITS, 1, _BLOCK_SIZE, 0, False)
             block.block = number
             block.body_bytes = 0
-            block.key = block.first_position  # less than its next position, so that it may stay where it stands in the heap
+            # Less than its next position, so that it may stay where it stands in the heap.
+            block.key = block.first_position
             self._blocks[int(number)] = block
             self._insert(block)
         elif position < self._plain_end:
@@ -179,7 +182,7 @@ class Requeued:
         self._plain = 0
         self._plain_end = 0
 
-    # ---- what comes next ----------------------------------------------------------------------------------------------
+    # ---- what comes next ---------------------------------------------------------------------------------------------
 
     def _first(self) -> ReturnedRun:
         """The run whose next message comes first of all. There must be one."""
@@ -232,7 +235,8 @@ class Requeued:
         return self._plain
 
     def _look(self) -> None:
-        """Find out how many of the first run's can be taken before those of another one; put both together if they are too few."""
+        """Find out how many of the first run's can be taken before those of another one; put both together if they are
+        too few."""
         run = self._first()
         items = run.items
         start = run.offset
@@ -277,7 +281,7 @@ class Requeued:
         self._insert(merged)
         return merged
 
-    # ---- out ----------------------------------------------------------------------------------------------------------
+    # ---- out ---------------------------------------------------------------------------------------------------------
 
     def take(self, count: i64) -> list[Message | Entry | None]:
         """Remove and return the next ``count`` messages; at most ``plain()``."""
@@ -334,7 +338,8 @@ class Requeued:
         return taken
 
     def clear(self, backlog: MessageBacklog, dropped: list[list[Message | Entry | None]]) -> None:
-        """Drop all and tell the backlog so, soon: very many may be settled one by one. ``dropped`` gets what is not needed for that."""
+        """Drop all and tell the backlog so, soon: very many may be settled one by one. ``dropped`` gets what is not
+        needed for that."""
         disk = backlog.disk
         settled: list[ReturnedRun] = []
         for run in self._heap.runs:
@@ -358,14 +363,15 @@ class Requeued:
         self._body_bytes = 0
         self._uncounted = 0
 
-    # ---- how much -----------------------------------------------------------------------------------------------------
+    # ---- how much ----------------------------------------------------------------------------------------------------
 
     def is_counted(self) -> bool:
         """Whether ``body_bytes`` need not add anything up."""
         return self._uncounted == 0
 
     def body_bytes(self) -> i64:
-        """Sum of the bodies' sizes, as far as their content is in memory. Who asks for the first time waits for the sum."""
+        """Sum of the bodies' sizes, as far as their content is in memory. Who asks for the first time waits for the
+        sum."""
         if self._uncounted:
             for run in self._heap.runs:
                 if run.body_bytes < 0:
@@ -384,7 +390,7 @@ class Requeued:
         """About what they cost in memory."""
         return self.count * self._sample_bytes
 
-    # ---- content that is on disk only ---------------------------------------------------------------------------------
+    # ---- content that is on disk only --------------------------------------------------------------------------------
 
     def missing(self) -> dict[int, ReturnedRun]:
         """Those of the next ones whose content is on disk only, by position, and the runs they are in."""

@@ -1,4 +1,5 @@
-"""A run of delivered messages that come back, and a heap of such runs: the one whose next position is the smallest comes first."""
+"""A run of delivered messages that come back, and a heap of such runs: the one whose next position is the smallest
+comes first."""
 
 from __future__ import annotations
 
@@ -35,7 +36,13 @@ class ReturnedRun:
     """
 
     def __init__(
-        self, items: list[Message | Entry | None], first_position: i64, stride: i64, offset: i64, live: i64, expiring: bool
+        self,
+        items: list[Message | Entry | None],
+        first_position: i64,
+        stride: i64,
+        offset: i64,
+        live: i64,
+        expiring: bool,
     ) -> None:
         self.items = items
         """None where it does not come back; an ``Entry`` where it expires; or ``ON_DISK``."""
@@ -105,7 +112,8 @@ class ReturnedRun:
 
 
 def stretches(items: list[Message | Entry | None], start: i64, end: i64, whole: bool) -> list[tuple[int, int]]:
-    """Where items are there from index ``start`` up to but not including ``end``, as (index, count); ``whole``: everywhere."""
+    """Where items are there from index ``start`` up to but not including ``end``, as (index, count); ``whole``:
+    everywhere."""
     if whole:
         return [(int(start), int(end - start))] if end > start else []
     found: list[tuple[int, int]] = []

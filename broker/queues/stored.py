@@ -1,17 +1,18 @@
 """A message as its queue's log keeps it: everything that a consumer or a dead letter exchange may ask for later.
 
-    0   flags            2    1: it expires by itself. Flags and size come first: the log sums them up without knowing what they mean
-    2   body size        6
-    8   enqueued         8    wall time in milliseconds: TTLs go on while the node is down
-   16   expiration       8    the property in milliseconds, -1 when not set
-   24   header size      4    of the header frame in the content
-   28   payload max      4    of the body frames in the content
-   32   channel          2    of the frames in the content
-   34   priority         2    -1 when not set
-   36   tail size        2    with the hidden keys
-   38   persistent       2    1 or 0; 2 more: there are hidden keys
-   40   tail                  end of the basic.deliver, and hidden keys (hidden_keys.py)
-        content               header frame and body frames, as received
+ 0   flags            2    1: it expires by itself. Flags and size come first: the log sums them up without knowing
+                           what they mean
+ 2   body size        6
+ 8   enqueued         8    wall time in milliseconds: TTLs go on while the node is down
+16   expiration       8    the property in milliseconds, -1 when not set
+24   header size      4    of the header frame in the content
+28   payload max      4    of the body frames in the content
+32   channel          2    of the frames in the content
+34   priority         2    -1 when not set
+36   tail size        2    with the hidden keys
+38   persistent       2    1 or 0; 2 more: there are hidden keys
+40   tail                  end of the basic.deliver, and hidden keys (hidden_keys.py)
+     content               header frame and body frames, as received
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def write_message(batch: BatchWriter, message: Message, wall_ms: i64) -> None:
     if message.hides_keys:
         tail = hidden_keys.stored(tail)
         marks |= _HAS_KEYS
-    write_i64_be(writer, message.body_size if message.expiration_ms < 0 else message.body_size | (EXPIRES << FLAGS_SHIFT))
+    write_i64_be(
+        writer, message.body_size if message.expiration_ms < 0 else message.body_size | (EXPIRES << FLAGS_SHIFT)
+    )
     write_i64_be(writer, wall_ms)
     write_i64_be(writer, message.expiration_ms)
     # Several fields in one number: each call costs more than what it writes.
@@ -61,12 +64,14 @@ def write_message(batch: BatchWriter, message: Message, wall_ms: i64) -> None:
 
 
 def read_message(data: bytes, start: i64, end: i64, tail: bytes) -> Message:
-    """The message that stands in ``data[start:end]``. ``tail`` is one that it may share, most likely its neighbour's."""
+    """The message that stands in ``data[start:end]``. ``tail`` is one that it may share, most likely its
+    neighbour's."""
     return read_head(data, start, data[content_at(data, start) : end], tail)
 
 
 def read_head(data: bytes, start: i64, content: bytes, tail: bytes) -> Message:
-    """The message with this content, of which ``data`` has what stands before it, from ``start`` on. ``tail`` as above."""
+    """The message with this content, of which ``data`` has what stands before it, from ``start`` on. ``tail`` as
+    above."""
     marks = i64(read_i16_be(data, start + 38))
     tail_at = start + HEAD_SIZE
     tail_end = content_at(data, start)
@@ -90,7 +95,8 @@ def read_head(data: bytes, start: i64, content: bytes, tail: bytes) -> Message:
 
 
 def _stands_at(data: bytes, at: i64, tail: bytes) -> bool:
-    """Whether ``tail`` stands in ``data`` there, both being long enough. In words: to compare a slice that was just made takes 40 ns."""
+    """Whether ``tail`` stands in ``data`` there, both being long enough. In words: to compare a slice that was just
+    made takes 40 ns."""
     last: i64 = len(tail) - 8
     if last < 0:
         return data[at : at + len(tail)] == tail

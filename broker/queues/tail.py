@@ -1,4 +1,5 @@
-"""The end of a backlog that pages: in memory, and on the disk or on the way there, or (of a queue that is not durable) not yet.
+"""The end of a backlog that pages: in memory, and on the disk or on the way there, or (of a queue that is not durable)
+not yet.
 
     chunks    requested: handed over to be written to a page file, and perhaps there | the rest: in memory only
 """
@@ -68,7 +69,8 @@ class Tail:
         return chunks
 
     def let_go(self, most: i64, durable_next: i64) -> list[Chunk]:
-        """The oldest chunks, without which it is no longer than ``most``; only those whose messages are all below ``durable_next``."""
+        """The oldest chunks, without which it is no longer than ``most``; only those whose messages are all below
+        ``durable_next``."""
         count: i64 = 0
         for chunk in self.chunks:
             if self.memory_bytes <= most or chunk.first + len(chunk.items) > durable_next:
@@ -81,7 +83,7 @@ class Tail:
         self._requested = self._requested - count if self._requested > count else 0
         return gone
 
-    # ---- to page files ------------------------------------------------------------------------------------------------
+    # ---- to page files -----------------------------------------------------------------------------------------------
 
     def is_due(self) -> bool:
         """Whether it has grown so much that somebody should look how long it may be."""
@@ -92,11 +94,13 @@ class Tail:
         return self.memory_bytes - self.in_flight > self.max
 
     def measure(self, size: i64, allowed: i64, paged: i64) -> i64:
-        """Sets ``max`` for a backlog that has ``size`` in memory, may have ``allowed`` and has ``paged`` messages on disk only.
+        """Sets ``max`` for a backlog that has ``size`` in memory, may have ``allowed`` and has ``paged`` messages on
+        disk only.
 
         Returns how much is written at a time.
         """
-        step = (allowed if allowed > size else size) // 8  # with many backlogs, what is free may be nothing: then it is what this one had
+        # With many backlogs, what is free may be nothing: then it is what this one had.
+        step = (allowed if allowed > size else size) // 8
         step = _PAGED_OUT_MIN if step < _PAGED_OUT_MIN else PAGED_OUT_BYTES if step > PAGED_OUT_BYTES else step
         most = allowed - (size - self.memory_bytes)
         if paged > self.count and most > _FAR_BYTES:

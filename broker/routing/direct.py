@@ -1,4 +1,5 @@
-"""The direct exchange and the default exchange: routing key equal to binding key, or to a queue's name (AMQP 0-9-1 §3.1.3.1-2)."""
+"""The direct exchange and the default exchange: routing key equal to binding key, or to a queue's name (AMQP 0-9-1
+§3.1.3.1-2)."""
 
 from collections.abc import Collection
 from typing import final
@@ -14,7 +15,9 @@ from broker.wire.table import EMPTY, FieldTable
 class DirectExchange(Exchange):
     """Routes to every destination bound with exactly the routing key: one dictionary lookup."""
 
-    def __init__(self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> None:
+    def __init__(
+        self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> None:
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
         self._by_key: dict[str, dict[Destination, int]] = {}
 

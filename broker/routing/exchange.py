@@ -1,11 +1,12 @@
 """The contract of an exchange type, and what all exchanges have in common: their bindings.
 
-A type says which of its destinations a routing key leads to, or a message (``match``), and keeps whatever index makes that fast, by
-the two hooks ``_added`` and ``_removed``. Bindings themselves live here, indexed by destination, so that deleting one queue costs as
-much as it has bindings. Who may bind what, names, equivalence and auto-delete are decided in ``vhost/``; following bindings from
-exchange to exchange is the router's work.
+A type says which of its destinations a routing key leads to, or a message (``match``), and keeps whatever index makes
+that fast, by the two hooks ``_added`` and ``_removed``. Bindings themselves live here, indexed by destination, so that
+deleting one queue costs as much as it has bindings. Who may bind what, names, equivalence and auto-delete are decided
+in ``vhost/``; following bindings from exchange to exchange is the router's work.
 
-A match is given a budget of work, and says so when it does not suffice; ``matching`` finds the same and can stop anywhere.
+A match is given a budget of work, and says so when it does not suffice; ``matching`` finds the same and can stop
+anywhere.
 """
 
 from collections.abc import Collection, Iterator
@@ -27,8 +28,8 @@ UNLIMITED: Final[i64] = 1 << 60
 
 @final
 class Binding:
-    """One arrow from an exchange to a queue or exchange. Two bindings are the same when source, destination, key and arguments
-    are; the order of the arguments does not matter (RabbitMQ sorts them), their types do."""
+    """One arrow from an exchange to a queue or exchange. Two bindings are the same when source, destination, key and
+    arguments are; the order of the arguments does not matter (RabbitMQ sorts them), their types do."""
 
     __slots__ = ("arguments", "destination", "key", "source")
 
@@ -43,11 +44,13 @@ class Binding:
 class Exchange(Destination):
     """A live exchange; owned by its vhost, which alone binds and unbinds.
 
-    ``alternate_exchange`` is the name of the exchange that takes what this one cannot route, '' for none; the vhost sets it again
-    when a policy says so (the argument wins over the policy).
+    ``alternate_exchange`` is the name of the exchange that takes what this one cannot route, '' for none; the vhost
+    sets it again when a policy says so (the argument wins over the policy).
     """
 
-    def __init__(self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> None:
+    def __init__(
+        self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> None:
         super().__init__(name, True)
         self.type_name = type_name
         self.durable = durable
@@ -58,7 +61,8 @@ class Exchange(Destination):
         self.needs_message: bool = False
         """Whether ``match`` looks at more than the routing key: then a route must not be remembered by it."""
         self.had_binding: bool = False
-        """Whether it was ever the source of a binding: an auto-delete exchange goes with its last one, and not before it had one."""
+        """Whether it was ever the source of a binding: an auto-delete exchange goes with its last one, and not before
+        it had one."""
         self.binding_count: int = 0
         self.changes: int = 0
         """Raised whenever a binding comes or goes."""
@@ -71,13 +75,17 @@ class Exchange(Destination):
     def match(self, key: str, routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
         """Append every destination that a message with this routing key goes to; duplicates are allowed.
 
-        ``routed`` is the message; None where nobody has one at hand, which a type that needs it is asked with once and not relied on.
+        ``routed`` is the message; None where nobody has one at hand, which a type that needs it is asked with once and
+        not relied on.
 
-        Returns what is left of the budget; -1 if it was too small: then ``found`` is incomplete, and ``matching`` is the way.
+        Returns what is left of the budget; -1 if it was too small: then ``found`` is incomplete, and ``matching`` is
+        the way.
         """
         raise NotImplementedError
 
-    def match_keys(self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match_keys(
+        self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED
+    ) -> i64:
         """The same for a message with several routing keys (CC, BCC). Types that do not look at the key answer once."""
         for key in keys:
             budget = self.match(key, routed, found, budget - 1)
@@ -94,7 +102,8 @@ class Exchange(Destination):
         raise NotImplementedError
 
     def validate_binding(self, arguments: FieldTable) -> None:
-        """Whether a binding with these arguments can be made. Raises: PRECONDITION_FAILED (406) if the type cannot use them."""
+        """Whether a binding with these arguments can be made. Raises: PRECONDITION_FAILED (406) if the type cannot use
+        them."""
 
     def _added(self, binding: Binding) -> None:
         """A binding was added: index it."""
@@ -167,7 +176,8 @@ class Exchange(Destination):
         return removed
 
     def remove_last(self, limit: i64) -> list[Binding]:
-        """Remove up to ``limit`` bindings to the destination that was bound last; returns them, [] when nothing is bound."""
+        """Remove up to ``limit`` bindings to the destination that was bound last; returns them, [] when nothing is
+        bound."""
         by_destination = self._by_destination
         if not by_destination:
             return []
@@ -227,7 +237,8 @@ class Listing:
         return self._changes != self._exchange.changes
 
     def take(self, found: list[Destination], limit: i64) -> bool:
-        """Append up to ``limit`` more; whether these were the last. All of them, again, if a binding has come or gone since."""
+        """Append up to ``limit`` more; whether these were the last. All of them, again, if a binding has come or gone
+        since."""
         if self.is_stale():
             found.extend(self._table)
             return True

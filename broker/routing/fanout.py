@@ -20,7 +20,9 @@ class FanoutExchange(Exchange):
         found.extend(self._by_destination)
         return budget - len(self._by_destination)
 
-    def match_keys(self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match_keys(
+        self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED
+    ) -> i64:
         """Append all destinations, once for all keys."""
         return self.match("", routed, found, budget)
 

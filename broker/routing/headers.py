@@ -1,16 +1,20 @@
-"""The headers exchange: binding arguments against message headers, the routing key does not count (AMQP 0-9-1 §3.1.3.4).
+"""The headers exchange: binding arguments against message headers, the routing key does not count (AMQP 0-9-1
+§3.1.3.4).
 
-``x-match`` is all (the default), any, all-with-x or any-with-x; without -with-x, arguments starting with ``x-`` are no conditions
-(RabbitMQ docs, Headers Exchange). A void argument asks for presence only, any other for an equal value; what equal means is
-``table.comparable``: RabbitMQ 3.13's exact comparison, apart from timestamps, which it scales on one side only and so never matches.
-Conditions nobody can fail (all of none) match every message, conditions nobody can meet (any of none) match nothing.
+``x-match`` is all (the default), any, all-with-x or any-with-x; without -with-x, arguments starting with ``x-`` are no
+conditions (RabbitMQ docs, Headers Exchange). A void argument asks for presence only, any other for an equal value; what
+equal means is ``table.comparable``: RabbitMQ 3.13's exact comparison, apart from timestamps, which it scales on one
+side only and so never matches. Conditions nobody can fail (all of none) match every message, conditions nobody can meet
+(any of none) match nothing.
 
-All bindings share their conditions. A match finds out once which conditions hold for the message and stamps them; whether all
-conditions of a binding hold is then a look at their stamps. A binding that asks for all is listed under the one condition that the
-fewest bindings share, so that a match looks only at bindings whose rarest condition holds; one that asks for any under each of them.
+All bindings share their conditions. A match finds out once which conditions hold for the message and stamps them;
+whether all conditions of a binding hold is then a look at their stamps. A binding that asks for all is listed under the
+one condition that the fewest bindings share, so that a match looks only at bindings whose rarest condition holds; one
+that asks for any under each of them.
 
-Which condition is the rarest changes with the bindings, and then a binding moves from one list to another. A match in steps may have left
-the one behind it and the other before it, so it looks at those that have moved meanwhile (``Moves``) in the end.
+Which condition is the rarest changes with the bindings, and then a binding moves from one list to another. A match in
+steps may have left the one behind it and the other before it, so it looks at those that have moved meanwhile
+(``Moves``) in the end.
 """
 
 from typing import Final, final
@@ -102,7 +106,8 @@ class Rule:
 
 @final
 class Moves:
-    """Rules that have moved, one after the other, and where it goes on. Only matches under way hold what is not the last of these."""
+    """Rules that have moved, one after the other, and where it goes on. Only matches under way hold what is not the
+    last of these."""
 
     def __init__(self) -> None:
         self.rules: list[Rule] = []
@@ -113,7 +118,9 @@ class Moves:
 class HeadersExchange(Exchange):
     """Routes to every destination whose binding arguments fit the headers."""
 
-    def __init__(self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> None:
+    def __init__(
+        self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> None:
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
         self.needs_message = True
         self._stamp: i64 = 0
@@ -150,13 +157,17 @@ class HeadersExchange(Exchange):
                     found.append(rule.destination)
         return budget if budget > 0 else 0
 
-    def match_keys(self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED) -> i64:
+    def match_keys(
+        self, keys: list[str], routed: Routed | None, found: list[Destination], budget: i64 = UNLIMITED
+    ) -> i64:
         """Once for all keys: none of them counts."""
         return self.match("", routed, found, budget)
 
     def matching(self, keys: list[str], routed: Routed | None) -> Matching:
         """The same in steps."""
-        return HeadersMatching(self, [] if routed is None else self.holding(routed.headers), Listing(self, self._always))
+        return HeadersMatching(
+            self, [] if routed is None else self.holding(routed.headers), Listing(self, self._always)
+        )
 
     def holding(self, headers: FieldTable) -> list[Condition]:
         """The conditions that hold for these headers."""
@@ -207,7 +218,8 @@ class HeadersExchange(Exchange):
     def _review(self, condition: Condition) -> None:
         """Look at two of the rules it lists, in turn: whether another of their conditions is rarer by now.
 
-        Two for each binding that comes or goes: so all have been looked at by the time that their number has doubled or halved.
+        Two for each binding that comes or goes: so all have been looked at by the time that their number has doubled or
+        halved.
         """
         for _ in range(2):
             if not condition.listed:
@@ -238,7 +250,10 @@ class HeadersExchange(Exchange):
             return
         raw = arguments.raw
         if raw[at] != table.LONGSTR:
-            text = f"Invalid x-match field type {table.TYPE_NAMES[raw[at]]} (value {table.printed(raw, at)}); expected longstr"
+            text = (
+                f"Invalid x-match field type {table.TYPE_NAMES[raw[at]]} (value {table.printed(raw, at)}); expected "
+                "longstr"
+            )
             raise ChannelException(PRECONDITION_FAILED, text)
         if arguments.get_str(X_MATCH) not in _KINDS:
             text = f"Invalid x-match field value {table.printed(raw, at)}; expected all, any, all-with-x, or any-with-x"
@@ -311,7 +326,8 @@ def _read(arguments: FieldTable) -> tuple[bool, list[tuple[bytes, bytes]]]:
 
 @final
 class HeadersMatching(Matching):
-    """A match of a headers exchange in steps; the stamps belong to whoever matches next, so they are renewed in every step."""
+    """A match of a headers exchange in steps; the stamps belong to whoever matches next, so they are renewed in every
+    step."""
 
     def __init__(self, exchange: HeadersExchange, held: list[Condition], always: Listing) -> None:
         super().__init__()

@@ -65,12 +65,15 @@ def type_names() -> list[str]:
 
 
 def check_type(type_name: str) -> None:
-    """Raises: PRECONDITION_FAILED (406) if there is no such exchange type (RabbitMQ 4; 3.x closes the connection with 503)."""
+    """Raises: PRECONDITION_FAILED (406) if there is no such exchange type (RabbitMQ 4; 3.x closes the connection with
+    503)."""
     if type_name not in _TYPES:
         raise ChannelException(PRECONDITION_FAILED, f"unknown exchange type '{type_name}'")
 
 
-def create(type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> Exchange:
+def create(
+    type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+) -> Exchange:
     """A new exchange without bindings.
 
     Raises: PRECONDITION_FAILED (406) as ``check_type`` does, and if its type cannot use the arguments.

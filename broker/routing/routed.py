@@ -12,7 +12,8 @@ from broker.wire.table import FieldTable
 
 @final
 class Routed:
-    """One message on its way through the exchanges of a virtual host; made only where an exchange, CC or BCC asks for it."""
+    """One message on its way through the exchanges of a virtual host; made only where an exchange, CC or BCC asks for
+    it."""
 
     def __init__(self, message: Message, clock: Clock) -> None:
         self.message = message

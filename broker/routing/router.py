@@ -1,11 +1,13 @@
-"""From an exchange and routing keys to queues: through exchange-to-exchange bindings and alternate exchanges, each queue once.
+"""From an exchange and routing keys to queues: through exchange-to-exchange bindings and alternate exchanges, each
+queue once.
 
-RabbitMQ's order of things (`rabbit_exchange:route`): every exchange is visited once, so cycles end; the alternate exchange of any
-visited exchange is visited when that exchange's *own* bindings match nothing, whatever the exchanges behind them do; a missing
-alternate exchange is passed over. Queues come in the order they are found, which is the same every time.
+RabbitMQ's order of things (`rabbit_exchange:route`): every exchange is visited once, so cycles end; the alternate
+exchange of any visited exchange is visited when that exchange's *own* bindings match nothing, whatever the exchanges
+behind them do; a missing alternate exchange is passed over. Queues come in the order they are found, which is the same
+every time.
 
-``route`` finds what it takes to find. Who must not keep others waiting asks ``attempt``, which gives up when it becomes much (100,000
-queues, patterns that are long to match), and then lets ``begin`` find the same in steps.
+``route`` finds what it takes to find. Who must not keep others waiting asks ``attempt``, which gives up when it becomes
+much (100,000 queues, patterns that are long to match), and then lets ``begin`` find the same in steps.
 """
 
 from typing import Final, cast, final
@@ -31,7 +33,8 @@ KEY_COST: Final[i64] = 4
 
 @final
 class Routing:
-    """A route that is found in steps. The exchanges, and queues found early, may be gone when it is done: ask ``Queue.deleted``."""
+    """A route that is found in steps. The exchanges, and queues found early, may be gone when it is done: ask
+    ``Queue.deleted``."""
 
     def __init__(
         self,
@@ -51,7 +54,8 @@ class Routing:
         self._copies = copies
         """Where further keys are still to be read from."""
         self._seen: set[Destination] = {exchange}
-        """What must not be taken again: exchanges, and the first ``_known`` of the queues, all of them once any may be found again."""
+        """What must not be taken again: exchanges, and the first ``_known`` of the queues, all of them once any may be
+        found again."""
         self._known: i64 = 0
         self._distinct: bool = True
         """No queue was found, or can be, more than once: a set of very many takes long to build."""
@@ -72,14 +76,19 @@ class Routing:
         return exchange.matching(self._keys, self._routed)
 
     def step(self, budget: i64) -> bool:
-        """Do some ``budget`` units of work (``exchange.UNLIMITED``: some 50 ns each); whether that was the last of it."""
+        """Do some ``budget`` units of work (``exchange.UNLIMITED``: some 50 ns each); whether that was the last of
+        it."""
         whole = budget
         while budget > 0:
             if self._copies is not None:
                 if self._copies.read(self._keys, budget // KEY_COST + 1):
                     self._copies = None
                 return False
-            budget -= self._get_to_know(budget) if not self._distinct and self._known < len(self.found) else self._look(budget)
+            budget -= (
+                self._get_to_know(budget)
+                if not self._distinct and self._known < len(self.found)
+                else self._look(budget)
+            )
             if self._at < len(self._fresh) or budget < whole - (whole >> 2):
                 return False  # a match gets most of a budget, so that it is not taken for a long one
             matching = self._matching
@@ -157,7 +166,8 @@ class Router:
         """How many deletions are under way whose bindings are still to be undone."""
 
     def route(self, exchange: Exchange, keys: list[str], routed: Routed | None) -> list[Destination]:
-        """The queues a message with these routing keys (its own first, then CC and BCC) goes to, each once; [] if none."""
+        """The queues a message with these routing keys (its own first, then CC and BCC) goes to, each once; [] if
+        none."""
         found = self.attempt(exchange, keys, routed)
         if found is not None:
             return found
@@ -228,9 +238,11 @@ def _living(found: list[Destination]) -> list[Destination]:
 
 @final
 class CarbonCopies:
-    """The further routing keys in the CC and BCC headers (RabbitMQ docs, Sender-selected Distribution), read some at a time.
+    """The further routing keys in the CC and BCC headers (RabbitMQ docs, Sender-selected Distribution), read some at a
+    time.
 
-    Elements that are not long strings are passed over, as RabbitMQ does. Raises: PRECONDITION_FAILED (406) if a header is no array.
+    Elements that are not long strings are passed over, as RabbitMQ does. Raises: PRECONDITION_FAILED (406) if a header
+    is no array.
     """
 
     def __init__(self, headers: FieldTable) -> None:

@@ -1,11 +1,11 @@
-"""The topic exchange: keys are words between dots, ``*`` in a binding key is one word, ``#`` any number of words, also none
-(AMQP 0-9-1 §3.1.3.3; RabbitMQ docs, Topic Exchange).
+"""The topic exchange: keys are words between dots, ``*`` in a binding key is one word, ``#`` any number of words, also
+none (AMQP 0-9-1 §3.1.3.3; RabbitMQ docs, Topic Exchange).
 
-The empty key has no words; any other has one more than it has dots, so ``a.`` is the word ``a`` and an empty word, which ``*``
-matches (settled with RabbitMQ 3.10).
+The empty key has no words; any other has one more than it has dots, so ``a.`` is the word ``a`` and an empty word,
+which ``*`` matches (settled with RabbitMQ 3.10).
 
-Binding keys form a trie (topic_trie.py), through which a routing key goes word by word; what that found out where it is much is
-remembered (topic_memo.py); what takes long all the same is found in another way (topic_bits.py).
+Binding keys form a trie (topic_trie.py), through which a routing key goes word by word; what that found out where it is
+much is remembered (topic_memo.py); what takes long all the same is found in another way (topic_bits.py).
 """
 
 from typing import Final, final
@@ -21,14 +21,17 @@ from broker.routing.topic_trie import Node, Trie, advance, enter, split_key
 from broker.wire.table import FieldTable
 
 NODE_COST: Final[i64] = 4
-"""Units of a budget that a node takes: 60 ns when the trie is small, 400 when every node has to be fetched from memory."""
+"""Units of a budget that a node takes: 60 ns when the trie is small, 400 when every node has to be fetched from
+memory."""
 
 
 @final
 class TopicExchange(Exchange):
     """Routes to every destination bound with a pattern that the routing key fits."""
 
-    def __init__(self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> None:
+    def __init__(
+        self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> None:
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
         self._trie = Trie()
         self._patterns = Patterns()

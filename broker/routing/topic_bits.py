@@ -1,15 +1,17 @@
-"""The binding keys of a topic exchange, a bit for each place in each of them: for routing keys that take long to lead through the trie.
+"""The binding keys of a topic exchange, a bit for each place in each of them: for routing keys that take long to lead
+through the trie.
 
-A binding key with n words, not counting ``#``, has the places 0 to n; the routing key's words so far lead to place i if the first i words
-of the binding key fit them. The next word leads from place i to i + 1 if word i + 1 is the same or ``*``, and back to place i if a ``#``
-stands there. So one step with all binding keys at once is (Shift-And with self loops: Navarro and Raffinot, Flexible Pattern Matching in
-Strings, chapter 4)
+A binding key with n words, not counting ``#``, has the places 0 to n; the routing key's words so far lead to place i if
+the first i words of the binding key fit them. The next word leads from place i to i + 1 if word i + 1 is the same or
+``*``, and back to place i if a ``#`` stands there. So one step with all binding keys at once is (Shift-And with self
+loops: Navarro and Raffinot, Flexible Pattern Matching in Strings, chapter 4)
 
     active = active << 1 & onward[word] | active & staying
 
-Whatever the binding keys look like that costs 0.5 us for a word and a block of BITS places, where a step through the trie takes as long for
-five nodes. Binding keys of about one length share blocks, in which each has the same number of bits. A block is made ready when a
-routing key asks for it, and again after one of its binding keys has changed: to bind costs next to nothing.
+Whatever the binding keys look like that costs 0.5 us for a word and a block of BITS places, where a step through the
+trie takes as long for five nodes. Binding keys of about one length share blocks, in which each has the same number of
+bits. A block is made ready when a routing key asks for it, and again after one of its binding keys has changed: to bind
+costs next to nothing.
 """
 
 from typing import Final, final
@@ -134,8 +136,8 @@ def _set(bits: bytearray, place: i64) -> None:
 class Patterns:
     """All binding keys of an exchange, in blocks; all blocks of one kind are full but the last.
 
-    A binding key that goes leaves its place to the last one of its kind. So whoever looks at blocks over some time begins with the last:
-    what is bound all the time may be seen twice then, but is not missed.
+    A binding key that goes leaves its place to the last one of its kind. So whoever looks at blocks over some time
+    begins with the last: what is bound all the time may be seen twice then, but is not missed.
     """
 
     def __init__(self) -> None:

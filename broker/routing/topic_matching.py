@@ -1,5 +1,5 @@
-"""A match of a topic exchange in steps: a key that takes little is led through the trie, another one through blocks of binding keys
-(topic_bits.py)."""
+"""A match of a topic exchange in steps: a key that takes little is led through the trie, another one through blocks of
+binding keys (topic_bits.py)."""
 
 from typing import Final, final
 

@@ -1,11 +1,14 @@
-"""What earlier matches of a topic exchange found out: a deterministic automaton over the trie, built as keys ask for it.
+"""What earlier matches of a topic exchange found out: a deterministic automaton over the trie, built as keys ask for
+it.
 
-A state is a set of nodes; a word leads from one state to the next, and all words that stand in no binding key lead to the same one.
-So 10,000 patterns of ``#`` and ``*``, where a word takes 1,000 steps through the trie, take one look-up per word.
+A state is a set of nodes; a word leads from one state to the next, and all words that stand in no binding key lead to
+the same one. So 10,000 patterns of ``#`` and ``*``, where a word takes 1,000 steps through the trie, take one look-up
+per word.
 
-Sets of up to LARGE nodes are stepped through as quickly as they could be looked up, and are no states. What is remembered is bounded
-(``SIZE_MAX``: 3.5 to 4.5 MiB an exchange, measured with random keys and patterns), is forgotten as a whole when it is more or
-when a binding changes, and rests for some matches after it was filled without having been of use, as by keys of random words.
+Sets of up to LARGE nodes are stepped through as quickly as they could be looked up, and are no states. What is
+remembered is bounded (``SIZE_MAX``: 3.5 to 4.5 MiB an exchange, measured with random keys and patterns), is forgotten
+as a whole when it is more or when a binding changes, and rests for some matches after it was filled without having been
+of use, as by keys of random words.
 """
 
 from typing import Final, final
@@ -73,7 +76,8 @@ class Memo:
         return found
 
     def learn(self, state: State | None, word: str, reached: list[Node]) -> State | None:
-        """Remember the set that ``word`` leads to from ``state``, or from a small set; what to go on from: None if the set itself."""
+        """Remember the set that ``word`` leads to from ``state``, or from a small set; what to go on from: None if the
+        set itself."""
         after = self._state(reached)
         if after is None:
             return None
@@ -101,7 +105,8 @@ class Memo:
         return found
 
     def destinations(self, state: State, limit: i64) -> list[Destination] | None:
-        """Where a key goes that ends here, each once; None if there are more than ``limit``, or it takes too long to find out."""
+        """Where a key goes that ends here, each once; None if there are more than ``limit``, or it takes too long to
+        find out."""
         found = state.destinations
         if found is None:
             count: i64 = 0

@@ -1,10 +1,11 @@
-"""The binding keys of a topic exchange as a trie, and one step through it: from the places that the words so far lead to, one word on.
+"""The binding keys of a topic exchange as a trie, and one step through it: from the places that the words so far lead
+to, one word on.
 
-A routing key is matched one word at a time against the *set* of nodes that the words so far may lead to: a node is in the set once,
-however many ways lead there, because it carries the number of the step that reached it last. A ``#`` node stays in the set from word to
-word. So a match takes at most words x nodes steps whatever the binding keys look like, where following each way on its own takes
-exponentially many for keys like ``#.a.#.a.#`` (tests/unit/routing/test_topic.py holds the figure). Consecutive ``#`` mean the same as
-one and share its node.
+A routing key is matched one word at a time against the *set* of nodes that the words so far may lead to: a node is in
+the set once, however many ways lead there, because it carries the number of the step that reached it last. A ``#`` node
+stays in the set from word to word. So a match takes at most words x nodes steps whatever the binding keys look like,
+where following each way on its own takes exponentially many for keys like ``#.a.#.a.#``
+(tests/unit/routing/test_topic.py holds the figure). Consecutive ``#`` mean the same as one and share its node.
 """
 
 from typing import final
@@ -16,7 +17,8 @@ from broker.routing.exchange import add_reference, drop_reference
 
 @final
 class Node:
-    """A place in the trie: the words behind it are a prefix of some binding key. No parent, so a dropped branch is freed at once."""
+    """A place in the trie: the words behind it are a prefix of some binding key. No parent, so a dropped branch is
+    freed at once."""
 
     __slots__ = ("destinations", "hash", "is_hash", "key", "place", "star", "step", "words")
 
@@ -107,7 +109,8 @@ class Trie:
         return None
 
     def remove(self, key: str, destination: Destination) -> Node | None:
-        """One binding less; branches that lead nowhere any more are cut. The node where its key ended, if it was the last one there."""
+        """One binding less; branches that lead nowhere any more are cut. The node where its key ended, if it was the
+        last one there."""
         words = _pattern(key)
         node = self.root
         path = [node]

@@ -1,16 +1,17 @@
-"""Segments of which no manifest tells, after damage to it: what is in them belongs to the logs again, if the logs still need it.
+"""Segments of which no manifest tells, after damage to it: what is in them belongs to the logs again, if the logs still
+need it.
 
-Any of these may stand in the directory then: a segment that a lost edit has added; one that a lost edit has dropped, because what is live
-in it was rewritten to another one; one of a task that was never finished, whose records are in the write-ahead log or in the segment they
-came from. Records at the same position of a log are the same wherever they stand, so it does not matter which of them is taken, but each
-position may be in one segment extent only:
+Any of these may stand in the directory then: a segment that a lost edit has added; one that a lost edit has dropped,
+because what is live in it was rewritten to another one; one of a task that was never finished, whose records are in the
+write-ahead log or in the segment they came from. Records at the same position of a log are the same wherever they
+stand, so it does not matter which of them is taken, but each position may be in one segment extent only:
 
 1. What the manifest still names goes first.
 2. Of the others, older ones first: what is rewritten is within what it came from.
 3. What is in the write-ahead log is left there: all of a log from its first position in the log on.
 
-Which positions are live is what the manifest says of a log, and the settlements in the write-ahead log. What is beyond that, or of a log of
-which the manifest says nothing, counts as live: these messages come again.
+Which positions are live is what the manifest says of a log, and the settlements in the write-ahead log. What is beyond
+that, or of a log of which the manifest says nothing, counts as live: these messages come again.
 """
 
 from typing import NamedTuple
@@ -55,7 +56,9 @@ def look_through(data_dir: DataDir) -> LogContents:
             end = record_end(data, at)
             number = int.from_bytes(data[at : at + 8], "big")
             if number != JOURNAL and data[at + 12] <= REFERENCE and number not in first_positions:
-                first_positions[number] = int.from_bytes(data[at + RECORD_HEADER_SIZE : at + RECORD_HEADER_SIZE + 8], "big")
+                first_positions[number] = int.from_bytes(
+                    data[at + RECORD_HEADER_SIZE : at + RECORD_HEADER_SIZE + 8], "big"
+                )
             at = end
     return LogContents(_before_oldest(data_dir), first, last, first_positions)
 
@@ -85,8 +88,8 @@ class Adoption:
         self._runs: dict[int, list[Run]] = {}
 
     def adopt(self, number: int, found: Survey) -> tuple[bool, list[FoundPart]]:
-        """Take what is needed of the segment of this number, and not in a segment extent yet: whether there is anything; and what
-        nobody can take.
+        """Take what is needed of the segment of this number, and not in a segment extent yet: whether there is
+        anything; and what nobody can take.
 
         That is what is partly in another segment extent: of two tasks one of which was never finished.
         """
@@ -123,7 +126,8 @@ class Adoption:
         )
 
     def finish(self) -> list[str]:
-        """What was seen of records of which the manifest does not know whether they are live: they are. Which these are, for people."""
+        """What was seen of records of which the manifest does not know whether they are live: they are. Which these
+        are, for people."""
         findings: list[str] = []
         for number, runs in sorted(self._runs.items()):
             positions = self._logs.open(number).positions
@@ -135,7 +139,10 @@ class Adoption:
                     positions.next = run.last + 1
             if behind:
                 first, last = max(start, behind[0].first), behind[-1].last
-                findings.append(f"log {number}: what was settled from {first} to {last} is not known; it comes again, as redelivered")
+                findings.append(
+                    f"log {number}: what was settled from {first} to {last} is not known; it comes again, as "
+                    "redelivered"
+                )
         return findings
 
 

@@ -1,8 +1,9 @@
 """The byte layout of the log: a batch of records under one checksum. Encodes and decodes; knows no files.
 
-What one turn, or the turns during one sync, have appended is one commit group: batches of about a MiB that are covered by the same
-sync. A group is whole or it is not there, so what belongs together (the publishes of a tx.commit) is appended to one group; a batch is
-what has to be read to get at one of its records. All numbers are big-endian and not negative.
+What one turn, or the turns during one sync, have appended is one commit group: batches of about a MiB that are covered
+by the same sync. A group is whole or it is not there, so what belongs together (the publishes of a tx.commit) is
+appended to one group; a batch is what has to be read to get at one of its records. All numbers are big-endian and not
+negative.
 
     batch     0   magic            4   b"LEVB"
               4   format version   2   1
@@ -22,9 +23,9 @@ what has to be read to get at one of its records. All numbers are big-endian and
              12   kind             1   what the body means to that log
              13   body
 
-Blocks of 4096: a torn write cannot damage the batch before, which was promised; and a partial page of a file that is used again would
-have to be read first (measured: 130 us instead of 90 us per batch). A header never crosses a block. XXH3 instead of CRC-32: 17 us
-instead of 450 us for a MiB, and 64 bits.
+Blocks of 4096: a torn write cannot damage the batch before, which was promised; and a partial page of a file that is
+used again would have to be read first (measured: 130 us instead of 90 us per batch). A header never crosses a block.
+XXH3 instead of CRC-32: 17 us instead of 450 us for a MiB, and 64 bits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,9 +44,11 @@ FORMAT: Final[i64] = 1
 MORE: Final[i64] = 1
 """Flag: the commit group goes on in the next batch."""
 BATCH_SIZE: Final[i64] = 1 << 20
-"""A batch of a group is closed when its records have so many bytes: what is read at a time, and what a checksum covers."""
+"""A batch of a group is closed when its records have so many bytes: what is read at a time, and what a checksum
+covers."""
 LARGE: Final[i64] = 2 << 20
-"""A batch of more bytes is large: it ends with one large record, whose content is not copied out of it when it is read."""
+"""A batch of more bytes is large: it ends with one large record, whose content is not copied out of it when it is
+read."""
 UNDIVIDED: Final[i64] = 1 << 62
 """For a writer whose groups are one batch each, whatever their size."""
 BLOCK: Final[i64] = 4096
@@ -54,7 +57,8 @@ SALT_AT: Final[i64] = 16
 RECORD_HEADER_SIZE: Final[i64] = 13
 BODY_SIZE_MAX: Final[i64] = (1 << 31) - 1
 HOLD_MS: Final[i64] = 100
-"""The open group is held for so long before nobody else may begin to hold it: whoever waits for it must not wait without end."""
+"""The open group is held for so long before nobody else may begin to hold it: whoever waits for it must not wait
+without end."""
 PIECE_SIZE_MIN: Final[i64] = 8192
 """Bodies of this size and more are not copied into the batch but written from where they are."""
 
@@ -214,7 +218,8 @@ class CommitGroup:
 
 @final
 class BatchWriter(Syncable):
-    """The open commit group of a log: takes records, numbers them, and starts anew when it is taken. One for the life of the log."""
+    """The open commit group of a log: takes records, numbers them, and starts anew when it is taken. One for the life
+    of the log."""
 
     def __init__(self, next_sequence: i64, host: BatchHost | None = None, batch_size: i64 = BATCH_SIZE) -> None:
         self.next_sequence: i64 = next_sequence
@@ -240,7 +245,8 @@ class BatchWriter(Syncable):
         self.urgent = False
         """Somebody waits for the open group to be on the disk."""
         self.lingers = False
-        """It was not taken at the end of a turn, to be larger: its log is to be asked again when something is added to it."""
+        """It was not taken at the end of a turn, to be larger: its log is to be asked again when something is added to
+        it."""
         self.writer = BytesWriter()
         """For the body of the record that was begun."""
         self._host = host
@@ -256,7 +262,8 @@ class BatchWriter(Syncable):
         self._outstanding_size: i64 = 0
 
     def begin(self, log_id: i64, kind: i64, size: i64) -> i64:
-        """The number of a new record. The caller writes its body, ``size`` bytes, to ``writer`` and with ``write``, then calls ``end``.
+        """The number of a new record. The caller writes its body, ``size`` bytes, to ``writer`` and with ``write``,
+        then calls ``end``.
 
         Raises: ValueError if it is larger than BODY_SIZE_MAX
         """
@@ -328,7 +335,8 @@ class BatchWriter(Syncable):
         self.location = BatchLocation()
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener.durable`` when what was appended so far is on the disk; not at once, so ``is_durable`` is asked before."""
+        """Call ``listener.durable`` when what was appended so far is on the disk; not at once, so ``is_durable`` is
+        asked before."""
         outstanding = self._outstanding
         if self.record_count == 0 and outstanding is not None:
             outstanding.listeners.append(listener)
@@ -468,8 +476,8 @@ def whole_size(payload_size: i64) -> i64:
 def add_to_digest(digest: xxhash.xxh3_64, data: bytes | memoryview, start: i64, end: i64) -> None:
     """Add ``data[start:end]``.
 
-    From a MiB on, an update lets other threads run and then waits for its turn again, up to a switch interval: much longer than the 20 us
-    that a MiB takes (measured). So what takes less than that is added in steps.
+    From a MiB on, an update lets other threads run and then waits for its turn again, up to a switch interval: much
+    longer than the 20 us that a MiB takes (measured). So what takes less than that is added in steps.
     """
     view = memoryview(data)
     if end - start > _DIGEST_HELD_MAX:
@@ -482,7 +490,8 @@ def add_to_digest(digest: xxhash.xxh3_64, data: bytes | memoryview, start: i64, 
 
 
 def read_header(data: bytes) -> BatchHeader | None:
-    """The header at the start of ``data``; None if it cannot be one. Nothing in it may be believed before ``is_whole``."""
+    """The header at the start of ``data``; None if it cannot be one. Nothing in it may be believed before
+    ``is_whole``."""
     if len(data) < HEADER_SIZE or (i64(read_i32_be(data, 0)) & 0xFFFFFFFF) != _MAGIC_NUMBER:
         return None
     flags = i64(read_i16_be(data, 6))
@@ -495,10 +504,20 @@ def read_header(data: bytes) -> BatchHeader | None:
         return None
     record_count = packed >> 32
     group_offset = packed & 0xFFFFFFFF
-    if record_count > _RECORD_COUNT_MAX or record_count * RECORD_HEADER_SIZE > payload_size or group_offset > first_sequence:
+    if (
+        record_count > _RECORD_COUNT_MAX
+        or record_count * RECORD_HEADER_SIZE > payload_size
+        or group_offset > first_sequence
+    ):
         return None
     return BatchHeader(
-        read_i64_be(data, 8), read_i64_be(data, 16), first_sequence, payload_size, record_count, group_offset, flags & MORE != 0
+        read_i64_be(data, 8),
+        read_i64_be(data, 16),
+        first_sequence,
+        payload_size,
+        record_count,
+        group_offset,
+        flags & MORE != 0,
     )
 
 

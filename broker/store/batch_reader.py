@@ -1,12 +1,13 @@
-"""Fetches batches back from the disk for the logs, on a thread of its own if that may take long. Nothing is believed that its checksum does
-not vouch for.
+"""Fetches batches back from the disk for the logs, on a thread of its own if that may take long. Nothing is believed
+that its checksum does not vouch for.
 
-Batches hold records of many logs, and what was read last is kept for those that come for the rest (batch_cache.py). Requests go in rounds,
-each in the order of the disk: those that need the same batch come one after the other, and queues that go on at the same pace stay close
-together. Only a few are on their way at a time, so that a thousand queues do not have a thousand batches in memory.
+Batches hold records of many logs, and what was read last is kept for those that come for the rest (batch_cache.py).
+Requests go in rounds, each in the order of the disk: those that need the same batch come one after the other, and
+queues that go on at the same pace stay close together. Only a few are on their way at a time, so that a thousand queues
+do not have a thousand batches in memory.
 
-An error of the disk is not damage: a read that failed is tried again, later, and only what cannot be read after several attempts is given
-up. Without descriptors or memory for it (EMFILE, ENOMEM), it is tried until there are some.
+An error of the disk is not damage: a read that failed is tried again, later, and only what cannot be read after several
+attempts is given up. Without descriptors or memory for it (EMFILE, ENOMEM), it is tried until there are some.
 """
 
 import errno
@@ -38,8 +39,9 @@ READ_MEMORY_MAX: Final = CACHE_SIZE + READS_MAX * int(BATCHES_SIZE_MAX)
 """Bytes of batches that are in memory for those who read, about."""
 
 QUICK_SIZE: Final = 5 << 18
-"""Batches of so many bytes, at the most, are read by the owner's thread if they are in the system's memory: to copy and to verify a MiB
-takes a quarter of a millisecond, and to have another thread do so as much again, since they wait for each other."""
+"""Batches of so many bytes, at the most, are read by the owner's thread if they are in the system's memory: to copy and
+to verify a MiB takes a quarter of a millisecond, and to have another thread do so as much again, since they wait for
+each other."""
 
 QUICK_COUNT: Final = 16
 """And so many of them: each costs some microseconds, whatever its size."""
@@ -106,7 +108,11 @@ class Fetcher(LogReader):
         return f"{self._page_directory if segment.on_pages else self._segment_directory}/{_name_of(segment)}"
 
     def _path(self, read: Read, name: str) -> str:
-        return f"{self._wal_directory}/{name}" if read.segment_extent is None else self.path_of(read.segment_extent.segment)
+        return (
+            f"{self._wal_directory}/{name}"
+            if read.segment_extent is None
+            else self.path_of(read.segment_extent.segment)
+        )
 
     def fetch(self, read: Read) -> bool:
         self._cleaner.used()
@@ -177,7 +183,8 @@ class Fetcher(LogReader):
         return True
 
     def _is_quick(self, read: Read) -> bool:
-        """Fill in what the system has in its memory; whether it was all. Another thread would cost more: each would wait for the other."""
+        """Fill in what the system has in its memory; whether it was all. Another thread would cost more: each would
+        wait for the other."""
         turn = self._logs.batch.turn
         if turn is not None:
             turn.costly = True
@@ -262,7 +269,9 @@ class Fetcher(LogReader):
                 error = unread
         return error
 
-    def _fill_in(self, read: Read, location: BatchLocation, batch: StoredBatch | None, used_up: list[BatchLocation]) -> None:
+    def _fill_in(
+        self, read: Read, location: BatchLocation, batch: StoredBatch | None, used_up: list[BatchLocation]
+    ) -> None:
         """This was read, None if it is damaged: kept for those who come for the rest."""
         read.batches[location] = batch
         if batch is not None and location not in used_up:
@@ -363,7 +372,8 @@ class _Group:
 
 
 class _Together(Job):
-    """Small reads that are one job: to hand something over between threads costs as much as to read some hundred messages."""
+    """Small reads that are one job: to hand something over between threads costs as much as to read some hundred
+    messages."""
 
     def __init__(self, jobs: list[_Fetch]) -> None:
         self._jobs = jobs

@@ -1,4 +1,5 @@
-"""Chooses what is still needed of a file of the write-ahead log, or of a segment, and packs it into new segments. Knows no files.
+"""Chooses what is still needed of a file of the write-ahead log, or of a segment, and packs it into new segments. Knows
+no files.
 
     LiveRecordFilter      goes through the records of a file, batch by batch, in slices; what is live goes to a part
     Part       the records of one log in one new segment; of one old segment extent, where a segment is rewritten
@@ -109,7 +110,12 @@ class SegmentPart:
         location = self.builder.location
         if self.extents:
             last = self.extents[-1]
-            if last.location is location and last.end == start and last.first + last.count == position and last.kind == kind:
+            if (
+                last.location is location
+                and last.end == start
+                and last.first + last.count == position
+                and last.kind == kind
+            ):
                 last.count += 1
                 last.end = end
                 return
@@ -234,7 +240,8 @@ class LiveRecordFilter:
         self._run_end: i64 = 0
 
     def plan(self, log: Log, generation: i64) -> i64:
-        """How many bytes of a log are live in that file of the write-ahead log; a segment of its own for it if they are many."""
+        """How many bytes of a log are live in that file of the write-ahead log; a segment of its own for it if they are
+        many."""
         if log.dropped:
             return 0
         size = log.live_size(generation)
@@ -257,7 +264,8 @@ class LiveRecordFilter:
         self._number = -1
 
     def work(self, count: i64) -> i64:
-        """Look at no more than ``count`` records of the batch; how many of these were not needed because the batch has ended."""
+        """Look at no more than ``count`` records of the batch; how many of these were not needed because the batch has
+        ended."""
         data = self._data
         at = self._at
         while count > 0 and self._left > 0:

@@ -1,4 +1,5 @@
-"""The files of a task of the compactor (compactor.py): the one it reads, the ones it makes. It runs on the thread that moves."""
+"""The files of a task of the compactor (compactor.py): the one it reads, the ones it makes. It runs on the thread that
+moves."""
 
 import errno
 from collections.abc import Callable, Iterator

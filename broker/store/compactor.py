@@ -1,23 +1,26 @@
-"""Keeps the write-ahead log short and the segments dense: moves what is live out of old files, so that these can be used again.
+"""Keeps the write-ahead log short and the segments dense: moves what is live out of old files, so that these can be
+used again.
 
     move       the oldest full file of the log: what is live in it goes to new segments; then the file is given back
     drop       segments in which nothing is live
     compact    segments with much that is dead, or small ones, into new ones
     declare    what was declared lately (declarations.py); so do all the others, with their edits
 
-Each is a task: a generator on the owner's thread, which looks at the state of the logs in slices and yields what it needs next: work for
-the thread that moves (every touch of the disk, checksums), a pause, or that everything appended so far is durable. One runs at a time.
+Each is a task: a generator on the owner's thread, which looks at the state of the logs in slices and yields what it
+needs next: work for the thread that moves (every touch of the disk, checksums), a pause, or that everything appended so
+far is durable. One runs at a time.
 
 The order is what makes it safe:
 1. New segments: written, synced, named, directory synced. Nobody refers to them yet; a start removes them.
-2. Everything that the choice of records and the states of the logs have seen is on the disk, settlements above all: a transaction whose
-   settlements were taken from memory, and its messages lost, would be half a transaction.
+2. Everything that the choice of records and the states of the logs have seen is on the disk, settlements above all: a
+   transaction whose settlements were taken from memory, and its messages lost, would be half a transaction.
 3. One edit of the manifest, synced: new segments, what they replace, states, what is declared.
-4. Only then: the logs read from the new place, the file of the log is given back, old segments are removed, once nobody reads from them.
+4. Only then: the logs read from the new place, the file of the log is given back, old segments are removed, once nobody
+   reads from them.
 
-Space is needed to free space. Without any, a task is given up, what it has begun is removed, and it is tried again later: files in which
-nothing is live go all the same. No error here ends the node. An edit whose outcome is unknown is tried until it succeeds: until then
-nothing it refers to may go.
+Space is needed to free space. Without any, a task is given up, what it has begun is removed, and it is tried again
+later: files in which nothing is live go all the same. No error here ends the node. An edit whose outcome is unknown is
+tried until it succeeds: until then nothing it refers to may go.
 """
 
 from collections.abc import Callable, Generator
@@ -85,7 +88,8 @@ class Compactor(Sleeper):
         self.declarations = Declarations(clock, self.look)
         """Told of every record of log 0."""
         self.damaged_journal: dict[bytes, bytes] | None = None
-        """What a manifest has said of log 0 that does not say any more what the logs do: it is replaced first of all."""
+        """What a manifest has said of log 0 that does not say any more what the logs do: it is replaced first of
+        all."""
         self.declared: Callable[[], dict[bytes, bytes]] | None = None
         """Tells what is declared now, as the journal would: key -> body of the PUT."""
         self.findings: list[str] = []
@@ -131,7 +135,7 @@ class Compactor(Sleeper):
         else:
             self.look()
 
-    # ---- tasks --------------------------------------------------------------------------------------------------------
+    # ---- tasks -------------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
         """Begin what there is to do, unless something runs already."""
@@ -215,7 +219,7 @@ class Compactor(Sleeper):
         else:
             self._runner.submit(Work(self._advance, nothing))
 
-    # ---- the log ------------------------------------------------------------------------------------------------------
+    # ---- the log -----------------------------------------------------------------------------------------------------
 
     def _move(self) -> Task:
         """Empty the oldest full file of the log."""
@@ -232,7 +236,12 @@ class Compactor(Sleeper):
             if not self._manifest.exists:
                 yield partial(self._manifest.append, Edit())
             if live:
-                source = Source(self._filesystem, f"{self._data_dir.wal}/{file_name(generation)}", generation, self._options.chunk_size)
+                source = Source(
+                    self._filesystem,
+                    f"{self._data_dir.wal}/{file_name(generation)}",
+                    generation,
+                    self._options.chunk_size,
+                )
                 bad = yield from self._sift(live_filter, files, source)
                 for each in bad:
                     _lose(logs, generation, each)
@@ -264,7 +273,9 @@ class Compactor(Sleeper):
         while self._free and not self._fetcher.in_use(self._free[0]):
             self._wal.retire(self._free.pop(0))
 
-    def _sift(self, live_filter: LiveRecordFilter, files: SegmentBuilders, source: Source) -> Generator[Step, object, list[BadRange]]:
+    def _sift(
+        self, live_filter: LiveRecordFilter, files: SegmentBuilders, source: Source
+    ) -> Generator[Step, object, list[BadRange]]:
         """Everything in a file through the filter; what of the file was unreadable."""
         bad: list[BadRange] = []
         strict = self._attempts < _STRICT_ATTEMPTS
@@ -298,7 +309,7 @@ class Compactor(Sleeper):
         self._read_bytes += size
         return due - now
 
-    # ---- segments -----------------------------------------------------------------------------------------------------
+    # ---- segments ----------------------------------------------------------------------------------------------------
 
     def _compact(self, sources: list[Segment]) -> Task:
         """Write what is live in some segments to new ones."""
@@ -309,7 +320,9 @@ class Compactor(Sleeper):
         try:
             for segment in sources:
                 live_filter.turn_to(segment)
-                source = Source(self._filesystem, self._fetcher.path_of(segment), segment.number, self._options.chunk_size)
+                source = Source(
+                    self._filesystem, self._fetcher.path_of(segment), segment.number, self._options.chunk_size
+                )
                 bad = yield from self._sift(live_filter, files, source)
                 if bad:
                     self._lose_from(segment, live_filter)
@@ -361,15 +374,19 @@ class Compactor(Sleeper):
                     extents.setdefault(part.source, []).extend(part.extents)
         location = location_at(segment.number)
         for log in list(self._logs.logs.values()):
-            for segment_extent in [segment_extent for segment_extent in log.segment_extents if segment_extent.segment is segment]:
+            for segment_extent in [
+                segment_extent for segment_extent in log.segment_extents if segment_extent.segment is segment
+            ]:
                 for first, last in gaps(extents.get(segment_extent, []), segment_extent.first, segment_extent.last):
                     log.lose(first, last, location)
 
     def _live_filter(self) -> LiveRecordFilter:
         options = self._options
-        return LiveRecordFilter(self._logs, options.segment_size, options.own_size, options.block_size, options.own_block_size)
+        return LiveRecordFilter(
+            self._logs, options.segment_size, options.own_size, options.block_size, options.own_block_size
+        )
 
-    # ---- both ---------------------------------------------------------------------------------------------------------
+    # ---- both --------------------------------------------------------------------------------------------------------
 
     def _commit(self, edit: Edit) -> Task:
         """Make the edit durable, and what was declared, however often that must be tried."""
@@ -399,7 +416,8 @@ class Compactor(Sleeper):
             yield 0
 
     def _declare(self) -> Task:
-        """Let the manifest know what was declared; not with the last space that there is for edits: that is for those that free some."""
+        """Let the manifest know what was declared; not with the last space that there is for edits: that is for those
+        that free some."""
         if (yield partial(self._manifest.has_space, self.declarations.size())):
             yield from self._commit(Edit())
         else:
@@ -471,7 +489,9 @@ def _flush(live_filter: LiveRecordFilter, files: SegmentBuilders) -> Task:
         yield partial(files.write, blocks)
 
 
-def _sealed(live_filter: LiveRecordFilter, files: SegmentBuilders) -> Generator[Step, object, list[tuple[SegmentBuilder, int]]]:
+def _sealed(
+    live_filter: LiveRecordFilter, files: SegmentBuilders
+) -> Generator[Step, object, list[tuple[SegmentBuilder, int]]]:
     """Finish the new segments; which they are, and their sizes."""
     for builder in live_filter.builders:
         builder.cut()

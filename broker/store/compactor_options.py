@@ -17,7 +17,8 @@ class CompactorOptions(NamedTuple):
     own_size: int = 1 << 20
     """A log with so many live bytes in a file of the write-ahead log gets a segment of its own."""
     block_size: int = 1 << 18
-    """A block of records is closed at this size: what has to be read to get at one of them. In segments that logs share, ..."""
+    """A block of records is closed at this size: what has to be read to get at one of them. In segments that logs
+    share, ..."""
     own_block_size: int = 1 << 20
     """... and in one of a log's own, which is read from front to end."""
     segment_size: int = 80 << 20
@@ -33,7 +34,8 @@ class CompactorOptions(NamedTuple):
     garbage_size: int = 16 << 20
     """... so many bytes more."""
     rate: int = 100 << 20
-    """Bytes per second that are read, at most; 0 for no limit. Nor is there one while the log grows faster than that."""
+    """Bytes per second that are read, at most; 0 for no limit. Nor is there one while the log grows faster than
+    that."""
     chunk_size: int = 2 << 20
     """Bytes read at a time."""
     records_per_slice: int = 5000
@@ -48,7 +50,9 @@ def worth_rewriting(logs: Logs, options: CompactorOptions, now_ms: int) -> list[
     segments = [segment for segment in logs.segments.values() if segment.live > 0 and not segment.leaving]
     chosen = _sparse(segments, options)
     if chosen is None:
-        small = sorted((segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number)
+        small = sorted(
+            (segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number
+        )
         chosen = small[: options.small_count] if len(small) > options.small_count else []
     if not chosen:
         chosen = _sparse(logs.pages.still_files(now_ms), options)

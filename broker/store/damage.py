@@ -1,8 +1,10 @@
-"""What was lost of the data, kept until an operator confirms that somebody knows: a file in the data directory, for the health checks.
+"""What was lost of the data, kept until an operator confirms that somebody knows: a file in the data directory, for the
+health checks.
 
-``DAMAGE`` holds a line of JSON for each loss: {"found": milliseconds since 1970, "what": text, "confirmed": milliseconds or 0}. The same
-text is noted once: what stays on the disk is found again by every start. It is replaced as a whole: written beside, synced, renamed,
-directory synced. A node works without it, and finds at the next start again what it cannot write.
+``DAMAGE`` holds a line of JSON for each loss: {"found": milliseconds since 1970, "what": text, "confirmed":
+milliseconds or 0}. The same text is noted once: what stays on the disk is found again by every start. It is replaced as
+a whole: written beside, synced, renamed, directory synced. A node works without it, and finds at the next start again
+what it cannot write.
 """
 
 import contextlib
@@ -34,7 +36,8 @@ class Loss(NamedTuple):
 
 
 class Damage:
-    """The losses of a data directory. On the owner's thread; the disk is touched by ``runner``, but for ``load`` and ``save``."""
+    """The losses of a data directory. On the owner's thread; the disk is touched by ``runner``, but for ``load`` and
+    ``save``."""
 
     def __init__(self, filesystem: FileSystem, directory: str, clock: Clock, runner: Runner) -> None:
         self.losses: list[Loss] = []
@@ -109,10 +112,14 @@ class Damage:
         self.trouble = error
 
     def confirm(self, done: Callable[[DiskError | None], None]) -> int:
-        """Somebody knows of all losses; how many there are. ``done`` is told when that is on the disk, or why it is not."""
+        """Somebody knows of all losses; how many there are. ``done`` is told when that is on the disk, or why it is
+        not."""
         before = self.losses
         count = len(self.unconfirmed())
-        self.losses = [loss if loss.confirmed_ms else loss._replace(confirmed_ms=max(1, int(self._clock.wall_ms))) for loss in before]
+        self.losses = [
+            loss if loss.confirmed_ms else loss._replace(confirmed_ms=max(1, int(self._clock.wall_ms)))
+            for loss in before
+        ]
 
         def told(error: DiskError | None) -> None:
             self._written(error)
@@ -131,7 +138,10 @@ class Damage:
         """
         filesystem = self._filesystem
         fresh = f"{self._directory}/{_NEW}"
-        lines = [json.dumps({"found": loss.found_ms, "what": loss.what, "confirmed": loss.confirmed_ms}) for loss in self.losses]
+        lines = [
+            json.dumps({"found": loss.found_ms, "what": loss.what, "confirmed": loss.confirmed_ms})
+            for loss in self.losses
+        ]
         with contextlib.suppress(DiskError):
             filesystem.unlink("damage.clean", fresh)
         file = filesystem.create("damage.create", fresh)

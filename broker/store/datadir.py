@@ -6,11 +6,13 @@
     wal/                     the write-ahead log (wal_file.py)
     segments/                what was live when a file of it was full (segment.py)
     manifest/                what these segments are, and what else the log no longer tells (manifest.py)
-    pages/                   messages that need not outlive the node and are too many for the memory (page_files.py); emptied at each start
+    pages/                   messages that need not outlive the node and are too many for the memory (page_files.py);
+                             emptied at each start
     quarantine/              copies of what recovery cut or could not read; nobody but people reads it
 
-``FORMAT`` is the first thing made in a new directory, and replaced as a whole: written beside, synced, renamed, directory synced. Its copy
-follows it. Where both are gone, the headers of the log tell whether it is one that this release reads.
+``FORMAT`` is the first thing made in a new directory, and replaced as a whole: written beside, synced, renamed,
+directory synced. Its copy follows it. Where both are gone, the headers of the log tell whether it is one that this
+release reads.
 """
 
 import contextlib
@@ -46,7 +48,8 @@ def _nothing(filesystem: FileSystem, path: str) -> None:
 
 
 MIGRATIONS: Final[dict[int, Migration]] = {1: _nothing}
-"""By version: what makes the next one of a directory of that version. It may be interrupted anywhere and is then called again."""
+"""By version: what makes the next one of a directory of that version. It may be interrupted anywhere and is then called
+again."""
 
 
 KEPT: Final = ".lost"
@@ -54,7 +57,8 @@ KEPT: Final = ".lost"
 
 
 def put_aside(filesystem: FileSystem, site: str, path: str) -> None:
-    """Give what stands where a file should be a name that means nothing. An error is left to whoever makes that file."""
+    """Give what stands where a file should be a name that means nothing. An error is left to whoever makes that
+    file."""
     directory, _, name = path.rpartition("/")
     with contextlib.suppress(DiskError):
         names = filesystem.names("datadir.list", directory)
@@ -126,7 +130,9 @@ class DataDir:
         copy = self._read_format(_FORMAT_COPY)
         version = found or copy or self._guess_format()
         if version > FORMAT:
-            raise DataDirError(f"{self.path} was written by a newer release (format {version}, this one knows {FORMAT}): use that one")
+            raise DataDirError(
+                f"{self.path} was written by a newer release (format {version}, this one knows {FORMAT}): use that one"
+            )
         if not found:
             self.repaired.append(f"{self.path}/{_FORMAT} cannot be read: it is written anew, for format {version}")
             with contextlib.suppress(DiskError):  # its copy is there, or the next start guesses again
@@ -142,7 +148,8 @@ class DataDir:
                 self._write_copy(version)
 
     def _read_format(self, name: str) -> int:
-        """The version in that file; 0 if it does not tell, or is not there. Something else in its place is put aside."""
+        """The version in that file; 0 if it does not tell, or is not there. Something else in its place is put
+        aside."""
         path = f"{self.path}/{name}"
         try:
             return read_format(self.filesystem, path)[0]
@@ -154,7 +161,8 @@ class DataDir:
             return 0
 
     def _guess_format(self) -> int:
-        """The oldest version, from which migrations can do no harm, unless a file of the log is of a version that nobody knows here."""
+        """The oldest version, from which migrations can do no harm, unless a file of the log is of a version that
+        nobody knows here."""
         with contextlib.suppress(DiskError):
             for name in self.filesystem.names("datadir.list", f"{self.path}/{_WAL}"):
                 with contextlib.suppress(DiskError):
@@ -228,7 +236,9 @@ def _lock(filesystem: FileSystem, path: str) -> File:
         finally:
             holder.close()
         number = text.partition(b"\n")[0].decode("ascii", "replace")
-        raise DataDirError(f"{path} is in use by another node (process {number}): stop that one, or use another directory")
+        raise DataDirError(
+            f"{path} is in use by another node (process {number}): stop that one, or use another directory"
+        )
     with contextlib.suppress(DiskError):  # the id is for people; a full disk must not keep the node from starting
         lock.write("datadir.lock.write", 0, [b"%d\n%s" % (os.getpid(), b" " * 16)])
     return lock

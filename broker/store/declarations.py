@@ -1,7 +1,8 @@
-"""What is declared, on its way from the write-ahead log to the manifest: there it stands a second time soon after, in two files.
+"""What is declared, on its way from the write-ahead log to the manifest: there it stands a second time soon after, in
+two files.
 
-Nobody waits for it: a promise is given when the log has it. What is here when the node ends is found in the log by the next start, which
-begins with it here. On the thread that owns the logs.
+Nobody waits for it: a promise is given when the log has it. What is here when the node ends is found in the log by the
+next start, which begins with it here. On the thread that owns the logs.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,8 @@ class Declarations(Sleeper):
         self._wanted = wanted
         self._alarm = Alarm(clock, self)
         self._waiting: dict[bytes, tuple[int, bytes]] = {}
-        """The last one of each key: found here, one by one, and not for a hundred thousand of them when they are taken."""
+        """The last one of each key: found here, one by one, and not for a hundred thousand of them when they are
+        taken."""
         self._size = 0
 
     def add(self, kind: int, body: bytes) -> None:
@@ -54,7 +56,8 @@ class Declarations(Sleeper):
         self._wanted()
 
     def take(self) -> dict[bytes, tuple[int, bytes]]:
-        """Kind and body of the last one of each key: with them the manifest has every record of log 0 that was appended so far.
+        """Kind and body of the last one of each key: with them the manifest has every record of log 0 that was appended
+        so far.
 
         Whoever takes them lets go of them a slice at a time.
         """

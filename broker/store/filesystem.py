@@ -1,14 +1,18 @@
-"""The file system as the broker sees it: the only file that opens, writes, syncs, renames, unlinks, truncates, lists or locks.
+"""The file system as the broker sees it: the only file that opens, writes, syncs, renames, unlinks, truncates, lists or
+locks.
 
-Every operation names its *site*, a key of ``SITES``: what it is for. Errors carry it, and the tests crash or fail at each one.
+Every operation names its *site*, a key of ``SITES``: what it is for. Errors carry it, and the tests crash or fail at
+each one.
 
     FileSystem, File          what callers use: whole writes, interrupted calls repeated, errors told as ``DiskError``
-        do_*                  the primitives below, one system call each: the real ones here, simulated ones in the tests
+        do_*                  the primitives below, one system call each: the real ones here, simulated ones in the
+                              tests
 
 What callers must know about disks (POSIX; the fsync errors that PostgreSQL met in 2018):
-- A write is durable after a ``sync`` that succeeded, a new, renamed or removed name after ``sync_directory``; in any order until then.
-- After a ``sync`` that failed nothing is known about what was written since the last good one, whatever later calls answer. The caller
-  gives the file up; it never tries the same file again.
+- A write is durable after a ``sync`` that succeeded, a new, renamed or removed name after ``sync_directory``; in any
+  order until then.
+- After a ``sync`` that failed nothing is known about what was written since the last good one, whatever later calls
+  answer. The caller gives the file up; it never tries the same file again.
 """
 
 import errno
@@ -126,7 +130,8 @@ class DiskError(OSError):
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no space left, or no descriptor, which somebody can make, as against a broken disk: to be tried again."""
+        """Whether there is no space left, or no descriptor, which somebody can make, as against a broken disk: to be
+        tried again."""
         return self.errno in (errno.ENOSPC, errno.EDQUOT) or self.wants_descriptor
 
     @property
@@ -167,7 +172,8 @@ class File:
         return data
 
     def read_cached(self, site: str, offset: int, size: int) -> bytes | None:
-        """The same if the system has them in its memory, which takes no longer than to copy them; None if not, or if it cannot say.
+        """The same if the system has them in its memory, which takes no longer than to copy them; None if not, or if it
+        cannot say.
 
         Raises: DiskError
         """
@@ -291,7 +297,8 @@ class FileSystem:
         return _checked(site, path, self.do_create, site, path)
 
     def try_lock(self, site: str, path: str) -> File | None:
-        """The file, made if need be, locked until it is closed or the process ends; None while another process holds it.
+        """The file, made if need be, locked until it is closed or the process ends; None while another process holds
+        it.
 
         Raises: DiskError
         """
@@ -398,8 +405,8 @@ class FileSystem:
 _PIECES_MAX: Final = 1000
 """Of one pwritev; the system's limit is 1024."""
 _WHOLE_MAX: Final = 2 << 20
-"""More bytes than these that go to one place are read and written in several calls: within one the system may let nobody else have the
-processor (15 ms with 32 MiB, measured)."""
+"""More bytes than these that go to one place are read and written in several calls: within one the system may let
+nobody else have the processor (15 ms with 32 MiB, measured)."""
 _STEP: Final = 1 << 20
 """Bytes of each of them."""
 _ZEROS: Final = bytes(1 << 20)

@@ -3,9 +3,9 @@
     dead ... dead | live or dead, by ranges | not there yet
                   first                     next
 
-Positions are dense, so almost always this is two numbers: a queue settles in the order it delivers. What is settled out of order is kept
-as sorted ranges above ``first``, which vanish when the ones before them are settled too. A position that was never appended (its message
-was not persistent) is dead from the start; ``append`` finds such gaps by itself.
+Positions are dense, so almost always this is two numbers: a queue settles in the order it delivers. What is settled out
+of order is kept as sorted ranges above ``first``, which vanish when the ones before them are settled too. A position
+that was never appended (its message was not persistent) is dead from the start; ``append`` finds such gaps by itself.
 """
 
 from typing import Final, final

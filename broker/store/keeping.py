@@ -1,7 +1,9 @@
-"""After damage: what is in logs that no queue owns is kept for people, since it may be the declaration of the queue that is lost.
+"""After damage: what is in logs that no queue owns is kept for people, since it may be the declaration of the queue
+that is lost.
 
-It is not brought back: the queue may have been deleted, too. A segment in which nothing else is live gets the name of one that is kept;
-what else there is, is copied to a new one (``.lost``, in the format of segment.py; ``leveret data recover`` reads it).
+It is not brought back: the queue may have been deleted, too. A segment in which nothing else is live gets the name of
+one that is kept; what else there is, is copied to a new one (``.lost``, in the format of segment.py;
+``leveret data recover`` reads it).
 """
 
 import contextlib
@@ -40,7 +42,10 @@ def keep_orphans(data_dir: DataDir, logs: Logs, known: set[int], new_salt: Calla
 def _keep(data_dir: DataDir, logs: Logs, orphans: list[Log], new_salt: Callable[[], int]) -> list[str]:
     filesystem = data_dir.filesystem
     owned = {
-        int(segment_extent.segment.number) for log in logs.logs.values() if log not in orphans for segment_extent in log.segment_extents
+        int(segment_extent.segment.number)
+        for log in logs.logs.values()
+        if log not in orphans
+        for segment_extent in log.segment_extents
     }
     renamed = {int(segment_extent.segment.number) for log in orphans for segment_extent in log.segment_extents} - owned
     copied = [log for log in orphans if _elsewhere(log, renamed)]
@@ -58,7 +63,9 @@ def _keep(data_dir: DataDir, logs: Logs, orphans: list[Log], new_salt: Callable[
 
 def _elsewhere(log: Log, renamed: set[int]) -> bool:
     """Whether some of it is not in these segments."""
-    return bool(log.extents) or any(int(segment_extent.segment.number) not in renamed for segment_extent in log.segment_extents)
+    return bool(log.extents) or any(
+        int(segment_extent.segment.number) not in renamed for segment_extent in log.segment_extents
+    )
 
 
 def _copy(data_dir: DataDir, logs: Logs, orphans: list[Log], renamed: set[int], new_salt: Callable[[], int]) -> str:
@@ -67,7 +74,11 @@ def _copy(data_dir: DataDir, logs: Logs, orphans: list[Log], renamed: set[int], 
     file = SegmentFile(data_dir.filesystem, data_dir.segments, builder, new_salt)
     try:
         for log in orphans:
-            ranges = [(int(each.first), int(each.last) + 1) for each in log.segment_extents if int(each.segment.number) not in renamed]
+            ranges = [
+                (int(each.first), int(each.last) + 1)
+                for each in log.segment_extents
+                if int(each.segment.number) not in renamed
+            ]
             if log.extents:
                 ranges.append((int(log.extents[0].first), int(log.positions.next)))
             keeper = _Keeper(log, builder)

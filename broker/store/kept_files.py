@@ -10,8 +10,9 @@ KEPT_OPEN_MAX: Final = 4
 
 
 class KeptFiles:
-    """The files that were read last stay open for the next reads, which mostly go on in them: each open and close may have to wait for its
-    turn to run Python, as long as the loop is busy. Used by the owner's thread and by the one that reads: who has taken one has it alone.
+    """The files that were read last stay open for the next reads, which mostly go on in them: each open and close may
+    have to wait for its turn to run Python, as long as the loop is busy. Used by the owner's thread and by the one that
+    reads: who has taken one has it alone.
     """
 
     def __init__(self, filesystem: FileSystem) -> None:

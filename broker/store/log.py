@@ -1,11 +1,14 @@
-"""One log for each line of messages. All logs of a node append to its one write-ahead log; here is what is known of each.
+"""One log for each line of messages. All logs of a node append to its one write-ahead log; here is what is known of
+each.
 
-A log is a run of dense positions, each of which holds one record or, if nothing had to be kept, none. In memory it is a summary:
+A log is a run of dense positions, each of which holds one record or, if nothing had to be kept, none. In memory it is a
+summary:
 
     positions      which are live (index.py)
-    segment extents         where the older ones are: a summary for each segment that holds some of them (segment_extent.py)
-    extents      where the newer ones are, in the write-ahead log: consecutive records that stand behind each other in one batch; a
-                   extent per turn, not per record
+    segment extents         where the older ones are: a summary for each segment that holds some of them
+                            (segment_extent.py)
+    extents      where the newer ones are, in the write-ahead log: consecutive records that stand behind each other in
+                   one batch; a extent per turn, not per record
 
 Kinds and bodies of records stand in records.py; logs.py holds the logs together.
 
@@ -45,7 +48,8 @@ _COUNT_BITS: Final[i64] = 22
 _COUNT_MAX: Final[i64] = (1 << 22) - 1
 _TRIM_AT: Final[i64] = 64
 _PENDING_MAX: Final[i64] = 4096
-"""More ranges than these do not wait: to write one takes a microsecond, and whoever settles them looks at the clock, the batch does not."""
+"""More ranges than these do not wait: to write one takes a microsecond, and whoever settles them looks at the clock,
+the batch does not."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -57,7 +61,8 @@ class LogUser:
         raise NotImplementedError
 
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
-        """``data[start:end]`` is what the user wrote at ``position``: one live record that was read back. They come in order."""
+        """``data[start:end]`` is what the user wrote at ``position``: one live record that was read back. They come in
+        order."""
         raise NotImplementedError
 
     def large_record(self, position: i64, head: bytes, content: bytes) -> None:
@@ -69,7 +74,8 @@ class LogUser:
         raise NotImplementedError
 
     def paged(self, memory_bytes: i64) -> None:
-        """Records that cost so much memory were written to a page file, and can be read back: those below ``Log.durable_next``."""
+        """Records that cost so much memory were written to a page file, and can be read back: those below
+        ``Log.durable_next``."""
 
 
 @final
@@ -106,12 +112,14 @@ class Log:
         self._taken_next: i64 = 0
         self._taken_mark: i64 = -1
 
-    # ---- in -----------------------------------------------------------------------------------------------------------
+    # ---- in ----------------------------------------------------------------------------------------------------------
 
     def append(self, position: i64, kind: i64, size: i64, token: object) -> bool:
-        """Begin a record of ``size`` bytes at ``position``, not before the end. True: the caller writes them to ``Logs.batch`` now.
+        """Begin a record of ``size`` bytes at ``position``, not before the end. True: the caller writes them to
+        ``Logs.batch`` now.
 
-        False if nothing has to be written: the record before, in whatever log, was of the same ``token`` and has the same content.
+        False if nothing has to be written: the record before, in whatever log, was of the same ``token`` and has the
+        same content.
         """
         self.positions.append(position)
         logs = self._logs
@@ -162,17 +170,20 @@ class Log:
             write_i64_be(batch.writer, position)
         batch.end()
 
-    # ---- delivered ----------------------------------------------------------------------------------------------------
+    # ---- delivered ---------------------------------------------------------------------------------------------------
 
     def cover(self, position: i64) -> None:
-        """A record at ``position`` may be delivered soon. Called before ``append``, the mark is no later on the disk than the record."""
+        """A record at ``position`` may be delivered soon. Called before ``append``, the mark is no later on the disk
+        than the record."""
         if position + MARK_AHEAD // 2 > self.mark:
             self._move_mark(position)
 
     def allowance(self, position: i64) -> i64:
-        """How many positions may be delivered from this one on: a crash will know of it. Moves the mark ahead when it comes near.
+        """How many positions may be delivered from this one on: a crash will know of it. Moves the mark ahead when it
+        comes near.
 
-        Either the mark is on the disk, or the records were written behind it and a crash that forgets it forgets them as well.
+        Either the mark is on the disk, or the records were written behind it and a crash that forgets it forgets them
+        as well.
         """
         if position + MARK_AHEAD // 2 > self.mark:
             self._move_mark(position)
@@ -191,10 +202,11 @@ class Log:
         self._touch()
         self._tell(REDELIVERY_MARK, self.mark)
 
-    # ---- settled ------------------------------------------------------------------------------------------------------
+    # ---- settled -----------------------------------------------------------------------------------------------------
 
     def settle(self, first: i64, count: i64, stride: i64) -> None:
-        """``count`` positions from ``first`` on, ``stride`` apart, are not needed any more. Some of them may have been settled before."""
+        """``count`` positions from ``first`` on, ``stride`` apart, are not needed any more. Some of them may have been
+        settled before."""
         positions = self.positions
         if self.dropped:
             return
@@ -316,7 +328,7 @@ class Log:
                 high = middle
         return low
 
-    # ---- moved to segments (compactor.py) ---------------------------------------------------------------------------------
+    # ---- moved to segments (compactor.py) ----------------------------------------------------------------------------
 
     def live_size(self, generation: i64) -> i64:
         """Bytes of its live records in this file of the write-ahead log, the oldest one, about."""
@@ -339,7 +351,8 @@ class Log:
         return segment_extents[-1].last if segment_extents else -1
 
     def install(self, segment_extent: SegmentExtent, old: SegmentExtent | None) -> None:
-        """Its records are in this segment extent from now on; they were in the write-ahead log, or in an ``old`` segment extent."""
+        """Its records are in this segment extent from now on; they were in the write-ahead log, or in an ``old``
+        segment extent."""
         if self.dropped:
             return
         segment_extents = self.segment_extents
@@ -356,7 +369,8 @@ class Log:
             segment_extent.segment.live += segment_extent.live
 
     def paged(self, segment_extent: SegmentExtent) -> None:
-        """The records of this segment extent, behind all others of the log, are in a page file; those settled meanwhile are dead."""
+        """The records of this segment extent, behind all others of the log, are in a page file; those settled meanwhile
+        are dead."""
         positions = self.positions
         first = segment_extent.first if segment_extent.first > positions.next else positions.next
         if first > segment_extent.last:
@@ -379,7 +393,8 @@ class Log:
             self.head = 0
 
     def lose(self, first: i64, last: i64, location: BatchLocation) -> i64:
-        """The live records from ``first`` to ``last`` cannot be read: they are settled, and told. How many there were."""
+        """The live records from ``first`` to ``last`` cannot be read: they are settled, and told. How many there
+        were."""
         count = self.positions.live_between(first, last + 1)
         if count > 0:
             self._logs.lost.append((self, int(first), int(last), location))
@@ -387,7 +402,7 @@ class Log:
             self.collect()
         return count
 
-    # ---- told by Logs -------------------------------------------------------------------------------------------------
+    # ---- told by Logs ------------------------------------------------------------------------------------------------
 
     def taken(self) -> None:
         """The open commit group leaves."""
@@ -402,10 +417,11 @@ class Log:
         if user is not None and not self.dropped:
             user.durable()
 
-    # ---- recovery -----------------------------------------------------------------------------------------------------
+    # ---- recovery ----------------------------------------------------------------------------------------------------
 
     def replay(self, kind: i64, location: BatchLocation, data: bytes, at: i64, end: i64) -> None:
-        """One record of this log, found by recovery: its body is ``data[at + RECORD_HEADER_SIZE:end]``, offsets as in a batch."""
+        """One record of this log, found by recovery: its body is ``data[at + RECORD_HEADER_SIZE:end]``, offsets as in a
+        batch."""
         body = at + RECORD_HEADER_SIZE
         positions = self.positions
         if kind in (MESSAGE, REFERENCE):
@@ -487,7 +503,8 @@ class Log:
             self.positions.settle(start, end - 1)
 
     def distrust(self) -> None:
-        """Something that was told of it is lost: everything in it may have been delivered. After ``replay``, before ``recovered``."""
+        """Something that was told of it is lost: everything in it may have been delivered. After ``replay``, before
+        ``recovered``."""
         if self.mark < self.positions.next - 1:
             self.mark = self.positions.next - 1
 

@@ -69,8 +69,8 @@ class Logs(Collector, Timed):
         self.lost: list[tuple[Log, int, int, BatchLocation]] = []
         """What could not be read back: log, first and last position, where. Whoever reports it takes it out."""
         self.missing: list[tuple[Log, int, int]] = []
-        """What recovery has not found though it was promised: log, first and last position. Of logs that belong to something after
-        ``recovered``."""
+        """What recovery has not found though it was promised: log, first and last position. Of logs that belong to
+        something after ``recovered``."""
         self.transient: list[tuple[Log, int, int]] = []
         """What was in segments and need not outlive the node: log, first and last position, settled by recovery."""
         self.segments: dict[int, Segment] = {}
@@ -194,10 +194,11 @@ class Logs(Collector, Timed):
                 self._clock.faults.caught("commit of a log", None, error)
         self.relieve()
 
-    # ---- back-pressure ------------------------------------------------------------------------------------------------
+    # ---- back-pressure -----------------------------------------------------------------------------------------------
 
     def is_congested(self) -> bool:
-        """Whether the disk is so far behind that publishers should wait (``when_relieved``): what waits for it is in memory twice."""
+        """Whether the disk is so far behind that publishers should wait (``when_relieved``): what waits for it is in
+        memory twice."""
         return self.batch.unwritten() > UNWRITTEN_MAX or self.pages.unwritten > UNWRITTEN_MAX
 
     def appended(self) -> i64:
@@ -220,11 +221,13 @@ class Logs(Collector, Timed):
                 else:
                     self._clock.faults.run("end of back-pressure", waiter.fault_owner(), waiter.resume)
 
-    # ---- read back ----------------------------------------------------------------------------------------------------
+    # ---- read back ---------------------------------------------------------------------------------------------------
 
-    def read(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None = None, count: i64 = COUNT_MAX) -> None:
-        """Tell a log's live records from position ``start`` on and below ``end``, soon or at once: ``budget`` bytes of them and ``count``
-        positions, about. The log's own user hears of them, or ``user``.
+    def read(
+        self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None = None, count: i64 = COUNT_MAX
+    ) -> None:
+        """Tell a log's live records from position ``start`` on and below ``end``, soon or at once: ``budget`` bytes of
+        them and ``count`` positions, about. The log's own user hears of them, or ``user``.
         """
         reader = self.reader
         assert reader is not None
@@ -298,9 +301,11 @@ class Logs(Collector, Timed):
             self._clock.faults.caught(f"reading back log {log.number}", None, mistake)
         user.loaded(read.through())
 
-    # ---- recovery -----------------------------------------------------------------------------------------------------
+    # ---- recovery ----------------------------------------------------------------------------------------------------
 
-    def replay(self, header: BatchHeader, data: bytes, generation: i64, offset: i64, changes: list[tuple[int, bytes]]) -> None:
+    def replay(
+        self, header: BatchHeader, data: bytes, generation: i64, offset: i64, changes: list[tuple[int, bytes]]
+    ) -> None:
         """A batch that recovery has found; what it says of log 0 is added to ``changes``: (kind, body)."""
         location = location_at(generation, offset, header.size())
         at: i64 = HEADER_SIZE
@@ -352,7 +357,8 @@ class Logs(Collector, Timed):
 
 @final
 class GroupHold:
-    """Keeps the open commit group open while one piece of work goes on, however many turns it takes; on a node without logs, nothing."""
+    """Keeps the open commit group open while one piece of work goes on, however many turns it takes; on a node without
+    logs, nothing."""
 
     def __init__(self, logs: Logs | None) -> None:
         self._logs = logs

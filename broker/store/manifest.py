@@ -1,26 +1,30 @@
-"""What the write-ahead log no longer tells: which segments there are, what is live in them, what is declared. A log of edits, in two files.
+"""What the write-ahead log no longer tells: which segments there are, what is live in them, what is declared. A log of
+edits, in two files.
 
     <number, 16 hex digits>.a.manifest    complete up to its last edit; the greatest number counts
     <number, 16 hex digits>.b.manifest    the same batches, under a salt and checksums of its own
     <number, 16 hex digits>.a.tmp         (or .b.tmp) one that was never finished
     <number, 16 hex digits>.manifest      the only file of a manifest of format 1: read, and replaced by two
 
-The first batches of a file are the whole state when it was made, none larger than 16 KiB; each that follows is an edit, which counts as a
-whole or not at all (manifest_records.py). The state of the node is the manifest, then all records of the write-ahead log behind number S.
-What the state of a log says may be newer than S: the records in between are replayed again, which changes nothing.
+The first batches of a file are the whole state when it was made, none larger than 16 KiB; each that follows is an edit,
+which counts as a whole or not at all (manifest_records.py). The state of the node is the manifest, then all records of
+the write-ahead log behind number S. What the state of a log says may be newer than S: the records in between are
+replayed again, which changes nothing.
 
-**Two files.** A batch counts when it can be read in either of them, found by the number of its first record. So no damage to one file
-loses anything: it is told, and a fresh pair of files is made. An edit is written to a and synced, then written to b and synced; only then
-it counts for the caller. It is written when everything it says is durable elsewhere, so one that is torn in both, or has come to a alone,
-was never relied on: the first is cut, the second one is whole and counts. What b has and a has not is damage to a.
+**Two files.** A batch counts when it can be read in either of them, found by the number of its first record. So no
+damage to one file loses anything: it is told, and a fresh pair of files is made. An edit is written to a and synced,
+then written to b and synced; only then it counts for the caller. It is written when everything it says is durable
+elsewhere, so one that is torn in both, or has come to a alone, was never relied on: the first is cut, the second one is
+whole and counts. What b has and a has not is damage to a.
 
-Only the last edit may be one that no sync has covered. It is written again at the start, to both, behind itself, and counts once. After an
-error nothing is added to a file; the next edit makes new ones, and so does one that finds them too large. New ones are written and synced
-before the first of them gets its name: either name alone is the whole manifest. The space for edits is taken ahead: what needs no new
-space on the disk, such as giving back files of the write-ahead log, works when the disk is full.
+Only the last edit may be one that no sync has covered. It is written again at the start, to both, behind itself, and
+counts once. After an error nothing is added to a file; the next edit makes new ones, and so does one that finds them
+too large. New ones are written and synced before the first of them gets its name: either name alone is the whole
+manifest. The space for edits is taken ahead: what needs no new space on the disk, such as giving back files of the
+write-ahead log, works when the disk is full.
 
-Where a batch is missing in both files, ``damaged`` says so; what is left is not written anew before somebody has put together what is
-missing (manifest_recovery.py), by ``replace``.
+Where a batch is missing in both files, ``damaged`` says so; what is left is not written anew before somebody has put
+together what is missing (manifest_recovery.py), by ``replace``.
 """
 
 import contextlib
@@ -31,7 +35,16 @@ from typing import Final
 from broker.store.batch import HEADER_SIZE, UNDIVIDED, Batch, BatchWriter, records, whole_size
 from broker.store.datadir import DataDir, put_aside
 from broker.store.filesystem import DiskError
-from broker.store.manifest_file import COPIES, SUFFIX, UNFINISHED, ManifestFile, make_file, manifest_name, open_file, parse_name
+from broker.store.manifest_file import (
+    COPIES,
+    SUFFIX,
+    UNFINISHED,
+    ManifestFile,
+    make_file,
+    manifest_name,
+    open_file,
+    parse_name,
+)
 from broker.store.manifest_records import COVERS, Edit, ManifestState, edit_records
 from broker.store.quarantine import keep_copy
 from broker.store.wal_file import START, BadRange, FileHeader, Found, LenientReader
@@ -54,7 +67,8 @@ class Manifest:
 
     def __init__(self, data_dir: DataDir, new_salt: Callable[[], int], size_min: int = SIZE_MIN) -> None:
         self.exists = False
-        """Its name is on the disk. So it is before the first segment, and before the first file leaves the write-ahead log."""
+        """Its name is on the disk. So it is before the first segment, and before the first file leaves the write-ahead
+        log."""
         self.findings: list[str] = []
         """What recovery has found lost, for people."""
         self.repaired: list[str] = []
@@ -104,7 +118,9 @@ class Manifest:
                 state = self._judge(number)
                 break
             self.damaged = True
-            self.findings.append(f"{self._directory}/{number:016x}: no file of this manifest can be read: its edits are lost")
+            self.findings.append(
+                f"{self._directory}/{number:016x}: no file of this manifest can be read: its edits are lost"
+            )
         self._remove_stale(self._whole)
         return state
 
@@ -140,7 +156,9 @@ class Manifest:
         self._fresh_size = state.size()
         self._next_sequence = last.header.first_sequence + last.header.record_count if last is not None else 1
         place = f"{self._directory}/{number:016x}"
-        self.findings += [f"{place}: records {low} to {high} of the manifest are lost: no file has them" for low, high in missing]
+        self.findings += [
+            f"{place}: records {low} to {high} of the manifest are lost: no file has them" for low, high in missing
+        ]
         if edits == 0:
             # The state at the beginning was written as a whole before the files got their names.
             self.findings.append(f"{place}: the state at the beginning of the manifest is lost")
@@ -193,7 +211,9 @@ class Manifest:
             payload = last.data[HEADER_SIZE : HEADER_SIZE + header.payload_size]
             for file in list(targets):
                 try:
-                    file.write_again(Batch([payload], header.first_sequence, header.record_count, header.payload_size), self._room)
+                    file.write_again(
+                        Batch([payload], header.first_sequence, header.record_count, header.payload_size), self._room
+                    )
                 except DiskError as error:
                     if not error.is_full or header.first_sequence in file.batches:
                         raise
@@ -209,7 +229,12 @@ class Manifest:
                 self._stale.discard(name)
 
     def _keep(self, file: ManifestFile, bad: BadRange) -> None:
-        keep_copy(self._filesystem, self._quarantine, f"manifest-{file.header.generation:x}{file.copy}-{bad.offset:x}", file.bytes_at(bad))
+        keep_copy(
+            self._filesystem,
+            self._quarantine,
+            f"manifest-{file.header.generation:x}{file.copy}-{bad.offset:x}",
+            file.bytes_at(bad),
+        )
 
     def _keep_file(self, path: str, number: int) -> None:
         """A copy of a file without a header."""
@@ -244,7 +269,8 @@ class Manifest:
             state.let_go()
 
     def has_space(self, size: int) -> bool:
-        """Whether an edit of so many bytes leaves space for others, which is taken if need be. Where new files are needed nobody knows."""
+        """Whether an edit of so many bytes leaves space for others, which is taken if need be. Where new files are
+        needed nobody knows."""
         try:
             for file in self._targets:
                 file.reserve(int(whole_size(size + _COVERS_SIZE)), self._room, self._room)
@@ -292,7 +318,9 @@ class Manifest:
             state, _ = _folded(found)
             reached = found[-1].header.first_sequence + found[-1].header.record_count if found else 1
             if missing or reached < self._next_sequence:
-                raise ManifestLostError(errno.EIO, "both files of the manifest are damaged in one place", self._directory, "manifest.read")
+                raise ManifestLostError(
+                    errno.EIO, "both files of the manifest are damaged in one place", self._directory, "manifest.read"
+                )
         for number, kind, body in edit_records(edit):
             state.apply(number, kind, body)
         return state
@@ -313,7 +341,8 @@ class Manifest:
         except DiskError:
             self._give_up(made, unfinished)
             raise
-        # From here on either may be what the next start finds, and both say the same of the past: no edit goes to the old ones.
+        # From here on either may be what the next start finds, and both say the same of the past: no edit goes to the
+        # old ones.
         self._targets = []
         try:
             filesystem.rename("manifest.publish", unfinished[0], self._path(number, COPIES[0]))

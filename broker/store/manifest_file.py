@@ -1,7 +1,7 @@
 """One of the two files of a manifest (manifest.py): opened, read, added to, made. Knows no other file.
 
-A file is the header of wal_file.py, with the number of the manifest in place of the generation, and then batches (batch.py): the state when
-the file was made, in as many batches as it takes, and a batch for each edit.
+A file is the header of wal_file.py, with the number of the manifest in place of the generation, and then batches
+(batch.py): the state when the file was made, in as many batches as it takes, and a batch for each edit.
 """
 
 from collections.abc import Iterable
@@ -81,7 +81,8 @@ class ManifestFile:
         return LenientReader(self.file, "manifest.read").read(bad.offset, bad.size)
 
     def reserve(self, size: int, room: int, ahead: int) -> None:
-        """Take space for ``size`` bytes more and for ``ahead`` behind them; with ``room``, only when less than half of that is left.
+        """Take space for ``size`` bytes more and for ``ahead`` behind them; with ``room``, only when less than half of
+        that is left.
 
         Raises: DiskError, ``is_full`` if there is no space even for the bytes themselves
         """

@@ -1,19 +1,22 @@
-"""What a manifest says, as records: the state of everything that the write-ahead log no longer tells, and the edits that change it.
+"""What a manifest says, as records: the state of everything that the write-ahead log no longer tells, and the edits
+that change it.
 
     kind              log id            body
     16 PUT            0                 as in the write-ahead log: what is declared. The last one of a key counts
     17 DELETE         0                 the same
-    48 SEGMENT        of the segment    its size (8); then for each part: log, first and last position, records, messages among them, their
-                                        body bytes and flags, offset and size of its batch of the index (8 each)
+    48 SEGMENT        of the segment    its size (8); then for each part: log, first and last position, records,
+                                        messages among them, their body bytes and flags, offset and size of its batch of
+                                        the index (8 each)
     49 DROP_SEGMENT   of the segment    nothing
     50 STATE          of the log        mark (8), live positions (index.py). The last one of a log counts
     51 DROP_LOG       of the log        nothing
-    52 COVERS         0                 S (8), number of the next log (8), of the next segment (8), D (8). Ends every edit. In format 1
-                                        there is no D: it is S
-    53 FRAGMENT       as the record     kind (1) and size (4) of a record that is too large for one batch of the state, offset (4), a part
-                                        of its body; the fragments of a record follow each other
+    52 COVERS         0                 S (8), number of the next log (8), of the next segment (8), D (8). Ends every
+                                        edit. In format 1 there is no D: it is S
+    53 FRAGMENT       as the record     kind (1) and size (4) of a record that is too large for one batch of the state,
+                                        offset (4), a part of its body; the fragments of a record follow each other
 
-Every record of the write-ahead log up to number S is represented, and of log 0, which is what is declared, every one up to number D.
+Every record of the write-ahead log up to number S is represented, and of log 0, which is what is declared, every one up
+to number D.
 """
 
 import struct
@@ -32,7 +35,8 @@ COVERS: Final = 52
 FRAGMENT: Final = 53
 
 STATE_BATCH_SIZE: Final = 1 << 14
-"""Bytes under one checksum in the state at the head of a file: so much is lost at most with one damaged place in both copies."""
+"""Bytes under one checksum in the state at the head of a file: so much is lost at most with one damaged place in both
+copies."""
 
 _PAYLOAD_MAX: Final = STATE_BATCH_SIZE - HEADER_SIZE
 _U64: Final = struct.Struct(">Q")
@@ -148,7 +152,8 @@ class ManifestState:
         return sum(len(body) + 64 for _, _, body in self.records())
 
     def let_go(self) -> None:
-        """Nobody needs it any more. Other threads may run meanwhile, which they could not if 100,000 records went at once."""
+        """Nobody needs it any more. Other threads may run meanwhile, which they could not if 100,000 records went at
+        once."""
         for known in (self.journal, self.segments, self.logs):
             while known:
                 known.popitem()

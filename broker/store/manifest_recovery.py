@@ -1,4 +1,5 @@
-"""What the manifest says, brought back into the logs at the start; and what stands in the directory of the segments, compared with it."""
+"""What the manifest says, brought back into the logs at the start; and what stands in the directory of the segments,
+compared with it."""
 
 import contextlib
 import errno
@@ -64,7 +65,9 @@ class Restoration:
         replayed_from: int | None = state.covers
         covers = state.covers
         if self._lost:
-            self._findings.append("the manifest is gone or has lost edits: it is put together again from segments and log")
+            self._findings.append(
+                "the manifest is gone or has lost edits: it is put together again from segments and log"
+            )
             contents = look_through(self._data_dir)
             self._adoption = Adoption(logs, self._known, contents)
             replayed_from = self._replayed_from(contents)
@@ -81,7 +84,8 @@ class Restoration:
         return Restored(self._findings, self._differs, replayed_from, covers, max(state.covers, state.declared) + 1)
 
     def _list(self) -> list[int]:
-        """The segments that the manifest does not name. Without damage, they are of a task that was never finished, and go."""
+        """The segments that the manifest does not name. Without damage, they are of a task that was never finished, and
+        go."""
         unnamed = []
         for name in self._filesystem.names("segment.list", self._data_dir.segments):
             number = number_of(name)
@@ -109,10 +113,13 @@ class Restoration:
                 self._findings.append(f"the manifest says nothing sensible of log {number}")
 
     def _replayed_from(self, contents: LogContents) -> int | None:
-        """Everything that is in the log is replayed: what a damaged manifest says of records before S cannot be relied on."""
+        """Everything that is in the log is replayed: what a damaged manifest says of records before S cannot be relied
+        on."""
         if contents.covered is not None and contents.covered > self._state.covers:
             first, last = self._state.covers + 1, contents.covered
-            self._findings.append(f"what records {first} to {last} of the log said may be lost: neither it nor the manifest has them")
+            self._findings.append(
+                f"what records {first} to {last} of the log said may be lost: neither it nor the manifest has them"
+            )
         return contents.covered if contents.last else self._state.covers
 
     def _restore_segment(self, number: int, body: bytes) -> None:
@@ -124,7 +131,9 @@ class Restoration:
             self._add_segment_extents(segment, body)
         elif size >= 0:
             found = self._survey(number)
-            self._findings.append(f"{self._path(number)} has {size} bytes instead of {segment.size}; what can be read of it is used")
+            self._findings.append(
+                f"{self._path(number)} has {size} bytes instead of {segment.size}; what can be read of it is used"
+            )
             self._differs = True
             if found is not None:
                 segment = self._logs.segments[number] = Segment(number, found.size)
@@ -161,7 +170,10 @@ class Restoration:
         if used:
             self._findings.append(f"{path}: no manifest names it, or a damaged one; what is in it is used")
         for part in refused:
-            self._findings.append(f"{path}: records {part.first} to {part.last} of log {part.log} are partly elsewhere; these are not used")
+            self._findings.append(
+                f"{path}: records {part.first} to {part.last} of log {part.log} are partly elsewhere; these are not "
+                "used"
+            )
         if not used:
             with contextlib.suppress(DiskError):
                 if refused:
@@ -211,12 +223,17 @@ class Restoration:
 
 
 def was_there(data_dir: DataDir) -> bool:
-    """Whether there must have been a manifest once: it comes before the first segment, and before the first file leaves the log.
+    """Whether there must have been a manifest once: it comes before the first segment, and before the first file leaves
+    the log.
 
     Raises: DiskError
     """
     filesystem = data_dir.filesystem
-    generations = [generation for name in filesystem.names("wal.list", data_dir.wal) if (generation := generation_of(name)) is not None]
+    generations = [
+        generation
+        for name in filesystem.names("wal.list", data_dir.wal)
+        if (generation := generation_of(name)) is not None
+    ]
     if generations and min(generations) > 1:
         return True
     return any(name.endswith(SUFFIX) for name in filesystem.names("segment.list", data_dir.segments))
@@ -227,7 +244,8 @@ def _first_of(segment_extent: SegmentExtent) -> int:
 
 
 def settle_transient(data_dir: DataDir, logs: Logs) -> None:
-    """Settle what is in segments and need not outlive the node. Where an extent has both kinds, only the index says which."""
+    """Settle what is in segments and need not outlive the node. Where an extent has both kinds, only the index says
+    which."""
     for log in logs.logs.values():
         for segment_extent in log.segment_extents:
             if segment_extent.messages == 0:

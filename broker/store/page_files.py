@@ -1,8 +1,8 @@
 """Writes and removes page files (pages.py), on a thread of its own.
 
-Nothing here is ever synced: a page file means nothing to the next start, which removes it. An error of the disk costs nothing either: what
-was to be written stays in memory, and is tried again. A file that is not needed any more is used again: to write what is in the system's
-memory already costs a third of writing what is not.
+Nothing here is ever synced: a page file means nothing to the next start, which removes it. An error of the disk costs
+nothing either: what was to be written stays in memory, and is tried again. A file that is not needed any more is used
+again: to write what is in the system's memory already costs a third of writing what is not.
 """
 
 import contextlib
@@ -35,7 +35,9 @@ _IN_USE_MS: Final = 100
 class PageFiles(PageWriter):
     """The page files of one data directory."""
 
-    def __init__(self, filesystem: FileSystem, directory: str, pages: Pages, fetcher: Fetcher, runner: Runner, clock: Clock) -> None:
+    def __init__(
+        self, filesystem: FileSystem, directory: str, pages: Pages, fetcher: Fetcher, runner: Runner, clock: Clock
+    ) -> None:
         self.trouble: DiskError | None = None
         """The last error of a write, until one succeeds again."""
         self._disk = _Disk(filesystem, directory)

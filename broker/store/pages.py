@@ -1,12 +1,13 @@
 """Page files: where messages go that need not outlive the node, when they are too many for the memory.
 
-A line that needs no log (a queue that is not durable) writes nothing until it has too much in memory. Then the oldest of its tail is
-written as a block of its own, without a sync, and read back when consumers come near. Blocks of all lines stand one behind the other in
-files of 64 MiB, which are removed when nothing in them is live, and at the next start in any case. So what pages costs one write and one
-read, and nothing of it burdens the write-ahead log: no sync, no settlement, no second copy.
+A line that needs no log (a queue that is not durable) writes nothing until it has too much in memory. Then the oldest
+of its tail is written as a block of its own, without a sync, and read back when consumers come near. Blocks of all
+lines stand one behind the other in files of 64 MiB, which are removed when nothing in them is live, and at the next
+start in any case. So what pages costs one write and one read, and nothing of it burdens the write-ahead log: no sync,
+no settlement, no second copy.
 
-A page file is a segment (segment_extent.py) that no manifest names: extents, reading, and the rewriting of files of which little
-is live are the same. This file decides what is written where; page_files.py does it.
+A page file is a segment (segment_extent.py) that no manifest names: extents, reading, and the rewriting of files of
+which little is live are the same. This file decides what is written where; page_files.py does it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class PageWriter:
     """Whoever writes page files."""
 
     def write(self, file: Segment, blocks: list[PageBlock]) -> None:
-        """Write these blocks where they are placed; ``Pages.written`` is told when they are. An error is tried again until it is none."""
+        """Write these blocks where they are placed; ``Pages.written`` is told when they are. An error is tried again
+        until it is none."""
         raise NotImplementedError
 
     def remove(self, file: Segment) -> None:
@@ -134,7 +136,9 @@ class Pages:
             if not log.dropped:
                 extents = block.extents
                 last = extents[-1]
-                segment_extent = SegmentExtent(file, extents[0].first, last.first + last.count - 1, block.batch.record_count)
+                segment_extent = SegmentExtent(
+                    file, extents[0].first, last.first + last.count - 1, block.batch.record_count
+                )
                 segment_extent.extents = extents
                 log.paged(segment_extent)
         is_full = file.size >= self.file_size
@@ -165,7 +169,8 @@ class Pages:
             writer.remove(file)
 
     def still_files(self, now_ms: i64) -> list[Segment]:
-        """Those that nothing is added to, and little was taken out of lately: what is live in the others will soon be gone anyway."""
+        """Those that nothing is added to, and little was taken out of lately: what is live in the others will soon be
+        gone anyway."""
         found: list[Segment] = []
         for file in self.files.values():
             if file is self._current or file.leaving or file.live == 0:

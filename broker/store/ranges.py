@@ -37,7 +37,8 @@ class Ranges:
         return count
 
     def write(self, writer: BytesWriter) -> None:
-        """All of them: first (8) and last (8) integer of each. No object is made for any: there may be half a million."""
+        """All of them: first (8) and last (8) integer of each. No object is made for any: there may be half a
+        million."""
         block: i64 = 0
         while block < len(self._starts):
             starts = self._starts[block]

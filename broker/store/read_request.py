@@ -26,7 +26,9 @@ def index_location(segment_extent: SegmentExtent) -> BatchLocation:
 class Read:
     """Records of one log on their way back from the disk."""
 
-    def __init__(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None, count: i64 = COUNT_MAX) -> None:
+    def __init__(
+        self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None, count: i64 = COUNT_MAX
+    ) -> None:
         self.log = log
         self.user = user
         """Who is told; None for the log's own user."""

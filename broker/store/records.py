@@ -1,10 +1,13 @@
 """The kinds of records in the write-ahead log and in segments, and what their bodies mean.
 
     kind           body                                        means
-    1 MESSAGE      position (8), flags (2), body bytes (6), rest   a record; promised with the batch. All behind the position is the user's:
-                                                               a head (queues/stored.py), and a content that may be large
-    2 TRANSIENT    the same                                    a record that need not outlive the node: only its body was in the way
-    3 REFERENCE    position (8), offset in the payload (8)     the record at that offset of the same batch once more, for another log
+    1 MESSAGE      position (8), flags (2), body bytes (6), rest   a record; promised with the batch. All behind the
+                                                               position is the user's: a head (queues/stored.py), and a
+                                                               content that may be large
+    2 TRANSIENT    the same                                    a record that need not outlive the node: only its body
+                                                               was in the way
+    3 REFERENCE    position (8), offset in the payload (8)     the record at that offset of the same batch once more,
+                                                               for another log
     4 SETTLED      first (8) and last (8) position, repeated   these are not needed any more
     5 MARK         position (8)                                up to and including it, anything may have been delivered
     6 EXACT        position (8)                                the same, replacing any larger mark; at a clean end

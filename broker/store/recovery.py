@@ -1,17 +1,17 @@
 """Boot: reads the write-ahead log, says what was lost and why, and prepares it for going on. The node always starts.
 
     recovery = Recovery(data_dir)
-    for generation, found in recovery.batches(): ...                # every batch of a whole commit group in order, each once
-    end = recovery.finish()                                         # copies to the quarantine, cuts the torn tail
-    writer = WalWriter(..., end); writer.start(end)                 # only now may what was read be promised
+    for generation, found in recovery.batches(): ...    # every batch of a whole commit group, in order, each once
+    end = recovery.finish()                             # copies to the quarantine, cuts the torn tail
+    writer = WalWriter(..., end); writer.start(end)     # only now may what was read be promised
 
 Three things can stand where a batch should (wal_file.py says how they are told apart):
 - Zeros, or an earlier use of the file: the end.
-- A batch begun and not whole, and nothing follows it but batches of its own commit group: a write that no sync has covered. The group is
-  cut, as one that has no end. Its bytes are kept, because the very last group may also be a promised one that the disk has damaged, which
-  looks the same.
-- Anything, and a number is missing behind it: damage. The range is copied, reported, and left as it is; the log goes on with the next
-  whole batch.
+- A batch begun and not whole, and nothing follows it but batches of its own commit group: a write that no sync has
+  covered. The group is cut, as one that has no end. Its bytes are kept, because the very last group may also be a
+  promised one that the disk has damaged, which looks the same.
+- Anything, and a number is missing behind it: damage. The range is copied, reported, and left as it is; the log goes on
+  with the next whole batch.
 """
 
 import errno
@@ -91,7 +91,9 @@ def _again(batches: list[Found]) -> CommitGroup | None:
     for found in batches:
         header = found.header
         payload = found.data[HEADER_SIZE : HEADER_SIZE + header.payload_size]
-        batch = Batch([payload], header.first_sequence, header.record_count, header.payload_size, None, header.group_offset)
+        batch = Batch(
+            [payload], header.first_sequence, header.record_count, header.payload_size, None, header.group_offset
+        )
         batch.flags = MORE if header.more else 0
         made.append(batch)
     return CommitGroup(made, [], 0) if made and made[0].record_count else None
@@ -100,9 +102,9 @@ def _again(batches: list[Found]) -> CommitGroup | None:
 class Recovery:
     """One pass over the log: ``batches`` (or ``records``) to its end, then ``finish``, then ``report``.
 
-    The manifest represents all records up to number ``covered``: they are passed over, and nobody minds if they are missing. None: there
-    is no manifest, and the oldest file tells where the log begins. All records before ``resume_at`` were on the disk once: where they end
-    earlier, the end of the log is lost.
+    The manifest represents all records up to number ``covered``: they are passed over, and nobody minds if they are
+    missing. None: there is no manifest, and the oldest file tells where the log begins. All records before
+    ``resume_at`` were on the disk once: where they end earlier, the end of the log is lost.
     """
 
     def __init__(self, data_dir: DataDir, covered: int | None = None, resume_at: int = 0) -> None:
@@ -154,7 +156,9 @@ class Recovery:
         Raises: DiskError if the directory or a file cannot even be opened
         """
         names = self._filesystem.names("wal.list", self._directory)
-        self._spares = [name for name in names if name.endswith(SPARE_SUFFIX) and name.removesuffix(SPARE_SUFFIX).isdecimal()]
+        self._spares = [
+            name for name in names if name.endswith(SPARE_SUFFIX) and name.removesuffix(SPARE_SUFFIX).isdecimal()
+        ]
         for generation in sorted(generation for generation in map(generation_of, names) if generation is not None):
             file = self._open_file(self._path(generation))
             try:
@@ -175,7 +179,8 @@ class Recovery:
         self._expected = max(self._expected, 1)
 
     def _lose_the_end(self) -> None:
-        """What looks like the end of the log is none. Another file goes on behind the numbers that are missing, and says so."""
+        """What looks like the end of the log is none. Another file goes on behind the numbers that are missing, and
+        says so."""
         if not self._ranges:
             self._ranges.append(Finding(self._files[-1].generation + 1 if self._files else 1, 0, 0))
         self._expected = max(self._expected, 1)
@@ -302,7 +307,9 @@ class Recovery:
         end = last.offset + last.header.size()
         offsets = [found.offset for found in self._ranges if found.generation == self._open_generation]
         self._position = min([self._open[0].offset, *offsets])
-        end = max([end, *(found.offset + found.size for found in self._ranges if found.generation == self._open_generation)])
+        end = max(
+            [end, *(found.offset + found.size for found in self._ranges if found.generation == self._open_generation)]
+        )
         self._ranges = [found for found in self._ranges if found.generation != self._open_generation]
         self._ranges.append(Finding(self._open_generation, self._position, end - self._position))
         self._torn = True
@@ -327,7 +334,8 @@ class Recovery:
         self._miss(following)
 
     def _miss(self, following: int) -> None:
-        """The records from the expected one up to the one before ``following`` are missing, and so the first open range is damage."""
+        """The records from the expected one up to the one before ``following`` are missing, and so the first open range
+        is damage."""
         damaged = self._ranges.pop(0)
         if self._expected == 0:  # the oldest file is unreadable: nobody knows its first number
             self._expected = max(1, following - _records_max(damaged.size))
@@ -372,7 +380,9 @@ class Recovery:
         if group is not None and self._continues is not None and self._last_generation == self._continues.generation:
             group_at = self._last[0].offset
         generation = self._files[-1].generation if self._files else 0
-        return LogEnd(self._files, generation + 1, self._expected, self._continues, self._position, group, group_at, self._spares)
+        return LogEnd(
+            self._files, generation + 1, self._expected, self._continues, self._position, group, group_at, self._spares
+        )
 
     def _keep(self, found: Finding) -> Finding:
         """The finding with the place of its copy. Only for people: it never keeps the node from starting."""
@@ -386,7 +396,9 @@ class Recovery:
             data = LenientReader(file).read(found.offset, found.size)
         finally:
             file.close()
-        return found._replace(copy=keep_copy(self._filesystem, self._quarantine, f"{found.generation:016x}-{found.offset:x}", data))
+        return found._replace(
+            copy=keep_copy(self._filesystem, self._quarantine, f"{found.generation:016x}-{found.offset:x}", data)
+        )
 
     def _path(self, generation: int) -> str:
         return f"{self._directory}/{file_name(generation)}"

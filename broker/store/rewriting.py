@@ -1,4 +1,5 @@
-"""Everything that the logs say now, for a manifest that replaces a damaged one. On the thread that owns the logs, in slices."""
+"""Everything that the logs say now, for a manifest that replaces a damaged one. On the thread that owns the logs, in
+slices."""
 
 from collections.abc import Generator
 
@@ -17,7 +18,9 @@ def whole_state(logs: Logs, journal: dict[bytes, bytes], logs_per_slice: int) ->
         for number, mark, positions in states(known, index, index + logs_per_slice):
             state.logs[number] = state_body(mark, positions)
         for log in known[index : index + logs_per_slice]:
-            for segment_extent in [segment_extent for segment_extent in log.segment_extents if not segment_extent.segment.on_pages]:
+            for segment_extent in [
+                segment_extent for segment_extent in log.segment_extents if not segment_extent.segment.on_pages
+            ]:
                 span = (
                     log.number,
                     segment_extent.first,

@@ -1,7 +1,8 @@
 """Who does the disk work of a log: a thread of its own, so that the event loop never waits for a disk.
 
-A log submits one job at a time. A job touches the disk in ``run``; ``finished`` comes back to the thread that owns the log. A mistake of
-ours in either is told on the owner's thread (faults.py), and the jobs behind it are run and told all the same.
+A log submits one job at a time. A job touches the disk in ``run``; ``finished`` comes back to the thread that owns the
+log. A mistake of ours in either is told on the owner's thread (faults.py), and the jobs behind it are run and told all
+the same.
 """
 
 import queue
@@ -26,7 +27,8 @@ class Job:
         raise NotImplementedError
 
     def crashed(self, error: Exception) -> None:
-        """Told on the owner's thread instead of ``finished`` when ``run`` has raised by a mistake of ours, which is told already."""
+        """Told on the owner's thread instead of ``finished`` when ``run`` has raised by a mistake of ours, which is
+        told already."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -38,7 +40,8 @@ class Runner:
         raise NotImplementedError
 
     def run_now(self, job: Job) -> bool:
-        """Run the job before returning, on the owner's thread, and tell it so; False (and nothing done) where others are not over."""
+        """Run the job before returning, on the owner's thread, and tell it so; False (and nothing done) where others
+        are not over."""
         return False
 
     def drain(self) -> None:
@@ -74,7 +77,9 @@ def tell(job: Job, error: Exception | None, faults: Faults) -> None:
 class WriterThread(Runner):
     """A thread for the jobs of one log. ``stop`` ends it; it does not keep a process alive that ends otherwise."""
 
-    def __init__(self, wake: Callable[[Callable[[], None]], object], name: str = "leveret-log", faults: Faults | None = None) -> None:
+    def __init__(
+        self, wake: Callable[[Callable[[], None]], object], name: str = "leveret-log", faults: Faults | None = None
+    ) -> None:
         """``wake`` lets the owner's thread call what it is given, soon: ``loop.call_soon_threadsafe``."""
         self._wake = wake
         self._faults = faults or Faults()

@@ -4,9 +4,12 @@
     <number, 16 hex digits>.tmp     one that was never finished
 
     block 0, 1     header as in wal_file.py, with the number of the segment in place of the generation
-    then           blocks of up to 256 KiB, each a batch (batch.py) of MESSAGE and TRANSIENT records (log.py), of any logs
-    then           the index: batches of up to 64 KiB, with a record for each part: the records of one log that came from one place
-    last block     a batch with one record (log id 0, kind 33): offset of the first batch of the index (8), offset behind its last one (8)
+    then           blocks of up to 256 KiB, each a batch (batch.py) of MESSAGE and TRANSIENT records (log.py), of any
+                   logs
+    then           the index: batches of up to 64 KiB, with a record for each part: the records of one log that came
+                   from one place
+    last block     a batch with one record (log id 0, kind 33): offset of the first batch of the index (8), offset
+                   behind its last one (8)
 
     INDEX     0   log id, length, 32     as every record
              13   first position    8
@@ -74,7 +77,11 @@ def segment_name(number: int, suffix: str = SUFFIX) -> str:
 def number_of(name: str) -> int | None:
     """The number in the name of a file of this directory; None if it is none."""
     stem, dot, suffix = name.partition(".")
-    if f"{dot}{suffix}" not in (SUFFIX, UNFINISHED, KEPT) or len(stem) != 16 or not set(stem) <= set("0123456789abcdef"):
+    if (
+        f"{dot}{suffix}" not in (SUFFIX, UNFINISHED, KEPT)
+        or len(stem) != 16
+        or not set(stem) <= set("0123456789abcdef")
+    ):
         return None
     return int(stem, 16)
 
@@ -82,7 +89,9 @@ def number_of(name: str) -> int | None:
 class SegmentFile:
     """A segment that is being written. On the thread of the compactor."""
 
-    def __init__(self, filesystem: FileSystem, directory: str, builder: SegmentBuilder, new_salt: Callable[[], int]) -> None:
+    def __init__(
+        self, filesystem: FileSystem, directory: str, builder: SegmentBuilder, new_salt: Callable[[], int]
+    ) -> None:
         """Creates the file.
 
         Raises: DiskError
@@ -116,7 +125,8 @@ class SegmentFile:
             self._file.sync("segment.sync")
 
     def seal(self, suffix: str = SUFFIX) -> int:
-        """Write the index, sync, and give it its name, which is durable after a sync of the directory. Bytes of the file.
+        """Write the index, sync, and give it its name, which is durable after a sync of the directory. Bytes of the
+        file.
 
         Raises: DiskError
         """
@@ -161,7 +171,9 @@ def encode_extents(extents: list[Extent]) -> bytes:
     parts = [_U64.pack(extents[0].first)]
     for each in extents:
         location = each.location
-        parts.append(_STRETCH.pack(each.first, each.count, each.kind, location.offset, location.size, each.start, each.end))
+        parts.append(
+            _STRETCH.pack(each.first, each.count, each.kind, location.offset, location.size, each.start, each.end)
+        )
     return b"".join(parts)
 
 
@@ -203,7 +215,8 @@ def _is_right(data: bytes, location: BatchLocation) -> bool:
 
 
 def read_stored(file: File, location: BatchLocation) -> StoredBatch | None:
-    """The same for those who want its records. A large content is read to where it stays: to copy 32 MiB takes 20 ms, and the interpreter.
+    """The same for those who want its records. A large content is read to where it stays: to copy 32 MiB takes 20 ms,
+    and the interpreter.
 
     Raises: DiskError
     """
@@ -224,7 +237,8 @@ def read_stored(file: File, location: BatchLocation) -> StoredBatch | None:
 
 
 def _large_content(header: BatchHeader, data: bytes) -> int | None:
-    """Where the content of the last record begins, if that is large and begins in ``data``. Nothing there is verified yet."""
+    """Where the content of the last record begins, if that is large and begins in ``data``. Nothing there is verified
+    yet."""
     end = int(HEADER_SIZE + header.payload_size)
     at = int(HEADER_SIZE)
     for left in range(header.record_count, 0, -1):
@@ -240,7 +254,8 @@ def _large_content(header: BatchHeader, data: bytes) -> int | None:
 
 
 def read_extents(file: File, location: BatchLocation, log_number: int, first: int) -> list[Extent] | None:
-    """The extents of the part of a log that begins at position ``first``, from the batch of the index at ``location``; None if it is bad.
+    """The extents of the part of a log that begins at position ``first``, from the batch of the index at ``location``;
+    None if it is bad.
 
     Raises: DiskError
     """

@@ -1,8 +1,9 @@
-"""Where the records of a log are: extents in one file, and the segment extents that have left the write-ahead log for a segment.
+"""Where the records of a log are: extents in one file, and the segment extents that have left the write-ahead log for a
+segment.
 
-A log knows an extent for each turn that is still in the write-ahead log, but of a segment (segment.py) only a summary: the segment
-extent. What stands where in it is read from the segment's index when somebody comes near, and forgotten with it. So the memory for a
-backlog does not grow with the number of its messages.
+A log knows an extent for each turn that is still in the write-ahead log, but of a segment (segment.py) only a summary:
+the segment extent. What stands where in it is read from the segment's index when somebody comes near, and forgotten
+with it. So the memory for a backlog does not grow with the number of its messages.
 """
 
 from __future__ import annotations
@@ -72,7 +73,18 @@ class Segment:
 class SegmentExtent:
     """The records of one log in one segment: all that are live between its first and its last position."""
 
-    __slots__ = ("count", "first", "index_offset", "index_size", "last", "live", "messages", "segment", "extents", "body_bytes")
+    __slots__ = (
+        "count",
+        "first",
+        "index_offset",
+        "index_size",
+        "last",
+        "live",
+        "messages",
+        "segment",
+        "extents",
+        "body_bytes",
+    )
 
     def __init__(self, segment: Segment, first: i64, last: i64, count: i64) -> None:
         self.segment = segment

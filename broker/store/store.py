@@ -81,14 +81,17 @@ class Store:
         threads: Threads | None = None,
         make_compactor: type[Compactor] = Compactor,
     ) -> "Store":
-        """The store in the directory ``path``, recovered. ``on_failure`` hears of the first error of a write: the node must end then.
+        """The store in the directory ``path``, recovered. ``on_failure`` hears of the first error of a write: the node
+        must end then.
 
-        Raises: DataDirError if it is in use or of another format, DiskError if the disk does not take what a start has to write
+        Raises: DataDirError if it is in use or of another format, DiskError if the disk does not take what a start has
+        to write
         """
         compactor_options = compactor_options or CompactorOptions()
         data_dir = DataDir.open(filesystem, path)
         collecting = gc.isenabled()
-        gc.disable()  # nothing of what is made here is garbage, and looking at all of it again and again takes as long as reading it
+        # Nothing of what is made here is garbage, and looking at all of it again and again takes as long as reading it.
+        gc.disable()
         try:
             manifest = Manifest(data_dir, compactor_options.new_salt, compactor_options.manifest_size)
             state = manifest.recover()
@@ -119,7 +122,9 @@ class Store:
         logs.reader = fetcher
         page_files = PageFiles(filesystem, data_dir.pages, logs.pages, fetcher, threads.page, clock)
         logs.pages.attach(page_files, clock.wall_ms)
-        compactor = make_compactor(data_dir, logs, wal, manifest, fetcher, threads.move, clock, restored.covers, compactor_options)
+        compactor = make_compactor(
+            data_dir, logs, wal, manifest, fetcher, threads.move, clock, restored.covers, compactor_options
+        )
         damage = Damage(filesystem, data_dir.path, clock, threads.move)
         damage.load()
         store = cls(data_dir, wal, logs, manifest, compactor, recovery, threads, damage)
@@ -160,13 +165,16 @@ class Store:
         self.wal.look_for_space()
 
     def begin(self, log_numbers: set[int], turn: Turn) -> None:
-        """What was declared is back: ``log_numbers`` are the logs that belong to something. From now on there are turns."""
+        """What was declared is back: ``log_numbers`` are the logs that belong to something. From now on there are
+        turns."""
         self.changes = []
         self.wal.batch.turn = turn
         if self.damage.news(self._losses()):
             self.findings += keep_orphans(self._data_dir, self.logs, log_numbers, self._new_salt)
         self.logs.recovered(log_numbers)
-        self.findings += [f"records {first} to {last} of log {log.number} are lost" for log, first, last in self.logs.missing]
+        self.findings += [
+            f"records {first} to {last} of log {log.number} are lost" for log, first, last in self.logs.missing
+        ]
         self.logs.missing = []
         self.damage.add(self._losses())
         self.damage.save()

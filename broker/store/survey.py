@@ -1,7 +1,8 @@
-"""What a segment says of itself, for when nobody else says it, or its index is damaged: everything in it is read and checked.
+"""What a segment says of itself, for when nobody else says it, or its index is damaged: everything in it is read and
+checked.
 
-The index (segment.py) says which records form a part. Where it is damaged, each run of consecutive positions is a part of its own: between
-two runs there may be a part that is in another segment.
+The index (segment.py) says which records form a part. Where it is damaged, each run of consecutive positions is a part
+of its own: between two runs there may be a part that is in another segment.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def survey(file: File, number: int) -> Survey | None:
 
 
 def extents_of(file: File, segment_extent: SegmentExtent, log: int) -> list[Extent] | None:
-    """The extents of a segment extent of a log: from the index, or from what can be read where that is damaged; None if that is nothing.
+    """The extents of a segment extent of a log: from the index, or from what can be read where that is damaged; None if
+    that is nothing.
 
     Raises: DiskError
     """
@@ -104,7 +106,11 @@ def extents_of(file: File, segment_extent: SegmentExtent, log: int) -> list[Exte
     extents: list[Extent] = []
     for part in found.parts if found is not None else ():
         if part.log == log:
-            extents += [_extent(number, run) for run in part.runs if segment_extent.first <= run.first and run.last <= segment_extent.last]
+            extents += [
+                _extent(number, run)
+                for run in part.runs
+                if segment_extent.first <= run.first and run.last <= segment_extent.last
+            ]
     return extents or None
 
 
@@ -133,7 +139,9 @@ def _indexed(found: Found, number: int) -> list[FoundPart]:
         count = sum(int(each.count) for each in extents)
         messages = sum(int(each.count) for each in extents if each.kind == MESSAGE)
         last = int(extents[-1].first + extents[-1].count - 1)
-        parts.append(FoundPart(log, int(extents[0].first), last, count, messages, 0, 0, found.offset, found.header.size(), []))
+        parts.append(
+            FoundPart(log, int(extents[0].first), last, count, messages, 0, 0, found.offset, found.header.size(), [])
+        )
     return parts
 
 
@@ -188,5 +196,7 @@ def _without_index(log: int, runs: list[Run]) -> list[FoundPart]:
                 runs=[*last.runs, run],
             )
         elif last is None or run.first > last.last:
-            made.append(FoundPart(log, run.first, run.last, run.records, messages, run.body_bytes, run.flags, 0, 0, [run]))
+            made.append(
+                FoundPart(log, run.first, run.last, run.records, messages, run.body_bytes, run.flags, 0, 0, [run])
+            )
     return made

@@ -1,4 +1,5 @@
-"""A task of the compactor: a generator on the owner's thread that yields what it needs next; and what runs that on the other thread."""
+"""A task of the compactor: a generator on the owner's thread that yields what it needs next; and what runs that on the
+other thread."""
 
 from collections.abc import Callable, Generator
 

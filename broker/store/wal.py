@@ -1,19 +1,20 @@
 """The node's one write-ahead log, as seen by the thread that owns it: group commit.
 
     append ... append      into the open batch (``batch``), which is memory
-    sync                   at the end of the turn: the commit group goes to the writer if that is free; otherwise it stays open and grows,
-                           and so it does for a moment under load if nobody waits for it
+    sync                   at the end of the turn: the commit group goes to the writer if that is free; otherwise it
+                           stays open and grows, and so it does for a moment under load if nobody waits for it
     (write, fdatasync)     wal_writer.py, on the writer's thread (runner.py)
     listeners              those of the group, in the order they were registered; then the next group goes
 
-One group is outstanding at a time, so only the last one in the log can be torn. A group is taken in ``sync`` or when the one before it is
-done: what is appended without returning to the event loop is in one group, and recovered whole or not at all.
+One group is outstanding at a time, so only the last one in the log can be torn. A group is taken in ``sync`` or when
+the one before it is done: what is appended without returning to the event loop is in one group, and recovered whole or
+not at all.
 
-A group for which no file can be begun for want of space or of a descriptor waits until there is some; nothing of it was written. Files that
-are retired meanwhile are used again for it. Any other error, the first one, is the end: no listener is called after it, nothing is tried
-again, ``on_failure`` is told once. What the disk then holds of the outstanding group is for recovery to see. A mistake of ours while a
-group is taken is such an error, since nobody knows what is in it; one in a listener is not: it is told (faults.py), and the others are
-called.
+A group for which no file can be begun for want of space or of a descriptor waits until there is some; nothing of it was
+written. Files that are retired meanwhile are used again for it. Any other error, the first one, is the end: no listener
+is called after it, nothing is tried again, ``on_failure`` is told once. What the disk then holds of the outstanding
+group is for recovery to see. A mistake of ours while a group is taken is such an error, since nobody knows what is in
+it; one in a listener is not: it is told (faults.py), and the others are called.
 """
 
 from collections.abc import Callable
@@ -31,8 +32,9 @@ from broker.store.runner import Job, Runner
 from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter, is_postponable
 
 DIRECT_SIZE_MAX: Final = 16384
-"""A group of this size at most, in a turn with no more input than this, is written on the owner's thread, if the disk is quick: two changes
-of threads cost as much as the sync itself (measured: 300 us instead of 220 us for one message at a time). Under load the thread writes."""
+"""A group of this size at most, in a turn with no more input than this, is written on the owner's thread, if the disk
+is quick: two changes of threads cost as much as the sync itself (measured: 300 us instead of 220 us for one message at
+a time). Under load the thread writes."""
 DIRECT_MS_MAX: Final = 0.5
 """A disk that took longer in the mean of the last dozen or so, ..."""
 DIRECT_STALL_MS: Final = 10
@@ -49,8 +51,8 @@ LINGER_MS: Final = 5
 LINGER_SIZE_MAX: Final = 1 << 20
 """... unless it has so many bytes, ..."""
 LINGER_BUSY_SIZE: Final = 65536
-"""... or the one before it had less than this: under load a few large groups cost less than many small ones (measured: each takes half a
-dozen changes of threads)."""
+"""... or the one before it had less than this: under load a few large groups cost less than many small ones (measured:
+each takes half a dozen changes of threads)."""
 GROUPS_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many commit groups."""
 
@@ -59,14 +61,17 @@ GROUPS_BETWEEN_CHORES: Final = 16
 class WriteAheadLog(BatchHost):
     """The log of a node. ``on_failure`` is told the first error, on the owner's thread; the node ends then."""
 
-    def __init__(self, writer: WalWriter, runner: Runner, next_sequence: int, on_failure: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, writer: WalWriter, runner: Runner, next_sequence: int, on_failure: Callable[[Exception], None]
+    ) -> None:
         self.batch: Final = BatchWriter(next_sequence, self, writer.options.batch_size)
         """Where records go; hot code appends to it directly. With a ``turn`` it calls ``sync`` by itself."""
         self.failure: Exception | None = None
         self.files: list[LogFile] = list(writer.files)
         """The files of the log, oldest first; the last one is being written."""
         self.short_of_space = False
-        """There was no room for a spare file: once the last file is full, nothing more is promised. Time to block publishers."""
+        """There was no room for a spare file: once the last file is full, nothing more is promised. Time to block
+        publishers."""
         self.on_new_file: Callable[[], None] | None = None
         """Called when a file is full and the next one was begun, if set."""
         self.on_short_of_space: Callable[[], object] | None = None
@@ -134,7 +139,8 @@ class WriteAheadLog(BatchHost):
         return self.batch.append(log_id, kind, head, body)
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener.durable`` once what was appended so far is on the disk. Call it after ``append``, in the same turn."""
+        """Call ``listener.durable`` once what was appended so far is on the disk. Call it after ``append``, in the same
+        turn."""
         self.batch.listen(listener)
 
     def sync(self) -> None:
@@ -143,10 +149,11 @@ class WriteAheadLog(BatchHost):
             self._next_job()
 
     def retire(self, generation: int) -> None:
-        """Nothing in the file of this generation is needed any more. It leaves the log when the same holds for all older ones.
+        """Nothing in the file of this generation is needed any more. It leaves the log when the same holds for all
+        older ones.
 
-        Until then, and if the node dies first, recovery shows its records again; and perhaps the last batch before a restart, of which
-        a later file has a copy.
+        Until then, and if the node dies first, recovery shows its records again; and perhaps the last batch before a
+        restart, of which a later file has a copy.
         """
         if generation >= self.files[-1].generation:
             raise ValueError(f"generation {generation} is still being written")
@@ -155,7 +162,8 @@ class WriteAheadLog(BatchHost):
             self._next_job()
 
     def generation_of(self, sequence: int) -> int:
-        """The generation of the file that this durable record needs: while it is not retired, recovery finds the record."""
+        """The generation of the file that this durable record needs: while it is not retired, recovery finds the
+        record."""
         found = self.files[0]
         for file in self.files:
             if file.first_sequence > sequence:
@@ -305,8 +313,8 @@ class WriteAheadLog(BatchHost):
             self.faults.run("space for the log", None, self.on_short_of_space)
 
     def postpone(self, group: CommitGroup, error: Exception) -> None:
-        """There is no descriptor or no space for a new file, and nothing of the group is written: it waits, like all behind it. Called by
-        its job.
+        """There is no descriptor or no space for a new file, and nothing of the group is written: it waits, like all
+        behind it. Called by its job.
         """
         turn = self.batch.turn
         if turn is None or self._closing:

@@ -13,8 +13,9 @@
     block 1       the same again: one damaged block does not make a file unreadable
     block 2 ...   batches (batch.py), one behind the other; then zeros or batches of an earlier use
 
-The generations in the log follow each other without a gap, since files leave it oldest first; so do the sequence numbers of the records.
-A gap is damage, and nothing else is: bytes that are no batch, with no number missing, are a write that was never promised.
+The generations in the log follow each other without a gap, since files leave it oldest first; so do the sequence
+numbers of the records. A gap is damage, and nothing else is: bytes that are no batch, with no number missing, are a
+write that was never promised.
 """
 
 import struct
@@ -35,7 +36,8 @@ _MAGIC: Final = b"LEVW"
 _HEADER: Final = struct.Struct(">4sHHQQQ")
 _CHUNK: Final = 1 << 20
 _LARGE: Final = 1 << 18
-"""With a batch of this size, the head of the next one is read as well: under load, half of the time of a read is waiting to go on."""
+"""With a batch of this size, the head of the next one is read as well: under load, half of the time of a read is
+waiting to go on."""
 
 
 class FileHeader(NamedTuple):
@@ -89,7 +91,9 @@ def read_file_header(file: File, generation: int, site: str = "wal.read") -> Fil
         head = block[: _HEADER.size]
         magic, version, reserved, found, salt, first_sequence = _HEADER.unpack(head)
         checksum = block[_HEADER.size : _HEADER.size + 8]
-        if (magic, version, reserved, found) == (_MAGIC, FORMAT, 0, generation) and checksum == xxhash.xxh3_64_digest(head):
+        if (magic, version, reserved, found) == (_MAGIC, FORMAT, 0, generation) and checksum == xxhash.xxh3_64_digest(
+            head
+        ):
             return FileHeader(found, salt, first_sequence)
     return None
 
@@ -107,7 +111,9 @@ class LenientReader:
         try:
             return self._file.read(self._site, offset, size)
         except DiskError:
-            return b"".join(self._read_block(at, min(BLOCK, offset + size - at)) for at in range(offset, offset + size, BLOCK))
+            return b"".join(
+                self._read_block(at, min(BLOCK, offset + size - at)) for at in range(offset, offset + size, BLOCK)
+            )
 
     def _read_block(self, offset: int, size: int) -> bytes:
         try:
@@ -118,7 +124,8 @@ class LenientReader:
 
 
 class Scan:
-    """Everything in a file that its header vouches for, in order. After the iteration ``end`` is where the next batch goes."""
+    """Everything in a file that its header vouches for, in order. After the iteration ``end`` is where the next batch
+    goes."""
 
     def __init__(self, file: File, header: FileHeader, site: str = "wal.read") -> None:
         self._reader = LenientReader(file, site)
@@ -160,7 +167,8 @@ class Scan:
         if header.size() > BLOCK:
             end = header.size()
             ahead = BLOCK if end >= _LARGE else 0
-            data = self._reader.read(at, min(end + ahead, self._size - at))  # the head once more: cheaper than to put them together
+            # The head once more: cheaper than to put them together.
+            data = self._reader.read(at, min(end + ahead, self._size - at))
             if ahead:
                 self._ahead_at, self._ahead = at + end, data[end:]
         return Found(at, header, data) if is_whole(header, data) else None
@@ -187,7 +195,8 @@ class Scan:
     def _suspect_size(self, at: int) -> int:
         """How many bytes at the end of the batches look as if one of this file had been begun there; 0 if none do.
 
-        Any one field of the head may be damaged. Zeros and an earlier use of the file do not look like it: their salt is another one.
+        Any one field of the head may be damaged. Zeros and an earlier use of the file do not look like it: their salt
+        is another one.
         """
         block = self._reader.read(at, BLOCK)
         header = self._own_header(block)

@@ -1,10 +1,13 @@
-"""The half of the write-ahead log that touches the disk: writes batches, goes from file to file, takes retired ones out, keeps a spare.
+"""The half of the write-ahead log that touches the disk: writes batches, goes from file to file, takes retired ones
+out, keeps a spare.
 
-Everything here runs on the thread that writes (wal.py sees to it that one call runs at a time). The first error of any call is the last
-one: the owner never calls again. Why each step is synced where it is:
+Everything here runs on the thread that writes (wal.py sees to it that one call runs at a time). The first error of any
+call is the last one: the owner never calls again. Why each step is synced where it is:
 
-    a file joins the log      space, header, sync; then its name, sync of the directory: whatever is called .wal is complete
-    a file leaves the log     its name, sync of the directory, and only then anything is written to it: no half-used file is called .wal
+    a file joins the log      space, header, sync; then its name, sync of the directory: whatever is called .wal is
+                              complete
+    a file leaves the log     its name, sync of the directory, and only then anything is written to it: no half-used
+                              file is called .wal
     oldest first, one by one  a sync of the directory after each: a crash cannot leave a hole, which would be damage
 """
 
@@ -32,9 +35,11 @@ class WalOptions(NamedTuple):
     """How the log uses the disk."""
 
     file_size: int = FILE_SIZE
-    """Bytes of one file. A commit group that does not fit into one gets a file of its own size: no group is ever split."""
+    """Bytes of one file. A commit group that does not fit into one gets a file of its own size: no group is ever
+    split."""
     spare_count: int = 1
-    """Files made ready in advance; one more is kept when files leave the log, so that none has to be made while it only turns round.
+    """Files made ready in advance; one more is kept when files leave the log, so that none has to be made while it only
+    turns round.
 
     With one, the log can go on for a whole file after the disk is full.
     """
@@ -73,12 +78,14 @@ class LogEnd(NamedTuple):
 
 
 def is_postponable(error: Exception) -> bool:
-    """Whether a commit group has failed for want of space or of a descriptor for a new file: nothing of it was written then."""
+    """Whether a commit group has failed for want of space or of a descriptor for a new file: nothing of it was written
+    then."""
     return isinstance(error, DiskError) and error.is_full and error.site in _BEFORE_ITS_NAME
 
 
 class _Spare:
-    """A file for later. ``filled`` bytes of it have been written before: overwriting those changes no metadata, which halves a sync."""
+    """A file for later. ``filled`` bytes of it have been written before: overwriting those changes no metadata, which
+    halves a sync."""
 
     def __init__(self, path: str, file: File, filled: int) -> None:
         self.path = path
@@ -88,7 +95,8 @@ class _Spare:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class WalWriter:
-    """The files of the log. The last of ``files`` is the one that is written to, except that a new log has none until ``start``."""
+    """The files of the log. The last of ``files`` is the one that is written to, except that a new log has none until
+    ``start``."""
 
     def __init__(self, filesystem: FileSystem, directory: str, options: WalOptions, end: LogEnd) -> None:
         if options.file_size % BLOCK or options.file_size <= START:
@@ -111,8 +119,8 @@ class WalWriter:
     def start(self, end: LogEnd) -> None:
         """Make everything that recovery has found durable; afterwards it may be promised.
 
-        The last commit group is written again: when its sync failed, the system may show it as written though the disk does not have it,
-        and another sync of the same pages would succeed without doing anything.
+        The last commit group is written again: when its sync failed, the system may show it as written though the disk
+        does not have it, and another sync of the same pages would succeed without doing anything.
 
         Raises: DiskError
         """
@@ -133,14 +141,16 @@ class WalWriter:
             except DiskError as error:
                 if not error.is_full or error.site not in ("wal.create", "wal.allocate") or not end.last_group_at:
                     raise
-                # The same bytes over themselves: they reach the disk and need no space. Second best, since the place may be a bad one.
+                # The same bytes over themselves: they reach the disk and need no space. Second best, since the place
+                # may be a bad one.
                 self.position = end.last_group_at
         self._put(group, "wal.rewrite", "wal.rewrite.sync")
 
     def write(self, group: CommitGroup) -> None:
         """Write the batches of a group and sync them; in a new file if they do not all fit into this one.
 
-        Raises: DiskError: nothing is known about this group, and no other may be written; except if it ``is_postponable``
+        Raises: DiskError: nothing is known about this group, and no other may be written; except if it
+        ``is_postponable``
         """
         if not self._has_room(group):
             self._next_file(group.first_sequence(), group.size())
@@ -168,7 +178,8 @@ class WalWriter:
         for batch in group.batches:
             location = batch.location
             location.offset, location.size = self.position, batch.size()
-            location.generation = header.generation  # last: the owner's thread takes it for the sign that the batch can be read
+            # last of all: the owner's thread takes it for the sign that the batch can be read.
+            location.generation = header.generation
             self.position += batch.size()
 
     def close(self) -> None:
@@ -228,7 +239,8 @@ class WalWriter:
             return
         size = self.options.file_size
         if file.size("wal.read") == size and len(self._spares) <= self.options.spare_count:
-            # Filled or not: filling it again would cost more at every start than the few slower syncs after a first one cut short.
+            # Filled or not: filling it again would cost more at every start than the few slower syncs after a first one
+            # cut short.
             self._spares.append(_Spare(path, file, size))
         else:
             self._discard(path, file)
@@ -244,7 +256,11 @@ class WalWriter:
         assert len(self.files) > 1, "the last file of the log stays"
         path = self._path(file_name(oldest.generation))
         spare = self._spare_path()
-        kept = self._opened(path) if oldest.size == self.options.file_size and len(self._spares) <= self.options.spare_count else None
+        kept = (
+            self._opened(path)
+            if oldest.size == self.options.file_size and len(self._spares) <= self.options.spare_count
+            else None
+        )
         if kept is not None:
             self.filesystem.rename("wal.recycle", path, spare)
             self.filesystem.sync_directory("wal.retire.directory", self.directory)

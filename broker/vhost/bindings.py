@@ -1,9 +1,10 @@
 """The bindings of a virtual host: made, undone one by one, and in slices where they go because an end of them does.
 
-A queue or exchange that is deleted is gone for everybody at once: routes and lists pass over what is ``deleted``, and whatever is declared
-under its name afterwards is another one. Its bindings leave the exchanges' indexes some at a time (``Unbinding``), and with them the
-auto-delete exchanges that lose their last one. What the journal is told of all that is one commit group of the log, however many turns it
-takes: otherwise a crash could leave bindings to a name that somebody may declare again.
+A queue or exchange that is deleted is gone for everybody at once: routes and lists pass over what is ``deleted``, and
+whatever is declared under its name afterwards is another one. Its bindings leave the exchanges' indexes some at a time
+(``Unbinding``), and with them the auto-delete exchanges that lose their last one. What the journal is told of all that
+is one commit group of the log, however many turns it takes: otherwise a crash could leave bindings to a name that
+somebody may declare again.
 """
 
 from __future__ import annotations
@@ -111,7 +112,12 @@ class Bindings:
     def _durable(self, binding: Binding) -> DurableBinding:
         destination = binding.destination
         return DurableBinding(
-            self._vhost, binding.source.name, destination.is_exchange, destination.name, binding.key, binding.arguments.raw
+            self._vhost,
+            binding.source.name,
+            destination.is_exchange,
+            destination.name,
+            binding.key,
+            binding.arguments.raw,
         )
 
     def take_sources(self, destination: Destination) -> dict[Exchange, int]:
@@ -144,7 +150,8 @@ class Bindings:
 
 @final
 class Unbinding(SlicedWork):
-    """Undoes all bindings from and to something that was deleted, and deletes the auto-delete exchanges that lose their last one by it."""
+    """Undoes all bindings from and to something that was deleted, and deletes the auto-delete exchanges that lose their
+    last one by it."""
 
     def __init__(self, bindings: Bindings, gone: Destination, durable: bool) -> None:
         self._bindings = bindings
@@ -163,7 +170,8 @@ class Unbinding(SlicedWork):
         return self._go_on(False)
 
     def start(self) -> None:
-        """Do it now if it is little, and else in the turns that follow: for whoever does not wait for it, perhaps outside a turn."""
+        """Do it now if it is little, and else in the turns that follow: for whoever does not wait for it, perhaps
+        outside a turn."""
         if not self._go_on(True):
             self._bindings.turn.begin(self)
 

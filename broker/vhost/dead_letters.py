@@ -1,9 +1,11 @@
-"""Dead-lettering in a virtual host: what has died is routed through the dead letter exchange of its queue, and enqueued where that leads.
+"""Dead-lettering in a virtual host: what has died is routed through the dead letter exchange of its queue, and enqueued
+where that leads.
 
-Mostly that is done at once. Where it takes long, because the exchange leads to very many queues or its bindings are long to match, it is
-done in slices (``DeadLettering``), and what dies in the same queue meanwhile waits behind it, so that order is kept. A queue that is told
-so (``QueueHost.is_dead_lettering``) lets nothing else die until it is done: what waits is little. The same is said to a queue that gets a
-dead letter which would die there at once, as it did in many queues before, when the time is over: it stays there until the next turn.
+Mostly that is done at once. Where it takes long, because the exchange leads to very many queues or its bindings are
+long to match, it is done in slices (``DeadLettering``), and what dies in the same queue meanwhile waits behind it, so
+that order is kept. A queue that is told so (``QueueHost.is_dead_lettering``) lets nothing else die until it is done:
+what waits is little. The same is said to a queue that gets a dead letter which would die there at once, as it did in
+many queues before, when the time is over: it stays there until the next turn.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class DeadLetters:
         """Deaths of what dies again at once, until the next look at the clock."""
 
     def is_late(self) -> bool:
-        """Whether a dead letter that would die again had better wait for the next turn: it did so often, and the time is over."""
+        """Whether a dead letter that would die again had better wait for the next turn: it did so often, and the time
+        is over."""
         if not self._busy or self._left > 0:
             return False
         if self.turn.out_of_time():
@@ -75,7 +78,8 @@ class DeadLetters:
         return False
 
     def must_wait(self) -> bool:
-        """Whether nothing should die in a durable queue now: what is on its way has held the log's open group for long (``GroupHold``)."""
+        """Whether nothing should die in a durable queue now: what is on its way has held the log's open group for long
+        (``GroupHold``)."""
         logs = self.logs
         return bool(self.under_way) and logs is not None and logs.batch.is_held_for_long()
 
@@ -170,7 +174,8 @@ def deliver(source: ExchangeFigures, targets: list[MessageTarget], death: Death,
 
 @final
 class DeadLettering(SlicedWork):
-    """A dead letter that takes long, or comes when the time is over, and those that have died after it in the same queue."""
+    """A dead letter that takes long, or comes when the time is over, and those that have died after it in the same
+    queue."""
 
     def __init__(self, letters: DeadLetters, queue: Queue) -> None:
         self._letters = letters
@@ -192,7 +197,8 @@ class DeadLettering(SlicedWork):
         self.crowds = False
         """So many wait that whoever publishes to the queue has to wait as well."""
         self._moving: i64 = 0
-        """So many of them are settled where they have died, and must not be lost: all that the log is told of them is one commit group."""
+        """So many of them are settled where they have died, and must not be lost: all that the log is told of them is
+        one commit group."""
         self._hold = GroupHold(letters.logs)
 
     def begin(self, exchange: Exchange, death: Death, reason: str) -> None:
@@ -298,4 +304,6 @@ class DeadLettering(SlicedWork):
         self._reason = reason
         self._reached = []
         self._at = 0
-        self._routing = self._letters.router.begin(exchange, death.routing_keys, Routed(death.message, self._letters.clock))
+        self._routing = self._letters.router.begin(
+            exchange, death.routing_keys, Routed(death.message, self._letters.clock)
+        )

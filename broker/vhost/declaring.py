@@ -1,4 +1,5 @@
-"""What is declared in a virtual host comes and goes: exchanges, queues and bindings, for AMQP and for whatever speaks for the node itself.
+"""What is declared in a virtual host comes and goes: exchanges, queues and bindings, for AMQP and for whatever speaks
+for the node itself.
 
 The rules that decide stand in rules.py; what is durable is told to the journal in the same step.
 """
@@ -33,7 +34,8 @@ class Deleted:
         self.messages: i64 = messages
         """Ready messages that went with it."""
         self.unbinding = unbinding
-        """The work that is left to do, and must be done: its bindings are undone. None if there was nothing to delete."""
+        """The work that is left to do, and must be done: its bindings are undone. None if there was nothing to
+        delete."""
 
 
 @final
@@ -60,15 +62,15 @@ class Declaring:
         self._journal = journal
         self._counters = counters
 
-    # ---- exchanges ----------------------------------------------------------------------------------------------------
+    # ---- exchanges ---------------------------------------------------------------------------------------------------
 
     def declare_exchange(
         self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
     ) -> Exchange:
         """Create an exchange, or check that the one there is equivalent.
 
-        Raises: PRECONDITION_FAILED (406) if it exists and differs, or the type is unknown; ACCESS_REFUSED (403) for a new
-        name that begins with ``amq.``.
+        Raises: PRECONDITION_FAILED (406) if it exists and differs, or the type is unknown; ACCESS_REFUSED (403) for a
+        new name that begins with ``amq.``.
         """
         check_type(kind)
         check_alternate(arguments, exchange_label(name, self._vhost))
@@ -92,7 +94,8 @@ class Declaring:
     def delete_exchange(self, name: str, if_unused: bool) -> Deleted:
         """Delete an exchange; a missing one counts as deleted.
 
-        Raises: ACCESS_REFUSED (403) for a predeclared one, PRECONDITION_FAILED (406) if ``if_unused`` and it is the source of a binding.
+        Raises: ACCESS_REFUSED (403) for a predeclared one, PRECONDITION_FAILED (406) if ``if_unused`` and it is the
+        source of a binding.
         """
         label = exchange_label(name, self._vhost)
         if name.startswith("amq."):
@@ -108,7 +111,7 @@ class Declaring:
         """It is gone; the work that is left to do, and must be done, is to undo all bindings from and to it."""
         return Unbinding(self._bindings, exchange, self._bindings.take_exchange(exchange))
 
-    # ---- bindings -----------------------------------------------------------------------------------------------------
+    # ---- bindings ----------------------------------------------------------------------------------------------------
 
     def bind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
         """Add a binding; one that exists already is left as it is.
@@ -119,12 +122,13 @@ class Declaring:
         self._bindings.add(Binding(source, destination, key, arguments))
 
     def unbind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> Unbinding | None:
-        """Remove a binding if it is there. An auto-delete exchange goes with its last one: the work that is left to do then."""
+        """Remove a binding if it is there. An auto-delete exchange goes with its last one: the work that is left to do
+        then."""
         if self._bindings.remove(source, destination, key, arguments) and source.is_unused() and not source.deleted:
             return self.remove_exchange(source)
         return None
 
-    # ---- queues -------------------------------------------------------------------------------------------------------
+    # ---- queues ------------------------------------------------------------------------------------------------------
 
     def declare_queue(
         self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, owner: object
@@ -179,8 +183,8 @@ class Declaring:
     def delete_queue(self, name: str, owner: object, if_unused: bool, if_empty: bool) -> Deleted:
         """Delete a queue and its consumers; a missing one counts as deleted.
 
-        Raises: RESOURCE_LOCKED (405) if it is exclusive to another connection, PRECONDITION_FAILED (406) if it has messages and
-        ``if_empty``, or consumers and ``if_unused``.
+        Raises: RESOURCE_LOCKED (405) if it is exclusive to another connection, PRECONDITION_FAILED (406) if it has
+        messages and ``if_empty``, or consumers and ``if_unused``.
         """
         queue = self._queues.get(name)
         if queue is None:

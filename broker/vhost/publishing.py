@@ -1,7 +1,7 @@
 """Publishing into a virtual host: where a message goes, and the one way in which it gets there.
 
-Channels, transactions, dead letters and the management API (as a client of its own) all end in ``publish``: what is to be done with each
-message, whoever sends it, has its place there.
+Channels, transactions, dead letters and the management API (as a client of its own) all end in ``publish``: what is to
+be done with each message, whoever sends it, has its place there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import Final, cast, final
 
 from broker.destination import MessageTarget
-from broker.errors import ACCESS_REFUSED, NOT_FOUND, NOT_IMPLEMENTED, ChannelException, ConnectionException, exchange_label
+from broker.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    NOT_IMPLEMENTED,
+    ChannelException,
+    ConnectionException,
+    exchange_label,
+)
 from broker.message import ACCEPTED, LOGGED, REJECTED, Confirm, Message
 from broker.native import i64
 from broker.routing.exchange import Exchange
@@ -38,7 +45,8 @@ def immediate() -> ConnectionException:
 def publish(
     source: ExchangeFigures, targets: list[MessageTarget], message: Message, confirm: Confirm | None, sequence: i64
 ) -> i64:
-    """Hand a message to every target that is still there: ``REFUSED``, ``IN_LOG`` and the number of those that answer later, in one.
+    """Hand a message to every target that is still there: ``REFUSED``, ``IN_LOG`` and the number of those that answer
+    later, in one.
 
     ``source`` is what is counted for the exchange that it was published to.
     """
@@ -120,7 +128,8 @@ class Publishing:
         return self._routes.count()
 
     def targets_for(self, route: Route, routed: Routed) -> list[MessageTarget] | None:
-        """The targets of one message that matters itself: headers exchanges, CC and BCC; None if that takes long (``begin``).
+        """The targets of one message that matters itself: headers exchanges, CC and BCC; None if that takes long
+        (``begin``).
 
         Raises: PRECONDITION_FAILED (406) if CC or BCC is not an array of strings.
         """
@@ -131,7 +140,9 @@ class Publishing:
 
     def begin(self, route: Route, routed: Routed, copies: bool) -> Routing:
         """Find the queues of one message step by step, where ``route`` or ``targets_for`` could not say at once."""
-        return self._router.begin(route.exchange, [route.routing_key], routed, CarbonCopies(routed.headers) if copies else None)
+        return self._router.begin(
+            route.exchange, [route.routing_key], routed, CarbonCopies(routed.headers) if copies else None
+        )
 
     def learn(self, route: Route, routing: Routing) -> None:
         """That is what was found for a message of this route."""

@@ -1,9 +1,10 @@
 """The routes of a virtual host that are remembered: where messages with the same basic.publish arguments go.
 
-A route is forgotten when something that it goes through changes, and no other one is: clients that declare and delete a queue for each
-request would have publishers to large topic exchanges look for their queues again and again. Declaring or deleting a queue is about its
-name in the default exchange, and deleting one about the exchanges it is bound to; a binding about its source; a change of an exchange about
-itself; and all of these about the exchanges that lead there, by bindings or as their alternate exchange.
+A route is forgotten when something that it goes through changes, and no other one is: clients that declare and delete a
+queue for each request would have publishers to large topic exchanges look for their queues again and again. Declaring
+or deleting a queue is about its name in the default exchange, and deleting one about the exchanges it is bound to; a
+binding about its source; a change of an exchange about itself; and all of these about the exchanges that lead there, by
+bindings or as their alternate exchange.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Routes:
         self._by_exchange = {}
         self._targets = 0
 
-    # ---- changes ------------------------------------------------------------------------------------------------------
+    # ---- changes -----------------------------------------------------------------------------------------------------
 
     def name_changed(self, name: str) -> None:
         """Another queue than before has this name, or none."""

@@ -59,9 +59,11 @@ def check_exchange(
     check_argument(ALTERNATE_EXCHANGE, arguments, current.arguments, label)
 
 
-def check_queue(current: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, vhost: str) -> None:
-    """Raises: RESOURCE_LOCKED (405) if only one of both is exclusive, PRECONDITION_FAILED (406) if a queue that is declared again
-    differs from the one there."""
+def check_queue(
+    current: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, vhost: str
+) -> None:
+    """Raises: RESOURCE_LOCKED (405) if only one of both is exclusive, PRECONDITION_FAILED (406) if a queue that is
+    declared again differs from the one there."""
     if exclusive != (current.owner is not None):
         raise locked(current, vhost)
     label = queue_label(current.name, vhost)

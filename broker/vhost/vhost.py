@@ -1,6 +1,7 @@
 """A virtual host: its exchanges, queues and bindings by name, and how they find each other.
 
-``declaring`` makes and deletes them, ``publishing`` finds where messages go, ``dead_letters`` what becomes of those that die.
+``declaring`` makes and deletes them, ``publishing`` finds where messages go, ``dead_letters`` what becomes of those
+that die.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class VHost(QueueHost):
         check_owner(found, owner, self.name)
         return found
 
-    # ---- what queues ask of their host ----------------------------------------------------------------------------------
+    # ---- what queues ask of their host -------------------------------------------------------------------------------
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
         self.dead_letters.add(queue, message, reason)
@@ -104,27 +105,38 @@ class VHost(QueueHost):
         if unbinding is not None:
             unbinding.start()
 
-    # ---- start and end --------------------------------------------------------------------------------------------------
+    # ---- start and end -----------------------------------------------------------------------------------------------
 
     def recover(self, declared: Declared) -> None:
         """Put back what recovery has found; ends of bindings before the bindings."""
         if isinstance(declared, DurableExchange):
             arguments = FieldTable(declared.arguments)
-            self.declaring.add_exchange(create(declared.type_name, declared.name, True, declared.auto_delete, declared.internal, arguments))
+            self.declaring.add_exchange(
+                create(declared.type_name, declared.name, True, declared.auto_delete, declared.internal, arguments)
+            )
         elif isinstance(declared, DurableQueue):
             arguments = FieldTable(declared.arguments)
             queue_type = queue_types.recovered(arguments)
             self.declaring.add_queue(
                 QueueDeclaration(
-                    declared.name, queue_type, arguments, durable=True, auto_delete=declared.auto_delete, log_number=declared.log_number
+                    declared.name,
+                    queue_type,
+                    arguments,
+                    durable=True,
+                    auto_delete=declared.auto_delete,
+                    log_number=declared.log_number,
                 )
             ).recover()
         else:
             source = self.exchanges.get(declared.source)
-            ends: dict[str, Destination] = cast("dict[str, Destination]", self.exchanges if declared.to_exchange else self.queues)
+            ends: dict[str, Destination] = cast(
+                "dict[str, Destination]", self.exchanges if declared.to_exchange else self.queues
+            )
             destination = ends.get(declared.destination)
             if source is not None and destination is not None:
-                self.bindings.recover(Binding(source, destination, declared.binding_key, FieldTable(declared.arguments)))
+                self.bindings.recover(
+                    Binding(source, destination, declared.binding_key, FieldTable(declared.arguments))
+                )
 
     def on_shutdown(self) -> None:
         """The node ends, and nobody consumes any more."""

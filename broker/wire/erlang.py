@@ -1,4 +1,5 @@
-"""Bytes in Erlang's notation: RabbitMQ's error texts quote what a client sent that way, and clients' tests compare texts."""
+"""Bytes in Erlang's notation: RabbitMQ's error texts quote what a client sent that way, and clients' tests compare
+texts."""
 
 
 def binary(value: bytes) -> str:
@@ -9,7 +10,9 @@ def binary(value: bytes) -> str:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
         text = "\0"
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    escaped = (
+        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    )
     if not escaped.isprintable():
         return octets(value)
     return f'<<"{escaped}">>' if text.isascii() else f'<<"{escaped}"/utf8>>'

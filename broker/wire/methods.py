@@ -1,9 +1,9 @@
 """Method payloads that are not hot: decoded and encoded by pamqp, behind a bounded walk of our own.
 
-The walk checks every string and table against the frame before pamqp sees it, and keeps field tables away from it: pamqp gets
-the method with an empty table (hostile tables overflow its stack or stall the loop), the table itself is decoded by
-``wire/table.py``, which keeps the type of every field. Publish, deliver, ack, nack, reject and get-ok are written by hand in
-``protocol/channel.py`` and ``wire/writer.py``; pamqp is their oracle in the tests.
+The walk checks every string and table against the frame before pamqp sees it, and keeps field tables away from it:
+pamqp gets the method with an empty table (hostile tables overflow its stack or stall the loop), the table itself is
+decoded by ``wire/table.py``, which keeps the type of every field. Publish, deliver, ack, nack, reject and get-ok are
+written by hand in ``protocol/channel.py`` and ``wire/writer.py``; pamqp is their oracle in the tests.
 """
 
 import re
@@ -59,7 +59,8 @@ def _layout(index: int) -> list[tuple[int, int]]:
 
 
 def method_name(class_id: int, method_id: int) -> str:
-    """The name that the specification gives a method, such as ``queue.declare-ok``; its numbers where it has none, '' for 0 and 0."""
+    """The name that the specification gives a method, such as ``queue.declare-ok``; its numbers where it has none, ''
+    for 0 and 0."""
     index = class_id << 16 | method_id
     if index == 0:
         return ""
@@ -79,10 +80,12 @@ def undecodable(index: int, arguments: bytes) -> ConnectionException:
 def decode(data: bytes, start: i64, end: i64, any_octets: bool = False) -> Method:
     """The method in the payload ``data[start:end]`` of a method frame.
 
-    With ``any_octets`` a short string may hold any: those that are not UTF-8 become surrogates, as in the broker's own names.
+    With ``any_octets`` a short string may hold any: those that are not UTF-8 become surrogates, as in the broker's own
+    names.
 
-    Raises: FRAME_ERROR (501) if a field runs past the payload, a table is malformed, octets are left over, or a short string is
-    not UTF-8 (the specification has SYNTAX_ERROR for it); COMMAND_INVALID (503) if AMQP 0-9-1 has no such method.
+    Raises: FRAME_ERROR (501) if a field runs past the payload, a table is malformed, octets are left over, or a short
+    string is not UTF-8 (the specification has SYNTAX_ERROR for it); COMMAND_INVALID (503) if AMQP 0-9-1 has no such
+    method.
     """
     if end - start < 4:
         raise ConnectionException(FRAME_ERROR, f"{frame(1, data[start:end])}: unknown_frame")

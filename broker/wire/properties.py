@@ -1,12 +1,14 @@
-"""The properties in a content header: a word of flags, then the fields it announces, in a fixed order (AMQP 0-9-1 §4.2.6.1).
+"""The properties in a content header: a word of flags, then the fields it announces, in a fixed order (AMQP 0-9-1
+§4.2.6.1).
 
     content-type content-encoding headers delivery-mode priority correlation-id reply-to
     expiration message-id timestamp type user-id app-id cluster-id
 
-Messages keep these bytes as they came. ``summarize`` walks them once and notes numbers only, for what every publish must know;
-``decode`` makes values for the features that ask; ``rewrite`` makes the bytes of a message that was dead-lettered or sent through
-a header-changing feature, leaving every other field as it was; ``encode`` makes those of the server's own messages.
-Everything here speaks of ``data[start:end]``: from the flags on to the end of the header frame's payload.
+Messages keep these bytes as they came. ``summarize`` walks them once and notes numbers only, for what every publish
+must know; ``decode`` makes values for the features that ask; ``rewrite`` makes the bytes of a message that was
+dead-lettered or sent through a header-changing feature, leaving every other field as it was; ``encode`` makes those of
+the server's own messages. Everything here speaks of ``data[start:end]``: from the flags on to the end of the header
+frame's payload.
 """
 
 from typing import Final, final
@@ -39,7 +41,8 @@ from broker.wire.spec import (
 from broker.wire.table import FieldTable
 
 CONTENT_PROPERTIES_AT: Final = 19
-"""Where the properties begin in a content: behind the frame header (7), the class (2), the weight (2) and the body size (8)."""
+"""Where the properties begin in a content: behind the frame header (7), the class (2), the weight (2) and the body size
+(8)."""
 _TAIL: Final = MESSAGE_ID | TIMESTAMP | TYPE | USER_ID | APP_ID | CLUSTER_ID
 
 
@@ -50,7 +53,8 @@ def _fault(text: str) -> ConnectionException:
 @final
 @mypyc_attr(acyclic=True)
 class HeaderSummary:
-    """What a publish needs to know of a content header, as numbers. Offsets count from the flags; -1 means the field is absent."""
+    """What a publish needs to know of a content header, as numbers. Offsets count from the flags; -1 means the field is
+    absent."""
 
     __slots__ = (
         "delivery_mode",
@@ -127,8 +131,8 @@ def _table(data: bytes, at: i64, end: i64, trusted: bool) -> i64:
 def summarize(data: bytes, start: i64, end: i64, trusted: bool = False) -> HeaderSummary:
     """Walk the whole content header once and note where things are.
 
-    ``trusted``: the message was taken before, and what the server added to its headers may have carried them over the limits
-    that hold for clients.
+    ``trusted``: the message was taken before, and what the server added to its headers may have carried them over the
+    limits that hold for clients.
 
     Raises: SYNTAX_ERROR (502) if a field runs past the end, bytes are left over, the headers table is malformed
     (``table.check``), or the flags announce more flags.
@@ -240,7 +244,8 @@ def _text(data: bytes, at: i64, after: i64) -> str:
 
 
 def decode(data: bytes, start: i64, end: i64, trusted: bool = False) -> Properties:
-    """All properties as values; bytes that are not UTF-8 become surrogates. Raises: SYNTAX_ERROR (502) as ``summarize`` does."""
+    """All properties as values; bytes that are not UTF-8 become surrogates. Raises: SYNTAX_ERROR (502) as ``summarize``
+    does."""
     summarize(data, start, end, trusted)
     flags = i64(read_i16_be(data, start)) & 0xFFFF
     found = Properties()
@@ -300,11 +305,13 @@ def decode(data: bytes, start: i64, end: i64, trusted: bool = False) -> Properti
     return found
 
 
-def rewrite(data: bytes, start: i64, end: i64, headers_content: bytes | None, drop_expiration: bool, reply_to: bytes | None) -> bytes:
+def rewrite(
+    data: bytes, start: i64, end: i64, headers_content: bytes | None, drop_expiration: bool, reply_to: bytes | None
+) -> bytes:
     """New property bytes with up to three fields changed and every other byte as it was.
 
-    ``headers_content`` (checked or server-made table content) and ``reply_to`` replace the field or add it; None leaves it alone.
-    Raises: SYNTAX_ERROR (502) as ``summarize`` does; ValueError if ``reply_to`` is longer than 255 bytes.
+    ``headers_content`` (checked or server-made table content) and ``reply_to`` replace the field or add it; None leaves
+    it alone. Raises: SYNTAX_ERROR (502) as ``summarize`` does; ValueError if ``reply_to`` is longer than 255 bytes.
     """
     summary = summarize(data, start, end, True)
     flags = summary.flags
@@ -360,7 +367,8 @@ def _put(parts: list[bytes], flag: int, value: str | None) -> int:
 
 
 def encode(properties: Properties) -> bytes:
-    """Property bytes, flags first. Raises ValueError if a string is longer than 255 bytes or a number does not fit its field."""
+    """Property bytes, flags first. Raises ValueError if a string is longer than 255 bytes or a number does not fit its
+    field."""
     parts: list[bytes] = [b""]
     flags = _put(parts, CONTENT_TYPE, properties.content_type)
     flags |= _put(parts, CONTENT_ENCODING, properties.content_encoding)
@@ -394,7 +402,8 @@ def encode(properties: Properties) -> bytes:
 
 
 def timestamp_of(message: Message) -> int | None:
-    """The timestamp property of a message, in seconds since 1970 if the client keeps to the rule; None when it has none."""
+    """The timestamp property of a message, in seconds since 1970 if the client keeps to the rule; None when it has
+    none."""
     content = message.content
     end = message.header_size - 1
     if _flags(content, CONTENT_PROPERTIES_AT, end) & TIMESTAMP == 0:
@@ -408,4 +417,6 @@ def headers_of(message: Message) -> FieldTable:
     summary = summarize(content, CONTENT_PROPERTIES_AT, message.header_size - 1, True)
     if summary.headers_start < 0:
         return table.EMPTY
-    return FieldTable(content[CONTENT_PROPERTIES_AT + summary.headers_start : CONTENT_PROPERTIES_AT + summary.headers_end])
+    return FieldTable(
+        content[CONTENT_PROPERTIES_AT + summary.headers_start : CONTENT_PROPERTIES_AT + summary.headers_end]
+    )

@@ -1,8 +1,8 @@
 """The numbers of the protocol: frame types, class and method ids, property flags, limits.
 
-AMQP 0-9-1 §2.3.5 and §4.2, with the methods RabbitMQ adds (its ``amqp0-9-1.extended.xml``): connection.blocked, connection.update-secret,
-exchange.bind, basic.nack, confirm.select. A method id stands here as it stands on the wire, class and method in one 32-bit number, so that
-one read and one dictionary lookup find a handler.
+AMQP 0-9-1 §2.3.5 and §4.2, with the methods RabbitMQ adds (its ``amqp0-9-1.extended.xml``): connection.blocked,
+connection.update-secret, exchange.bind, basic.nack, confirm.select. A method id stands here as it stands on the wire,
+class and method in one 32-bit number, so that one read and one dictionary lookup find a handler.
 """
 
 from typing import Final

@@ -3,13 +3,13 @@
     field  = size:1 key:size tag:1 value
     value  = t b B:1  s u:2  I i f:4  l L d T:8  D:1+4  V:0  S x:4+n  A F:4+n of values, of fields
 
-Two departures from the specification, both RabbitMQ's (RabbitMQ docs, AMQP 0-9-1 Errata): ``s`` is a signed 16-bit integer and
-``L`` a signed 64-bit one like ``l``; ``x`` is a byte string. ``T`` is unsigned.
+Two departures from the specification, both RabbitMQ's (RabbitMQ docs, AMQP 0-9-1 Errata): ``s`` is a signed 16-bit
+integer and ``L`` a signed 64-bit one like ``l``; ``x`` is a byte string. ``T`` is unsigned.
 
-A table stays the bytes it came in: it is walked once for bounds, depth and count (``check``), then read where needed. So every
-field goes out with the type it came with. Three kinds of functions: ``check`` and ``decode`` take anything; ``find``, ``after_value``,
-``split``, ``canonical``, ``comparable`` and ``FieldTable`` take checked content; ``encode`` makes tables of the server's own values.
-Content means the bytes after the table's 4-byte length.
+A table stays the bytes it came in: it is walked once for bounds, depth and count (``check``), then read where needed.
+So every field goes out with the type it came with. Three kinds of functions: ``check`` and ``decode`` take anything;
+``find``, ``after_value``, ``split``, ``canonical``, ``comparable`` and ``FieldTable`` take checked content; ``encode``
+makes tables of the server's own values. Content means the bytes after the table's 4-byte length.
 """
 
 import struct
@@ -192,7 +192,8 @@ def join(pairs: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def canonical(content: bytes) -> bytes:
-    """The same table with its top-level fields in key order: what tells two bindings apart (RabbitMQ sorts binding arguments)."""
+    """The same table with its top-level fields in key order: what tells two bindings apart (RabbitMQ sorts binding
+    arguments)."""
     if not content:
         return content
     pairs = split(content, 0, len(content))
@@ -209,10 +210,12 @@ def _key_of(pair: tuple[bytes, bytes]) -> bytes:
 
 
 def comparable(data: bytes, at: i64) -> bytes:
-    """Bytes that are equal for two values exactly when a headers exchange holds the values equal; ``at`` is the type tag's offset.
+    """Bytes that are equal for two values exactly when a headers exchange holds the values equal; ``at`` is the type
+    tag's offset.
 
-    Integers of all widths (timestamps too) by value, both float widths by value, both string types by their bytes; a bool or a
-    float is never an integer, a table or an array equals only the same bytes (RabbitMQ 3.13, `rabbit_exchange_type_headers`).
+    Integers of all widths (timestamps too) by value, both float widths by value, both string types by their bytes; a
+    bool or a float is never an integer, a table or an array equals only the same bytes (RabbitMQ 3.13,
+    `rabbit_exchange_type_headers`).
     """
     tag = i64(data[at])
     if tag in (LONGSTR, BINARY):
@@ -250,7 +253,8 @@ def _integer(data: bytes, at: i64) -> int:
 
 
 def printed(data: bytes, at: i64) -> str:
-    """The value whose type tag is at ``at`` as RabbitMQ's error texts print it, in Erlang's notation: ``<<"a">>``, ``[{signedint,1}]``."""
+    """The value whose type tag is at ``at`` as RabbitMQ's error texts print it, in Erlang's notation: ``<<"a">>``,
+    ``[{signedint,1}]``."""
     tag = i64(data[at])
     after = after_value(data, at)
     if tag in (LONGSTR, BINARY):
@@ -366,9 +370,11 @@ def _read_array(data: bytes, start: i64, end: i64) -> list[object]:
 
 @final
 class FieldTable:
-    """A field table of a client or of the server: ``raw`` is its content, exact; values and types are read when asked for.
+    """A field table of a client or of the server: ``raw`` is its content, exact; values and types are read when asked
+    for.
 
-    Immutable. ``raw`` has been checked; who has not done so uses ``decode``. Of fields with equal keys the first counts.
+    Immutable. ``raw`` has been checked; who has not done so uses ``decode``. Of fields with equal keys the first
+    counts.
     """
 
     __slots__ = ("_canonical", "_types", "_values", "raw")
@@ -469,7 +475,8 @@ def decode(data: bytes, start: i64, end: i64) -> FieldTable:
 
 
 def encode(values: Mapping[str, object]) -> bytes:
-    """Table content for values of the server's own making; the inverse of ``FieldTable.values``, with every integer sent as ``l``.
+    """Table content for values of the server's own making; the inverse of ``FieldTable.values``, with every integer
+    sent as ``l``.
 
     Raises ValueError if a name is longer than 255 bytes, a number does not fit its type, or a value has no type.
     """

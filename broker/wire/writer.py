@@ -1,7 +1,8 @@
 """What the broker says while messages flow, written by hand: deliver, get-ok, return, ack, nack, content.
 
-Every function appends to a ``BytesWriter``; nothing is formatted per message that can be prepared per consumer or per route.
-basic.deliver is start + delivery tag + tail: the start depends on the consumer and the tail's length, the tail on the route.
+Every function appends to a ``BytesWriter``; nothing is formatted per message that can be prepared per consumer or per
+route. basic.deliver is start + delivery tag + tail: the start depends on the consumer and the tail's length, the tail
+on the route.
 """
 
 from typing import Final
@@ -37,7 +38,9 @@ def _write_short(out: BytesWriter, value: i64) -> None:
     out.append(int(value) & 0xFF)
 
 
-def write_get_ok(out: BytesWriter, channel: i64, delivery_tag: i64, redelivered: bool, tail: bytes, message_count: i64) -> None:
+def write_get_ok(
+    out: BytesWriter, channel: i64, delivery_tag: i64, redelivered: bool, tail: bytes, message_count: i64
+) -> None:
     """basic.get-ok: like deliver without a consumer tag, with the number of messages left in the queue."""
     size: i64 = 4 + 8 + i64(len(tail)) - 1 + 4
     out.append(1)
@@ -85,7 +88,8 @@ def write_nack(out: BytesWriter, channel: i64, sequence: i64, multiple: bool) ->
 
 
 def write_content(out: BytesWriter, message: Message, channel: i64, payload_max: i64) -> None:
-    """The header and body frames of ``message`` on ``channel``, no frame's payload larger than ``payload_max`` (0: no limit)."""
+    """The header and body frames of ``message`` on ``channel``, no frame's payload larger than ``payload_max`` (0: no
+    limit)."""
     if payload_max and message.payload_max > payload_max:
         _write_reframed(out, message, channel, payload_max)
         return
@@ -125,7 +129,8 @@ def body_of(message: Message) -> bytes:
 
 def _write_reframed(out: BytesWriter, message: Message, channel: i64, payload_max: i64) -> None:
     # a consumer negotiated smaller frames than the publisher: the header fits (properties are bounded by the smallest
-    # frame-max a client may ask for only on its own side, so a larger header still has to go out whole), the body is cut anew
+    # frame-max a client may ask for only on its own side, so a larger header still has to go out whole), the body is
+    # cut anew
     header = message.content[: message.header_size]
     at: i64 = len(out)
     out.write(header)
@@ -151,7 +156,8 @@ def _write_cut(out: BytesWriter, kind: u8, channel: i64, data: bytes, start: i64
 
 
 def write_frames(out: BytesWriter, message: Message, at: i64, size: i64, channel: i64, payload_max: i64) -> i64:
-    """The frames of ``message`` from offset ``at`` on, each cut where it is too large, until they are ``size`` bytes or more.
+    """The frames of ``message`` from offset ``at`` on, each cut where it is too large, until they are ``size`` bytes or
+    more.
 
     Returns the offset of the first one that is left; the length of the content when there is none.
     """

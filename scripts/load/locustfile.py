@@ -1,12 +1,15 @@
-"""Load from locust: each user has a connection of its own, publishes to a queue with confirms, and consumes what it has published.
+"""Load from locust: each user has a connection of its own, publishes to a queue with confirms, and consumes what it has
+published.
 
-    locust -f scripts/load/locustfile.py --headless --users 50 --spawn-rate 10 --run-time 1m --host amqp://guest:guest@127.0.0.1:5672/%2f
+    locust -f scripts/load/locustfile.py --headless --users 50 --spawn-rate 10 --run-time 1m \\
+        --host amqp://guest:guest@127.0.0.1:5672/%2f
 
-The figures that come out: `connect`, `publish` (until the confirm), `consume` (the wait for the delivery) and `end to end` (from the
-publish to the delivery of the same message). pika sends and waits, so this shows latency under many users; for the highest throughput
-of a node see the load generator `leveret perf`.
+The figures that come out: `connect`, `publish` (until the confirm), `consume` (the wait for the delivery) and
+`end to end` (from the publish to the delivery of the same message). pika sends and waits, so this shows latency under
+many users; for the highest throughput of a node see the load generator `leveret perf`.
 
-LOAD_BODY_SIZE (256) sets the bytes of a message, LOAD_PERSISTENT=1 makes messages and queues durable, LOAD_PREFETCH (10) sets the prefetch.
+LOAD_BODY_SIZE (256) sets the bytes of a message, LOAD_PERSISTENT=1 makes messages and queues durable, LOAD_PREFETCH
+(10) sets the prefetch.
 """
 
 from __future__ import annotations
@@ -53,7 +56,8 @@ class PublishAndConsume(User):
                 self.consume()
 
     def connect(self) -> bool:
-        """Connects and declares the user's queue; whether that went well. Its consumer starts with the first delivery awaited."""
+        """Connects and declares the user's queue; whether that went well. Its consumer starts with the first delivery
+        awaited."""
         started = time.perf_counter()
         failure: Exception | None = None
         try:
@@ -62,7 +66,9 @@ class PublishAndConsume(User):
             self.channel.confirm_delivery()
             self.channel.basic_qos(prefetch_count=PREFETCH)
             self.queue = f"load-{uuid.uuid4()}"
-            self.channel.queue_declare(self.queue, durable=PERSISTENT, exclusive=not PERSISTENT, arguments={"x-expires": 60_000})
+            self.channel.queue_declare(
+                self.queue, durable=PERSISTENT, exclusive=not PERSISTENT, arguments={"x-expires": 60_000}
+            )
             self.deliveries = self.channel.consume(self.queue, inactivity_timeout=DELIVERY_TIMEOUT_S)
         except (pika.exceptions.AMQPError, OSError) as error:
             failure = error

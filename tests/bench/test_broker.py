@@ -1,4 +1,5 @@
-"""Enqueue and dispatch without sockets: recorded byte streams through the real protocol, one read and one turn at a time."""
+"""Enqueue and dispatch without sockets: recorded byte streams through the real protocol, one read and one turn at a
+time."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def replay(name: str, *, body: bytes, no_ack: bool, confirm: bool, queues: int =
     if confirm:
         producer.ask("confirm.select")
     exchange = "amq.fanout" if queues > 1 else ""
-    read = b"".join(publish(1, exchange, "q0" if keys == 1 else f"q{number % keys}", body) for number in range(MESSAGES))
+    read = b"".join(
+        publish(1, exchange, "q0" if keys == 1 else f"q{number % keys}", body) for number in range(MESSAGES)
+    )
     out, back = consumer.sink, producer.sink
     out.take()
     back.take()
@@ -62,7 +65,9 @@ def replay(name: str, *, body: bytes, no_ack: bool, confirm: bool, queues: int =
         ("broker 100 B, fanout to 10 queues", 100, True, False, 10, 8.0, 100.0),
     ],
 )
-def test_replay(name: str, size: int, no_ack: bool, confirm: bool, queues: int, compiled_us: float, interpreted_us: float) -> None:
+def test_replay(
+    name: str, size: int, no_ack: bool, confirm: bool, queues: int, compiled_us: float, interpreted_us: float
+) -> None:
     body = bytes(0x80 + at % 64 for at in range(size))
     each = replay(name, body=body, no_ack=no_ack, confirm=confirm, queues=queues)
     assert each < ceiling(compiled_us, interpreted_us)

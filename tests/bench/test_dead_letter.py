@@ -17,11 +17,15 @@ from tests.support.memory import Broker
 from tests.support.wire import method, publish
 
 COUNT = 10_000
-FIELDS = table.make({"tenant": "acme", "attempt": 3, "trace": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"})
+FIELDS = table.make(
+    {"tenant": "acme", "attempt": 3, "trace": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+)
 
 
 @pytest.mark.parametrize(
-    ("name", "headers", "compiled_us"), [("without headers", None, 3.0), ("with three headers", FIELDS, 3.0)], ids=["none", "three"]
+    ("name", "headers", "compiled_us"),
+    [("without headers", None, 3.0), ("with three headers", FIELDS, 3.0)],
+    ids=["none", "three"],
 )
 def test_a_run_of_messages(name: str, headers: FieldTable | None, compiled_us: float) -> None:
     messages = [make_message(b"x" * 100, exchange="e", routing_key="key", headers=headers) for _ in range(COUNT)]

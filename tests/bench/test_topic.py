@@ -42,14 +42,20 @@ def measure(name: str, exchange: Exchange, keys: list[str]) -> float:
 def test_a_thousand_bindings() -> None:
     dice = random.Random(7)
     words = ["eu", "us", "asia", "order", "payment", "created", "failed", "*", "#"]
-    exchange = topic(".".join(dice.choice(words) for _ in range(dice.randint(1, 4))) + f".{number % 100}" for number in range(1000))
-    keys = [".".join(dice.choice(words[:7]) for _ in range(dice.randint(1, 4))) + f".{dice.randrange(100)}" for _ in range(500)]
+    exchange = topic(
+        ".".join(dice.choice(words) for _ in range(dice.randint(1, 4))) + f".{number % 100}" for number in range(1000)
+    )
+    keys = [
+        ".".join(dice.choice(words[:7]) for _ in range(dice.randint(1, 4))) + f".{dice.randrange(100)}"
+        for _ in range(500)
+    ]
     assert measure("topic.match, 1000 bindings with wildcards", exchange, keys) < ceiling(200.0, 800.0)
 
 
 @pytest.mark.parametrize("hashes", [0, 10, 100])
 def test_keys_of_which_each_comes_once(hashes: int) -> None:
-    """20,000 devices with a binding each, some patterns for all of them, and a number that never comes again at the end of each key."""
+    """20,000 devices with a binding each, some patterns for all of them, and a number that never comes again at the end
+    of each key."""
     dice = random.Random(8)
     patterns = [f"fleet.{number}.#" for number in range(20_000)] + [f"#.{number}.status.#" for number in range(hashes)]
     keys = [f"fleet.{dice.randrange(20_000)}.status.{number}" for number in range(50_000)]

@@ -1,7 +1,8 @@
 """How the benchmarks measure: CPU time of this process, the best of several rounds, one JSON line each.
 
-The best round, not the mean: other work on a shared machine only ever adds. No sockets, so the figures are stable enough to compare
-before and after a change; put them into the commit message. A generous ceiling is asserted, for the mistake that costs a factor.
+The best round, not the mean: other work on a shared machine only ever adds. No sockets, so the figures are stable
+enough to compare before and after a change; put them into the commit message. A generous ceiling is asserted, for the
+mistake that costs a factor.
 """
 
 from __future__ import annotations

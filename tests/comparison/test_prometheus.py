@@ -1,4 +1,5 @@
-"""A real Prometheus scrapes a real node and answers queries over it. Rule: Prometheus docs; the expressions of RabbitMQ's dashboards."""
+"""A real Prometheus scrapes a real node and answers queries over it. Rule: Prometheus docs; the expressions of
+RabbitMQ's dashboards."""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ def page_of(node: Node) -> bytes:
 
 
 def test_prometheus_scrapes_a_node_and_answers_queries_over_it() -> None:
-    """RabbitMQ's dashboards multiply every series by rabbitmq_identity_info on (instance, job): it must join with all of them."""
+    """RabbitMQ's dashboards multiply every series by rabbitmq_identity_info on (instance, job): it must join with all
+    of them."""
     with Node() as node, scraping(node.ports["prometheus"]) as prometheus:
         connection = pika.BlockingConnection(pika.ConnectionParameters(node.host, node.port))
         channel = connection.channel()
@@ -110,7 +112,10 @@ def test_prometheus_scrapes_a_node_and_answers_queries_over_it() -> None:
         channel.confirm_delivery()
         for _ in range(42):
             channel.basic_publish("", "q", b"x")
-        joined = ' * on(instance, job) group_left(rabbitmq_cluster, rabbitmq_node) rabbitmq_identity_info{rabbitmq_node=~".+@.+"}'
+        joined = (
+            " * on(instance, job) group_left(rabbitmq_cluster, rabbitmq_node) "
+            'rabbitmq_identity_info{rabbitmq_node=~".+@.+"}'
+        )
         for expression, value in {
             "rabbitmq_connections": 1.0,
             "rabbitmq_queue_messages_ready": 42.0,

@@ -1,6 +1,8 @@
-"""Clients that keep a node busy: publishers, consumers, and somebody who declares and deletes. Each does one thing on one connection.
+"""Clients that keep a node busy: publishers, consumers, and somebody who declares and deletes. Each does one thing on
+one connection.
 
-What they do is drawn from a random generator of their own; when the node dies is not, so a seed gives the same load and not the same crash.
+What they do is drawn from a random generator of their own; when the node dies is not, so a seed gives the same load and
+not the same crash.
 """
 
 from __future__ import annotations
@@ -138,7 +140,9 @@ class Committing(Actor):
 class Transactions(Committing):
     """Publishes some messages to two queues and commits, over and over; now and then it rolls back."""
 
-    def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, queues: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, queues: Sequence[str]
+    ) -> None:
         super().__init__(name, ledger, random_, host, port)
         self.queues = list(queues)
 
@@ -167,9 +171,12 @@ class Transactions(Committing):
 
 
 class Transfers(Committing):
-    """Moves messages to another queue: what it takes is acknowledged in the transaction that publishes as many new ones."""
+    """Moves messages to another queue: what it takes is acknowledged in the transaction that publishes as many new
+    ones."""
 
-    def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, source: str, target: str) -> None:
+    def __init__(
+        self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, source: str, target: str
+    ) -> None:
         super().__init__(name, ledger, random_, host, port)
         self.source = source
         self.target = target
@@ -178,7 +185,9 @@ class Transfers(Committing):
         self.link.client.ask(1, "basic.qos", prefetch_count=40)
         self.link.say("basic.consume", queue=source)
 
-    def on_deliver(self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes) -> None:
+    def on_deliver(
+        self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes
+    ) -> None:
         copy = self.ledger.deliver(self.source, exchange, routing_key, redelivered, header, body)
         if copy is not None:
             self.taken.append((tag, copy))
@@ -245,7 +254,9 @@ class Consumer(Publishing):
         if said.name != "basic.consume-ok":
             super().on_method(said)
 
-    def on_deliver(self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes) -> None:
+    def on_deliver(
+        self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes
+    ) -> None:
         self.received += 1
         copy = self.ledger.deliver(self.queue, exchange, routing_key, redelivered, header, body)
         if copy is not None:
@@ -294,7 +305,8 @@ class Consumer(Publishing):
 
 
 class Purger(Publishing):
-    """Publishes some messages, takes some of them and gives them back, and purges the queue: over and over, and nobody else is there."""
+    """Publishes some messages, takes some of them and gives them back, and purges the queue: over and over, and nobody
+    else is there."""
 
     def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, queue: str) -> None:
         super().__init__(name, ledger, random_, host, port)
@@ -321,7 +333,9 @@ class Purger(Publishing):
             self.state = "cancelling"
             self.link.say("basic.cancel", consumer_tag="purger")
 
-    def on_deliver(self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes) -> None:
+    def on_deliver(
+        self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes
+    ) -> None:
         copy = self.ledger.deliver(self.queue, exchange, routing_key, redelivered, header, body)
         if copy is not None:
             self.unacked.append(copy)
@@ -353,7 +367,9 @@ class Purger(Publishing):
 class Drainer(Consumer):
     """Takes everything out of a queue and acknowledges it all."""
 
-    def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, queue: str, count: int) -> None:
+    def __init__(
+        self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, queue: str, count: int
+    ) -> None:
         super().__init__(name, ledger, random_, host, port, queue, prefetch=random_.choice((0, 0, 20, 500)))
         self.multiple = True
         self.count = count
@@ -361,7 +377,9 @@ class Drainer(Consumer):
         self.rest = -1
         """What the queue holds in the end, by the node's own count."""
 
-    def on_deliver(self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes) -> None:
+    def on_deliver(
+        self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes
+    ) -> None:
         self.received += 1
         copy = self.ledger.deliver(self.queue, exchange, routing_key, redelivered, header, body)
         if copy is not None:

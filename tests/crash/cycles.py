@@ -1,8 +1,8 @@
 """Histories of a node that is killed, started again on the same data, looked at, and loaded again.
 
-A history has one data directory and one ledger. Each of its cycles: start (perhaps killed in the middle, several times), compare counts and
-declarations, drain some of the queues and compare them message by message, load with some of the actors, kill (now and then: stop). It ends
-with a drain of everything, and with all counts at zero.
+A history has one data directory and one ledger. Each of its cycles: start (perhaps killed in the middle, several
+times), compare counts and declarations, drain some of the queues and compare them message by message, load with some of
+the actors, kill (now and then: stop). It ends with a drain of everything, and with all counts at zero.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.crash.actors import BARRIER, SECOND_BARRIER, Actor, Consumer, Drainer, Publisher, Purger, Transactions, Transfers
+from tests.crash.actors import (
+    BARRIER,
+    SECOND_BARRIER,
+    Actor,
+    Consumer,
+    Drainer,
+    Publisher,
+    Purger,
+    Transactions,
+    Transfers,
+)
 from tests.crash.declarations import Declarations, Declarer, Inspector
 from tests.crash.ledger import Ledger, QueueRule
 from tests.crash.link import Crowd
@@ -42,7 +52,8 @@ RULES: Final[Mapping[str, QueueRule]] = {
     "priority": QueueRule(ordered=False),
     "rejecting": QueueRule(dead_letters_to="dead"),
     "dead": QueueRule(ordered=False, dead_letters=True),
-    "limited": QueueRule(ordered=False, dead_letters_to="overflow", limit=LIMIT),  # what was dropped shortly before a crash may be back
+    # What was dropped shortly before a crash may be back.
+    "limited": QueueRule(ordered=False, dead_letters_to="overflow", limit=LIMIT),
     "overflow": QueueRule(ordered=False, dead_letters=True),
     "purged": QueueRule(),
     BARRIER: QueueRule(),
@@ -54,14 +65,25 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
     "limited": {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "overflow", "x-max-length": LIMIT},
 }
 SETS: Final = (
-    ("classic",), ("busy",), ("shared",), ("fanout-1",), ("fanout-2",), ("fanout-transient",), ("tx-1",), ("tx-2",), ("priority",),
-    ("rejecting", "dead"), ("limited", "overflow"), ("purged",), (SECOND_BARRIER,), (BARRIER,),
+    ("classic",), ("busy",), ("shared",), ("fanout-1",), ("fanout-2",), ("fanout-transient",), ("tx-1",), ("tx-2",),
+    ("priority",), ("rejecting", "dead"), ("limited", "overflow"), ("purged",), (SECOND_BARRIER,), (BARRIER,),
 )  # fmt: skip
 """What is drained together."""
 TUNING: Final = ("--wal-file", str(1 << 20), "--segment", str(1 << 20), "--memory", str(1 << 16), "--mark-ahead", "200")
 DRAIN_DEADLINE_S: Final = 20.0
 START_DEADLINE_MS: Final = 15_000
-ACTORS: Final = ("classic", "busy", "shared", "fanout", "transactions", "priority", "rejecting", "limited", "purged", "declarer")
+ACTORS: Final = (
+    "classic",
+    "busy",
+    "shared",
+    "fanout",
+    "transactions",
+    "priority",
+    "rejecting",
+    "limited",
+    "purged",
+    "declarer",
+)
 
 
 class Broken(AssertionError):
@@ -116,7 +138,8 @@ class History:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Whatever a client runs into (the node is gone, it says something strange) is `Broken`, with what the node has printed."""
+        """Whatever a client runs into (the node is gone, it says something strange) is `Broken`, with what the node has
+        printed."""
         try:
             yield
         except (WireError, AssertionError, OSError) as error:
@@ -215,7 +238,10 @@ class History:
         with self._client() as client:
             client.ask(1, "queue.declare", queue="fanout-transient")
             client.ask(1, "queue.bind", queue="fanout-transient", exchange="fanout")
-            return {queue: client.ask(1, "queue.declare", queue=queue, passive=True).number("message_count") for queue in RULES}
+            return {
+                queue: client.ask(1, "queue.declare", queue=queue, passive=True).number("message_count")
+                for queue in RULES
+            }
 
     def _drain(self, queues: tuple[str, ...]) -> None:
         self.ledger.begin_drain(*queues)
@@ -226,7 +252,10 @@ class History:
             done = crowd.run(drainer.is_done, time.monotonic() + DRAIN_DEADLINE_S)
             crowd.close()
             if not done or drainer.received != counts[queue] or drainer.rest:
-                text = f"{queue} held {counts[queue]} messages by its count, {drainer.received} came and {drainer.rest} are left"
+                text = (
+                    f"{queue} held {counts[queue]} messages by its count, {drainer.received} came and "
+                    f"{drainer.rest} are left"
+                )
                 state = "runs" if self.node.is_running() else "has ended"
                 self.ledger.broken("I5", f"{text}; the node {state}\n{self.node.output()[-2000:]}")
             if not done:
@@ -258,12 +287,19 @@ class History:
         chance = self.random.random
 
         def publisher(queue: str, **options: object) -> Actor:
-            values: dict[str, object] = {"exchange": "", "routing_key": queue, "queues": [queue], "window": self.random.choice((20, 300))}
+            values: dict[str, object] = {
+                "exchange": "",
+                "routing_key": queue,
+                "queues": [queue],
+                "window": self.random.choice((20, 300)),
+            }
             return Publisher(f"publisher of {queue}", ledger, self._fork(), host, port, **(values | options))  # type: ignore[arg-type]
 
         def consumer(queue: str, number: int = 1, **options: float) -> Actor:
             prefetch = self.random.choice((1, 30, 300))
-            return Consumer(f"consumer {number} of {queue}", ledger, self._fork(), host, port, queue, prefetch=prefetch, **options)
+            return Consumer(
+                f"consumer {number} of {queue}", ledger, self._fork(), host, port, queue, prefetch=prefetch, **options
+            )
 
         if name == "classic":
             actors = [publisher("classic", transient=0.1, large=0.01 if chance() < 0.3 else 0.0)]
@@ -282,7 +318,10 @@ class History:
                 return [*actors, Transfers("transfers", ledger, self._fork(), host, port, "tx-1", "tx-2")]
             return actors + ([consumer("tx-1")] if chance() < 0.3 else [])
         if name == "priority":
-            return [publisher("priority", priorities=6), *([consumer("priority", requeue=0.05)] if chance() < 0.5 else [])]
+            return [
+                publisher("priority", priorities=6),
+                *([consumer("priority", requeue=0.05)] if chance() < 0.5 else []),
+            ]
         if name == "rejecting":
             return [publisher("rejecting"), consumer("rejecting", reject=0.3, requeue=0.05, lazy=0.02)]
         if name == "limited":
@@ -343,7 +382,13 @@ class Campaign:
     """Histories one after the other, and what they add up to."""
 
     def __init__(
-        self, seed: int, *, cycles_each: int = 20, command: str = "scripts/soak crash", keep: bool = True, **options: object
+        self,
+        seed: int,
+        *,
+        cycles_each: int = 20,
+        command: str = "scripts/soak crash",
+        keep: bool = True,
+        **options: object,
     ) -> None:
         self.seed = seed
         self.cycles_each = cycles_each
@@ -369,7 +414,9 @@ class Campaign:
                 if not self.keep:
                     shutil.rmtree(folder)
                 again = f"{self.command} --seed {self.seed} --cycles {self.cycles_each}"
-                raise Broken(f"seed {self.seed}, after {dict(history.met)}; again: {again}; data: {folder}\n{error}") from error
+                raise Broken(
+                    f"seed {self.seed}, after {dict(history.met)}; again: {again}; data: {folder}\n{error}"
+                ) from error
             finally:
                 self._add(history)
             shutil.rmtree(folder)
@@ -384,4 +431,7 @@ class Campaign:
 
     def __str__(self) -> str:
         shown = ", ".join(f"{count} {name}" for name, count in self.totals.items())
-        return f"{shown}; slowest start {self.slowest_start_s:.2f} s, oldest ack that came again {self.oldest_repeated_ack_ms:.1f} ms"
+        return (
+            f"{shown}; slowest start {self.slowest_start_s:.2f} s, oldest ack that came again "
+            f"{self.oldest_repeated_ack_ms:.1f} ms"
+        )

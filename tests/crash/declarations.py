@@ -1,7 +1,7 @@
 """Somebody who declares, binds, unbinds and deletes while the node dies, and what must be there afterwards (I8).
 
-A thing is known to be there or not from the last -ok; while an answer is missing it is unknown, and the next start shows what it is. From
-then on it stays so.
+A thing is known to be there or not from the last -ok; while an answer is missing it is unknown, and the next start
+shows what it is. From then on it stays so.
 """
 
 from __future__ import annotations
@@ -80,7 +80,12 @@ class Declarations:
     """What is declared, as far as one client knows: True, False, or None while nobody knows."""
 
     def __init__(self) -> None:
-        bindings = [Binding(source, end, has_any) for source in SOURCES for end in [*QUEUES, *INNER] for has_any in (False, True)]
+        bindings = [
+            Binding(source, end, has_any)
+            for source in SOURCES
+            for end in [*QUEUES, *INNER]
+            for has_any in (False, True)
+        ]
         self.there: dict[Thing, bool | None] = dict.fromkeys([*QUEUES, *EXCHANGES, *bindings], False)
         self.changes = 0
 
@@ -107,7 +112,9 @@ class Declarations:
 class Declarer(Actor):
     """Changes one thing after the other, each when the one before is answered."""
 
-    def __init__(self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, declarations: Declarations) -> None:
+    def __init__(
+        self, name: str, ledger: Ledger, random_: random.Random, host: str, port: int, declarations: Declarations
+    ) -> None:
         super().__init__(name, ledger, random_, host, port)
         self.declarations = declarations
         self.pending: dict[Thing, bool] = {}
@@ -131,7 +138,10 @@ class Declarer(Actor):
     def _ask(self, thing: Thing, wanted: bool) -> None:
         say = self.link.say
         if isinstance(thing, Binding):
-            say(f"{'exchange' if thing.destination in INNER else 'queue'}.{'bind' if wanted else 'unbind'}", **thing.ends)
+            say(
+                f"{'exchange' if thing.destination in INNER else 'queue'}.{'bind' if wanted else 'unbind'}",
+                **thing.ends,
+            )
         elif thing in QUEUES:
             if wanted:
                 say("queue.declare", queue=thing, durable=True, **QUEUES[thing])
@@ -193,7 +203,9 @@ class Inspector:
     def _compare(self, thing: Thing, found: bool) -> None:
         expected = self.known.there[thing]
         if expected is not None and found != expected:
-            self.ledger.broken("I8", f"{thing} was {'declared' if expected else 'deleted'} and is {'there' if found else 'gone'}")
+            self.ledger.broken(
+                "I8", f"{thing} was {'declared' if expected else 'deleted'} and is {'there' if found else 'gone'}"
+            )
         self.known.there[thing] = found
 
     def _queue(self, queue: str) -> bool:

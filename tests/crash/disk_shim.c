@@ -1,12 +1,14 @@
 /* A disk that fails: preloaded into a node by tests/crash/test_disk_errors.py.
  *
  *   SHIM_PATH    only files with this in their path are touched, such as "/wal/"
- *   SHIM_FAULT   "call:number:errno": this call (fdatasync or write) fails with errno, counted from the moment the disk is armed
- *                "short": every write of more than one block takes only a part; "eintr": every second call fails with EINTR
+ *   SHIM_FAULT   "call:number:errno": this call (fdatasync or write) fails with errno, counted from the moment the disk
+ *                is armed
+ *                "short": every write of more than one block takes only a part; "eintr": every second call fails with
+ *                EINTR
  *   SHIM_ARMED   a path: nothing fails before such a file exists; the file gets a byte for each call that failed
  *
- * An fdatasync that fails loses what was written since the last one, as Linux does after an error of the device: the pages are zero
- * afterwards, and a later fdatasync succeeds. A promise that counts on them is a lie.
+ * An fdatasync that fails loses what was written since the last one, as Linux does after an error of the device: the
+ * pages are zero afterwards, and a later fdatasync succeeds. A promise that counts on them is a lie.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

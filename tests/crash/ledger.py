@@ -1,22 +1,27 @@
 """What became of every message, as clients may know it; and which answers of a node would break a promise.
 
-    message    attempted -> confirmed | nacked | returned, or unknown: the node died before it answered. Unknown messages may exist or not
-    copy       the message in one queue: waiting -> delivered (how often) -> ack sent -> settled, once the node has promised something that
-               came behind the ack on the same channel; until then a crash may bring the copy back
+    message    attempted -> confirmed | nacked | returned, or unknown: the node died before it answered. Unknown
+               messages may exist or not
+    copy       the message in one queue: waiting -> delivered (how often) -> ack sent -> settled, once the node has
+               promised something that came behind the ack on the same channel; until then a crash may bring the copy
+               back
     group      what exists as a whole or not at all: the copies of one message, all messages of a transaction
 
 The invariants, by the names that violations carry:
 
-    I1 loss          confirmed, or seen after a restart, and not acknowledged: it is there. A group is there as a whole or not at all
+    I1 loss          confirmed, or seen after a restart, and not acknowledged: it is there. A group is there as a whole
+                     or not at all
     I2 invention     what is delivered was published, with these bytes, to this queue
-    I3 redelivery    a second delivery says redelivered; a first one does not, unless a crash lies between; what is settled, or was seen to
-                     be absent, or need not survive a restart, never comes again
-    I4 order         first deliveries of a publisher's messages come in the order of publishing (one consumer, no priorities)
+    I3 redelivery    a second delivery says redelivered; a first one does not, unless a crash lies between; what is
+                     settled, or was seen to be absent, or need not survive a restart, never comes again
+    I4 order         first deliveries of a publisher's messages come in the order of publishing (one consumer, no
+                     priorities)
     I5 counts        the node's counts lie between what must and what can be there, and are what a drain then finds
     I7 restart       the node starts again, in bounded time
     I8 declarations  what was declared with -ok is there, what was deleted with -ok is not
 
-An *epoch* is the time between two starts of the node. Violations are collected, not raised: one cause shows itself in several.
+An *epoch* is the time between two starts of the node. Violations are collected, not raised: one cause shows itself in
+several.
 """
 
 from __future__ import annotations
@@ -71,7 +76,18 @@ class Group:
 class Copy:
     """A message in one queue."""
 
-    __slots__ = ("ack_epoch", "ack_sent_at", "certain", "dead_letter", "deliveries", "fetched", "message", "out", "queue", "transaction")
+    __slots__ = (
+        "ack_epoch",
+        "ack_sent_at",
+        "certain",
+        "dead_letter",
+        "deliveries",
+        "fetched",
+        "message",
+        "out",
+        "queue",
+        "transaction",
+    )
 
     def __init__(self, message: Message, queue: str) -> None:
         self.message = message
@@ -83,7 +99,8 @@ class Copy:
         """When the last ack (or reject) was sent, monotonic; 0 while none was, and when it has come again."""
         self.ack_epoch = 0
         self.certain = False
-        """It is on the disk, whatever its publisher was told: it was delivered in a later epoch than it was published in."""
+        """It is on the disk, whatever its publisher was told: it was delivered in a later epoch than it was published
+        in."""
         self.dead_letter = False
         """It is the copy of a message that was rejected somewhere else: it may be here, and then it is not there."""
         self.fetched = False
@@ -99,7 +116,8 @@ class Message:
     """One message."""
 
     __slots__ = (
-        "copies", "epoch", "exchange", "fate", "group", "number", "persistent", "priority", "publisher", "routing_key", "settled", "size",
+        "copies", "epoch", "exchange", "fate", "group", "number", "persistent", "priority", "publisher", "routing_key",
+        "settled", "size",
     )  # fmt: skip
 
     def __init__(self, number: int, publisher: str, group: Group, epoch: int, exchange: str, routing_key: str) -> None:
@@ -225,7 +243,9 @@ class Ledger:
 
     # consuming
 
-    def deliver(self, queue: str, exchange: str, routing_key: str, redelivered: bool, header: bytes, body: bytes) -> Copy | None:
+    def deliver(
+        self, queue: str, exchange: str, routing_key: str, redelivered: bool, header: bytes, body: bytes
+    ) -> Copy | None:
         """What a consumer of the queue, or basic.get, was given; None when nothing sensible can follow."""
         self.counts["delivered"] += 1
         found = PREFIX.unpack_from(body) if len(body) >= PREFIX.size else (b"", 0, 0)
@@ -377,13 +397,16 @@ class Ledger:
         """The node says how many messages the queue holds, ready and unacknowledged."""
         least, most = self.bounds(queue)
         if not least <= count <= most:
-            self.broken("I5", f"{source} says {count} messages in {queue}, at least {least} and at most {most} can be there")
+            self.broken(
+                "I5", f"{source} says {count} messages in {queue}, at least {least} and at most {most} can be there"
+            )
         limit = self.rules[queue].limit
         if limit and count > limit:
             self.broken("I5", f"{source} says {count} messages in {queue}, which may have {limit}")
 
     def drain(self, *queues: str) -> None:
-        """Everything in these queues was delivered since ``begin_drain``, and nothing is left: what was not seen is not there."""
+        """Everything in these queues was delivered since ``begin_drain``, and nothing is left: what was not seen is not
+        there."""
         for queue in queues:
             for copy in list(self.copies[queue].values()):
                 if not copy.fetched:
@@ -396,7 +419,8 @@ class Ledger:
             self.settle(copy for copy in list(self.copies[queue].values()) if copy.fetched)
 
     def begin_drain(self, *queues: str) -> None:
-        """Before the first delivery of a drain. A dead letter queue is drained together with the queue it belongs to."""
+        """Before the first delivery of a drain. A dead letter queue is drained together with the queue it belongs
+        to."""
         for queue in queues:
             for copy in self.copies[queue].values():
                 copy.fetched = False
@@ -406,7 +430,8 @@ class Ledger:
         if self.must_exist(copy):
             self.broken("I1", f"lost: {copy}")
         elif copy.transaction is not None:
-            if message.fate is Fate.CONFIRMED or copy.certain:  # otherwise neither it nor its ack may ever have been there
+            # Otherwise neither it nor its ack may ever have been there.
+            if message.fate is Fate.CONFIRMED or copy.certain:
                 copy.transaction.exists = f"the ack of {copy}"
                 self._check_group(copy.transaction)
         elif copy.ack_sent_at == 0 and not copy.dead_letter and not self.rules[copy.queue].limit:
@@ -414,7 +439,12 @@ class Ledger:
             self._check_group(message.group)
         target = message.copies.get(self.rules[copy.queue].dead_letters_to)
         is_taken = copy.ack_sent_at > 0 and self.rules[copy.queue].limit > 0
-        if target is not None and not target.fetched and not is_taken and (message.fate is Fate.CONFIRMED or copy.certain):
+        if (
+            target is not None
+            and not target.fetched
+            and not is_taken
+            and (message.fate is Fate.CONFIRMED or copy.certain)
+        ):
             self.broken("I1", f"in neither queue after a reject, or when it was too much: {copy}")
 
     def fetch(self, copy: Copy) -> None:

@@ -1,7 +1,8 @@
 """Many AMQP connections in one thread, without waiting: what keeps a node busy while it is killed.
 
-A `Link` is a connection with one channel (number 1). It is opened with blocking calls (`tests.support.wire`), and afterwards reads and
-writes only when its socket is ready; a `Crowd` runs all of them. Whoever owns the link is told what it received and writes to `out`.
+A `Link` is a connection with one channel (number 1). It is opened with blocking calls (`tests.support.wire`), and
+afterwards reads and writes only when its socket is ready; a `Crowd` runs all of them. Whoever owns the link is told
+what it received and writes to `out`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Owner:
         """basic.ack or basic.nack for what was published."""
         raise WireError(f"{self}: an answer to {tag} that nobody waits for")
 
-    def on_deliver(self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes) -> None:
+    def on_deliver(
+        self, tag: int, redelivered: bool, exchange: str, routing_key: str, header: bytes, body: bytes
+    ) -> None:
         """basic.deliver; the header is the payload of its frame."""
         raise WireError(f"{self}: a delivery that nobody asked for")
 
@@ -200,7 +203,8 @@ class Crowd:
             self._selector.register(link.client.socket, selectors.EVENT_READ, link)
 
     def run(self, done: Callable[[], bool], deadline: float) -> bool:
-        """Read and write until `done()`, every link has ended, or the deadline of the monotonic clock passes; whether it is done."""
+        """Read and write until `done()`, every link has ended, or the deadline of the monotonic clock passes; whether
+        it is done."""
         while not done():
             left = deadline - time.monotonic()
             if left <= 0 or not self._selector.get_map():

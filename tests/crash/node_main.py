@@ -1,10 +1,12 @@
-"""A node whose log turns round early, for crash tests; and one with a planted mistake, for testing the tests. Run by path, not imported.
+"""A node whose log turns round early, for crash tests; and one with a planted mistake, for testing the tests. Run by
+path, not imported.
 
-    python node_main.py [--plant NAME] [--wal-file BYTES] [--segment BYTES] [--memory BYTES] [--mark-ahead N] [--slow-disk MS] serve OPTIONS
+    python node_main.py [--plant NAME] [--wal-file BYTES] [--segment BYTES] [--memory BYTES] [--mark-ahead N]
+        [--slow-disk MS] serve OPTIONS
 
-Small files, little memory and short marks make common what is rare: the end of a file, moving, paging, marks. Constants of compiled modules
-are part of the code: there, only the sizes of files change anything. Mistakes are planted by replacing functions, so that needs the
-uncompiled package (the checkout on the path).
+Small files, little memory and short marks make common what is rare: the end of a file, moving, paging, marks. Constants
+of compiled modules are part of the code: there, only the sizes of files change anything. Mistakes are planted by
+replacing functions, so that needs the uncompiled package (the checkout on the path).
 """
 
 from __future__ import annotations
@@ -190,7 +192,8 @@ def mark_not_written() -> None:
 
 @plant
 def mark_covers_what_comes_later() -> None:
-    """What is published after a restart, and read back from the disk, says redelivered if the mark of the time before reaches it."""
+    """What is published after a restart, and read back from the disk, says redelivered if the mark of the time before
+    reaches it."""
 
     def make(recover: Any) -> Any:
         def patched(self: DiskBacklog) -> None:
@@ -321,7 +324,11 @@ def second_queue_not_written() -> None:
 
     def make(append: Any) -> Any:
         def patched(self: Log, position: int, kind: int, size: int, token: object) -> bool:
-            if token is self._logs.last_token and kind == self._logs.last_kind and self._logs.batch.location is self._logs.last_location:
+            if (
+                token is self._logs.last_token
+                and kind == self._logs.last_kind
+                and self._logs.batch.location is self._logs.last_location
+            ):
                 self.positions.append(position)
                 return False
             return bool(append(self, position, kind, size, token))

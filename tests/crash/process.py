@@ -1,4 +1,5 @@
-"""A node for crash tests: `tests.support.node.Node` with the options of `node_main.py`, and with starts that are killed before they end."""
+"""A node for crash tests: `tests.support.node.Node` with the options of `node_main.py`, and with starts that are killed
+before they end."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ STARTING: Final = "Server starting"
 
 
 class CrashNode(Node):
-    """A node on a data directory that outlives it. `tuning` are options of node_main.py; `interpreted` runs the checkout uncompiled."""
+    """A node on a data directory that outlives it. `tuning` are options of node_main.py; `interpreted` runs the
+    checkout uncompiled."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """A node on a real disk that is full: a tmpfs of a few MiB in a mount namespace of its own.
 
-The namespace belongs to a process that only waits; nodes enter it (nsenter), and this process sees the disk through /proc. Nothing is
-mounted where anybody else could see it, and nothing is left when the process ends.
+The namespace belongs to a process that only waits; nodes enter it (nsenter), and this process sees the disk through
+/proc. Nothing is mounted where anybody else could see it, and nothing is left when the process ends.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class SmallDisk:
         for command in ("unshare", "nsenter", "mount"):
             if shutil.which(command) is None:
                 return f"there is no {command} here"
-        tried = subprocess.run(["unshare", "-m", "sh", "-c", "mount -t tmpfs none /mnt"], capture_output=True, text=True, check=False)
+        tried = subprocess.run(
+            ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /mnt"], capture_output=True, text=True, check=False
+        )
         return f"a mount namespace is not permitted: {tried.stderr.strip()}" if tried.returncode else ""
 
     def __enter__(self) -> Self:
@@ -88,10 +90,11 @@ class SmallDisk:
 
 
 class FullDisk:
-    """Fills a small disk until publishers are blocked or the node ends, kills it, starts it again without a free byte, drains, goes on.
+    """Fills a small disk until publishers are blocked or the node ends, kills it, starts it again without a free byte,
+    drains, goes on.
 
-    With an alarm, publishers are blocked while the log has room to note what consumers take: the full disk is drained as it is. Without one
-    the log is full in the end; the node then starts, and works again when there is space.
+    With an alarm, publishers are blocked while the log has room to note what consumers take: the full disk is drained
+    as it is. Without one the log is full in the end; the node then starts, and works again when there is space.
     """
 
     def __init__(self, disk: SmallDisk, seed: int, alarm_bytes: int) -> None:
@@ -178,7 +181,12 @@ class FullDisk:
         history = self.history
         before = history.ledger.counts["confirmed"]
         crowd = history.crowd(self._publishers())
-        done = crowd.run(lambda: history.ledger.counts["confirmed"] >= before + 100, time.monotonic() + GOES_ON_DEADLINE_S)
+        done = crowd.run(
+            lambda: history.ledger.counts["confirmed"] >= before + 100, time.monotonic() + GOES_ON_DEADLINE_S
+        )
         confirmed = history.ledger.counts["confirmed"] - before
-        assert done, f"after the drain, {confirmed} messages were confirmed, {self.disk.free()} bytes are free\n{history.node.output()}"
+        assert done, (
+            f"after the drain, {confirmed} messages were confirmed, {self.disk.free()} bytes are free\n"
+            f"{history.node.output()}"
+        )
         history.kill(crowd)

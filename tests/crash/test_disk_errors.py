@@ -1,7 +1,9 @@
-"""Real files on a disk that fails: the node ends at the first error, says so, has confirmed nothing that it lost, and starts again.
+"""Real files on a disk that fails: the node ends at the first error, says so, has confirmed nothing that it lost, and
+starts again.
 
-docs/durability-format.md, "Promises": the first error of a write or sync ends the log. The errors come from a library that is compiled here
-with gcc and preloaded into the node (disk_shim.c); what a failed fdatasync was for is lost, as it is on a real disk.
+docs/durability-format.md, "Promises": the first error of a write or sync ends the log. The errors come from a library
+that is compiled here with gcc and preloaded into the node (disk_shim.c); what a failed fdatasync was for is lost, as it
+is on a real disk.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Failing:
         return self.armed.stat().st_size
 
     def load(self, seconds: float, until: Callable[[], bool] = lambda: False) -> Crowd:
-        """All actors at work, for a while on a disk without errors, then on one with them, until the node ends or the time is over."""
+        """All actors at work, for a while on a disk without errors, then on one with them, until the node ends or the
+        time is over."""
         history = self.history
         history.start()
         history.inspect(0.0)
@@ -86,8 +89,11 @@ class Failing:
 @pytest.mark.parametrize("call", ["fdatasync", "write"])
 @pytest.mark.parametrize("number", [1, 2, 7, random.Random(0).randrange(10, 40)])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_the_first_error_ends_the_node_and_nothing_confirmed_is_lost(shim: Path, tmp_path: Path, call: str, number: int, code: int) -> None:
-    """Exit status 1, a message that names the file and the error, no promise after it; the next start has everything promised.
+def test_the_first_error_ends_the_node_and_nothing_confirmed_is_lost(
+    shim: Path, tmp_path: Path, call: str, number: int, code: int
+) -> None:
+    """Exit status 1, a message that names the file and the error, no promise after it; the next start has everything
+    promised.
 
     Files of the log only: when there is no space for a spare one, publishers are blocked and the node goes on.
     """
@@ -109,7 +115,8 @@ def test_the_first_error_ends_the_node_and_nothing_confirmed_is_lost(shim: Path,
 @pytest.mark.parametrize("call", ["fdatasync", "write"])
 @pytest.mark.parametrize("path", ["/segments/", "/manifest"])
 def test_an_error_while_moving_does_no_harm(shim: Path, tmp_path: Path, call: str, path: str) -> None:
-    """What is live in old files of the log moves to segments, later or again when the disk fails: the node goes on, nothing is lost."""
+    """What is live in old files of the log moves to segments, later or again when the disk fails: the node goes on,
+    nothing is lost."""
     failing = Failing(tmp_path, shim, f"{call}:1:{errno.EIO}", 3, path=path)
     node = failing.history.node
     try:
@@ -126,7 +133,8 @@ def test_an_error_while_moving_does_no_harm(shim: Path, tmp_path: Path, call: st
 
 @pytest.mark.parametrize("fault", ["short", "eintr"])
 def test_short_writes_and_interrupted_calls_are_no_errors(shim: Path, tmp_path: Path, fault: str) -> None:
-    """write(2): less than asked may be written, and a signal may interrupt: the rest is written, and nothing is lost by a kill."""
+    """write(2): less than asked may be written, and a signal may interrupt: the rest is written, and nothing is lost by
+    a kill."""
     failing = Failing(tmp_path, shim, fault, 1)
     node = failing.history.node
     try:
@@ -142,7 +150,8 @@ def test_short_writes_and_interrupted_calls_are_no_errors(shim: Path, tmp_path: 
 
 @pytest.mark.parametrize("plant", ["sync_error_ignored", "sync_tried_again"])
 def test_a_node_that_goes_on_after_a_failed_sync_is_found_out(shim: Path, tmp_path: Path, plant: str) -> None:
-    """Planted mistakes: it confirms what the disk has lost, and the ledger knows. The fault comes under load: early batches hold little."""
+    """Planted mistakes: it confirms what the disk has lost, and the ledger knows. The fault comes under load: early
+    batches hold little."""
     failing = Failing(tmp_path, shim, f"fdatasync:60:{errno.EIO}", 1, plant)
     node = failing.history.node
     try:

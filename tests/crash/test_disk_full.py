@@ -1,7 +1,8 @@
-"""A full disk breaks no promise: publishers are blocked or the node ends, it starts without a free byte, is drained, and goes on.
+"""A full disk breaks no promise: publishers are blocked or the node ends, it starts without a free byte, is drained,
+and goes on.
 
-docs/durability-format.md, "Promises": a full disk. A real one: a tmpfs in a mount namespace, which needs root. The long version is
-`scripts/soak disk`.
+docs/durability-format.md, "Promises": a full disk. A real one: a tmpfs in a mount namespace, which needs root. The long
+version is `scripts/soak disk`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def skip_where_there_is_none() -> None:
 
 
 def test_a_disk_that_is_filled_up_is_drained_as_it_is(tmp_path: Path) -> None:
-    """Publish until publishers are blocked, take the rest of the space, kill, start with zero bytes free, drain, publish again; twice."""
+    """Publish until publishers are blocked, take the rest of the space, kill, start with zero bytes free, drain,
+    publish again; twice."""
     skip_where_there_is_none()
     with SmallDisk(tmp_path) as disk:
         full = FullDisk(disk, 1, ALARM_BYTES)
@@ -38,7 +40,8 @@ def test_a_disk_that_is_filled_up_is_drained_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_log_without_any_space_has_lost_nothing(tmp_path: Path) -> None:
-    """Without an alarm for the disk: the node ends with a message, or sees in time that its log is short of space and blocks publishers.
+    """Without an alarm for the disk: the node ends with a message, or sees in time that its log is short of space and
+    blocks publishers.
 
     It starts without a free byte, and has everything when there is space again.
     """

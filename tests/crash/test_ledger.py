@@ -1,7 +1,9 @@
-"""The ledger finds what it is there for: each kind of bad history is flagged, by the name of its invariant, and a good one is not.
+"""The ledger finds what it is there for: each kind of bad history is flagged, by the name of its invariant, and a good
+one is not.
 
-Reliability practice: a checker that has never found anything proves nothing. The histories come from a small model of a node (one queue, or
-several for what needs them) that keeps its promises, except for the one mistake that a test plants at a random moment.
+Reliability practice: a checker that has never found anything proves nothing. The histories come from a small model of a
+node (one queue, or several for what needs them) that keeps its promises, except for the one mistake that a test plants
+at a random moment.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class ModelNode:
         self.ledger = Ledger(RULES)
         self.queues: dict[str, list[Kept]] = {name: [] for name in RULES}
 
-    def publish(self, *queues: str, confirm: bool = True, persistent: bool = True, group: Group | None = None) -> Message:
+    def publish(
+        self, *queues: str, confirm: bool = True, persistent: bool = True, group: Group | None = None
+    ) -> Message:
         """A message that reaches the queues, confirmed or not."""
         message = self.ledger.attempt("publisher", "", queues[0], queues, persistent=persistent, group=group)
         for queue in queues:
@@ -50,12 +54,19 @@ class ModelNode:
             self.ledger.confirm(message)
         return message
 
-    def deliver(self, queue: str, kept: Kept, *, redelivered: bool | None = None, body: bytes | None = None, fetch: bool = False) -> None:
+    def deliver(
+        self, queue: str, kept: Kept, *, redelivered: bool | None = None, body: bytes | None = None, fetch: bool = False
+    ) -> None:
         """Show a message to a consumer, who acknowledges it when it drains."""
         message = kept.message
         flag = kept.delivered if redelivered is None else redelivered
         copy = self.ledger.deliver(
-            queue, message.exchange, message.routing_key, flag, message.header(), message.body() if body is None else body
+            queue,
+            message.exchange,
+            message.routing_key,
+            flag,
+            message.header(),
+            message.body() if body is None else body,
         )
         kept.delivered = True
         if copy is not None and fetch:
@@ -113,7 +124,9 @@ class ModelNode:
 
     def pick(self, queue: str) -> Kept:
         """Any message of a queue that is sure to be there."""
-        return self.random.choice([kept for kept in self.queues[queue] if kept.message.fate is Fate.CONFIRMED and kept.message.persistent])
+        return self.random.choice(
+            [kept for kept in self.queues[queue] if kept.message.fate is Fate.CONFIRMED and kept.message.persistent]
+        )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -325,11 +338,15 @@ BAD: Final[dict[Callable[[ModelNode], None], str]] = {
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.__name__)
 def test_a_bad_history_is_flagged(bad: Callable[[ModelNode], None]) -> None:
-    """In every seeded history that has this mistake, its invariant is named; up to the mistake there is nothing to find."""
+    """In every seeded history that has this mistake, its invariant is named; up to the mistake there is nothing to
+    find."""
     for seed in SEEDS:
         node = ModelNode(seed)
         node.life()
-        if node.random.random() < 0.5 and bad not in (lose_on_the_way_to_the_dead_letter_queue, in_both_queues_after_a_reject):
+        if node.random.random() < 0.5 and bad not in (
+            lose_on_the_way_to_the_dead_letter_queue,
+            in_both_queues_after_a_reject,
+        ):
             node.crash()
             node.drain("one", "rejecting", "dead")
             node.drain("two")
@@ -338,4 +355,6 @@ def test_a_bad_history_is_flagged(bad: Callable[[ModelNode], None]) -> None:
             node.crash()
         assert node.ledger.violations == [], f"seed {seed}"
         bad(node)
-        assert BAD[bad] in {violation.invariant for violation in node.ledger.violations}, f"seed {seed}: {node.ledger.violations}"
+        assert BAD[bad] in {violation.invariant for violation in node.ledger.violations}, (
+            f"seed {seed}: {node.ledger.violations}"
+        )

@@ -1,8 +1,9 @@
 """Mistakes planted into a node are found by the same histories that find nothing without them, each within its time.
 
-Reliability practice (etcd, TigerBeetle): a checker that has never found anything proves nothing. The mistakes are in node_main.py. They
-need the uncompiled package, so the node is always the checkout. A disk that takes 20 ms a batch makes the moments common in which a promise
-given too early is a lie; the first test shows that such a disk alone is no violation.
+Reliability practice (etcd, TigerBeetle): a checker that has never found anything proves nothing. The mistakes are in
+node_main.py. They need the uncompiled package, so the node is always the checkout. A disk that takes 20 ms a batch
+makes the moments common in which a promise given too early is a lie; the first test shows that such a disk alone is no
+violation.
 """
 
 from __future__ import annotations

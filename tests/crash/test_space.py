@@ -1,4 +1,5 @@
-"""Space comes back: what is consumed leaves the disk, one slow queue pins nothing of the others, small queues are not many files.
+"""Space comes back: what is consumed leaves the disk, one slow queue pins nothing of the others, small queues are not
+many files.
 
 docs/durability.md, "How much disk a backlog costs".
 """
@@ -19,7 +20,8 @@ from tests.support import wait
 
 FILE = 1 << 20
 FIXED = 8 * FILE
-"""The files of the log itself, full and spare ones, and the slack that compaction leaves alone (16 MiB with files of 64 MiB)."""
+"""The files of the log itself, full and spare ones, and the slack that compaction leaves alone (16 MiB with files of 64
+MiB)."""
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
@@ -81,7 +83,8 @@ def consume(node: CrashNode, queue: str, count: int) -> list[int]:
 
 
 def test_one_slow_queue_pins_nothing_of_the_others(node: CrashNode) -> None:
-    """Ten queues share the log; all but one are consumed, and what stays is what the one needs. It all survives a kill."""
+    """Ten queues share the log; all but one are consumed, and what stays is what the one needs. It all survives a
+    kill."""
     names = [f"q{number}" for number in range(10)]
     fill(node, names, 100, 40_000)
     live = 100 * 40_000
@@ -104,7 +107,9 @@ def test_a_queue_that_is_consumed_out_of_order_gives_its_space_back(node: CrashN
                 reader.basic_ack(method.delivery_tag)
             if count == 1000:
                 break
-        wait.until(lambda: used(node) <= 1.2 * 100 * 30_000 + FIXED, 30_000, "the disk holds little more than what waits")
+        wait.until(
+            lambda: used(node) <= 1.2 * 100 * 30_000 + FIXED, 30_000, "the disk holds little more than what waits"
+        )
     node.kill()
     node.start()
     assert consume(node, "q", 100) == list(range(9, 1000, 10))
@@ -123,7 +128,8 @@ def test_deleted_and_purged_queues_give_their_space_back(node: CrashNode, how: s
 
 
 def test_many_small_queues_are_few_files(node: CrashNode) -> None:
-    """What is live of small queues goes to shared segments: 2,000 queues with a few messages each, turned over by other traffic."""
+    """What is live of small queues goes to shared segments: 2,000 queues with a few messages each, turned over by other
+    traffic."""
     names = [f"small{number}" for number in range(2000)]
     fill(node, names, 2, 200)
     for _ in range(4):

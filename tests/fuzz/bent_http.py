@@ -1,4 +1,5 @@
-"""Bent requests to the HTTP ports of a node: heads, paths, credentials, lengths, chunks and JSON bodies that are wrong somewhere."""
+"""Bent requests to the HTTP ports of a node: heads, paths, credentials, lengths, chunks and JSON bodies that are wrong
+somewhere."""
 
 from __future__ import annotations
 
@@ -42,11 +43,18 @@ class Request:
         """On the wire; a length is added where there is a body."""
         length = ((b"Content-Length", b"%d" % len(self.body)),) if self.body else ()
         lines = [name + b": " + value for name, value in (*self.headers, *length)]
-        return b"\r\n".join([f"{self.method} {self.path} HTTP/1.1".encode("latin-1", "replace"), *lines, b"", self.body])
+        return b"\r\n".join(
+            [f"{self.method} {self.path} HTTP/1.1".encode("latin-1", "replace"), *lines, b"", self.body]
+        )
 
 
 PUBLISH: Final[dict[str, object]] = {
-    "properties": {"delivery_mode": 2, "headers": {"a": 1, "CC": ["q"], "x-death": [{"queue": "q"}]}, "priority": 3, "expiration": "100"},
+    "properties": {
+        "delivery_mode": 2,
+        "headers": {"a": 1, "CC": ["q"], "x-death": [{"queue": "q"}]},
+        "priority": 3,
+        "expiration": "100",
+    },
     "routing_key": "dq",
     "payload": "hello",
     "payload_encoding": "string",
@@ -214,7 +222,16 @@ def chunked(data: bytes, chance: random.Random) -> bytes:
     pieces = mutate.cut(data, chance)[:3000]
     lines = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece]
     ending = chance.choice(
-        (b"0\r\n\r\n", b"0\r\n\r\n", b"0\r\nTrailer: x\r\n\r\n", b"0", b"", b"-1\r\n\r\n", b"fffffffffffffffff\r\n", b"zz\r\n")
+        (
+            b"0\r\n\r\n",
+            b"0\r\n\r\n",
+            b"0\r\nTrailer: x\r\n\r\n",
+            b"0",
+            b"",
+            b"-1\r\n\r\n",
+            b"fffffffffffffffff\r\n",
+            b"zz\r\n",
+        )
     )
     if lines and chance.random() < 0.3:
         place = chance.randrange(len(lines))
@@ -259,17 +276,29 @@ def bend(request: Request, other: Request, chance: random.Random) -> bytes:
             return mutate.octets(request.octets(), chance)
         case 1:
             body = request.body or b"12345"
-            return replace(request, body=b"", headers=(*request.headers, (b"Content-Length", chance.choice(LENGTHS)))).octets() + body
+            return (
+                replace(
+                    request, body=b"", headers=(*request.headers, (b"Content-Length", chance.choice(LENGTHS)))
+                ).octets()
+                + body
+            )
         case 2:
             body = chunked(request.body or chance.randbytes(chance.randrange(3000)), chance)
-            return replace(request, body=b"", headers=(*request.headers, (b"Transfer-Encoding", b"chunked"))).octets() + body
+            return (
+                replace(request, body=b"", headers=(*request.headers, (b"Transfer-Encoding", b"chunked"))).octets()
+                + body
+            )
         case 3:
             return replace(request, headers=(*kept, (b"Authorization", chance.choice(CREDENTIALS)))).octets()
         case 4:
             return replace(request, path=chance.choice(PATHS)).octets()
         case 5:
             at = chance.randrange(len(request.path))
-            path = request.path[:at] + chance.choice(("%00", "%", "%ff", "/", "?", "#", "..", "\xe4", " ", "%2F", "&&")) + request.path[at:]
+            path = (
+                request.path[:at]
+                + chance.choice(("%00", "%", "%ff", "/", "?", "#", "..", "\xe4", " ", "%2F", "&&"))
+                + request.path[at:]
+            )
             return replace(request, path=path).octets()
         case 6 | 7 | 8:
             return replace(request, body=odd_json(request.body, chance)).octets()
@@ -278,7 +307,9 @@ def bend(request: Request, other: Request, chance: random.Random) -> bytes:
             return replace(request, headers=(*request.headers, *more)).octets()
         case 10:
             start = replace(request, method=chance.choice(METHODS)).octets()
-            return start.replace(b"HTTP/1.1", chance.choice((b"HTTP/1.0", b"HTTP/2.0", b"HTTP/0.9", b"", b"HTTP/1.1", b"AMQP")), 1)
+            return start.replace(
+                b"HTTP/1.1", chance.choice((b"HTTP/1.0", b"HTTP/2.0", b"HTTP/0.9", b"", b"HTTP/1.1", b"AMQP")), 1
+            )
         case _:
             return mutate.splice(request.octets(), other.octets(), chance)
 
@@ -289,8 +320,11 @@ def about(name: str) -> list[Request]:
     return [Request("GET", path), Request("GET", f"{path}/channels"), Request("DELETE", path)]
 
 
-async def run_client(host: str, ports: dict[str, int], chance: random.Random, tally: LiveTally, names: list[str]) -> None:
-    """One connection with one to three requests; `names` are connections of others. A node that is gone, or ends it, is no error.
+async def run_client(
+    host: str, ports: dict[str, int], chance: random.Random, tally: LiveTally, names: list[str]
+) -> None:
+    """One connection with one to three requests; `names` are connections of others. A node that is gone, or ends it, is
+    no error.
 
     Raises: AssertionError if an answer has a status of the 500s
     """
@@ -342,4 +376,6 @@ async def _converse(opened: socket.socket, data: bytes, chance: random.Random) -
 def _check(received: bytes, data: bytes, tally: LiveTally) -> None:
     for status in STATUS.findall(received):
         tally.answers += 1
-        assert int(status) < 500 or int(status) == UNAVAILABLE, f"{status.decode()} for {data[:3000]!r}: {received[:2000]!r}"
+        assert int(status) < 500 or int(status) == UNAVAILABLE, (
+            f"{status.decode()} for {data[:3000]!r}: {received[:2000]!r}"
+        )

@@ -1,4 +1,5 @@
-"""What a client may say, as lists of frames: the raw material that the fuzzer bends. Every conversation is valid when it is not bent."""
+"""What a client may say, as lists of frames: the raw material that the fuzzer bends. Every conversation is valid when
+it is not bent."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ from tests.support.wire import Typed, body, content, header, heartbeat, method, 
 TYPES: Final[dict[str, object]] = {
     "t": True, "b": Typed("b", -5), "B": Typed("B", 250), "s": Typed("s", -300), "u": Typed("u", 60000), "I": -70000,
     "i": Typed("i", 1 << 31),
-    "l": 1 << 40, "L": Typed("L", 1 << 50), "f": Typed("f", 1.5), "d": 2.5, "D": Typed("D", (2, 314)), "S": "text", "x": b"\x00\xff",
-    "T": Typed("T", 1_700_000_000), "V": None, "A": [1, "two", [3, {"four": 5}]], "F": {"a": {"b": {"c": True}}},
+    "l": 1 << 40, "L": Typed("L", 1 << 50), "f": Typed("f", 1.5), "d": 2.5, "D": Typed("D", (2, 314)), "S": "text",
+    "x": b"\x00\xff", "T": Typed("T", 1_700_000_000), "V": None, "A": [1, "two", [3, {"four": 5}]],
+    "F": {"a": {"b": {"c": True}}},
 }  # fmt: skip
 PROPERTIES: Final[dict[str, object]] = {
-    "content_type": "text/plain", "content_encoding": "utf-8", "headers": TYPES, "delivery_mode": 2, "priority": 7, "correlation_id": "c",
-    "reply_to": "answers", "expiration": "60000", "message_id": "m", "timestamp": 1_700_000_000, "type": "t", "user_id": "guest",
-    "app_id": "a", "cluster_id": "x",
+    "content_type": "text/plain", "content_encoding": "utf-8", "headers": TYPES, "delivery_mode": 2, "priority": 7,
+    "correlation_id": "c", "reply_to": "answers", "expiration": "60000", "message_id": "m", "timestamp": 1_700_000_000,
+    "type": "t", "user_id": "guest", "app_id": "a", "cluster_id": "x",
 }  # fmt: skip
 
 
@@ -29,8 +31,19 @@ def declaring() -> list[bytes]:
         method(1, "exchange.declare", exchange="e", type="topic", arguments={"alternate-exchange": "amq.fanout"}),
         method(1, "exchange.declare", exchange="f", type="headers", durable=True, auto_delete=True),
         method(1, "exchange.bind", source="e", destination="f", routing_key="a.#"),
-        method(1, "queue.declare", queue="q", durable=True, arguments={"x-max-length": 10, "x-overflow": "reject-publish", "mine": TYPES}),
-        method(1, "queue.declare", queue="r", arguments={"x-message-ttl": 60000, "x-dead-letter-exchange": "e", "x-expires": 100000}),
+        method(
+            1,
+            "queue.declare",
+            queue="q",
+            durable=True,
+            arguments={"x-max-length": 10, "x-overflow": "reject-publish", "mine": TYPES},
+        ),
+        method(
+            1,
+            "queue.declare",
+            queue="r",
+            arguments={"x-message-ttl": 60000, "x-dead-letter-exchange": "e", "x-expires": 100000},
+        ),
         method(1, "queue.bind", queue="q", exchange="e", routing_key="a.*.b"),
         method(1, "queue.bind", queue="r", exchange="f", arguments={"x-match": "any", "a": 1, "b": "two"}),
         method(1, "queue.declare", queue="q", passive=True),
@@ -69,9 +82,14 @@ def publishing() -> list[bytes]:
 def consuming() -> list[bytes]:
     return [
         *channels(1, 2),
-        method(1, "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}),
+        method(
+            1, "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        ),
         method(1, "queue.declare", queue="dead"),
-        *(publish(1, "", "q", b"%d" % number, properties={"expiration": "1000"} if number % 3 else PROPERTIES) for number in range(6)),
+        *(
+            publish(1, "", "q", b"%d" % number, properties={"expiration": "1000"} if number % 3 else PROPERTIES)
+            for number in range(6)
+        ),
         method(2, "basic.qos", prefetch_count=2),
         method(2, "basic.qos", prefetch_count=4, **{"global": True}),
         method(2, "basic.consume", queue="q", consumer_tag="c", arguments={"x-priority": 5}),
@@ -149,11 +167,14 @@ def large() -> list[bytes]:
 
 
 def keeping() -> list[bytes]:
-    """What must survive a crash: durable exchanges, queues and bindings, persistent messages with confirms and in a transaction."""
+    """What must survive a crash: durable exchanges, queues and bindings, persistent messages with confirms and in a
+    transaction."""
     kept = {"delivery_mode": 2}
     return [
         *channels(1, 2),
-        method(1, "exchange.declare", exchange="de", type="direct", durable=True, arguments={"alternate-exchange": "df"}),
+        method(
+            1, "exchange.declare", exchange="de", type="direct", durable=True, arguments={"alternate-exchange": "df"}
+        ),
         method(1, "exchange.declare", exchange="df", type="fanout", durable=True, internal=True),
         method(1, "exchange.declare", exchange="dh", type="headers", durable=True),
         method(1, "queue.declare", queue="dq", durable=True, arguments={"x-max-length": 20, "x-overflow": "drop-head"}),
@@ -163,7 +184,10 @@ def keeping() -> list[bytes]:
         method(1, "exchange.bind", source="de", destination="dh", routing_key="k", arguments={"note": "n"}),
         method(1, "queue.bind", queue="dp", exchange="df", nowait=True),
         method(1, "confirm.select"),
-        *(publish(1, "de", "k", b"%d" % number, properties=kept | {"priority": number, "headers": {"x-a": 1}}) for number in range(4)),
+        *(
+            publish(1, "de", "k", b"%d" % number, properties=kept | {"priority": number, "headers": {"x-a": 1}})
+            for number in range(4)
+        ),
         publish(1, "de", "elsewhere", b"alternate", properties=kept),
         method(2, "tx.select"),
         publish(2, "", "dq", b"both", properties=kept | {"headers": {"CC": ["dp"]}}),
@@ -181,27 +205,56 @@ def keeping() -> list[bytes]:
 
 
 def dying() -> list[bytes]:
-    """Ways to a dead letter: rejected, expired, too many; with a history that the publisher made up, and hidden keys."""
+    """Ways to a dead letter: rejected, expired, too many; with a history that the publisher made up, and hidden
+    keys."""
     deaths = [
-        {"queue": "dl", "reason": "rejected", "count": 3, "time": Typed("T", 1_700_000_000), "exchange": "", "routing-keys": ["dl"]},
+        {
+            "queue": "dl",
+            "reason": "rejected",
+            "count": 3,
+            "time": Typed("T", 1_700_000_000),
+            "exchange": "",
+            "routing-keys": ["dl"],
+        },
         {"queue": "dl", "reason": "expired"},
         {"queue": 5, "count": "many"},
         "no table",
     ]
     to_dl = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dl"}
-    history = {"x-death": deaths, "x-first-death-queue": "dl", "x-first-death-reason": "rejected", "x-first-death-exchange": ""}
+    history = {
+        "x-death": deaths,
+        "x-first-death-queue": "dl",
+        "x-first-death-reason": "rejected",
+        "x-first-death-exchange": "",
+    }
     return [
         *channels(1),
         method(1, "exchange.declare", exchange="dx", type="direct"),
-        method(1, "queue.declare", queue="audit", arguments={"x-max-length": 5, "x-dead-letter-exchange": "dx", "x-overflow": "drop-head"}),
-        method(1, "queue.declare", queue="dl", durable=True, arguments={"x-dead-letter-exchange": "dx", "x-message-ttl": 50}),
+        method(
+            1,
+            "queue.declare",
+            queue="audit",
+            arguments={"x-max-length": 5, "x-dead-letter-exchange": "dx", "x-overflow": "drop-head"},
+        ),
+        method(
+            1,
+            "queue.declare",
+            queue="dl",
+            durable=True,
+            arguments={"x-dead-letter-exchange": "dx", "x-message-ttl": 50},
+        ),
         method(1, "queue.declare", queue="at-once", arguments={**to_dl, "x-message-ttl": 0}),
         method(1, "queue.bind", queue="audit", exchange="dx", routing_key="dl"),
         method(1, "queue.bind", queue="dl", exchange="dx", routing_key="dl"),
         publish(1, "", "dl", b"known", properties={"headers": history, "delivery_mode": 2}),
-        publish(1, "", "dl", b"hidden", properties={"headers": {"BCC": ["audit"], "CC": ["dl", "audit"]}, "expiration": "0"}),
+        publish(
+            1, "", "dl", b"hidden", properties={"headers": {"BCC": ["audit"], "CC": ["dl", "audit"]}, "expiration": "0"}
+        ),
         *(publish(1, "", "at-once", b"x", properties={"expiration": each}) for each in ("60000", "-0", "0", "1")),
-        *(publish(1, "", "audit", b"%d" % number, properties={"expiration": "60000" if number else "1"}) for number in range(7)),
+        *(
+            publish(1, "", "audit", b"%d" % number, properties={"expiration": "60000" if number else "1"})
+            for number in range(7)
+        ),
         method(1, "basic.get", queue="dl"),
         method(1, "basic.reject", delivery_tag=1),
         method(1, "basic.consume", queue="dl", consumer_tag="c"),
@@ -241,7 +294,8 @@ def sharing() -> list[bytes]:
 
 
 def closing() -> list[bytes]:
-    """Frames that follow a close: what a client had under way when the server closed its channel, and what it says behind its own close."""
+    """Frames that follow a close: what a client had under way when the server closed its channel, and what it says
+    behind its own close."""
     return [
         *channels(1, 2),
         method(1, "queue.declare", queue="cl"),

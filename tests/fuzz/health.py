@@ -1,4 +1,5 @@
-"""Whether a node of the fuzz is well, seen from outside: what it prints, what it holds open, how much memory it takes."""
+"""Whether a node of the fuzz is well, seen from outside: what it prints, what it holds open, how much memory it
+takes."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ from tests.support import wait
 from tests.support.node import Node
 
 EVENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\S+ (?P<level>[a-z]+) +(?P<event>.*)")
-"""An event of the log, in its form for people (broker/logsetup.py); what belongs to one, such as a traceback, is indented below it."""
+"""An event of the log, in its form for people (broker/logsetup.py); what belongs to one, such as a traceback, is
+indented below it."""
 STARTING: Final = re.compile(r"leveret: .*")
 """What the command itself says before it logs."""
 OURS: Final = ("error", "critical")
-"""Whatever a client does is told as a warning or as information (protocol/client_log.py): errors are internal or of the disk."""
+"""Whatever a client does is told as a warning or as information (protocol/client_log.py): errors are internal or of the
+disk."""
 SETTLE_MS: Final = 15_000
 """How long a node may take to give back what clients held that are gone, on a busy machine."""
 FILES_MORE: Final = 64
@@ -29,7 +32,8 @@ class Unwell(AssertionError):
 
 
 def faults_in(output: str) -> list[str]:
-    """The lines that a node without mistakes does not print: errors, tracebacks, and whatever is no event of its log."""
+    """The lines that a node without mistakes does not print: errors, tracebacks, and whatever is no event of its
+    log."""
     found: list[str] = []
     inside = False
     for line in output.splitlines():
@@ -83,7 +87,9 @@ class Watcher:
         """
         if not self.node.is_running():
             process = self.node.process
-            raise Unwell(f"the node has ended with {process.returncode if process else '-'}\n{self.node.output()[-4000:]}")
+            raise Unwell(
+                f"the node has ended with {process.returncode if process else '-'}\n{self.node.output()[-4000:]}"
+            )
 
     def check_empty_handed(self, settle_ms: int = SETTLE_MS) -> None:
         """When the clients have gone nothing is left of them, within this time.
@@ -114,7 +120,9 @@ class Watcher:
             page = connection.getresponse().read().decode()
         finally:
             connection.close()
-        return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", page, re.MULTILINE) if name in FIGURES}
+        return {
+            name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", page, re.MULTILINE) if name in FIGURES
+        }
 
     def descriptors(self) -> tuple[int, int]:
         """Open sockets and other open files."""

@@ -1,8 +1,9 @@
-"""Bent conversations against a broker in memory, some with a disk in memory: what test_frames.py and `scripts/soak fuzz` run.
+"""Bent conversations against a broker in memory, some with a disk in memory: what test_frames.py and
+`scripts/soak fuzz` run.
 
-Whatever a client says: nothing but a close comes of it. No exception escapes; the connection goes on or ends with a reply code of the
-protocol; the messages of another connection are untouched; what the connection held is given back; no read takes long. A node with a
-disk starts again on what it has written, however it ended.
+Whatever a client says: nothing but a close comes of it. No exception escapes; the connection goes on or ends with a
+reply code of the protocol; the messages of another connection are untouched; what the connection held is given back; no
+read takes long. A node with a disk starts again on what it has written, however it ended.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from tests.support.wire import PROTOCOL_HEADER, Frame, Said, method
 READ_S: Final = 0.25
 """CPU time that one read may take, on a slow machine and interpreted; a read that loops takes for ever."""
 PER_BROKER: Final = 40
-KNOWN_CODES: Final = frozenset({200, 311, 312, 313, 320, 402, 403, 404, 405, 406, 501, 502, 503, 504, 505, 506, 530, 540})
+KNOWN_CODES: Final = frozenset(
+    {200, 311, 312, 313, 320, 402, 403, 404, 405, 406, 501, 502, 503, 504, 505, 506, 530, 540}
+)
 """AMQP 0-9-1 §1.1, constants; not 541: an internal error is ours."""
 KEPT: Final = "the bystander's own"
 
@@ -114,7 +117,8 @@ class Victim:
         if self.client.connection is None and self.client.sink.data == PROTOCOL_HEADER:
             self.client.sink.take()  # what a wrong protocol header is answered with
             assert self.client.sink.ended
-        while heard := self.client.hear():  # an answer may be answered: a close-ok that ends a bent frame, and an open behind it
+        # An answer may be answered: a close-ok that ends a bent frame, and an open behind it.
+        while heard := self.client.hear():
             for said in heard:
                 self.answer_close(said)
 
@@ -132,7 +136,8 @@ class Victim:
             self.client.auto = True
             self.broker.run_turn()  # what it has sent is taken, too
             connection = self.client.connection
-            has_begun_a_frame = connection is not None and connection._reader.waiting > 0  # then close-ok is taken for a part of it
+            # a frame that was begun swallows the close-ok behind it
+            has_begun_a_frame = connection is not None and connection._reader.waiting > 0
             self.client.send(method(0, "connection.close-ok"))
             assert self.client.sink.ended or has_begun_a_frame
 
@@ -183,8 +188,11 @@ def started_again(broker: DurableBroker, chance: random.Random) -> DurableBroker
             return broker.lost_power(chance.randrange(1 << 30))
 
 
-def converse(broker: Broker, all_frames: list[list[Frame]], donors: list[Frame], chance: random.Random, tally: Tally) -> None:
-    """One connection that says a bent conversation, or two by turns; sometimes an alarm or an operator comes between."""
+def converse(
+    broker: Broker, all_frames: list[list[Frame]], donors: list[Frame], chance: random.Random, tally: Tally
+) -> None:
+    """One connection that says a bent conversation, or two by turns; sometimes an alarm or an operator comes
+    between."""
     talks = [talk(broker, all_frames, donors, chance, tally) for _ in range(chance.choice((1, 1, 2)))]
     is_eventful = chance.random() < 0.1
     while talks:
@@ -212,7 +220,9 @@ def interfere(broker: Broker, chance: random.Random) -> None:
         chance.choice(victims).shut_down("Closed via management plugin")
 
 
-def talk(broker: Broker, all_frames: list[list[Frame]], donors: list[Frame], chance: random.Random, tally: Tally) -> Iterator[bool]:
+def talk(
+    broker: Broker, all_frames: list[list[Frame]], donors: list[Frame], chance: random.Random, tally: Tally
+) -> Iterator[bool]:
     """One connection from its beginning to its end, read by read."""
     handshake = chance.random() < 0.9
     frames = chosen(all_frames, chance)

@@ -1,8 +1,9 @@
 """Bent conversations and requests over real sockets against a real node: what test_live.py and `scripts/soak fuzz` run.
 
-A round is some clients at once (live_victims.py, bent_http.py), in some of the rounds with an end of the node in the middle: SIGKILL or
-SIGTERM, and a start on the same data. After each the node must be well: it lives, has said nothing about a mistake of its own, holds
-nothing for those who are gone, has not grown, and a bystander (live_bystander.py) was served all the time.
+A round is some clients at once (live_victims.py, bent_http.py), in some of the rounds with an end of the node in the
+middle: SIGKILL or SIGTERM, and a start on the same data. After each the node must be well: it lives, has said nothing
+about a mistake of its own, holds nothing for those who are gone, has not grown, and a bystander (live_bystander.py) was
+served all the time.
 
 What the clients say follows from the seed of the round; what it meets depends on the order in which the node reads.
 """
@@ -47,9 +48,11 @@ def make_node(data_dir: Path) -> Node:
 class LiveFuzz:
     """A node and what happens to it: `with LiveFuzz() as fuzz: fuzz.round("7")`."""
 
-    def __init__(self, make: Callable[[Path], Node] = make_node, *, restarts: float = 1.0, settle_ms: int = SETTLE_MS) -> None:
-        """`restarts` multiplies the chance that the node is killed or stopped in a round; `settle_ms` is how long it may take to give back
-        what clients held that are gone."""
+    def __init__(
+        self, make: Callable[[Path], Node] = make_node, *, restarts: float = 1.0, settle_ms: int = SETTLE_MS
+    ) -> None:
+        """`restarts` multiplies the chance that the node is killed or stopped in a round; `settle_ms` is how long it
+        may take to give back what clients held that are gone."""
         self.settle_ms = settle_ms
         self.restarts = restarts
         self.tally = LiveTally()
@@ -67,7 +70,9 @@ class LiveFuzz:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self._stop()
@@ -129,12 +134,16 @@ class LiveFuzz:
             grown = self.watcher.growth_mib()
             self.tally.growth_mib = max(self.tally.growth_mib, grown)
             if grown > GROWTH_MAX_MIB:
-                raise Unwell(f"the node has grown by {grown:.0f} MiB in {self._rounds_of_start} rounds, with nothing in its queues")
+                raise Unwell(
+                    f"the node has grown by {grown:.0f} MiB in {self._rounds_of_start} rounds, with nothing in its "
+                    "queues"
+                )
         self.watcher.check_output()
         self.bystander.check()
 
     def _sweep(self) -> None:
-        """Deletes all queues and exchanges that the clients have left: each round is short of memory and names as the first was."""
+        """Deletes all queues and exchanges that the clients have left: each round is short of memory and names as the
+        first was."""
         connection = http.client.HTTPConnection(self.node.host, self.node.ports["management"], timeout=10)
         headers = {"Authorization": bent_http.GUEST.decode()}
         try:

@@ -16,9 +16,9 @@ PAUSE_S: Final = 0.002
 ROUND_TRIP_CAP_S: Final = 10.0
 """However busy the machine is."""
 ROUND_TRIP_MAX_S: Final = 1.0
-"""`scripts/soak stalls` wants 5 ms above a quiet node at the 99th percentile and 20 ms at the maximum, of an undisturbed machine; here the
-fuzz takes all processors, and its own process holds up this thread. The time in which the node or this process were ready to run, and had
-no processor, is taken off."""
+"""`scripts/soak stalls` wants 5 ms above a quiet node at the 99th percentile and 20 ms at the maximum, of an
+undisturbed machine; here the fuzz takes all processors, and its own process holds up this thread. The time in which the
+node or this process were ready to run, and had no processor, is taken off."""
 BODIES: Final = (b"outstanding", b"first", b"second", b"third")
 
 

@@ -1,4 +1,5 @@
-"""Clients that send bent conversations over real sockets, each in its own manner: they read, or not; answer, or not; close, or vanish."""
+"""Clients that send bent conversations over real sockets, each in its own manner: they read, or not; answer, or not;
+close, or vanish."""
 
 from __future__ import annotations
 
@@ -14,7 +15,19 @@ from typing import Final
 from tests.fuzz import conversations, mutate
 from tests.fuzz.in_memory import KNOWN_CODES, chosen
 from tests.support.memory import opening
-from tests.support.wire import BODY, FRAME_END, HEADER, HEARTBEAT, METHOD, Frame, Method, header, heartbeat, method, read_method
+from tests.support.wire import (
+    BODY,
+    FRAME_END,
+    HEADER,
+    HEARTBEAT,
+    METHOD,
+    Frame,
+    Method,
+    header,
+    heartbeat,
+    method,
+    read_method,
+)
 
 VICTIM_S: Final = 20.0
 """The longest that a client stays."""
@@ -51,15 +64,16 @@ class LiveTally:
 
     def __str__(self) -> str:
         return (
-            f"{self.frames} frames in {self.conversations} conversations and {self.requests} HTTP requests to a node in {self.rounds} "
-            f"rounds, {self.closed_channels} channels and {self.closed_connections} connections closed, {self.answers} answers, "
-            f"{self.kills} kills, {self.stops} stops, memory up {self.growth_mib:.0f} MiB"
+            f"{self.frames} frames in {self.conversations} conversations and {self.requests} HTTP requests to a node "
+            f"in {self.rounds} rounds, {self.closed_channels} channels and {self.closed_connections} connections "
+            f"closed, {self.answers} answers, {self.kills} kills, {self.stops} stops, memory up {self.growth_mib:.0f} "
+            "MiB"
         )
 
 
 async def run_client(address: tuple[str, int], chance: random.Random, tally: LiveTally, names: list[str]) -> None:
-    """One client, from its connect to its end; meanwhile the node's name of its connection stands in `names`. A node that is gone, or ends
-    the connection, is no error.
+    """One client, from its connect to its end; meanwhile the node's name of its connection stands in `names`. A node
+    that is gone, or ends the connection, is no error.
 
     Raises: AssertionError if the node says what is no AMQP, or closes with a reply code that is none
     """
@@ -165,11 +179,18 @@ class Client:
             await asyncio.wait_for(self.ended.wait(), seconds)
 
     async def _trickle(self) -> None:
-        """Has the connection closed, if it is not yet, and goes on in single octets, with a header that announces too much among them."""
+        """Has the connection closed, if it is not yet, and goes on in single octets, with a header that announces too
+        much among them."""
         if not self.is_closing:
-            await self._send(self.chance.choice((method(0, "connection.close", reply_code=200), heartbeat(5), header(1, 1 << 40))))
+            await self._send(
+                self.chance.choice((method(0, "connection.close", reply_code=200), heartbeat(5), header(1, 1 << 40)))
+            )
             await self._pause(0.02)
-        more = b"".join(mutate.bend([*self.chance.choice(ALL_FRAMES)[:4], Frame(HEADER, 1, header(1, 1 << 60)[7:-1])], DONORS, self.chance))
+        more = b"".join(
+            mutate.bend(
+                [*self.chance.choice(ALL_FRAMES)[:4], Frame(HEADER, 1, header(1, 1 << 60)[7:-1])], DONORS, self.chance
+            )
+        )
         half = self.chance.randrange(20)
         await self._send(more[:half])
         for octet in more[half : half + 60]:
@@ -229,6 +250,7 @@ class Client:
             await self._answer(method(0, "connection.close-ok"))
 
     async def _answer(self, data: bytes) -> None:
-        """Between two pieces of what is sent, as far as the socket takes it: a client that is not read must go on reading."""
+        """Between two pieces of what is sent, as far as the socket takes it: a client that is not read must go on
+        reading."""
         with contextlib.suppress(OSError):
             self.socket.send(data)

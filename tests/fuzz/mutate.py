@@ -77,7 +77,8 @@ def splice(one: bytes, other: bytes, chance: random.Random) -> bytes:
 
 
 def bend(frames: list[Frame], donors: list[Frame], chance: random.Random) -> list[bytes]:
-    """The frames as octets, some of them changed, dropped, doubled, moved or replaced; most stay, so that the rest is reached."""
+    """The frames as octets, some of them changed, dropped, doubled, moved or replaced; most stay, so that the rest is
+    reached."""
     rate = chance.choice((0.0, 0.02, 0.05, 0.1, 0.3))
     result: list[bytes] = []
     order = list(frames)
@@ -105,7 +106,9 @@ def bend(frames: list[Frame], donors: list[Frame], chance: random.Random) -> lis
             case 4:
                 result.append(frame(chance.choice((1, 2, 3, 8, 0, 4, 255)), each.channel, each.payload))
             case 5:
-                result.append(frame(each.kind, each.channel, splice(each.payload, chance.choice(donors).payload, chance)))
+                result.append(
+                    frame(each.kind, each.channel, splice(each.payload, chance.choice(donors).payload, chance))
+                )
             case 6:
                 wrong = max(0, len(each.payload) + chance.choice((-8, -1, 1, 8, 4000, 1 << 20)))
                 result.append(frame(each.kind, each.channel, each.payload, size=wrong))

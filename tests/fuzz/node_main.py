@@ -1,6 +1,8 @@
-"""A node with a planted mistake, for testing that the fuzz finds it. Run by path, not imported: `python node_main.py NAME serve OPTIONS`.
+"""A node with a planted mistake, for testing that the fuzz finds it. Run by path, not imported:
+`python node_main.py NAME serve OPTIONS`.
 
-Handlers of methods stand in a table and those of requests in a module that is not compiled, so both can be replaced in any build.
+Handlers of methods stand in a table and those of requests in a module that is not compiled, so both can be replaced in
+any build.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Bent requests to the management API of a broker in memory: what test_requests.py and `scripts/soak fuzz` run.
 
-Bodies, paths and credentials only, but many of them: what HTTP itself makes of its octets is seen over sockets (bent_http.py).
+Bodies, paths and credentials only, but many of them: what HTTP itself makes of its octets is seen over sockets
+(bent_http.py).
 """
 
 from __future__ import annotations

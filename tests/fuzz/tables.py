@@ -1,7 +1,9 @@
-"""Field tables made from the grammar, sound and bent (AMQP 0-9-1 §4.2.5.5): what test_tables.py and `scripts/soak fuzz` run.
+"""Field tables made from the grammar, sound and bent (AMQP 0-9-1 §4.2.5.5): what test_tables.py and `scripts/soak fuzz`
+run.
 
-The tests' own reader, which shares no code with the broker, is the oracle: what it can read (and what keeps the limits of depth and count)
-the broker takes and gives back octet by octet; what it cannot read costs the connection with 501 or 502, and nothing else.
+The tests' own reader, which shares no code with the broker, is the oracle: what it can read (and what keeps the limits
+of depth and count) the broker takes and gives back octet by octet; what it cannot read costs the connection with 501 or
+502, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,15 +16,43 @@ from typing import Final
 from broker.wire.spec import TABLE_DEPTH_MAX, TABLE_ELEMENTS_MAX
 from tests.fuzz import mutate
 from tests.support.memory import Broker, Client
-from tests.support.wire import METHOD, PROTOCOL_HEADER, Reader, Typed, WireError, body, frame, longstr, method, method_payload, shortstr
+from tests.support.wire import (
+    METHOD,
+    PROTOCOL_HEADER,
+    Reader,
+    Typed,
+    WireError,
+    body,
+    frame,
+    longstr,
+    method,
+    method_payload,
+    shortstr,
+)
 
 READ_S: Final = 0.25
 PER_BROKER: Final = 200
-FIXED: Final = {"t": 1, "b": 1, "B": 1, "s": 2, "u": 2, "I": 4, "i": 4, "f": 4, "l": 8, "L": 8, "d": 8, "T": 8, "D": 5, "V": 0}
+FIXED: Final = {
+    "t": 1,
+    "b": 1,
+    "B": 1,
+    "s": 2,
+    "u": 2,
+    "I": 4,
+    "i": 4,
+    "f": 4,
+    "l": 8,
+    "L": 8,
+    "d": 8,
+    "T": 8,
+    "D": 5,
+    "V": 0,
+}
 KEYS: Final = (
-    "a", "b", "", "CC", "BCC", "x-match", "x-priority", "x-max-length", "x-message-ttl", "x-expires", "x-dead-letter-exchange", "x-death",
-    "x-dead-letter-routing-key", "x-max-priority", "x-overflow", "x-queue-type", "x-single-active-consumer", "alternate-exchange",
-    "x-first-death-reason", "capabilities", "connection_name", "k" * 255,
+    "a", "b", "", "CC", "BCC", "x-match", "x-priority", "x-max-length", "x-message-ttl", "x-expires",
+    "x-dead-letter-exchange", "x-death", "x-dead-letter-routing-key", "x-max-priority", "x-overflow", "x-queue-type",
+    "x-single-active-consumer", "alternate-exchange", "x-first-death-reason", "capabilities", "connection_name",
+    "k" * 255,
 )  # fmt: skip
 
 
@@ -31,9 +61,13 @@ def value(chance: random.Random, depth: int) -> bytes:
     tag = chance.choice("tbBsuIilLfdDTVSxAF" if depth else "tbBsuIilLfdDTVSx")
     start = tag.encode()
     if tag in FIXED:
-        return start + chance.choice((chance.randbytes(FIXED[tag]), bytes(FIXED[tag]), b"\xff" * FIXED[tag], b"\x7f" * FIXED[tag]))
+        return start + chance.choice(
+            (chance.randbytes(FIXED[tag]), bytes(FIXED[tag]), b"\xff" * FIXED[tag], b"\x7f" * FIXED[tag])
+        )
     if tag in "Sx":
-        return start + longstr(chance.choice((b"", b"all", b"any", b"classic", b"drop-head", chance.randbytes(chance.randrange(20)))))
+        return start + longstr(
+            chance.choice((b"", b"all", b"any", b"classic", b"drop-head", chance.randbytes(chance.randrange(20))))
+        )
     if tag == "A":
         return start + longstr(b"".join(value(chance, depth - 1) for _ in range(chance.randrange(4))))
     return start + longstr(content(chance, depth - 1))
@@ -41,7 +75,9 @@ def value(chance: random.Random, depth: int) -> bytes:
 
 def content(chance: random.Random, depth: int) -> bytes:
     """The fields of a table; names may come twice."""
-    return b"".join(shortstr(chance.choice(KEYS)) + value(chance, depth) for _ in range(chance.choice((0, 1, 1, 2, 3, 6))))
+    return b"".join(
+        shortstr(chance.choice(KEYS)) + value(chance, depth) for _ in range(chance.choice((0, 1, 1, 2, 3, 6)))
+    )
 
 
 def made(chance: random.Random) -> bytes:
@@ -53,10 +89,14 @@ def made(chance: random.Random) -> bytes:
         case 4:
             deep = chance.choice((TABLE_DEPTH_MAX - 1, TABLE_DEPTH_MAX, TABLE_DEPTH_MAX + 1, 200))
             for _ in range(deep - 1):
-                fields = chance.choice((shortstr("d") + b"F" + longstr(fields), shortstr("d") + b"A" + longstr(b"F" + longstr(fields))))
+                fields = chance.choice(
+                    (shortstr("d") + b"F" + longstr(fields), shortstr("d") + b"A" + longstr(b"F" + longstr(fields)))
+                )
             return fields
         case 5 if chance.random() < 0.1:
-            count = chance.choice((TABLE_ELEMENTS_MAX - 2, TABLE_ELEMENTS_MAX - 1, TABLE_ELEMENTS_MAX, TABLE_ELEMENTS_MAX + 1))
+            count = chance.choice(
+                (TABLE_ELEMENTS_MAX - 2, TABLE_ELEMENTS_MAX - 1, TABLE_ELEMENTS_MAX, TABLE_ELEMENTS_MAX + 1)
+            )
             return shortstr("many") + b"A" + longstr(b"V" * count)
         case _:
             return fields

@@ -33,7 +33,9 @@ def test_bent_conversations(capsys: pytest.CaptureFixture[str]) -> None:
             try:
                 run_round(seed, tally, FRAMES)
             except Exception as error:
-                error.add_note(f"seed {seed!r} (tests.fuzz.in_memory.run_round), conversation {tally.conversations % PER_BROKER}")
+                error.add_note(
+                    f"seed {seed!r} (tests.fuzz.in_memory.run_round), conversation {tally.conversations % PER_BROKER}"
+                )
                 raise
             number += 1
             gc.collect()

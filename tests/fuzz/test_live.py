@@ -1,4 +1,5 @@
-"""The fuzz over real sockets (live.py says what must hold), for a few seconds; and that it finds the mistakes of node_main.py.
+"""The fuzz over real sockets (live.py says what must hold), for a few seconds; and that it finds the mistakes of
+node_main.py.
 
 More of it: scripts/soak fuzz.
 """
@@ -85,10 +86,28 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
     [
         ("leveret: 3 of 200 C files compiled, 5 s\n2026-11-26T10:00:00.1Z info     Server starting source=node\n", 0),
         ("2026-11-26T10:00:00.1Z warning  Channel error code=404 text='no Trace' source=connection\n", 0),
-        ("2026-11-26T10:00:00.1Z error    Internal error where=x\n    Traceback (most recent call last):\n    ValueError\n", 3),
-        ("2026-11-26T10:00:00.1Z warning  Something source=x\n    Traceback (most recent call last):\n    ValueError\n", 2),
+        (
+            (
+                "2026-11-26T10:00:00.1Z error    Internal error where=x\n    Traceback (most recent call last):\n"
+                "    ValueError\n"
+            ),
+            3,
+        ),
+        (
+            (
+                "2026-11-26T10:00:00.1Z warning  Something source=x\n    Traceback (most recent call last):\n"
+                "    ValueError\n"
+            ),
+            2,
+        ),
         ("2026-11-26T10:00:00.1Z info     Fine source=x\nException ignored in: <function>\n    more\n", 2),
-        ("2026-11-26T10:00:00.1Z critical The event loop stands still source=watchdog\n2026-11-26T10:00:00.1Z info     Fine source=x\n", 1),
+        (
+            (
+                "2026-11-26T10:00:00.1Z critical The event loop stands still source=watchdog\n"
+                "2026-11-26T10:00:00.1Z info     Fine source=x\n"
+            ),
+            1,
+        ),
     ],
     ids=["start", "client", "error", "traceback", "not logged", "critical"],
 )

@@ -49,7 +49,10 @@ async def test_messages_arrive_in_order_and_are_acknowledged(node: Node) -> None
         await channel.set_qos(prefetch_count=10)
         sent = [str(number).encode() for number in range(100)]
         await asyncio.gather(
-            *[channel.default_exchange.publish(aio_pika.Message(body, headers={"n": len(body)}), "ordered") for body in sent]
+            *[
+                channel.default_exchange.publish(aio_pika.Message(body, headers={"n": len(body)}), "ordered")
+                for body in sent
+            ]
         )
         got: list[bytes] = []
         async with asyncio.timeout(DEADLINE_S), queue.iterator() as messages:

@@ -1,4 +1,5 @@
-"""Alarms of a real node, seen by pika, Prometheus and health checks (RabbitMQ docs, Blocked Connections; docs/alarms.md)."""
+"""Alarms of a real node, seen by pika, Prometheus and health checks (RabbitMQ docs, Blocked Connections;
+docs/alarms.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ ROOM = 30 * MEGABYTE
 BODY = 200_000
 MESSAGES_MAX = 60
 
-needs_proc = pytest.mark.skipif(resident_bytes() == UNKNOWN, reason="this system does not tell how much memory a process uses")
+needs_proc = pytest.mark.skipif(
+    resident_bytes() == UNKNOWN, reason="this system does not tell how much memory a process uses"
+)
 
 
 def ask(node: Node, path: str) -> tuple[int, Any]:
@@ -43,14 +46,18 @@ def metrics(node: Node) -> dict[str, float]:
     """The page's values by their names."""
     with urllib.request.urlopen(f"http://{node.host}:{node.ports['prometheus']}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
-    return {line.split("{")[0].split(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+    return {
+        line.split("{")[0].split(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")
+    }
 
 
 class Publisher:
     """A connection that publishes, and what it is told."""
 
     def __init__(self, node: Node) -> None:
-        self.connection = pika.BlockingConnection(pika.ConnectionParameters(node.host, node.port, blocked_connection_timeout=60))
+        self.connection = pika.BlockingConnection(
+            pika.ConnectionParameters(node.host, node.port, blocked_connection_timeout=60)
+        )
         self.channel: Any = self.connection.channel()
         self.blocked: list[str] = []
         self.unblocked = 0
@@ -76,7 +83,8 @@ def test_a_full_memory_stops_publishers_until_consumers_have_made_room() -> None
         node.settings = [
             f"vm_memory_high_watermark.absolute = {base + ROOM}",
             "memory_monitor_interval = 50",
-            "vm_memory_high_watermark_paging_ratio = 1",  # otherwise queues leave so much to the disk that there is no alarm
+            # Otherwise queues leave so much to the disk that there is no alarm.
+            "vm_memory_high_watermark_paging_ratio = 1",
         ]
         node.start()
         publisher = Publisher(node)
@@ -86,7 +94,8 @@ def test_a_full_memory_stops_publishers_until_consumers_have_made_room() -> None
         assert ask(node, "/api/health/checks/alarms") == (200, {"status": "ok"})
         sent = 0
         while ask(node, "/api/health/checks/local-alarms")[0] == 200:
-            publisher.channel.basic_publish("", queues[sent % 8], bytes(BODY))  # without confirms: the last one may wait in the socket
+            # Without confirms: the last one may wait in the socket.
+            publisher.channel.basic_publish("", queues[sent % 8], bytes(BODY))
             sent += 1
             assert sent * BODY < MESSAGES_MAX * MEGABYTE, f"no alarm after {sent} messages\n{node.output()}"
         # what waits in the socket is in the last one of them
@@ -142,7 +151,10 @@ def test_both_alarms_at_once() -> None:
         )
         assert ask(node, "/api/health/checks/local-alarms")[1]["reason"] == "There are alarms in effect on the node"
         found = metrics(node)
-        assert (found["rabbitmq_alarms_memory_used_watermark"], found["rabbitmq_alarms_free_disk_space_watermark"]) == (1, 1)
+        assert (found["rabbitmq_alarms_memory_used_watermark"], found["rabbitmq_alarms_free_disk_space_watermark"]) == (
+            1,
+            1,
+        )
         assert found["rabbitmq_disk_space_available_limit_bytes"] == 1e18
         assert 0 < found["rabbitmq_disk_space_available_bytes"] < 1e18
         assert found["rabbitmq_process_resident_memory_bytes"] > MEGABYTE
@@ -155,7 +167,9 @@ def test_a_node_with_its_defaults_has_no_alarm() -> None:
     with Node() as node:
         assert ask(node, "/api/health/checks/alarms") == (200, {"status": "ok"})
         (row,) = ask(node, "/api/nodes")[1]
-        assert row == ask(node, f"/api/nodes/{row['name']}")[1] | {key: row[key] for key in ("uptime", "mem_used", "fd_used", "disk_free")}
+        assert row == ask(node, f"/api/nodes/{row['name']}")[1] | {
+            key: row[key] for key in ("uptime", "mem_used", "fd_used", "disk_free")
+        }
         assert (row["mem_alarm"], row["disk_free_alarm"], row["disk_free_limit"]) == (False, False, 50_000_000)
         assert row["mem_limit"] > row["mem_used"] > 0
         assert row["disk_free"] > 50_000_000

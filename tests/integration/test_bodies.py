@@ -23,16 +23,21 @@ BODY_SIZE = 20 * MEGABYTE
 PUBLISHERS = 30
 FRAME = bytes(131_064)
 HEARTBEAT_S = 2
-"""A blocked client that dies is noticed by the heartbeats sent to it: the end of its stream lies behind what is not read."""
+"""A blocked client that dies is noticed by the heartbeats sent to it: the end of its stream lies behind what is not
+read."""
 
-needs_proc = pytest.mark.skipif(resident_bytes() == UNKNOWN, reason="this system does not tell how much memory a process uses")
+needs_proc = pytest.mark.skipif(
+    resident_bytes() == UNKNOWN, reason="this system does not tell how much memory a process uses"
+)
 
 
 def message() -> bytes:
     """A persistent message for the queue, in frames of the size that is negotiated."""
     whole, rest = divmod(BODY_SIZE, len(FRAME))
     frames = [body(1, FRAME)] * whole + [body(1, bytes(rest))]
-    return method(1, "basic.publish", routing_key="bodies") + header(1, BODY_SIZE, {"delivery_mode": 2}) + b"".join(frames)
+    return (
+        method(1, "basic.publish", routing_key="bodies") + header(1, BODY_SIZE, {"delivery_mode": 2}) + b"".join(frames)
+    )
 
 
 class Publisher:
@@ -77,10 +82,13 @@ def peak(node: Node) -> int:
 
 @needs_proc
 def test_thirty_bodies_at_once_stop_where_the_alarm_stands() -> None:
-    """Peak: the watermark, 64 KiB a connection and one body. Consumers go on; when some give up, the others are taken whole."""
+    """Peak: the watermark, 64 KiB a connection and one body. Consumers go on; when some give up, the others are taken
+    whole."""
     settings = [f"vm_memory_high_watermark.absolute = {WATERMARK}"]
     with Node(settings=settings) as node, contextlib.ExitStack() as stack:
-        channel = stack.enter_context(pika.BlockingConnection(pika.ConnectionParameters(node.host, node.port))).channel()
+        channel = stack.enter_context(
+            pika.BlockingConnection(pika.ConnectionParameters(node.host, node.port))
+        ).channel()
         channel.queue_declare("bodies", durable=True)
         publishers = [Publisher(node) for _ in range(PUBLISHERS)]
         push_all(publishers)
@@ -108,7 +116,12 @@ def test_half_a_body_goes_with_its_client_though_nobody_reads_it() -> None:
     """Without heartbeats: the loop does not see the end of a stream that it does not read."""
     with Node(settings=["vm_memory_high_watermark.relative = 0"]) as node:
         with socket.create_connection((node.host, node.port), 10) as client:
-            client.sendall(opening() + method(1, "channel.open") + method(1, "basic.publish", routing_key="q") + header(1, BODY_SIZE))
+            client.sendall(
+                opening()
+                + method(1, "channel.open")
+                + method(1, "basic.publish", routing_key="q")
+                + header(1, BODY_SIZE)
+            )
             client.settimeout(10)
             said = b""
             while b"low on memory" not in said:

@@ -22,7 +22,9 @@ from tests.support.wire import WireClient, publish
 
 def health(node: Node) -> tuple[int, dict[str, Any]]:
     url = f"http://127.0.0.1:{node.ports['management']}/api/health/checks/local-alarms"
-    request = urllib.request.Request(url, headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
+    request = urllib.request.Request(
+        url, headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()}
+    )
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
             return response.status, json.loads(response.read())
@@ -31,7 +33,9 @@ def health(node: Node) -> tuple[int, dict[str, Any]]:
 
 
 def leveret(*arguments: str) -> tuple[int, str]:
-    result = subprocess.run([sys.executable, "-m", "broker", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "broker", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     return result.returncode, result.stdout + result.stderr
 
 
@@ -80,7 +84,9 @@ def test_one_bit_of_the_manifest_costs_nothing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with Node(data_dir=data) as node:
         fill(node)
-        wait.until(lambda: len(list((data / "manifest").glob("*.manifest"))) == 2, 5000, "what is declared is in the manifest")
+        wait.until(
+            lambda: len(list((data / "manifest").glob("*.manifest"))) == 2, 5000, "what is declared is in the manifest"
+        )
     for copy in "ab":
         (name,) = (data / "manifest").glob(f"*.{copy}.manifest")
         content = bytearray(name.read_bytes())

@@ -1,4 +1,5 @@
-"""Few descriptors and many clients: a real node under a low limit, and real sockets (docs/protocol.md, "Descriptors")."""
+"""Few descriptors and many clients: a real node under a low limit, and real sockets (docs/protocol.md,
+"Descriptors")."""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def api(node: Node, path: str) -> Any:
 
 
 def test_clients_that_send_nothing_keep_nobody_out() -> None:
-    """256 descriptors, 400 such clients: an honest one is served, files of the log come and go, and the node says so once."""
+    """256 descriptors, 400 such clients: an honest one is served, files of the log come and go, and the node says so
+    once."""
     with Node(descriptors=256) as node, crowd(node, 400) as clients:
         publish_a_file(node)
         open_files = len(os.listdir(f"/proc/{node.pid}/fd"))
@@ -87,7 +89,8 @@ def test_clients_that_send_nothing_keep_nobody_out() -> None:
 
 
 def test_clients_that_log_in_leave_descriptors_for_the_log() -> None:
-    """128 descriptors, 200 clients with a login: those that find none are closed at once; the others, and the disk, go on."""
+    """128 descriptors, 200 clients with a login: those that find none are closed at once; the others, and the disk, go
+    on."""
     with Node(descriptors=128) as node:
         with contextlib.closing(pika.BlockingConnection(pika.ConnectionParameters(node.host, node.port))) as connection:
             channel = connection.channel()

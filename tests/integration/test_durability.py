@@ -1,7 +1,7 @@
 """What a client can rely on when a node is killed or stopped and started again on its data.
 
-docs/durability-format.md, "Promises"; RabbitMQ docs, "Consumer Acknowledgements and Publisher Confirms" (durability, redelivered) and
-"Queues" (durability, temporary queues). Many kills under load: tests/crash.
+docs/durability-format.md, "Promises"; RabbitMQ docs, "Consumer Acknowledgements and Publisher Confirms" (durability,
+redelivered) and "Queues" (durability, temporary queues). Many kills under load: tests/crash.
 """
 
 from __future__ import annotations
@@ -38,9 +38,13 @@ def send(client: WireClient, name: str, **arguments: object) -> None:
     client.send(method(1, name, **arguments))
 
 
-def publish_confirmed(client: WireClient, queue: str, bodies: list[bytes], properties: dict[str, object] | None = None) -> None:
+def publish_confirmed(
+    client: WireClient, queue: str, bodies: list[bytes], properties: dict[str, object] | None = None
+) -> None:
     """Publishes to the queue and returns when all is confirmed."""
-    client.send(*(publish(1, "", queue, body, properties=PERSISTENT if properties is None else properties) for body in bodies))
+    client.send(
+        *(publish(1, "", queue, body, properties=PERSISTENT if properties is None else properties) for body in bodies)
+    )
     confirmed = 0
     while confirmed < len(bodies):
         said = client.expect("basic.ack", 1)
@@ -60,7 +64,8 @@ def take_all(client: WireClient, queue: str) -> list[tuple[bytes, bool]]:
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
 def test_what_was_confirmed_is_there_and_what_is_transient_is_not(end: str) -> None:
-    """Persistent messages in durable queues outlive the node; transient ones do not, nor do queues that are not durable."""
+    """Persistent messages in durable queues outlive the node; transient ones do not, nor do queues that are not
+    durable."""
     with Node() as node:
         with client_of(node) as client:
             client.ask(1, "queue.declare", queue="durable", durable=True)
@@ -87,7 +92,8 @@ def test_what_was_confirmed_is_there_and_what_is_transient_is_not(end: str) -> N
 
 
 def test_a_stop_keeps_redelivered_exact() -> None:
-    """After SIGTERM: true for what was delivered and not acknowledged, false for what never was; what was acknowledged is gone."""
+    """After SIGTERM: true for what was delivered and not acknowledged, false for what never was; what was acknowledged
+    is gone."""
     with Node() as node:
         with client_of(node) as client:
             client.ask(1, "queue.declare", queue="q", durable=True)
@@ -125,7 +131,8 @@ def test_redelivered_is_true_after_a_kill() -> None:
 
 
 def test_what_is_published_after_a_kill_is_not_redelivered() -> None:
-    """Only what may have been delivered before the crash says so, also when a long line has been on the disk meanwhile."""
+    """Only what may have been delivered before the crash says so, also when a long line has been on the disk
+    meanwhile."""
     bodies = [b"%d" % number + bytes(300_000) for number in range(60)]
     with Node() as node:
         with client_of(node) as client:
@@ -143,7 +150,8 @@ def test_what_is_published_after_a_kill_is_not_redelivered() -> None:
 
 
 def test_acks_are_on_the_disk_soon() -> None:
-    """docs/durability-format.md: settlements that nothing else takes along are written within 10 ms. A kill long after finds them there."""
+    """docs/durability-format.md: settlements that nothing else takes along are written within 10 ms. A kill long after
+    finds them there."""
     with Node() as node:
         with client_of(node) as client:
             client.ask(1, "queue.declare", queue="q", durable=True)
@@ -177,7 +185,8 @@ def test_a_second_node_on_the_same_data_is_refused() -> None:
 
 @pytest.mark.once
 def test_a_stop_under_load_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SIGTERM among publishers, transactions and consumers: exit status 0 within five seconds, and every message is accounted for."""
+    """SIGTERM among publishers, transactions and consumers: exit status 0 within five seconds, and every message is
+    accounted for."""
     history = History(7, tmp_path / "data", restless=False)
     try:
         for _ in range(STOPS):

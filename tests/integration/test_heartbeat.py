@@ -24,7 +24,8 @@ def connect(node: Node, name: str) -> WireClient:
 
 
 def test_a_node_that_was_stopped_keeps_the_clients_that_went_on() -> None:
-    """SIGSTOP for longer than three intervals: their heartbeats wait in the sockets. One that was silent all the time is closed."""
+    """SIGSTOP for longer than three intervals: their heartbeats wait in the sockets. One that was silent all the time
+    is closed."""
     with Node() as node:
         clients = [connect(node, f"lively {number}") for number in range(20)]
         silent = connect(node, "silent")

@@ -1,4 +1,5 @@
-"""kombu, Celery's client, against a real node. Rule: docs/protocol.md: client libraries choose behaviour by server-properties."""
+"""kombu, Celery's client, against a real node. Rule: docs/protocol.md: client libraries choose behaviour by
+server-properties."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def test_a_fanout_exchange_reaches_every_queue(connection: Any) -> None:
 
 
 def test_the_prefetch_window_can_be_changed_while_consuming(connection: Any) -> None:
-    """kombu sends basic.qos with global=true to a RabbitMQ older than 4.0 and expects it to hold for running consumers at once."""
+    """kombu sends basic.qos with global=true to a RabbitMQ older than 4.0 and expects it to hold for running consumers
+    at once."""
     queue = kombu.Queue("window", kombu.Exchange("window"), "window", auto_delete=True)
     got: list[Any] = []
     with connection.Consumer([queue], callbacks=[lambda _, message: got.append(message)]) as consumer:

@@ -1,4 +1,5 @@
-"""How a node starts, stops and bears load: times and memory. Rule: README, "Two commands", "A node" and "Errors and limits"."""
+"""How a node starts, stops and bears load: times and memory. Rule: README, "Two commands", "A node" and "Errors and
+limits"."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def wire(node: Node) -> Iterator[WireClient]:
 
 
 def test_a_client_is_let_in_soon_after_the_start(capsys: pytest.CaptureFixture[str]) -> None:
-    """a node starts in a fraction of a second. Median of five: process start to connection.open-ok, 0.4 s on a quiet machine."""
+    """a node starts in a fraction of a second. Median of five: process start to connection.open-ok, 0.4 s on a quiet
+    machine."""
     times = []
     for _ in range(5):
         node = Node()
@@ -64,7 +66,9 @@ def test_a_client_is_let_in_soon_after_the_start(capsys: pytest.CaptureFixture[s
             client.close()
     median = statistics.median(times)
     with capsys.disabled():
-        print(f"\nstart to connection.open-ok: median {median * 1000:.0f} ms of {[round(each * 1000) for each in times]}")
+        print(
+            f"\nstart to connection.open-ok: median {median * 1000:.0f} ms of {[round(each * 1000) for each in times]}"
+        )
     assert median < 1.5
 
 
@@ -89,7 +93,10 @@ def test_an_idle_node_is_small_and_so_is_an_idle_connection(capsys: pytest.Captu
         for client in clients:
             client.close()
     with capsys.disabled():
-        print(f"\nidle {idle / MIB:.1f} MiB; {each / 1024:.1f} KiB a connection; {with_http / MIB:.1f} MiB with HTTP and {count} of them")
+        print(
+            f"\nidle {idle / MIB:.1f} MiB; {each / 1024:.1f} KiB a connection; {with_http / MIB:.1f} MiB with HTTP and "
+            f"{count} of them"
+        )
     assert idle < 40 * MIB
     assert each < 25 * 1024
 
@@ -198,9 +205,11 @@ def test_a_port_that_is_taken_is_named_and_ends_the_start(option: str) -> None:
 
 
 def test_a_consumer_that_stops_reading_costs_its_own_window_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
-    """ARCHITECTURE, "A turn": dispatch to a connection stops at its outbox's high water; what it does not read stays in the queue.
+    """ARCHITECTURE, "A turn": dispatch to a connection stops at its outbox's high water; what it does not read stays in
+    the queue.
 
-    The queue itself is bounded (4 MB), so whatever grows beyond that would be the deaf client's outbox. Others go on meanwhile.
+    The queue itself is bounded (4 MB), so whatever grows beyond that would be the deaf client's outbox. Others go on
+    meanwhile.
     """
     size, total = 64 * 1024, 64 * MIB
     with Node() as node, wire(node) as deaf, wire(node) as publisher, wire(node) as other:
@@ -225,7 +234,10 @@ def test_a_consumer_that_stops_reading_costs_its_own_window_and_no_more(capsys: 
             confirms = max(confirms, int(str(publisher.expect("basic.ack", 1)["delivery_tag"])))
         growth = max(peak, resident_bytes(node)) - before
         with capsys.disabled():
-            print(f"\na deaf consumer: {growth / MIB:.1f} MiB more, another client's slowest answer {slowest * 1000:.0f} ms")
+            print(
+                f"\na deaf consumer: {growth / MIB:.1f} MiB more, another client's slowest answer {slowest * 1000:.0f} "
+                "ms"
+            )
         assert growth < 24 * MIB
         assert slowest < 1.0
         # it reads again, and gets what the queue kept, from the oldest on

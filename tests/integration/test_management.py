@@ -59,7 +59,12 @@ def test_a_message_goes_in_over_http_and_out_over_amqp_and_the_other_way_round(n
     channel.queue_declare("both ways/ä", durable=True)
     path = quote("both ways/ä", safe="")
     with Api(node) as api:
-        body = {"properties": {"message_id": "m"}, "routing_key": "both ways/ä", "payload": "in", "payload_encoding": "string"}
+        body = {
+            "properties": {"message_id": "m"},
+            "routing_key": "both ways/ä",
+            "payload": "in",
+            "payload_encoding": "string",
+        }
         assert api.call("POST", "/api/exchanges/%2F/amq.default/publish", body) == (200, {"routed": True})
         _, properties, got = channel.basic_get("both ways/ä", auto_ack=True)
         assert (properties.message_id, got) == ("m", b"in")
@@ -74,7 +79,9 @@ def test_a_message_goes_in_over_http_and_out_over_amqp_and_the_other_way_round(n
     connection.close()
 
 
-@pytest.mark.parametrize(("headers", "reason"), [({}, "Closed via management plugin"), ({"X_Reason": "tidying up"}, "tidying up")])
+@pytest.mark.parametrize(
+    ("headers", "reason"), [({}, "Closed via management plugin"), ({"X_Reason": "tidying up"}, "tidying up")]
+)
 def test_an_operator_closes_a_connection(node: Node, headers: dict[str, str], reason: str) -> None:
     """connection.close 320 with the operator's reason; RabbitMQ docs, HTTP API: header X-Reason."""
     connection = connect(node)
@@ -103,7 +110,9 @@ def test_everything_can_be_swept_away(node: Node) -> None:
                     assert api.call("DELETE", f"/api/{kind}/%2F/{quote(row['name'], safe='')}")[0] == 204
         assert api.call("GET", "/api/queues/%2F") == (200, [])
         assert [row["source"] for row in api.call("GET", "/api/bindings")[1]] == []
-        assert all(row["name"].startswith("amq.") or not row["name"] for row in api.call("GET", "/api/exchanges/%2F")[1])
+        assert all(
+            row["name"].startswith("amq.") or not row["name"] for row in api.call("GET", "/api/exchanges/%2F")[1]
+        )
     connection.close()
 
 
@@ -124,5 +133,7 @@ def test_a_long_list_arrives_in_pieces_and_whole(node: Node) -> None:
 def test_strangers_stay_outside(node: Node) -> None:
     with Api(node, "guest", "wrong") as api:
         assert api.call("GET", "/api/queues") == (401, {"error": "not_authorised", "reason": "Login failed"})
-        assert api.call("POST", "/api/queues/%2F/q/get", {"x": "y" * 100_000})[0] == 401, "an unread body does not disturb the next request"
+        assert api.call("POST", "/api/queues/%2F/q/get", {"x": "y" * 100_000})[0] == 401, (
+            "an unread body does not disturb the next request"
+        )
         assert api.call("GET", "/api/queues")[0] == 401

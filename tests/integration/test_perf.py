@@ -1,4 +1,5 @@
-"""`leveret perf` against a real node: what it reports must be true before anything is measured with it (docs/benchmarks.md)."""
+"""`leveret perf` against a real node: what it reports must be true before anything is measured with it
+(docs/benchmarks.md)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,19 @@ from tests.support.node import Node
 
 def perf(node: Node, *options: str) -> dict[str, object]:
     """A short run."""
-    command = [sys.executable, "-P", "-m", "broker", "perf", "--port", str(node.port), "--warmup", "0", "--seconds", "0.5"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "broker",
+        "perf",
+        "--port",
+        str(node.port),
+        "--warmup",
+        "0",
+        "--seconds",
+        "0.5",
+    ]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=True)
     report: dict[str, object] = json.loads(done.stdout)
     return report

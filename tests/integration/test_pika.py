@@ -53,12 +53,21 @@ def test_a_confirmed_message_comes_back_as_it_was_sent(node: Node) -> None:
         channel.queue_declare("confirmed", durable=True)
         channel.confirm_delivery()
         properties = pika.BasicProperties(
-            content_type="text/plain", headers={"a": 1, "b": ["x", {"c": True}]}, delivery_mode=2, message_id="m", timestamp=5
+            content_type="text/plain",
+            headers={"a": 1, "b": ["x", {"c": True}]},
+            delivery_mode=2,
+            message_id="m",
+            timestamp=5,
         )
         channel.basic_publish("", "confirmed", "grüße".encode(), properties)
         ((method, got, body),) = take(channel, "confirmed", 1)
         channel.basic_ack(method.delivery_tag)
-        assert (body.decode(), method.redelivered, method.exchange, method.routing_key) == ("grüße", False, "", "confirmed")
+        assert (body.decode(), method.redelivered, method.exchange, method.routing_key) == (
+            "grüße",
+            False,
+            "",
+            "confirmed",
+        )
         assert got == properties
         channel.cancel()
         assert channel.queue_declare("confirmed", passive=True).method.message_count == 0
@@ -68,7 +77,9 @@ def test_a_message_that_nobody_wants_is_returned(node: Node) -> None:
     """basic.publish, mandatory: with confirms pika raises, without it hands the return to a callback."""
     with connected(node) as channel:
         returned: list[tuple[int, str, bytes]] = []
-        channel.add_on_return_callback(lambda _, method, __, body: returned.append((method.reply_code, method.reply_text, body)))
+        channel.add_on_return_callback(
+            lambda _, method, __, body: returned.append((method.reply_code, method.reply_text, body))
+        )
         channel.basic_publish("amq.direct", "nobody", b"x", mandatory=True)
         channel.connection.process_data_events(0)
         wait.until(lambda: channel.connection.process_data_events(0) or bool(returned), what="the return arrives")
@@ -131,7 +142,8 @@ def test_an_exclusive_queue_belongs_to_its_connection(node: Node) -> None:
 
 @pytest.mark.parametrize("frame_max", [4096, 131072])
 def test_large_bodies_arrive_whole(node: Node, frame_max: int) -> None:
-    """AMQP 0-9-1 §4.2.6: a body is cut to the negotiated frame size, also when publisher and consumer negotiated different ones."""
+    """AMQP 0-9-1 §4.2.6: a body is cut to the negotiated frame size, also when publisher and consumer negotiated
+    different ones."""
     body = os.urandom(5_000_000)
     with connected(node) as publishing, connected(node, frame_max=frame_max) as consuming:
         name = f"large-{frame_max}"
@@ -143,7 +155,9 @@ def test_large_bodies_arrive_whole(node: Node, frame_max: int) -> None:
         consuming.basic_ack(method.delivery_tag)
         consuming.cancel()
         consuming.basic_publish("", name, body)
-        wait.until(lambda: publishing.queue_declare(name, passive=True).method.message_count == 1, what="the message arrives")
+        wait.until(
+            lambda: publishing.queue_declare(name, passive=True).method.message_count == 1, what="the message arrives"
+        )
         assert publishing.basic_get(name, auto_ack=True)[2] == body
 
 
@@ -198,7 +212,8 @@ def test_two_publishers_and_a_consumer_at_once(node: Node) -> None:
 
 
 def test_heartbeats_keep_a_connection_and_silence_ends_it(node: Node) -> None:
-    """AMQP 0-9-1 §4.2.7: a peer that says nothing for two intervals is gone; one that sends heartbeats stays, however idle."""
+    """AMQP 0-9-1 §4.2.7: a peer that says nothing for two intervals is gone; one that sends heartbeats stays, however
+    idle."""
     silent = WireClient(node.host, node.port)
     silent.handshake(heartbeat_s=1)
     with connected(node, heartbeat=1) as channel:
@@ -221,7 +236,8 @@ def test_heartbeats_keep_a_connection_and_silence_ends_it(node: Node) -> None:
 
 
 class Dialogue:
-    """The same conversation on each of pika's asynchronous adapters: declare, publish with confirms, consume, acknowledge, close."""
+    """The same conversation on each of pika's asynchronous adapters: declare, publish with confirms, consume,
+    acknowledge, close."""
 
     COUNT = 50
 

@@ -1,4 +1,5 @@
-"""A client that reads nothing, against a real node. Rule: RabbitMQ docs, Networking (send_timeout); docs/protocol.md."""
+"""A client that reads nothing, against a real node. Rule: RabbitMQ docs, Networking (send_timeout);
+docs/protocol.md."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ from tests.support.wire import WireClient, heartbeat, publish
 
 def test_a_consumer_that_reads_nothing_but_sends_heartbeats_is_closed() -> None:
     """More waits for it than the system's buffers hold. One that reads, slowly, stays."""
-    with Node(settings=["tcp_listen_options.send_timeout = 1500"]) as node, closing(WireClient(node.host, node.port)) as publisher:
+    with (
+        Node(settings=["tcp_listen_options.send_timeout = 1500"]) as node,
+        closing(WireClient(node.host, node.port)) as publisher,
+    ):
         publisher.handshake()
         publisher.open_channel()
         began = time.monotonic()

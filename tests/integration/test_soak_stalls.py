@@ -31,12 +31,16 @@ def test_a_node_that_stands_still_for_a_fifth_of_a_second_fails(monkeypatch: pyt
     found = _soak_stalls.run("stopped")
     assert found.seconds >= 0.2
     assert found.loaded.max >= 150
-    assert found.loaded.p99 >= 100, "the probe goes on while nothing comes back: the wait is many late round trips, not one"
+    assert found.loaded.p99 >= 100, (
+        "the probe goes on while nothing comes back: the wait is many late round trips, not one"
+    )
     assert found.quiet.p50 < 100
     assert not _soak_stalls.passes(_soak_stalls.figures([found._replace(quiet=Latency(0.1, 0.2, 0.3))]))
 
 
-@pytest.mark.parametrize(("p99", "most", "passes"), [(1.0, 2.0, True), (6.0, 22.0, True), (6.1, 22.0, False), (6.0, 22.1, False)], ids=str)
+@pytest.mark.parametrize(
+    ("p99", "most", "passes"), [(1.0, 2.0, True), (6.0, 22.0, True), (6.1, 22.0, False), (6.0, 22.1, False)], ids=str
+)
 def test_what_counts_is_the_excess_over_the_quiet_probe(p99: float, most: float, passes: bool) -> None:
     """At most 5 ms at the 99th percentile and 20 ms at the maximum; the median of the rounds is judged."""
     good = Round(0.1, Latency(0.1, 1.0, 2.0), Latency(0.1, p99, most))

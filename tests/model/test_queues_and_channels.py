@@ -1,11 +1,14 @@
-"""Queues and channels against a model in plain Python: any sequence of operations, and what was said and kept must agree.
+"""Queues and channels against a model in plain Python: any sequence of operations, and what was said and kept must
+agree.
 
-The model knows what waits in every queue and what every channel has not settled. It does not choose between consumers: it reads who got
-what and checks that it may be so. A queue hands out the front of its line and nothing else; nobody gets more than its windows allow; at
-rest no message waits while a consumer has room; a lower priority is served only when all higher ones are full; tags count up; redelivered
-says the truth. Sources: AMQP 0-9-1 classes queue, basic, tx; RabbitMQ docs, Consumers, Consumer Prefetch, Dead Letter Exchanges.
+The model knows what waits in every queue and what every channel has not settled. It does not choose between consumers:
+it reads who got what and checks that it may be so. A queue hands out the front of its line and nothing else; nobody
+gets more than its windows allow; at rest no message waits while a consumer has room; a lower priority is served only
+when all higher ones are full; tags count up; redelivered says the truth. Sources: AMQP 0-9-1 classes queue, basic, tx;
+RabbitMQ docs, Consumers, Consumer Prefetch, Dead Letter Exchanges.
 
-More of it: MODEL_EXAMPLES=5000 MODEL_STEPS=100 python -m pytest tests/model; MODEL_SHRINK=1 makes a failing sequence shorter.
+More of it: MODEL_EXAMPLES=5000 MODEL_STEPS=100 python -m pytest tests/model; MODEL_SHRINK=1 makes a failing sequence
+shorter.
 """
 
 from __future__ import annotations
@@ -43,8 +46,9 @@ ORDER: Final = ("limited", "expiring", "second", "priority", "automatic", "plain
 SIMPLE: Final = ("plain", "second", "priority")
 """Queues whose state does not depend on what happens first inside one transaction."""
 ACTIONS: Final = {
-    "publish": 14, "get": 5, "consume": 5, "ack": 8, "nack": 6, "reject": 3, "settle the unknown": 1, "recover": 1, "cancel": 2, "qos": 2,
-    "wait": 3, "declare": 2, "delete": 1, "purge": 1, "bind": 3, "close": 1, "lose": 1, "transact": 1, "commit": 3, "roll back": 2,
+    "publish": 14, "get": 5, "consume": 5, "ack": 8, "nack": 6, "reject": 3, "settle the unknown": 1, "recover": 1,
+    "cancel": 2, "qos": 2, "wait": 3, "declare": 2, "delete": 1, "purge": 1, "bind": 3, "close": 1, "lose": 1,
+    "transact": 1, "commit": 3, "roll back": 2,
 }  # fmt: skip
 """What is done, and how often."""
 WAITS_MS: Final = (1, 30, 60, 101, 250)
@@ -54,7 +58,8 @@ GLOBAL: Final = 3
 
 @dataclass(eq=False)
 class Item:
-    """One message in one queue. `origin` is the queue in which it died, empty when it never did: one body may reach a queue both ways."""
+    """One message in one queue. `origin` is the queue in which it died, empty when it never did: one body may reach a
+    queue both ways."""
 
     body: int
     origin: str
@@ -107,7 +112,9 @@ class Taker:
     @property
     def room(self) -> int:
         lane = self.lane
-        shared = lane.window - sum(each.taker is not None for each in lane.all_unsettled()) if lane.window else UNLIMITED
+        shared = (
+            lane.window - sum(each.taker is not None for each in lane.all_unsettled()) if lane.window else UNLIMITED
+        )
         if self.no_ack:
             return UNLIMITED if shared > 0 else 0  # it does not fill the window of all, but waits while that is full
         own = self.window - self.unacked if self.window else UNLIMITED
@@ -154,14 +161,18 @@ def name_of(said: Said) -> tuple[int, str]:
 
 
 class QueuesAndChannels(RuleBasedStateMachine):
-    """Two connections of two channels each; the third channel may be transactional, the fourth has a window of its own."""
+    """Two connections of two channels each; the third channel may be transactional, the fourth has a window of its
+    own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.broker = Broker()
         self.clients = [self.broker.open(1, 2), self.broker.open(1, 2)]
         self.watcher = self.broker.open()
-        self.lanes = [Lane(client, number, index) for index, (client, number) in enumerate(itertools.product(self.clients, (1, 2)))]
+        self.lanes = [
+            Lane(client, number, index)
+            for index, (client, number) in enumerate(itertools.product(self.clients, (1, 2)))
+        ]
         self.lines: dict[str, Line] = {}
         self.bindings: set[str] = set()
         self.serial = itertools.count(1)
@@ -292,7 +303,9 @@ class QueuesAndChannels(RuleBasedStateMachine):
         """Nothing waits for a consumer with room, and nobody was passed over for a lower priority."""
         for taker in line.consumers:
             assert not line.ready or taker.room <= 0, f"{line.name}: {len(line.ready)} wait though {taker.tag} has room"
-            assert line.lowest is None or taker.priority <= line.lowest or taker.room <= 0, f"{line.name}: {taker.tag} was passed over"
+            assert line.lowest is None or taker.priority <= line.lowest or taker.room <= 0, (
+                f"{line.name}: {taker.tag} was passed over"
+            )
 
     def answer(self, name: str | None, lane: Lane | None = None) -> Method | None:
         """What was said besides deliveries and notices of cancelled consumers: the one answer `name`, or nothing."""
@@ -315,7 +328,9 @@ class QueuesAndChannels(RuleBasedStateMachine):
 
     # ---- rules
 
-    @initialize(windows=st.lists(st.integers(0, 3), min_size=4, max_size=4), names=st.lists(st.sampled_from(ORDER), max_size=6))
+    @initialize(
+        windows=st.lists(st.integers(0, 3), min_size=4, max_size=4), names=st.lists(st.sampled_from(ORDER), max_size=6)
+    )
     def begin(self, windows: list[int], names: list[str]) -> None:
         """All queues, and some consumers."""
         for name in ORDER:
@@ -343,7 +358,8 @@ class QueuesAndChannels(RuleBasedStateMachine):
             case "purge":
                 self.purge(name, index)
             case "bind":
-                # `plain` is left out: whether it gets its own copy or a dead letter of the same publish first is nobody's promise
+                # `plain` is left out: whether it gets its own copy or a dead letter of the same publish first is
+                # nobody's promise
                 self.bind("second" if name == "plain" else name, index, yes)
             case "publish":
                 self.publish(name, index, pick % 6, yes, 1 + pick % 4)
@@ -383,7 +399,9 @@ class QueuesAndChannels(RuleBasedStateMachine):
     def declare(self, name: str, index: int) -> None:
         lane = self.lanes[index]
         line = self.lines.setdefault(name, Line(name))
-        lane.client.tell("queue.declare", lane.number, queue=name, auto_delete=name == "automatic", arguments=QUEUES[name])
+        lane.client.tell(
+            "queue.declare", lane.number, queue=name, auto_delete=name == "automatic", arguments=QUEUES[name]
+        )
         said = self.answer("queue.declare-ok", lane)
         assert said is not None
         assert (said["message_count"], said["consumer_count"]) == (len(line.ready), len(line.consumers))
@@ -439,7 +457,11 @@ class QueuesAndChannels(RuleBasedStateMachine):
                 for line in lines:
                     self.enqueue(line, body, priority)
             lane.client.publish(
-                name, str(body).encode(), exchange="amq.fanout" if fanout else "", on=lane.number, properties={"priority": priority}
+                name,
+                str(body).encode(),
+                exchange="amq.fanout" if fanout else "",
+                on=lane.number,
+                properties={"priority": priority},
             )
             self.answer(None)
 
@@ -473,7 +495,14 @@ class QueuesAndChannels(RuleBasedStateMachine):
             taker = Taker(tag, line, lane, no_ack, lane.window_for_new, priority)
             line.consumers.append(taker)
             lane.takers[tag] = taker
-        lane.client.tell("basic.consume", lane.number, queue=name, consumer_tag=tag, no_ack=no_ack, arguments={"x-priority": priority})
+        lane.client.tell(
+            "basic.consume",
+            lane.number,
+            queue=name,
+            consumer_tag=tag,
+            no_ack=no_ack,
+            arguments={"x-priority": priority},
+        )
         if line is None:
             self.refused(lane, 404)
         else:
@@ -618,7 +647,9 @@ class QueuesAndChannels(RuleBasedStateMachine):
 
 SHRINK: Final = os.environ.get("MODEL_SHRINK", "") == "1"
 """Looks for a shorter sequence that fails too; can take minutes."""
-PHASES: Final = [phase for phase in hypothesis.Phase if SHRINK or phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
+PHASES: Final = [
+    phase for phase in hypothesis.Phase if SHRINK or phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)
+]
 
 QueuesAndChannels.TestCase.settings = hypothesis.settings(
     max_examples=EXAMPLES,
@@ -626,7 +657,8 @@ QueuesAndChannels.TestCase.settings = hypothesis.settings(
     deadline=None,
     database=None,
     phases=PHASES,
-    derandomize="MODEL_EXAMPLES" not in os.environ,  # the suite tries the same sequences every time, a longer run new ones
+    # The suite tries the same sequences every time, a longer run new ones.
+    derandomize="MODEL_EXAMPLES" not in os.environ,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 TestQueuesAndChannels = QueuesAndChannels.TestCase

@@ -1,8 +1,9 @@
-"""`python -m tests.spec.record [area or conversation ...]`: plays conversations against a real RabbitMQ and rewrites the transcripts.
+"""`python -m tests.spec.record [area or conversation ...]`: plays conversations against a real RabbitMQ and rewrites
+the transcripts.
 
-Every conversation is played twice, and only one that gives the same transcript both times is written. `--port N` takes a RabbitMQ that
-runs already (it must have the settings of `SETTINGS`), `--show` prints the lines instead of writing files, `--check` compares them with
-the files instead.
+Every conversation is played twice, and only one that gives the same transcript both times is written. `--port N` takes
+a RabbitMQ that runs already (it must have the settings of `SETTINGS`), `--show` prints the lines instead of writing
+files, `--check` compares them with the files instead.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ RECORDED_FROM: Final = "RabbitMQ 3.10.8 (Debian)"
 
 def write(area: str, entries: list[dict[str, object]]) -> None:
     """Writes the transcripts of one area."""
-    text = json.dumps({"recorded_from": RECORDED_FROM, "settings": SETTINGS, "conversations": entries}, indent=1, ensure_ascii=True)
+    text = json.dumps(
+        {"recorded_from": RECORDED_FROM, "settings": SETTINGS, "conversations": entries}, indent=1, ensure_ascii=True
+    )
     (FOLDER / f"{area}.json").write_text(text + "\n")
 
 
@@ -78,7 +81,8 @@ def main() -> int:
 
 
 def record_area(area: str, names: list[str], port: int, show: bool, check: bool) -> int:
-    """Records (or checks) one area, or those of its conversations that are named; gives the number that could not be recorded."""
+    """Records (or checks) one area, or those of its conversations that are named; gives the number that could not be
+    recorded."""
     conversations = load(area)
     known = read(area)
     failed = 0

@@ -1,13 +1,13 @@
 """Conversations with a broker, written down line by line.
 
-A conversation is a function that takes a `Talk`. It opens clients, has them say frames and listen, and everything said by either side
-becomes one line of the transcript; the same function against two brokers gives two transcripts to compare. The listening side answers
-connection.close and channel.close by itself, and what a client would say after its connection has ended is left out, so a
-conversation can be played to its end whatever the broker answers.
+A conversation is a function that takes a `Talk`. It opens clients, has them say frames and listen, and everything said
+by either side becomes one line of the transcript; the same function against two brokers gives two transcripts to
+compare. The listening side answers connection.close and channel.close by itself, and what a client would say after its
+connection has ended is left out, so a conversation can be played to its end whatever the broker answers.
 
-A line: who speaks (`>` the client, `<` the broker), the client's name with the channel, then the method with its arguments, or words.
-Values of tables are written with their type tag (`I:5`, `S:'text'`), tables sorted by name. What differs from run to run is numbered:
-`amq.gen-#1`, `amq.ctag-#1`; times of the day of the playing are `T:#time`.
+A line: who speaks (`>` the client, `<` the broker), the client's name with the channel, then the method with its
+arguments, or words. Values of tables are written with their type tag (`I:5`, `S:'text'`), tables sorted by name. What
+differs from run to run is numbered: `amq.gen-#1`, `amq.ctag-#1`; times of the day of the playing are `T:#time`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def conversation(
     return register
 
 
-def add(area: str, name: str, rule: str, source: str, play: Callable[[Talk], None], leveret: Departure | None = None) -> None:
+def add(
+    area: str, name: str, rule: str, source: str, play: Callable[[Talk], None], leveret: Departure | None = None
+) -> None:
     """Registers a conversation; names are unique."""
     assert name not in CONVERSATIONS, f"two conversations are called {name}"
     CONVERSATIONS[name] = Conversation(area, name, rule, source, play, leveret)
@@ -154,8 +156,17 @@ def show_typed(value: Typed) -> str:
 
 
 def show_method(said: Method) -> str:
-    """A method and its arguments; bits that are off, empty tables and the obsolete arguments that are empty are left out."""
-    hidden = {"ticket": 0, "out_of_band": "", "known_hosts": "", "channel_id": b"", "capabilities": "", "insist": False, "cluster_id": ""}
+    """A method and its arguments; bits that are off, empty tables and the obsolete arguments that are empty are left
+    out."""
+    hidden = {
+        "ticket": 0,
+        "out_of_band": "",
+        "known_hosts": "",
+        "channel_id": b"",
+        "capabilities": "",
+        "insist": False,
+        "cluster_id": "",
+    }
     words = [said.name]
     for name, value in said.arguments.items():
         if (name in hidden and value == hidden[name]) or value == {} or (value is False and name != "redelivered"):
@@ -205,13 +216,17 @@ def show_raw(data: bytes) -> str:
 
 
 def names(declared: set[str]) -> list[str]:
-    """What a broker called the objects declared under these names: without CR and LF; some cannot have been accepted."""
+    """What a broker called the objects declared under these names: without CR and LF; some cannot have been
+    accepted."""
     stripped = {name.replace("\r", "").replace("\n", "") for name in declared}
-    return sorted(name for name in stripped if name and not any("\ud800" <= character <= "\udfff" for character in name))
+    return sorted(
+        name for name in stripped if name and not any("\ud800" <= character <= "\udfff" for character in name)
+    )
 
 
 def cannot_decode(data: bytes, class_id: int, method_id: int) -> tuple[str, str]:
-    """The lines in which RabbitMQ refuses arguments it cannot read; the octets are written in decimal, the text cut as reply texts are."""
+    """The lines in which RabbitMQ refuses arguments it cannot read; the octets are written in decimal, the text cut as
+    reply texts are."""
     text = "FRAME_ERROR - cannot decode <<" + ",".join(map(str, data)) + ">>"
     if len(text) > REPLY_TEXT_SIZE:
         text = text[: REPLY_TEXT_SIZE - 3] + "..."
@@ -440,7 +455,8 @@ class Speaker:
     def until_gone(self, queue: str) -> None:
         """Waits until the queue is no more; nothing of it is written down.
 
-        Asks by mandatory publishes on a connection of its own, which is no use of the queue: a passive declare would be.
+        Asks by mandatory publishes on a connection of its own, which is no use of the queue: a passive declare would
+        be.
         """
         if self.ended:
             return
@@ -539,7 +555,8 @@ class Sweeper:
 
 
 def play(each: Conversation, host: str, port: int) -> tuple[list[str], str]:
-    """The transcript of the conversation against the broker at this address, and what went wrong while playing (empty when nothing)."""
+    """The transcript of the conversation against the broker at this address, and what went wrong while playing (empty
+    when nothing)."""
     problem = ""
     talk = Talk(host, port)
     try:

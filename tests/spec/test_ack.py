@@ -91,7 +91,9 @@ def test_requeued_messages_stand_in_front_in_their_order() -> None:
     broker, client = delivered(4)
     client.ask("basic.cancel", consumer_tag="c")
     client.publish("q", b"4")
-    client.send(method(1, "basic.nack", delivery_tag=3, requeue=True), method(1, "basic.nack", delivery_tag=1, requeue=True))
+    client.send(
+        method(1, "basic.nack", delivery_tag=3, requeue=True), method(1, "basic.nack", delivery_tag=1, requeue=True)
+    )
     client.tell("basic.nack", delivery_tag=4, requeue=True, multiple=True)
     got = [client.get("q", no_ack=True) for _ in range(5)]
     assert [(said.body, said.method["redelivered"]) for said in got if said] == [
@@ -149,7 +151,11 @@ def test_what_is_outstanding_goes_back_when_its_channel_ends(how: str) -> None:
     else:
         client.tell("basic.ack", delivery_tag=2)
     other.consume("q", "c")
-    assert [(said.body, said.method["redelivered"]) for said in other.deliveries()] == [(b"0", True), (b"2", True), (b"3", True)]
+    assert [(said.body, said.method["redelivered"]) for said in other.deliveries()] == [
+        (b"0", True),
+        (b"2", True),
+        (b"3", True),
+    ]
 
 
 def test_order_is_kept_over_consumers_that_took_turns() -> None:

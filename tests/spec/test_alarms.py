@@ -1,4 +1,5 @@
-"""Resource alarms (RabbitMQ docs, Blocked Connection Notifications; Memory and Disk Alarms): who publishes waits, all others go on."""
+"""Resource alarms (RabbitMQ docs, Blocked Connection Notifications; Memory and Disk Alarms): who publishes waits, all
+others go on."""
 
 from __future__ import annotations
 
@@ -109,7 +110,8 @@ def test_a_blocked_client_that_leaves_is_forgotten() -> None:
 
 @pytest.mark.parametrize("who", ["operator", "client"])
 def test_a_blocked_client_whose_connection_closes_is_read_again(who: str) -> None:
-    """Its close-ok must be seen, whether the alarm lasts or not; as with RabbitMQ, whose closing connections are not blocked."""
+    """Its close-ok must be seen, whether the alarm lasts or not; as with RabbitMQ, whose closing connections are not
+    blocked."""
     broker = alarmed()
     publisher = broker.open()
     if who == "operator":
@@ -141,7 +143,8 @@ def test_what_was_taken_is_confirmed_and_delivered_during_the_alarm() -> None:
 
 
 def test_a_second_alarm_says_nothing_more_to_who_is_blocked() -> None:
-    """One notice per connection until all is clear; who comes later hears both reasons, who comes after the first is cleared, one."""
+    """One notice per connection until all is clear; who comes later hears both reasons, who comes after the first is
+    cleared, one."""
     broker = alarmed()
     publishers = [broker.open() for _ in range(3)]
     reasons = []
@@ -175,12 +178,15 @@ def test_an_alarm_that_comes_back_blocks_again() -> None:
 
 
 class FullDisk:
-    """A broker on a disk that fills up, a watcher whose only limit is the store's own need, and a publisher that it has blocked."""
+    """A broker on a disk that fills up, a watcher whose only limit is the store's own need, and a publisher that it has
+    blocked."""
 
     def __init__(self) -> None:
         self.disk = FaultyDisk()
         self.broker = DurableBroker(self.disk)
-        self.watcher = Watcher(self.broker.server.alarms, Watermarks(1 << 60, 0), Probe(self.disk, DATA_DIR, self.broker.store), 1000)
+        self.watcher = Watcher(
+            self.broker.server.alarms, Watermarks(1 << 60, 0), Probe(self.disk, DATA_DIR, self.broker.store), 1000
+        )
         self.broker.settled()
         self.publisher = self.broker.open()
         self.publisher.ask("queue.declare", queue="q", durable=True)
@@ -227,7 +233,8 @@ def half_a_message(size: int = 3 * len(HALF)) -> bytes:
 
 
 def test_an_alarm_stops_a_publisher_in_the_middle_of_a_body() -> None:
-    """RabbitMQ (rabbit_reader, publish_received): a content header or body frame during an alarm blocks its connection."""
+    """RabbitMQ (rabbit_reader, publish_received): a content header or body frame during an alarm blocks its
+    connection."""
     broker = alarmed()
     broker.server.alarms.set(MEMORY, False)
     publisher, idle = broker.open(), broker.open()

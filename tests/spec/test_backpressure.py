@@ -40,7 +40,8 @@ def test_a_socket_that_is_full_gets_nothing_more(size: int) -> None:
 
 @pytest.mark.parametrize("size", [100 * KIB, 10 * KIB, 500, 10])
 def test_one_write_is_about_the_high_water(size: int) -> None:
-    """Dispatch goes on in the next turn, after what was written: no consumer of a large backlog takes the memory or the time of all."""
+    """Dispatch goes on in the next turn, after what was written: no consumer of a large backlog takes the memory or the
+    time of all."""
     broker = Broker()
     count = 6 * 1024 * KIB // max(size, 100)
     loaded(broker, count, size)

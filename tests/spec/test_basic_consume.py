@@ -16,7 +16,13 @@ def test_deliveries_have_tag_number_exchange_and_key() -> None:
     client.publish("q", b"x", properties={"message_id": "m"})
     assert client.consume("q", "mine") == "mine"
     said = client.expect_said("basic.deliver", 1)
-    assert said.method.arguments == {"consumer_tag": "mine", "delivery_tag": 1, "redelivered": False, "exchange": "", "routing_key": "q"}
+    assert said.method.arguments == {
+        "consumer_tag": "mine",
+        "delivery_tag": 1,
+        "redelivered": False,
+        "exchange": "",
+        "routing_key": "q",
+    }
     assert (said.body, said.properties) == (b"x", {"message_id": "m"})
 
 
@@ -71,7 +77,8 @@ def test_nothing_comes_after_cancel_ok() -> None:
 
 
 def test_what_came_before_the_cancel_in_one_read_is_delivered_before_it() -> None:
-    """The consumer was there with room when the message came: it is not the queue's fault that both stood in one read."""
+    """The consumer was there with room when the message came: it is not the queue's fault that both stood in one
+    read."""
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.consume("q", "c", no_ack=True)
@@ -292,7 +299,8 @@ def test_a_consumer_that_leaves_gives_its_turn_to_the_next() -> None:
 
 @pytest.mark.parametrize("together", [True, False])
 def test_one_channel_gets_messages_in_their_order_whatever_consumer_they_are_for(together: bool) -> None:
-    """AMQP 0-9-1 §4.7: from one queue over one outgoing channel messages are received in the order in which they were published."""
+    """AMQP 0-9-1 §4.7: from one queue over one outgoing channel messages are received in the order in which they were
+    published."""
     client = Broker().open(1, 2)
     client.ask("queue.declare", queue="q")
     for tag in ("a", "b", "c"):

@@ -14,7 +14,13 @@ def test_get_ok_has_the_message_and_how_many_are_left() -> None:
         client.publish("q", b"%d" % number)
     said = client.get("q")
     assert said is not None
-    assert said.method.arguments == {"delivery_tag": 1, "redelivered": False, "exchange": "", "routing_key": "q", "message_count": 2}
+    assert said.method.arguments == {
+        "delivery_tag": 1,
+        "redelivered": False,
+        "exchange": "",
+        "routing_key": "q",
+        "message_count": 2,
+    }
     assert said.body == b"0"
 
 

@@ -91,7 +91,9 @@ def test_a_body_of_several_frames_keeps_its_cuts() -> None:
     """Frames are handed on as they came when the consumer takes frames of that size."""
     client = Broker().open(1, 2)
     client.ask("queue.declare", queue="q")
-    client.send(method(1, "basic.publish", routing_key="q"), header(1, 6), body(1, b"a"), body(1, b"bc"), body(1, b"def"))
+    client.send(
+        method(1, "basic.publish", routing_key="q"), header(1, 6), body(1, b"a"), body(1, b"bc"), body(1, b"def")
+    )
     said = client.get("q", on=2)
     assert said is not None
     assert (said.body, said.body_frames) == (b"abcdef", (1, 2, 3))
@@ -100,7 +102,14 @@ def test_a_body_of_several_frames_keeps_its_cuts() -> None:
 def test_empty_body_frames_are_left_out() -> None:
     client = Broker().open()
     client.ask("queue.declare", queue="q")
-    client.send(method(1, "basic.publish", routing_key="q"), header(1, 2), body(1, b""), body(1, b"a"), body(1, b""), body(1, b"b"))
+    client.send(
+        method(1, "basic.publish", routing_key="q"),
+        header(1, 2),
+        body(1, b""),
+        body(1, b"a"),
+        body(1, b""),
+        body(1, b"b"),
+    )
     said = client.get("q")
     assert said is not None
     assert said.body == b"ab"
@@ -109,13 +118,16 @@ def test_empty_body_frames_are_left_out() -> None:
 @pytest.mark.parametrize(("sender", "receiver"), [(131072, 4096), (4096, 131072), (131072, 5000), (4096, 4096)])
 @pytest.mark.parametrize("size", [0, 1, 4088, 4089, 8176, 20_000, 131_064, 300_000])
 def test_a_body_is_cut_to_the_consumers_frame_max(sender: int, receiver: int, size: int) -> None:
-    """AMQP 0-9-1 §4.2.3: neither peer sends a frame larger than negotiated, so what a publisher could send is cut anew."""
+    """AMQP 0-9-1 §4.2.3: neither peer sends a frame larger than negotiated, so what a publisher could send is cut
+    anew."""
     broker = Broker()
     one, two = broker.open(frame_max=sender), broker.open(3, frame_max=receiver)
     one.ask("queue.declare", queue="q")
     data = bytes(range(251)) * (size // 251 + 1)
     for _ in range(3):
-        one.send(method(1, "basic.publish", routing_key="q"), content(1, data[:size], {"message_id": "m"}, frame_max=sender))
+        one.send(
+            method(1, "basic.publish", routing_key="q"), content(1, data[:size], {"message_id": "m"}, frame_max=sender)
+        )
     two.consume("q", "c", on=3)
     deliveries = two.deliveries()
     assert len(deliveries) == 3
@@ -139,7 +151,12 @@ def test_an_unroutable_mandatory_message_is_returned(size: int) -> None:
     client = Broker().open()
     client.publish("nowhere", b"x" * size, mandatory=True, properties={"message_id": "m", "headers": {"a": 1}})
     said = client.expect_said("basic.return", 1)
-    assert said.method.arguments == {"reply_code": 312, "reply_text": "NO_ROUTE", "exchange": "", "routing_key": "nowhere"}
+    assert said.method.arguments == {
+        "reply_code": 312,
+        "reply_text": "NO_ROUTE",
+        "exchange": "",
+        "routing_key": "nowhere",
+    }
     assert (said.body, plain_properties(said.properties)) == (b"x" * size, {"message_id": "m", "headers": {"a": 1}})
     client.expect_nothing()
 
@@ -182,7 +199,9 @@ def test_user_id_is_checked() -> None:
     assert text == "PRECONDITION_FAILED - user_id property set to 'other' but authenticated user was 'guest'"
 
 
-@pytest.mark.parametrize("expiration", ["", "x", "-1", "1.5", "10 s", " 5", "315360000001", "9" * 200, "0x10", "1_000", "\u0663"])
+@pytest.mark.parametrize(
+    "expiration", ["", "x", "-1", "1.5", "10 s", " 5", "315360000001", "9" * 200, "0x10", "1_000", "\u0663"]
+)
 def test_expiration_must_be_a_number(expiration: str) -> None:
     """RabbitMQ docs, Time-To-Live, Per-Message TTL: milliseconds as decimal digits, at most ten years."""
     client = Broker().open()
@@ -220,7 +239,8 @@ def test_many_publishes_in_one_read_keep_their_order() -> None:
 
 
 def test_a_message_larger_than_allowed_is_refused_by_its_header() -> None:
-    """RabbitMQ docs, Configuration, max_message_size: 406, before any of the body is kept; the body that still comes is ignored."""
+    """RabbitMQ docs, Configuration, max_message_size: 406, before any of the body is kept; the body that still comes is
+    ignored."""
     broker = Broker()
     broker.limits.message_size_max = 1000
     client = broker.open()

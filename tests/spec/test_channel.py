@@ -1,4 +1,5 @@
-"""Channels: opening, closing, errors that cost a channel and errors that cost the connection (AMQP 0-9-1 class channel)."""
+"""Channels: opening, closing, errors that cost a channel and errors that cost the connection (AMQP 0-9-1 class
+channel)."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def test_opening_twice_is_a_channel_error_504() -> None:
     assert client.connection_error(504) == "CHANNEL_ERROR - second 'channel.open' seen"
 
 
-@pytest.mark.parametrize("said", [method(5, "queue.declare", queue="q"), publish(5, "", "q", b"x"), method(5, "channel.close")])
+@pytest.mark.parametrize(
+    "said", [method(5, "queue.declare", queue="q"), publish(5, "", "q", b"x"), method(5, "channel.close")]
+)
 def test_a_channel_that_was_never_opened(said: bytes) -> None:
     """AMQP 0-9-1 channel.open: 504, connection."""
     client = Broker().open()
@@ -68,7 +71,10 @@ def test_channel_numbers_end_at_channel_max() -> None:
     client.ask("channel.open", on=1)
     client.ask("channel.open", on=2)
     client.tell("channel.open", 3)
-    assert client.connection_error(530) == "NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max (2)"
+    assert (
+        client.connection_error(530)
+        == "NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max (2)"
+    )
 
 
 def test_a_closed_channels_place_is_free_again() -> None:
@@ -101,7 +107,11 @@ def test_close_gives_back_what_the_channel_held() -> None:
     client.tell("basic.ack", 2, delivery_tag=2)
     client.ask("channel.close", on=2)
     got = [client.get("q") for _ in range(3)]
-    assert [(said.body, said.method["redelivered"]) for said in got if said] == [(b"0", True), (b"2", True), (b"3", True)]
+    assert [(said.body, said.method["redelivered"]) for said in got if said] == [
+        (b"0", True),
+        (b"2", True),
+        (b"3", True),
+    ]
     assert broker.depth("q") == (0, 3)
 
 
@@ -125,9 +135,7 @@ def test_frames_for_a_channel_that_the_broker_closed_are_dropped_until_close_ok(
     client = broker.open(1, 2)
     client.tell("queue.declare", queue="missing", passive=True)
     client.expect("channel.close", 1)
-    client.send(
-        method(1, "queue.declare", queue="late"), publish(1, "", "x", b"abc"), body(1, b"zzz"), header(1, 7)
-    )
+    client.send(method(1, "queue.declare", queue="late"), publish(1, "", "x", b"abc"), body(1, b"zzz"), header(1, 7))
     client.expect_nothing()
     client.send(method(1, "channel.close-ok"), method(1, "channel.open"))
     client.expect("channel.open-ok", 1)
@@ -158,7 +166,11 @@ def test_opening_a_channel_that_the_broker_closed_before_close_ok(crossed: bool,
 def test_methods_already_sent_behind_a_failing_one_are_dropped() -> None:
     broker = Broker()
     client = broker.open()
-    client.send(method(1, "queue.declare", queue="missing", passive=True), method(1, "queue.declare", queue="q"), publish(1, "", "q", b"x"))
+    client.send(
+        method(1, "queue.declare", queue="missing", passive=True),
+        method(1, "queue.declare", queue="q"),
+        publish(1, "", "q", b"x"),
+    )
     assert client.names() == ["channel.close"]
     assert "q" not in broker.vhost.queues
 
@@ -166,7 +178,11 @@ def test_methods_already_sent_behind_a_failing_one_are_dropped() -> None:
 def test_a_content_cut_short_by_the_close_does_not_reach_the_next_channel_of_that_number() -> None:
     """Half a content before the broker's close; after close-ok the channel begins anew."""
     client = Broker().open()
-    client.send(method(1, "queue.declare", queue="missing", passive=True), method(1, "basic.publish", routing_key="q"), header(1, 5))
+    client.send(
+        method(1, "queue.declare", queue="missing", passive=True),
+        method(1, "basic.publish", routing_key="q"),
+        header(1, 5),
+    )
     client.channel_error(404)
     client.ask("channel.open")
     client.ask("queue.declare", queue="q")
@@ -201,7 +217,8 @@ def test_access_request_grants_ticket_1() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["channel.open-ok", "queue.declare-ok", "basic.deliver", "basic.get-ok", "basic.get-empty", "basic.return", "tx.commit-ok"],
+    ["channel.open-ok", "queue.declare-ok", "basic.deliver", "basic.get-ok", "basic.get-empty", "basic.return",
+     "tx.commit-ok"],
 )  # fmt: skip
 def test_a_method_that_only_servers_send(name: str) -> None:
     """AMQP 0-9-1 §1.1, command-invalid: 503, connection."""
@@ -233,7 +250,9 @@ def test_a_method_in_the_middle_of_a_content() -> None:
         client.connection_error(505)
 
 
-@pytest.mark.parametrize("said", [header(1, 5), body(1, b"x"), method(1, "basic.publish") + body(1, b"x"), content(1, b"x")])
+@pytest.mark.parametrize(
+    "said", [header(1, 5), body(1, b"x"), method(1, "basic.publish") + body(1, b"x"), content(1, b"x")]
+)
 def test_content_where_none_is_expected(said: bytes) -> None:
     """AMQP 0-9-1 §1.1, unexpected-frame: 505, connection."""
     client = Broker().open()
@@ -274,7 +293,8 @@ def test_a_heartbeat_on_a_channel() -> None:
 
 
 def test_contents_of_two_channels_may_alternate() -> None:
-    """AMQP 0-9-1 §4.2.6: the frames of one content are in order on their channel; other channels' frames may stand between them."""
+    """AMQP 0-9-1 §4.2.6: the frames of one content are in order on their channel; other channels' frames may stand
+    between them."""
     broker = Broker()
     client = broker.open(1, 2)
     client.ask("queue.declare", queue="q")

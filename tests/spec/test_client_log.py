@@ -1,4 +1,5 @@
-"""The log says why a channel, a connection or a login ended, and whose it was (docs/protocol.md, "What the log says")."""
+"""The log says why a channel, a connection or a login ended, and whose it was (docs/protocol.md, "What the log
+says")."""
 
 from __future__ import annotations
 

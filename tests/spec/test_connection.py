@@ -6,7 +6,19 @@ import pytest
 
 from tests.support.fake_clock import HurriedClock
 from tests.support.memory import Broker, Client, opening, start_ok
-from tests.support.wire import METHOD, PROTOCOL_HEADER, body, frame, header, heartbeat, longstr, method, plain, publish, table
+from tests.support.wire import (
+    METHOD,
+    PROTOCOL_HEADER,
+    body,
+    frame,
+    header,
+    heartbeat,
+    longstr,
+    method,
+    plain,
+    publish,
+    table,
+)
 
 NO_CAPABILITIES: dict[str, object] = {}
 
@@ -46,12 +58,21 @@ def test_server_properties_have_rabbitmqs_keys() -> None:
     client.send(PROTOCOL_HEADER)
     properties = plain(client.expect("connection.start", 0)["server_properties"])
     assert isinstance(properties, dict)
-    assert {"capabilities", "cluster_name", "copyright", "information", "platform", "product", "version"} <= properties.keys()
+    assert {
+        "capabilities",
+        "cluster_name",
+        "copyright",
+        "information",
+        "platform",
+        "product",
+        "version",
+    } <= properties.keys()
     assert (properties["product"], properties["version"]) == ("RabbitMQ", "3.13.7")
     assert properties["capabilities"] == dict.fromkeys(
         [
-            "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify", "connection.blocked",
-            "consumer_priorities", "authentication_failure_close", "per_consumer_qos", "direct_reply_to",
+            "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
+            "connection.blocked", "consumer_priorities", "authentication_failure_close", "per_consumer_qos",
+            "direct_reply_to",
         ],
         True,
     )  # fmt: skip
@@ -66,7 +87,14 @@ def test_both_protocol_headers_of_0_9_1_are_taken(header: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [b"AMQP\x00\x00\x09\x00", b"AMQP\x00\x00\x08\x00", b"AMQP\x01\x01\x08\x00", b"GET / HT", b"\x16\x03\x01\x02\x00\x01\x00\x01"]
+    "header",
+    [
+        b"AMQP\x00\x00\x09\x00",
+        b"AMQP\x00\x00\x08\x00",
+        b"AMQP\x01\x01\x08\x00",
+        b"GET / HT",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+    ],
 )
 def test_another_protocol_header_is_answered_with_ours(header: bytes) -> None:
     """AMQP 0-9-1 §4.2.2: the server writes the header it understands and closes the socket."""
@@ -87,7 +115,13 @@ def test_a_whole_opening_in_one_read() -> None:
     """A client may say everything at once when it knows what it will be asked (TCP is a stream)."""
     client = Broker().client()
     client.send(opening(), method(1, "channel.open"), method(1, "queue.declare", queue="q"))
-    assert client.names() == ["connection.start", "connection.tune", "connection.open-ok", "channel.open-ok", "queue.declare-ok"]
+    assert client.names() == [
+        "connection.start",
+        "connection.tune",
+        "connection.open-ok",
+        "channel.open-ok",
+        "queue.declare-ok",
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 11, 64])
@@ -116,9 +150,12 @@ def test_amqplain_login() -> None:
     client.expect("connection.tune", 0)
 
 
-@pytest.mark.parametrize(("user", "password"), [("guest", "wrong"), ("nobody", "guest"), ("", ""), ("guest", ""), ("guest", "guest\x00")])
+@pytest.mark.parametrize(
+    ("user", "password"), [("guest", "wrong"), ("nobody", "guest"), ("", ""), ("guest", ""), ("guest", "guest\x00")]
+)
 def test_a_wrong_login_is_refused_with_403_when_the_client_understands_it(user: str, password: str) -> None:
-    """RabbitMQ docs, Access Control: connection.close 403 for clients with the capability `authentication_failure_close`."""
+    """RabbitMQ docs, Access Control: connection.close 403 for clients with the capability
+    `authentication_failure_close`."""
     client = started()
     client.send(start_ok(user, password))
     if "\x00" in password:
@@ -127,7 +164,8 @@ def test_a_wrong_login_is_refused_with_403_when_the_client_understands_it(user: 
         close = client.expect("connection.close", 0)
         assert close["reply_code"] == 403
         assert close["reply_text"] == (
-            "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile."
+            "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker "
+            "logfile."
         )
     assert client.sink.closed
     assert client.connection is None
@@ -196,7 +234,8 @@ def test_anything_out_of_order_before_the_login_ends_the_socket(said: bytes) -> 
 
 
 def test_before_the_login_a_frame_has_at_most_4096_octets() -> None:
-    """AMQP 0-9-1 §1.2: frame-min-size is what peers may use before tuning; refused by its header, before any of it is kept."""
+    """AMQP 0-9-1 §1.2: frame-min-size is what peers may use before tuning; refused by its header, before any of it is
+    kept."""
     client = started()
     client.send(b"\x01\x00\x00" + (4089).to_bytes(4, "big"))
     assert client.sink.closed
@@ -241,7 +280,9 @@ def test_tune_offers_rabbitmqs_limits() -> None:
     assert (tune["channel_max"], tune["frame_max"], tune["heartbeat"]) == (2047, 131072, 60)
 
 
-@pytest.mark.parametrize(("channel_max", "frame_max"), [(2048, 131072), (0, 131072), (2047, 131073), (2047, 0), (2047, 4095), (2047, 1)])
+@pytest.mark.parametrize(
+    ("channel_max", "frame_max"), [(2048, 131072), (0, 131072), (2047, 131073), (2047, 0), (2047, 4095), (2047, 1)]
+)
 def test_limits_beyond_what_was_offered_are_refused(channel_max: int, frame_max: int) -> None:
     """Connection.tune-ok: a client may lower the limits, not raise them; 0 means no limit and is higher than any."""
     client = tuned()
@@ -250,7 +291,9 @@ def test_limits_beyond_what_was_offered_are_refused(channel_max: int, frame_max:
     assert "negotiated" in client.refusal
 
 
-@pytest.mark.parametrize(("channel_max", "frame_max", "heartbeat_s"), [(1, 4096, 1), (2047, 131072, 0), (100, 8192, 600)])
+@pytest.mark.parametrize(
+    ("channel_max", "frame_max", "heartbeat_s"), [(1, 4096, 1), (2047, 131072, 0), (100, 8192, 600)]
+)
 def test_lower_limits_are_accepted(channel_max: int, frame_max: int, heartbeat_s: int) -> None:
     """frame_max 4096 is accepted, as RabbitMQ 3.13 does."""
     client = tuned()
@@ -265,21 +308,30 @@ def test_lower_limits_are_accepted(channel_max: int, frame_max: int, heartbeat_s
 def test_a_vhost_that_is_not_there() -> None:
     """AMQP 0-9-1 connection.open: 530."""
     client = tuned()
-    client.send(method(0, "connection.tune-ok", channel_max=10, frame_max=4096), method(0, "connection.open", virtual_host="nowhere"))
+    client.send(
+        method(0, "connection.tune-ok", channel_max=10, frame_max=4096),
+        method(0, "connection.open", virtual_host="nowhere"),
+    )
     close = client.expect("connection.close", 0)
     assert (close["reply_code"], close["reply_text"]) == (530, "NOT_ALLOWED - vhost nowhere not found")
     assert client.sink.closed
 
 
 def test_the_node_takes_so_many_connections() -> None:
-    """RabbitMQ docs, Connections, limits: 530 at open for one too many; the others go on, and a place that is given back can be taken."""
+    """RabbitMQ docs, Connections, limits: 530 at open for one too many; the others go on, and a place that is given
+    back can be taken."""
     broker = Broker()
     broker.server.connections_max = 1
     first = broker.connect()
     second = tuned(broker)
-    second.send(method(0, "connection.tune-ok", channel_max=10, frame_max=4096), method(0, "connection.open", virtual_host="/"))
+    second.send(
+        method(0, "connection.tune-ok", channel_max=10, frame_max=4096), method(0, "connection.open", virtual_host="/")
+    )
     close = second.expect("connection.close", 0)
-    assert (close["reply_code"], close["reply_text"]) == (530, "NOT_ALLOWED - connection refused: node connection limit (1) is reached")
+    assert (close["reply_code"], close["reply_text"]) == (
+        530,
+        "NOT_ALLOWED - connection refused: node connection limit (1) is reached",
+    )
     first.ask("channel.open")
     first.drop()
     broker.connect()
@@ -303,11 +355,16 @@ TOO_LARGE = b"\x01\x00\x01" + (1 << 30).to_bytes(4, "big")
 @pytest.mark.parametrize("cut", range(1, 8))
 @pytest.mark.parametrize("error", [b"", method(1, "channel.open"), TOO_LARGE])
 def test_frames_that_are_wrong_while_the_connection_closes(error: bytes, cut: int) -> None:
-    """A header that announces too much, cut over two reads, then single bytes: no internal error, and nothing more is heard."""
+    """A header that announces too much, cut over two reads, then single bytes: no internal error, and nothing more is
+    heard."""
     client = Broker().open()
     connection = client.opened
     client.send(error)
-    for piece in (TOO_LARGE[:cut], TOO_LARGE[cut:], *(bytes([octet]) for octet in method(0, "connection.close-ok") * 3)):
+    for piece in (
+        TOO_LARGE[:cut],
+        TOO_LARGE[cut:],
+        *(bytes([octet]) for octet in method(0, "connection.close-ok") * 3),
+    ):
         connection.receive(piece)  # whatever the socket is told
         client.broker.run_turn()
     assert client.names() == ["connection.close"]
@@ -339,7 +396,8 @@ def test_frames_that_are_wrong_while_things_are_still_given_back() -> None:
 
 @pytest.mark.parametrize("cut", [1, 7, 100, 5_030])
 def test_what_was_read_behind_an_error_is_passed_over_frame_by_frame(cut: int) -> None:
-    """The read ends inside a frame: its rest, which comes next, is no frame of its own, and close-ok is found behind it."""
+    """The read ends inside a frame: its rest, which comes next, is no frame of its own, and close-ok is found behind
+    it."""
     client = Broker().open()
     stream = method(1, "channel.open") + publish(1, "", "q", b"x" * 5_000) + publish(1, "", "q", b"y" * 5_000)
     at = len(method(1, "channel.open")) + cut
@@ -376,7 +434,11 @@ def test_after_an_error_the_broker_waits_for_close_ok_and_ignores_the_rest() -> 
     client.tell("channel.open", 1)
     assert client.expect("connection.close", 0)["reply_code"] == 504
     client.send(
-        method(1, "queue.declare", queue="q"), publish(1, "", "q", b"x"), heartbeat(), method(3, "channel.open"), frame(77, 0, b"?")
+        method(1, "queue.declare", queue="q"),
+        publish(1, "", "q", b"x"),
+        heartbeat(),
+        method(3, "channel.open"),
+        frame(77, 0, b"?"),
     )
     client.expect_nothing()
     assert not client.sink.closed
@@ -413,7 +475,11 @@ def test_the_client_gives_everything_back_when_the_socket_goes() -> None:
     client.consume("q")
     client.publish("q", b"x")
     client.drop()
-    assert watcher.ask("queue.declare", queue="q", passive=True).arguments == {"queue": "q", "message_count": 1, "consumer_count": 0}
+    assert watcher.ask("queue.declare", queue="q", passive=True).arguments == {
+        "queue": "q",
+        "message_count": 1,
+        "consumer_count": 0,
+    }
     assert "mine" not in broker.vhost.queues
     assert broker.server.channels_open == 1
 
@@ -444,7 +510,14 @@ def test_update_secret_is_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [header(0, 1), body(0, b"x"), method(0, "queue.declare", queue="q"), method(0, "channel.open"), publish(0, "", "q")]
+    "said",
+    [
+        header(0, 1),
+        body(0, b"x"),
+        method(0, "queue.declare", queue="q"),
+        method(0, "channel.open"),
+        publish(0, "", "q"),
+    ],
 )
 def test_nothing_but_connection_methods_on_channel_0(said: bytes) -> None:
     """AMQP 0-9-1 §4.2.3: channel 0 is the connection's own."""
@@ -468,7 +541,9 @@ def test_client_properties_are_kept() -> None:
     client = started()
     client.send(start_ok(properties={"connection_name": "mine", "product": "test"}))
     client.expect("connection.tune", 0)
-    client.send(method(0, "connection.tune-ok", channel_max=10, frame_max=4096), method(0, "connection.open", virtual_host="/"))
+    client.send(
+        method(0, "connection.tune-ok", channel_max=10, frame_max=4096), method(0, "connection.open", virtual_host="/")
+    )
     client.expect("connection.open-ok", 0)
     assert client.opened.client_properties.get("connection_name") == "mine"
 

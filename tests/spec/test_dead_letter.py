@@ -16,7 +16,11 @@ def burying(broker: Broker, **arguments: object) -> Client:
     """A client with a queue `q` whose dead letters go to the queue `dead`."""
     client = broker.open()
     client.ask("queue.declare", queue="dead")
-    client.ask("queue.declare", queue="q", arguments=TO_DEAD | {name.replace("_", "-"): value for name, value in arguments.items()})
+    client.ask(
+        "queue.declare",
+        queue="q",
+        arguments=TO_DEAD | {name.replace("_", "-"): value for name, value in arguments.items()},
+    )
     return client
 
 
@@ -124,7 +128,8 @@ def test_a_missing_exchange_drops() -> None:
 
 
 def test_expired() -> None:
-    """RabbitMQ docs, Dead Letter Exchanges: the expiration is taken out and remembered, so that it does not expire again at once."""
+    """RabbitMQ docs, Dead Letter Exchanges: the expiration is taken out and remembered, so that it does not expire
+    again at once."""
     broker = Broker()
     client = burying(broker)
     client.publish("q", b"x", properties={"expiration": "100", "priority": 3})
@@ -167,7 +172,8 @@ def test_reject_publish_does_not_dead_letter() -> None:
 
 
 def test_the_same_death_again_is_counted() -> None:
-    """RabbitMQ docs, Dead Letter Exchanges: one table for each queue and reason; the count rises and it moves to the front."""
+    """RabbitMQ docs, Dead Letter Exchanges: one table for each queue and reason; the count rises and it moves to the
+    front."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="a", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "b"})
@@ -181,16 +187,29 @@ def test_the_same_death_again_is_counted() -> None:
     deaths = headers["x-death"]
     assert isinstance(deaths, list)
     assert [(death["queue"], death["count"]) for death in deaths] == [("a", 2), ("b", 1)]
-    assert deaths[0]["time"] == WALL_STARTS_AT_S + 1, "RabbitMQ docs, Dead Letter Exchanges: the time of the first death"
+    assert deaths[0]["time"] == WALL_STARTS_AT_S + 1, (
+        "RabbitMQ docs, Dead Letter Exchanges: the time of the first death"
+    )
     assert (headers["x-first-death-queue"], headers["x-last-death-queue"]) == ("a", "a")
 
 
 def test_what_a_publisher_says_of_deaths() -> None:
-    """RabbitMQ 3.13: deaths in a header that the publisher has set count on (clients that publish again what they have got), if they lack
-    nothing; what lacks its count or its time is passed over."""
+    """RabbitMQ 3.13: deaths in a header that the publisher has set count on (clients that publish again what they have
+    got), if they lack nothing; what lacks its count or its time is passed over."""
     client = burying(Broker())
-    whole = {"count": 3, "reason": "rejected", "queue": "q", "time": Typed("T", 7), "exchange": "e", "routing-keys": ["k"]}
-    made_up: list[object] = [{"queue": "q", "reason": "rejected"}, {"queue": "q", "reason": "expired", "count": 2}, "death"]
+    whole = {
+        "count": 3,
+        "reason": "rejected",
+        "queue": "q",
+        "time": Typed("T", 7),
+        "exchange": "e",
+        "routing-keys": ["k"],
+    }
+    made_up: list[object] = [
+        {"queue": "q", "reason": "rejected"},
+        {"queue": "q", "reason": "expired", "count": 2},
+        "death",
+    ]
     for given, expected in (([*made_up, whole], 4), (made_up, 1)):
         client.publish("q", b"x", properties={"headers": {"x-death": given}})
         got = client.get("q")
@@ -253,7 +272,8 @@ def seen(client: Client, queue: str) -> dict[str, object]:
 
 
 def test_dead_letters_follow_hidden_keys() -> None:
-    """rabbitmq-server, rabbit_dead_letter: the routing keys of the message, BCC included; x-death does not name those."""
+    """rabbitmq-server, rabbit_dead_letter: the routing keys of the message, BCC included; x-death does not name
+    those."""
     client = with_bcc(Broker())
     reject(client, "q")
     for queue in ("audit", "more"):
@@ -299,11 +319,20 @@ def test_hidden_keys_survive() -> None:
 
 
 def test_an_automatic_cycle_is_cut() -> None:
-    """RabbitMQ docs, Dead Letter Exchanges: a message that comes back to a queue without having been rejected on the way is dropped."""
+    """RabbitMQ docs, Dead Letter Exchanges: a message that comes back to a queue without having been rejected on the
+    way is dropped."""
     broker = Broker()
     client = broker.open()
-    client.ask("queue.declare", queue="a", arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "b"})
-    client.ask("queue.declare", queue="b", arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "a"})
+    client.ask(
+        "queue.declare",
+        queue="a",
+        arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "b"},
+    )
+    client.ask(
+        "queue.declare",
+        queue="b",
+        arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "a"},
+    )
     client.publish("a", b"x")
     broker.advance(15)
     assert broker.depth("b") == (1, 0)
@@ -315,7 +344,11 @@ def test_a_queue_that_is_its_own_dead_letter_queue() -> None:
     """RabbitMQ docs, Dead Letter Exchanges."""
     broker = Broker()
     client = broker.open()
-    client.ask("queue.declare", queue="q", arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"})
+    client.ask(
+        "queue.declare",
+        queue="q",
+        arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"},
+    )
     client.publish("q", b"x")
     broker.advance(100)
     assert broker.depth("q") == (0, 0)
@@ -325,9 +358,13 @@ def test_a_cycle_with_a_rejection_is_a_retry() -> None:
     """The usual retry loop of work queue and waiting queue goes round as often as the client rejects."""
     broker = Broker()
     client = broker.open()
-    client.ask("queue.declare", queue="work", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "wait"})
     client.ask(
-        "queue.declare", queue="wait", arguments={"x-message-ttl": 100, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work"}
+        "queue.declare", queue="work", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "wait"}
+    )
+    client.ask(
+        "queue.declare",
+        queue="wait",
+        arguments={"x-message-ttl": 100, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work"},
     )
     client.publish("work", b"x")
     for attempt in range(1, 6):
@@ -370,7 +407,9 @@ def test_an_empty_body_is_dead_lettered() -> None:
     assert taken(client).body == b""
 
 
-@pytest.mark.parametrize("fake", [5, "text", {"a": 1}, [1, "two", None], [{"queue": 5, "count": "x", "reason": None}], [{}]])
+@pytest.mark.parametrize(
+    "fake", [5, "text", {"a": 1}, [1, "two", None], [{"queue": 5, "count": "x", "reason": None}], [{}]]
+)
 def test_an_x_death_that_the_client_made_up_does_no_harm(fake: object) -> None:
     """A header is the client's to write: whatever it is, the message is dead-lettered."""
     client = burying(Broker())
@@ -385,7 +424,16 @@ def test_an_x_death_that_the_client_made_up_does_no_harm(fake: object) -> None:
 @pytest.mark.parametrize("tag", list("tbBsuIilLfdSxATVD"))
 def test_other_headers_keep_their_octets(tag: str) -> None:
     """The headers of a dead letter are the message's own and the records, nothing else changed."""
-    values: dict[str, object] = {"t": True, "S": b"\xff", "x": b"\x00", "A": [1], "V": None, "D": (1, 15), "f": 1.5, "d": 2.5}
+    values: dict[str, object] = {
+        "t": True,
+        "S": b"\xff",
+        "x": b"\x00",
+        "A": [1],
+        "V": None,
+        "D": (1, 15),
+        "f": 1.5,
+        "d": 2.5,
+    }
     client = burying(Broker())
     client.publish("q", b"x", properties={"headers": {"mine": Typed(tag, values.get(tag, 7))}})
     client.get("q")
@@ -407,7 +455,8 @@ def test_dead_letters_are_counted() -> None:
 @pytest.mark.parametrize("reason", ["rejected", "expired", "maxlen"])
 @pytest.mark.parametrize("headers", ["elements", "levels"])
 def test_headers_as_large_as_allowed_can_die_again_and_again(headers: str, reason: str) -> None:
-    """The records are added to a table that is at its limit already; whatever becomes of the message, the node goes on."""
+    """The records are added to a table that is at its limit already; whatever becomes of the message, the node goes
+    on."""
     broker = Broker()
     client = broker.open()
     limits: dict[str, object] = {"expired": {"x-message-ttl": 10}, "maxlen": {"x-max-length": 0}}
@@ -444,7 +493,9 @@ def test_an_x_death_at_the_bottom_of_the_allowed_depth() -> None:
     deep: object = 1
     for _ in range(29):
         deep = {"deeper": deep}
-    client.publish("q", b"x", properties={"headers": {"x-death": [{"queue": "other", "reason": "rejected", "deep": deep}]}})
+    client.publish(
+        "q", b"x", properties={"headers": {"x-death": [{"queue": "other", "reason": "rejected", "deep": deep}]}}
+    )
     client.get("q")
     client.tell("basic.reject", delivery_tag=1)
     client.expect_nothing()

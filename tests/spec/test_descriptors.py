@@ -1,5 +1,5 @@
-"""Without descriptors, or space for a new file, the disk waits: nothing is lost, nothing is in doubt, and the node does not end
-(docs/durability.md)."""
+"""Without descriptors, or space for a new file, the disk waits: nothing is lost, nothing is in doubt, and the node does
+not end (docs/durability.md)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def test_what_cannot_be_opened_is_opened_later(broker: DurableBroker, site: str,
     + [("wal.allocate", errno.EDQUOT)],
 )
 def test_publishers_wait_while_no_file_can_be_begun(broker: DurableBroker, site: str, number: int) -> None:
-    """A batch for which no file can be begun waits, those behind it too; nothing is confirmed meanwhile, everything afterwards."""
+    """A batch for which no file can be begun waits, those behind it too; nothing is confirmed meanwhile, everything
+    afterwards."""
     client = publisher(broker)
     assert isinstance(broker.disk, FaultyDisk)
     faults = [Fault("error", site, arg=number) for _ in range(100_000)]
@@ -114,7 +115,8 @@ def test_a_node_that_stops_while_a_batch_waits_writes_it_first(broker: DurableBr
 
 
 def test_what_has_to_be_read_at_once_is_not_taken_for_lost(broker: DurableBroker) -> None:
-    """Dead-lettering of what is on disk only: without a descriptor the messages stay, and come back at the latest after a restart."""
+    """Dead-lettering of what is on disk only: without a descriptor the messages stay, and come back at the latest after
+    a restart."""
     client = publisher(broker)
     assert fill(broker, client, 200) == 200
     assert isinstance(broker.disk, FaultyDisk)

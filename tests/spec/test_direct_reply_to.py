@@ -24,7 +24,8 @@ def asked(broker: Broker) -> tuple[Client, Client, str]:
 
 
 def test_a_reply_finds_its_requester() -> None:
-    """RabbitMQ docs, Direct Reply-to: the address is opaque, the reply comes with an empty exchange, through no queue."""
+    """RabbitMQ docs, Direct Reply-to: the address is opaque, the reply comes with an empty exchange, through no
+    queue."""
     broker = Broker()
     requester, responder, address = asked(broker)
     assert address.startswith(f"{NAME}.")
@@ -66,14 +67,19 @@ def test_a_large_reply_is_cut_to_the_requesters_frames() -> None:
 def test_consuming_must_be_without_acknowledgements() -> None:
     """RabbitMQ docs, Direct Reply-to."""
     client = Broker().open()
-    assert client.ask_error(406, "basic.consume", queue=NAME) == "PRECONDITION_FAILED - reply consumer cannot acknowledge"
+    assert (
+        client.ask_error(406, "basic.consume", queue=NAME) == "PRECONDITION_FAILED - reply consumer cannot acknowledge"
+    )
 
 
 def test_one_consumer_a_channel() -> None:
     """RabbitMQ docs, Direct Reply-to."""
     client = Broker().open()
     client.consume(NAME, "a", no_ack=True)
-    assert client.ask_error(406, "basic.consume", queue=NAME, no_ack=True) == "PRECONDITION_FAILED - reply consumer already set"
+    assert (
+        client.ask_error(406, "basic.consume", queue=NAME, no_ack=True)
+        == "PRECONDITION_FAILED - reply consumer already set"
+    )
 
 
 def test_publishing_needs_the_consumer_on_the_same_channel() -> None:

@@ -1,4 +1,5 @@
-"""What survives the node, and what does not (docs/durability.md; AMQP 0-9-1 §3.1.1, queue.declare "durable", basic "delivery-mode")."""
+"""What survives the node, and what does not (docs/durability.md; AMQP 0-9-1 §3.1.1, queue.declare "durable", basic
+"delivery-mode")."""
 
 from __future__ import annotations
 
@@ -77,8 +78,9 @@ def test_properties_survive(end: str) -> None:
     client.ask("queue.declare", queue="copy")
     client.ask("queue.bind", queue="copy", exchange="x", routing_key="a.*")
     properties = {
-        "content_type": "text/plain", "headers": {"a": 1, "b": [True, "x"]}, "delivery_mode": 2, "priority": 7, "correlation_id": "c",
-        "reply_to": "r", "message_id": "m", "timestamp": 1_700_000_000, "type": "t", "user_id": "guest", "app_id": "app",
+        "content_type": "text/plain", "headers": {"a": 1, "b": [True, "x"]}, "delivery_mode": 2, "priority": 7,
+        "correlation_id": "c", "reply_to": "r", "message_id": "m", "timestamp": 1_700_000_000, "type": "t",
+        "user_id": "guest", "app_id": "app",
     }  # fmt: skip
     client.publish("a.b", b"body" * 5000, exchange="x", properties=properties)
     assert names(client.hear()) == ["basic.ack"]
@@ -102,7 +104,9 @@ def test_no_confirm_before_the_disk_has_it() -> None:
     client.expect_nothing()
     broker.disk_is_stalled = False
     broker.run_turn()
-    assert [(said.method.name, said.method["delivery_tag"], said.method["multiple"]) for said in client.hear()] == [("basic.ack", 3, True)]
+    assert [(said.method.name, said.method["delivery_tag"], said.method["multiple"]) for said in client.hear()] == [
+        ("basic.ack", 3, True)
+    ]
 
 
 def test_delivery_does_not_wait_for_the_disk() -> None:
@@ -147,13 +151,23 @@ def test_declarations_survive_as_they_were(end: str) -> None:
     """Arguments included: the same declaration is equivalent afterwards, another one is not."""
     broker = DurableBroker()
     client = opened(broker, arguments={"x-max-length": 10, "x-dead-letter-exchange": "x"}, auto_delete=True)
-    client.ask("exchange.declare", exchange="x", type="headers", durable=True, arguments={"alternate-exchange": "amq.fanout"})
+    client.ask(
+        "exchange.declare", exchange="x", type="headers", durable=True, arguments={"alternate-exchange": "amq.fanout"}
+    )
     client.ask("exchange.declare", exchange="y", type="topic", durable=True, internal=True)
     client.ask("queue.bind", queue="q", exchange="x", arguments={"x-match": "all", "n": 5})
     client.ask("exchange.bind", source="x", destination="y", routing_key="k")
     following = after(broker, end).open()
-    following.ask("queue.declare", queue="q", durable=True, auto_delete=True, arguments={"x-max-length": 10, "x-dead-letter-exchange": "x"})
-    following.ask("exchange.declare", exchange="x", type="headers", durable=True, arguments={"alternate-exchange": "amq.fanout"})
+    following.ask(
+        "queue.declare",
+        queue="q",
+        durable=True,
+        auto_delete=True,
+        arguments={"x-max-length": 10, "x-dead-letter-exchange": "x"},
+    )
+    following.ask(
+        "exchange.declare", exchange="x", type="headers", durable=True, arguments={"alternate-exchange": "amq.fanout"}
+    )
     following.ask("exchange.declare", exchange="y", type="topic", durable=True, internal=True)
     following.publish("", b"by header", exchange="x", properties={"headers": {"n": 5}})
     assert following.drain("q") == [b"by header"]
@@ -182,7 +196,9 @@ def test_what_was_deleted_stays_deleted(end: str, change: str) -> None:
     assert [body for body, _ in waiting(following)] == ([] if change == "queue" else [b"1"])
 
 
-@pytest.mark.parametrize("name", ["queue.declare", "exchange.declare", "queue.bind", "queue.unbind", "queue.delete", "exchange.delete"])
+@pytest.mark.parametrize(
+    "name", ["queue.declare", "exchange.declare", "queue.bind", "queue.unbind", "queue.delete", "exchange.delete"]
+)
 def test_no_ok_before_the_disk_has_it(name: str) -> None:
     """What is declared or deleted is promised like a message."""
     broker = DurableBroker()
@@ -286,7 +302,8 @@ def test_requeued_messages_are_not_settled(end: str) -> None:
 
 
 def test_redelivered_flags(end: str) -> None:
-    """Delivered and not acknowledged: redelivered. After a crash others may be marked too, after a clean end exactly these."""
+    """Delivered and not acknowledged: redelivered. After a crash others may be marked too, after a clean end exactly
+    these."""
     broker = DurableBroker()
     client = opened(broker)
     put(client, *[b"%d" % number for number in range(5)])
@@ -301,7 +318,9 @@ def test_redelivered_flags(end: str) -> None:
         assert following[2:] == [(b"2", False), (b"3", False), (b"4", False)]
 
 
-@pytest.mark.parametrize("arguments", [{"x-max-length": 3}, {"x-message-ttl": 60_000}, {"x-max-length": 3, "x-message-ttl": 60_000}])
+@pytest.mark.parametrize(
+    "arguments", [{"x-max-length": 3}, {"x-message-ttl": 60_000}, {"x-max-length": 3, "x-message-ttl": 60_000}]
+)
 def test_a_node_that_starts_has_delivered_nothing(arguments: dict[str, object]) -> None:
     """Its queues look at what is too much or expires; when such a start is killed, that was no delivery."""
     broker = DurableBroker()
@@ -463,7 +482,8 @@ def test_positions_go_on_after_a_restart() -> None:
 
 
 def test_a_cancel_does_not_overtake_delete_ok() -> None:
-    """RabbitMQ docs, Consumer Cancel Notification; the one who deletes hears delete-ok first, however long the disk takes."""
+    """RabbitMQ docs, Consumer Cancel Notification; the one who deletes hears delete-ok first, however long the disk
+    takes."""
     broker = DurableBroker()
     client = opened(broker, confirm=False)
     client.consume("q", "c")
@@ -519,7 +539,8 @@ def test_a_durable_queue_with_a_name_of_the_server_survives(end: str) -> None:
 
 
 def test_queue_mode_lazy_means_nothing_more(end: str) -> None:
-    """docs/durability.md, "How much memory a backlog costs": every queue pages; the argument is kept for equivalence."""
+    """docs/durability.md, "How much memory a backlog costs": every queue pages; the argument is kept for
+    equivalence."""
     broker = DurableBroker()
     client = opened(broker, arguments={"x-queue-mode": "lazy"})
     put(client, b"1")
@@ -533,7 +554,8 @@ def test_queue_mode_lazy_means_nothing_more(end: str) -> None:
 
 
 def test_publishers_wait_for_the_disk_and_nobody_else_does() -> None:
-    """RabbitMQ docs, Flow Control: a connection that publishes faster than its messages can be written is slowed down, not the others."""
+    """RabbitMQ docs, Flow Control: a connection that publishes faster than its messages can be written is slowed down,
+    not the others."""
     broker = DurableBroker()
     setup = broker.open()
     setup.ask("queue.declare", queue="kept", durable=True)
@@ -574,7 +596,8 @@ def test_a_connection_that_is_gone_is_not_read_when_the_disk_has_caught_up() -> 
 
 
 def test_a_length_limit_holds_after_a_restart() -> None:
-    """RabbitMQ applies x-max-length when a queue is recovered: what consumers had is ready again, and may be too much."""
+    """RabbitMQ applies x-max-length when a queue is recovered: what consumers had is ready again, and may be too
+    much."""
     broker = DurableBroker()
     client = broker.open()
     client.ask("queue.declare", queue="dead", durable=True)
@@ -593,7 +616,8 @@ def test_a_length_limit_holds_after_a_restart() -> None:
 
 
 def test_a_client_that_is_held_back_for_a_channel_is_read_again_when_its_connection_closes() -> None:
-    """More than a MiB waits behind a declaration that waits for the disk: nothing of that is taken any more, and close-ok must be seen."""
+    """More than a MiB waits behind a declaration that waits for the disk: nothing of that is taken any more, and
+    close-ok must be seen."""
     broker = DurableBroker()
     publisher = broker.open()
     broker.disk_is_stalled = True

@@ -10,8 +10,8 @@ from tests.support.memory import Broker, Client
 from tests.support.wire import Typed
 
 PREDECLARED = {
-    "amq.direct": "direct", "amq.fanout": "fanout", "amq.topic": "topic", "amq.headers": "headers", "amq.match": "headers",
-    "amq.rabbitmq.trace": "topic",
+    "amq.direct": "direct", "amq.fanout": "fanout", "amq.topic": "topic", "amq.headers": "headers",
+    "amq.match": "headers", "amq.rabbitmq.trace": "topic",
 }  # fmt: skip
 
 
@@ -22,7 +22,9 @@ def bound(client: Client, exchange: str, *queues: tuple[str, str]) -> None:
         client.ask("queue.bind", queue=queue, exchange=exchange, routing_key=key)
 
 
-def reached(client: Client, exchange: str, key: str, *queues: str, properties: dict[str, object] | None = None) -> list[str]:
+def reached(
+    client: Client, exchange: str, key: str, *queues: str, properties: dict[str, object] | None = None
+) -> list[str]:
     """Which of the queues get a message, and how often."""
     client.publish(key, b"x", exchange=exchange, properties=properties)
     return [queue for queue in queues for _ in client.drain(queue)]
@@ -56,21 +58,34 @@ def test_passive_declare_of_what_is_not_there() -> None:
     """AMQP 0-9-1 §1.1, not-found; the type does not matter then."""
     client = Broker().open()
     assert (
-        client.ask_error(404, "exchange.declare", exchange="x", passive=True, type="nonsense") == "NOT_FOUND - no exchange 'x' in vhost '/'"
+        client.ask_error(404, "exchange.declare", exchange="x", passive=True, type="nonsense")
+        == "NOT_FOUND - no exchange 'x' in vhost '/'"
     )
 
 
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        ({"type": "topic"}, "inequivalent arg 'type' for exchange 'x' in vhost '/': received 'topic' but current is 'direct'"),
-        ({"durable": True}, "inequivalent arg 'durable' for exchange 'x' in vhost '/': received 'true' but current is 'false'"),
-        ({"auto_delete": True}, "inequivalent arg 'auto_delete' for exchange 'x' in vhost '/': received 'true' but current is 'false'"),
-        ({"internal": True}, "inequivalent arg 'internal' for exchange 'x' in vhost '/': received 'true' but current is 'false'"),
+        (
+            {"type": "topic"},
+            "inequivalent arg 'type' for exchange 'x' in vhost '/': received 'topic' but current is 'direct'",
+        ),
+        (
+            {"durable": True},
+            "inequivalent arg 'durable' for exchange 'x' in vhost '/': received 'true' but current is 'false'",
+        ),
+        (
+            {"auto_delete": True},
+            "inequivalent arg 'auto_delete' for exchange 'x' in vhost '/': received 'true' but current is 'false'",
+        ),
+        (
+            {"internal": True},
+            "inequivalent arg 'internal' for exchange 'x' in vhost '/': received 'true' but current is 'false'",
+        ),
         (
             {"arguments": {"alternate-exchange": "amq.fanout"}},
-            "inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': received the value 'amq.fanout' of type 'longstr' "
-            "but current is none",
+            "inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': received the value 'amq.fanout' of "
+            "type 'longstr' but current is none",
         ),
     ],
 )
@@ -79,7 +94,10 @@ def test_a_redeclaration_must_be_equivalent(changed: dict[str, Any], text: str) 
     client = Broker().open()
     client.ask("exchange.declare", exchange="x", type="direct")
     client.ask("exchange.declare", exchange="x", type="direct")
-    assert client.ask_error(406, "exchange.declare", exchange="x", **{"type": "direct", **changed}) == f"PRECONDITION_FAILED - {text}"
+    assert (
+        client.ask_error(406, "exchange.declare", exchange="x", **{"type": "direct", **changed})
+        == f"PRECONDITION_FAILED - {text}"
+    )
 
 
 def test_unknown_arguments_are_not_compared() -> None:
@@ -92,7 +110,10 @@ def test_unknown_arguments_are_not_compared() -> None:
 def test_an_unknown_type() -> None:
     """406 on the channel, as RabbitMQ 4 answers."""
     client = Broker().open()
-    assert client.ask_error(406, "exchange.declare", exchange="x", type="z") == "PRECONDITION_FAILED - unknown exchange type 'z'"
+    assert (
+        client.ask_error(406, "exchange.declare", exchange="x", type="z")
+        == "PRECONDITION_FAILED - unknown exchange type 'z'"
+    )
 
 
 def test_declare_and_delete_without_answers() -> None:
@@ -117,7 +138,9 @@ def test_line_breaks_are_taken_out_of_names() -> None:
 def test_the_default_exchange_is_off_limits(name: str) -> None:
     """RabbitMQ docs, Exchanges, default exchange."""
     client = Broker().open()
-    assert client.ask_error(403, name, exchange="") == "ACCESS_REFUSED - operation not permitted on the default exchange"
+    assert (
+        client.ask_error(403, name, exchange="") == "ACCESS_REFUSED - operation not permitted on the default exchange"
+    )
 
 
 def test_nothing_is_bound_to_the_default_exchange_by_hand() -> None:
@@ -246,7 +269,8 @@ def test_topic_patterns(pattern: str, key: str, matches: bool) -> None:
 
 
 def test_headers_exchange() -> None:
-    """RabbitMQ docs, Exchanges, headers: x-match all and any; each message is looked at, nothing is remembered from the one before."""
+    """RabbitMQ docs, Exchanges, headers: x-match all and any; each message is looked at, nothing is remembered from the
+    one before."""
     client = Broker().open()
     for queue, match in (("all", "all"), ("any", "any")):
         client.ask("queue.declare", queue=queue)
@@ -289,9 +313,15 @@ def test_unbinding_what_is_not_bound() -> None:
 def test_binding_what_is_not_there() -> None:
     """AMQP 0-9-1 §1.1, not-found."""
     client = Broker().open()
-    assert client.ask_error(404, "queue.bind", queue="missing", exchange="amq.direct") == "NOT_FOUND - no queue 'missing' in vhost '/'"
+    assert (
+        client.ask_error(404, "queue.bind", queue="missing", exchange="amq.direct")
+        == "NOT_FOUND - no queue 'missing' in vhost '/'"
+    )
     client.ask("queue.declare", queue="q")
-    assert client.ask_error(404, "queue.bind", queue="q", exchange="missing") == "NOT_FOUND - no exchange 'missing' in vhost '/'"
+    assert (
+        client.ask_error(404, "queue.bind", queue="q", exchange="missing")
+        == "NOT_FOUND - no exchange 'missing' in vhost '/'"
+    )
     assert (
         client.ask_error(404, "exchange.bind", source="amq.direct", destination="missing")
         == "NOT_FOUND - no exchange 'missing' in vhost '/'"
@@ -322,7 +352,8 @@ def test_exchanges_are_bound_to_exchanges() -> None:
 
 
 def test_the_alternate_exchange_takes_what_is_not_routed() -> None:
-    """RabbitMQ docs, Alternate Exchanges: recursively; a mandatory message is returned only when it too has no queue."""
+    """RabbitMQ docs, Alternate Exchanges: recursively; a mandatory message is returned only when it too has no
+    queue."""
     client = Broker().open()
     client.ask("exchange.declare", exchange="last", type="fanout")
     client.ask("exchange.declare", exchange="second", type="direct", arguments={"alternate-exchange": "last"})
@@ -346,7 +377,8 @@ def test_a_missing_alternate_exchange_drops() -> None:
 
 
 def test_carbon_copies() -> None:
-    """RabbitMQ docs, Sender-selected Distribution: CC and BCC are further keys; BCC is taken out; the delivered key is the publisher's."""
+    """RabbitMQ docs, Sender-selected Distribution: CC and BCC are further keys; BCC is taken out; the delivered key is
+    the publisher's."""
     client = Broker().open()
     for queue in ("a", "b", "c"):
         client.ask("queue.declare", queue=queue)

@@ -10,8 +10,8 @@ from tests.support.memory import Broker
 from tests.support.wire import method
 
 LOCKED = (
-    "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be originally declared on another "
-    "connection or the exclusive property value does not match that of the original declaration."
+    "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be originally "
+    "declared on another connection or the exclusive property value does not match that of the original declaration."
 )
 
 
@@ -63,7 +63,8 @@ def test_a_queue_does_not_become_exclusive_or_cease_to_be() -> None:
 
 
 def test_durability_makes_no_difference() -> None:
-    """RabbitMQ docs, Queues, Exclusive Queues: what belongs to a connection is never durable, so both declarations are equivalent."""
+    """RabbitMQ docs, Queues, Exclusive Queues: what belongs to a connection is never durable, so both declarations are
+    equivalent."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q", exclusive=True, durable=True)

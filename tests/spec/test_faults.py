@@ -1,6 +1,8 @@
-"""A mistake of the broker's own costs the connection it belongs to, which hears 541, and nobody else anything (broker/faults.py).
+"""A mistake of the broker's own costs the connection it belongs to, which hears 541, and nobody else anything
+(broker/faults.py).
 
-Something raises where no exception is expected, in every place that serves many, one after the other; the others must be served.
+Something raises where no exception is expected, in every place that serves many, one after the other; the others must
+be served.
 """
 
 from __future__ import annotations
@@ -117,7 +119,8 @@ class BrokenWork(Dispatchable, Syncable, Flushable, Timed):
         return None if self.victim is None else self.victim.opened
 
 
-# Each breaks something of the victim's, and causes it to happen in the same turn as the work of the others, or says how long it takes.
+# Each breaks something of the victim's, and causes it to happen in the same turn as the work of the others, or says how
+# long it takes.
 
 
 def flush(broker: DurableBroker, victim: Client) -> int:
@@ -310,7 +313,9 @@ class Setting:
 
 
 @pytest.mark.parametrize("fault", ITS_CONNECTION)
-def test_the_connection_it_belongs_to_is_closed_and_nobody_else_is_touched(fault: Callable[[DurableBroker, Client], int]) -> None:
+def test_the_connection_it_belongs_to_is_closed_and_nobody_else_is_touched(
+    fault: Callable[[DurableBroker, Client], int],
+) -> None:
     setting = Setting()
     logs = setting.cause(fault)
     assert [(log["event"], log["owner"]) for log in logs] == [("Internal error", setting.victim.opened.session.name)]
@@ -321,7 +326,9 @@ def test_the_connection_it_belongs_to_is_closed_and_nobody_else_is_touched(fault
 
 
 @pytest.mark.parametrize("fault", NOBODYS)
-def test_what_belongs_to_no_connection_is_logged_and_costs_nobody_anything(fault: Callable[[DurableBroker, Client], int]) -> None:
+def test_what_belongs_to_no_connection_is_logged_and_costs_nobody_anything(
+    fault: Callable[[DurableBroker, Client], int],
+) -> None:
     setting = Setting()
     logs = setting.cause(fault)
     assert [(log["event"], log["log_level"]) for log in logs] == [("Internal error", "error")]
@@ -329,7 +336,8 @@ def test_what_belongs_to_no_connection_is_logged_and_costs_nobody_anything(fault
 
 
 def test_a_connection_that_cannot_even_be_closed_is_cut_off() -> None:
-    """Its socket refuses the next write, too: the first mistake asks for connection.close, the second one ends the socket."""
+    """Its socket refuses the next write, too: the first mistake asks for connection.close, the second one ends the
+    socket."""
     setting = Setting()
     setting.broker.faults_expected = 2
     flush(setting.broker, setting.victim)
@@ -340,7 +348,8 @@ def test_a_connection_that_cannot_even_be_closed_is_cut_off() -> None:
 
 
 def test_everything_a_connection_held_is_given_back_though_giving_back_fails() -> None:
-    """A queue of its own cannot be deleted properly; its other queues go, and what it had not acknowledged comes back."""
+    """A queue of its own cannot be deleted properly; its other queues go, and what it had not acknowledged comes
+    back."""
     broker = Broker()
     keeper, victim = broker.open(), broker.open(1, 2)
     keeper.ask("queue.declare", queue="work")
@@ -359,7 +368,8 @@ def test_everything_a_connection_held_is_given_back_though_giving_back_fails() -
 
 @needs_traits
 def test_a_delivery_that_fails_half_way_leaves_no_half_frame_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was handed over is requeued when the connection ends; what the client sees is whole frames up to connection.close."""
+    """What was handed over is requeued when the connection ends; what the client sees is whole frames up to
+    connection.close."""
     broker = Broker()
     victim, other = broker.open(), broker.open()
     victim.ask("queue.declare", queue="q")
@@ -368,7 +378,13 @@ def test_a_delivery_that_fails_half_way_leaves_no_half_frame_and_loses_nothing(m
     deliver = ChannelConsumer.deliver
 
     def broken(
-        self: ChannelConsumer, queue: Queue, level: int, items: list[Message | Entry | None], first: int, stride: int, again: bool
+        self: ChannelConsumer,
+        queue: Queue,
+        level: int,
+        items: list[Message | Entry | None],
+        first: int,
+        stride: int,
+        again: bool,
     ) -> None:
         monkeypatch.setattr(ChannelConsumer, "deliver", deliver)
         deliver(self, queue, level, items, first, stride, again)

@@ -1,4 +1,5 @@
-"""What is counted for queues, exchanges and channels. Names and meanings: ``message_stats`` of RabbitMQ's management."""
+"""What is counted for queues, exchanges and channels. Names and meanings: ``message_stats`` of RabbitMQ's
+management."""
 
 from __future__ import annotations
 

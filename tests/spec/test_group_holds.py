@@ -1,6 +1,8 @@
-"""Work that has to be one commit group holds the open group; pieces of it that overlap without end do not keep confirms from others.
+"""Work that has to be one commit group holds the open group; pieces of it that overlap without end do not keep confirms
+from others.
 
-broker/store/logs.py, GroupHold. The clock of these tests says at every look that the time is over, so all of it takes many turns.
+broker/store/logs.py, GroupHold. The clock of these tests says at every look that the time is over, so all of it takes
+many turns.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def a_turn(broker: DurableBroker) -> None:
 
 
 def confirmed_after_ms(broker: DurableBroker, begin: Callable[[], None]) -> int:
-    """How long a persistent message waits for its confirm while two pieces of work hold the group: ``begin`` begins the next one."""
+    """How long a persistent message waits for its confirm while two pieces of work hold the group: ``begin`` begins the
+    next one."""
     batch = broker.store.logs.batch
     assert isinstance(batch, BatchWriter)
     publisher = broker.open()
@@ -89,7 +92,8 @@ def test_transactions_that_overlap() -> None:
 
 
 def test_purges_that_overlap() -> None:
-    """Of queues whose messages have been delivered before, and partly acknowledged: what is left is settled run by run."""
+    """Of queues whose messages have been delivered before, and partly acknowledged: what is left is settled run by
+    run."""
     broker = DurableBroker()
     client = broker.open()
     client.ask("basic.qos", prefetch_count=3)

@@ -39,7 +39,8 @@ def test_an_opening_in_one_read_does_not_put_the_first_one_off() -> None:
 
 
 def test_whatever_was_written_last_a_client_hears_something_within_the_interval() -> None:
-    """Clients that close after one silent interval: what comes just behind one look does not put the next heartbeat off by two."""
+    """Clients that close after one silent interval: what comes just behind one look does not put the next heartbeat off
+    by two."""
     for said_at_ms in range(0, 10_000, 250):
         broker = Broker()
         client = broker.connect(heartbeat_s=10)

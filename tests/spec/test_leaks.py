@@ -1,4 +1,5 @@
-"""What comes and goes must leave nothing behind on a connection that stays (a client that makes a reply queue for every request)."""
+"""What comes and goes must leave nothing behind on a connection that stays (a client that makes a reply queue for every
+request)."""
 
 from __future__ import annotations
 
@@ -87,8 +88,8 @@ def without_collector() -> Iterator[None]:
 @pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize("collected", [True, False], ids=["collected", "by reference counts alone"])
 def test_a_connection_leaves_no_object_behind(collected: bool) -> None:
-    """Whatever it did, and however it went: also what a cycle, or the compiled build, could keep alive. A busy node never looks for cycles
-    among what has lived for long (broker/collecting.py), so there must be none."""
+    """Whatever it did, and however it went: also what a cycle, or the compiled build, could keep alive. A busy node
+    never looks for cycles among what has lived for long (broker/collecting.py), so there must be none."""
     broker = Broker()
 
     def visit(number: int) -> None:
@@ -128,7 +129,12 @@ def test_a_deleted_queue_leaves_no_object_behind() -> None:
 
     def visit(number: int) -> None:
         name = f"q{number}"
-        arguments = {"x-max-priority": 3, "x-message-ttl": 60_000, "x-expires": 90_000, "x-dead-letter-exchange": "amq.fanout"}
+        arguments = {
+            "x-max-priority": 3,
+            "x-message-ttl": 60_000,
+            "x-expires": 90_000,
+            "x-dead-letter-exchange": "amq.fanout",
+        }
         client.ask("queue.declare", queue=name, durable=number % 2 == 0, arguments=arguments if number % 3 else {})
         client.ask("queue.bind", queue=name, exchange="amq.headers", arguments={"number": number})
         client.send(publish(1, "", name, b"x", properties={"delivery_mode": 2}) * 5)
@@ -152,7 +158,9 @@ def test_unacknowledged_deliveries_keep_nothing_of_a_deleted_queue(how: str, set
 
     def visit(number: int) -> None:
         name = f"q{number}"
-        arguments = {"x-max-priority": 3, "x-message-ttl": 60_000, "x-dead-letter-exchange": "amq.fanout"} if number % 3 else {}
+        arguments = (
+            {"x-max-priority": 3, "x-message-ttl": 60_000, "x-dead-letter-exchange": "amq.fanout"} if number % 3 else {}
+        )
         client.ask("queue.declare", queue=name, durable=number % 2 == 0, arguments=arguments)
         client.send(publish(1, "", name, b"x", properties={"delivery_mode": 2}))
         if how == "basic.get":

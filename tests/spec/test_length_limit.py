@@ -10,7 +10,9 @@ from tests.support.wire import publish
 
 def limited(broker: Broker, **arguments: object) -> Client:
     client = broker.open()
-    client.ask("queue.declare", queue="q", arguments={name.replace("_", "-"): value for name, value in arguments.items()})
+    client.ask(
+        "queue.declare", queue="q", arguments={name.replace("_", "-"): value for name, value in arguments.items()}
+    )
     return client
 
 
@@ -99,7 +101,10 @@ def test_the_newest_are_refused(overflow: str) -> None:
     client = limited(broker, x_max_length=2, x_overflow=overflow)
     client.ask("confirm.select")
     client.send(*(publish(1, "", "q", b"%d" % number) for number in range(4)))
-    assert [(said.method.name, said.method["delivery_tag"]) for said in client.hear()] == [("basic.ack", 2), ("basic.nack", 4)]
+    assert [(said.method.name, said.method["delivery_tag"]) for said in client.hear()] == [
+        ("basic.ack", 2),
+        ("basic.nack", 4),
+    ]
     assert client.drain("q") == [b"0", b"1"]
 
 
@@ -138,7 +143,9 @@ def test_a_consumer_keeps_a_refusing_queue_open() -> None:
     client.consume("q", no_ack=True)
     client.send(*(publish(1, "", "q", b"%d" % number) for number in range(10)))
     heard = client.hear()
-    assert [said.body for said in heard if said.method.name == "basic.deliver"] == [b"%d" % number for number in range(10)]
+    assert [said.body for said in heard if said.method.name == "basic.deliver"] == [
+        b"%d" % number for number in range(10)
+    ]
     assert [said.method["delivery_tag"] for said in heard if said.method.name == "basic.ack"] == [10]
 
 

@@ -1,4 +1,5 @@
-"""Bad input: an open connection answers with a close and touches nothing else (RabbitMQ's security advisories; AMQP 0-9-1 §4.2, §4.10)."""
+"""Bad input: an open connection answers with a close and touches nothing else (RabbitMQ's security advisories; AMQP
+0-9-1 §4.2, §4.10)."""
 
 from __future__ import annotations
 
@@ -100,7 +101,13 @@ def test_more_body_than_announced() -> None:
         broker = Broker()
         client = broker.open()
         client.ask("queue.declare", queue="q")
-        refused(client, method(1, "basic.publish", routing_key="q"), header(1, 3), *(body(1, part) for part in parts), codes=(501, 505))
+        refused(
+            client,
+            method(1, "basic.publish", routing_key="q"),
+            header(1, 3),
+            *(body(1, part) for part in parts),
+            codes=(501, 505),
+        )
         assert broker.depth("q")[0] <= 1
 
 
@@ -119,7 +126,17 @@ def test_an_absurd_body_size(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["queue.declare", "exchange.declare", "basic.consume", "queue.bind", "basic.qos", "basic.get", "channel.close", "tx.select"]
+    "name",
+    [
+        "queue.declare",
+        "exchange.declare",
+        "basic.consume",
+        "queue.bind",
+        "basic.qos",
+        "basic.get",
+        "channel.close",
+        "tx.select",
+    ],
 )
 def test_a_method_cut_at_every_octet(name: str) -> None:
     """AMQP 0-9-1 §4.2.5: no prefix of a method is taken for a whole one, and none escapes as anything but a close."""
@@ -134,9 +151,12 @@ def test_a_method_cut_at_every_octet(name: str) -> None:
         refused(Broker().open(), frame(METHOD, 1, payload[:size]))
 
 
-@pytest.mark.parametrize("name", ["queue.declare", "basic.qos", "basic.publish", "tx.select", "confirm.select", "channel.open"])
+@pytest.mark.parametrize(
+    "name", ["queue.declare", "basic.qos", "basic.publish", "tx.select", "confirm.select", "channel.open"]
+)
 def test_octets_behind_a_method(name: str) -> None:
-    """What stands behind the last argument is no part of the method; the broker may pass over it or refuse it, but not fall over."""
+    """What stands behind the last argument is no part of the method; the broker may pass over it or refuse it, but not
+    fall over."""
     broker = Broker()
     client = broker.connect()
     if name != "channel.open":
@@ -174,7 +194,11 @@ def test_a_table_inside_tables_has_a_bottom() -> None:
         inner = b"\x01xV" if kind == "F" else b"V"
         for _ in range(2000):
             inner = (b"\x01x" if kind == "F" else b"") + kind.encode() + longstr(inner)
-        refused(Broker().open(frame_max=131072), declare_with(longstr(inner if kind == "F" else b"\x01x" + inner)), codes=(501, 502))
+        refused(
+            Broker().open(frame_max=131072),
+            declare_with(longstr(inner if kind == "F" else b"\x01x" + inner)),
+            codes=(501, 502),
+        )
 
 
 def test_a_table_of_many_elements_has_an_end() -> None:
@@ -198,7 +222,9 @@ def test_hostile_headers_are_refused_too() -> None:
             assert said.method["reply_code"] in (501, 502)
 
 
-@pytest.mark.parametrize("flags", [b"", b"\x00", b"\x80\x00", b"\xff\xff", b"\x00\x01", b"\x80\x00\xff", b"\x00\x40\x00", b"\x00\x00junk"])
+@pytest.mark.parametrize(
+    "flags", [b"", b"\x00", b"\x80\x00", b"\xff\xff", b"\x00\x01", b"\x80\x00\xff", b"\x00\x40\x00", b"\x00\x00junk"]
+)
 def test_malformed_properties(flags: bytes) -> None:
     """AMQP 0-9-1 §4.2.5: a property that runs past the frame, unknown flags, octets left over."""
     for chunks in ([], [60], [1] * 50):
@@ -264,7 +290,13 @@ def test_other_connections_go_on() -> None:
     good.ask("queue.declare", queue="q")
     good.publish("q", b"x")
     good.consume("q")
-    for said in (b"\xff" * 100, frame(METHOD, 1, b""), declare_with(b"\xff\xff\xff\xff"), frame(BODY, 7, b"x"), publish(9, "", "q", b"x")):
+    for said in (
+        b"\xff" * 100,
+        frame(METHOD, 1, b""),
+        declare_with(b"\xff\xff\xff\xff"),
+        frame(BODY, 7, b"x"),
+        publish(9, "", "q", b"x"),
+    ):
         bad = broker.open()
         bad.send(said)
         bad.expect("connection.close", 0)
@@ -276,13 +308,27 @@ def test_other_connections_go_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [Typed("l", 1 << 62), Typed("d", float("nan")), Typed("d", float("inf")), Typed("T", (1 << 64) - 1), Typed("D", (255, 1))]
+    "value",
+    [
+        Typed("l", 1 << 62),
+        Typed("d", float("nan")),
+        Typed("d", float("inf")),
+        Typed("T", (1 << 64) - 1),
+        Typed("D", (255, 1)),
+    ],
 )
 def test_extreme_values_in_arguments(value: Typed) -> None:
     """A value of any size is a value; it may not fit the argument it is given for."""
     client = Broker().open()
     client.ask("queue.declare", queue="q", arguments={"mine": value})
-    for name in ("x-max-length", "x-message-ttl", "x-expires", "x-max-priority", "x-dead-letter-exchange", "x-single-active-consumer"):
+    for name in (
+        "x-max-length",
+        "x-message-ttl",
+        "x-expires",
+        "x-max-priority",
+        "x-dead-letter-exchange",
+        "x-single-active-consumer",
+    ):
         client.tell("queue.declare", queue=f"q-{name}", arguments={name: value})
         heard = client.hear()
         if heard[0].method.name == "channel.close":

@@ -1,4 +1,5 @@
-"""Both files of the manifest go bad in one place while the node runs: it says so and writes it again from what it knows."""
+"""Both files of the manifest go bad in one place while the node runs: it says so and writes it again from what it
+knows."""
 
 from __future__ import annotations
 
@@ -22,7 +23,13 @@ def damage(broker: DurableBroker, offset: int) -> None:
 
 def declare(broker: DurableBroker) -> None:
     client = broker.open()
-    client.ask("exchange.declare", exchange="topics", type="topic", durable=True, arguments={"alternate-exchange": "amq.fanout"})
+    client.ask(
+        "exchange.declare",
+        exchange="topics",
+        type="topic",
+        durable=True,
+        arguments={"alternate-exchange": "amq.fanout"},
+    )
     client.ask("exchange.declare", exchange="inner", type="headers", durable=True, internal=True, auto_delete=True)
     client.ask("exchange.declare", exchange="passing", type="direct")
     client.ask("queue.declare", queue="q", durable=True, arguments={"x-max-priority": 3})
@@ -31,7 +38,9 @@ def declare(broker: DurableBroker) -> None:
     client.ask("queue.bind", queue="q", exchange="topics", routing_key="a.#")
     client.ask("queue.bind", queue="q", exchange="amq.direct", routing_key="b")
     client.ask("queue.bind", queue="passing", exchange="topics", routing_key="c")
-    client.ask("exchange.bind", destination="inner", source="topics", routing_key="d", arguments={"x-match": "any", "e": 1})
+    client.ask(
+        "exchange.bind", destination="inner", source="topics", routing_key="d", arguments={"x-match": "any", "e": 1}
+    )
     client.ask("queue.delete", queue="gone")
     for _ in range(20):
         client.send(publish(1, "topics", "a.b", bytes(60_000), properties=PERSISTENT))

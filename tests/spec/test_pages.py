@@ -1,5 +1,6 @@
-"""Backlogs that need not outlive the node are in page files (broker/store/pages.py, page_files.py): written only where memory is short,
-never synced, gone with the last message and at the next start, and lost to no error of the disk that passes.
+"""Backlogs that need not outlive the node are in page files (broker/store/pages.py, page_files.py): written only where
+memory is short, never synced, gone with the last message and at the next start, and lost to no error of the disk that
+passes.
 """
 
 from __future__ import annotations
@@ -290,7 +291,12 @@ def test_what_somebody_keeps_does_not_keep_whole_files(keep: int) -> None:
 def test_two_lines_share_a_file_and_either_may_go_first() -> None:
     setting = Setting(durable=False, x_max_priority=2)
     for _ in range(BACKLOG // 2):
-        setting.client.send(*(publish(1, "", "q", b"%d %d" % (level, setting.serial), properties={"priority": level}) for level in (0, 2)))
+        setting.client.send(
+            *(
+                publish(1, "", "q", b"%d %d" % (level, setting.serial), properties={"priority": level})
+                for level in (0, 2)
+            )
+        )
         setting.serial += 1
         setting.client.send(publish(1, "", "q", b"1".ljust(4000, b"."), properties={"priority": 1}))
     assert setting.broker.depth("q") == (BACKLOG // 2 * 3, 0)
@@ -301,7 +307,8 @@ def test_two_lines_share_a_file_and_either_may_go_first() -> None:
 
 
 def test_files_are_used_again_and_nothing_of_their_former_use_comes_back() -> None:
-    """Two at the most are kept, for a while: what is in the system's memory already is written in a third of the time."""
+    """Two at the most are kept, for a while: what is in the system's memory already is written in a third of the
+    time."""
     setting = Setting(durable=False)
     broker = setting.broker
     pages_of(broker).file_size = 1 << 19

@@ -1,4 +1,5 @@
-"""basic.qos (RabbitMQ docs, Consumer Prefetch): global=false is each new consumer's own window, global=true the channel's."""
+"""basic.qos (RabbitMQ docs, Consumer Prefetch): global=false is each new consumer's own window, global=true the
+channel's."""
 
 from __future__ import annotations
 
@@ -132,7 +133,8 @@ def tags(client: Client) -> list[str]:
 
 
 def shares(client: Client, rounds: int) -> list[str]:
-    """Who gets something when everything outstanding is acknowledged so many times; what was delivered before does not count."""
+    """Who gets something when everything outstanding is acknowledged so many times; what was delivered before does not
+    count."""
     client.hear()
     got: list[str] = []
     for _ in range(rounds):
@@ -216,9 +218,16 @@ def test_what_was_acknowledged_before_a_cancel_makes_room_before_it() -> None:
     client = sharing(1, ("a", "q"))
     client.hear()
     ack = method(1, "basic.ack", delivery_tag=0, multiple=True)
-    client.send(ack, method(1, "queue.declare", queue="q", passive=True), ack, method(1, "basic.cancel", consumer_tag="a"))
+    client.send(
+        ack, method(1, "queue.declare", queue="q", passive=True), ack, method(1, "basic.cancel", consumer_tag="a")
+    )
     heard = client.hear()
-    assert [said.method.name for said in heard] == ["basic.deliver", "queue.declare-ok", "basic.deliver", "basic.cancel-ok"]
+    assert [said.method.name for said in heard] == [
+        "basic.deliver",
+        "queue.declare-ok",
+        "basic.deliver",
+        "basic.cancel-ok",
+    ]
     assert heard[1].method["message_count"] == 38
 
 

@@ -15,7 +15,9 @@ def prioritised(highest: int = 5) -> Client:
 def send(client: Client, *priorities: int | None) -> None:
     """One message for each; its body is its priority and its place."""
     for place, priority in enumerate(priorities):
-        client.publish("q", f"{priority}#{place}".encode(), properties=None if priority is None else {"priority": priority})
+        client.publish(
+            "q", f"{priority}#{place}".encode(), properties=None if priority is None else {"priority": priority}
+        )
 
 
 def test_higher_ones_first_and_equal_ones_in_their_order() -> None:

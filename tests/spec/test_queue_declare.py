@@ -29,7 +29,11 @@ def test_the_counts_are_ready_messages_and_consumers() -> None:
     client.ask("basic.qos", prefetch_count=1)
     client.consume("q")
     assert len(client.deliveries()) == 1
-    assert client.ask("queue.declare", queue="q", passive=True).arguments == {"queue": "q", "message_count": 3, "consumer_count": 1}
+    assert client.ask("queue.declare", queue="q", passive=True).arguments == {
+        "queue": "q",
+        "message_count": 3,
+        "consumer_count": 1,
+    }
 
 
 def test_the_counts_see_a_publish_of_the_same_read() -> None:
@@ -37,7 +41,11 @@ def test_the_counts_see_a_publish_of_the_same_read() -> None:
     from tests.support.wire import method, publish
 
     client = Broker().open()
-    client.send(method(1, "queue.declare", queue="q"), publish(1, "", "q", b"x"), method(1, "queue.declare", queue="q", passive=True))
+    client.send(
+        method(1, "queue.declare", queue="q"),
+        publish(1, "", "q", b"x"),
+        method(1, "queue.declare", queue="q", passive=True),
+    )
     client.expect("queue.declare-ok")
     assert client.expect("queue.declare-ok")["message_count"] == 1
 
@@ -87,7 +95,8 @@ def test_without_an_answer() -> None:
 
 
 def test_a_reserved_name_cannot_be_new() -> None:
-    """AMQP 0-9-1, rule "reserved"; transcripts: nor may one that is there be declared again by its name, except passively."""
+    """AMQP 0-9-1, rule "reserved"; transcripts: nor may one that is there be declared again by its name, except
+    passively."""
     client = Broker().open()
     assert (
         client.ask_error(403, "queue.declare", queue="amq.mine")
@@ -136,12 +145,16 @@ def test_a_name_that_is_no_utf_8_survives() -> None:
 def test_a_redeclaration_must_be_equivalent(
     first: dict[str, Any], second: dict[str, Any], what: str, received: str, current: str
 ) -> None:
-    """Queue.declare rule "equivalent"; RabbitMQ docs, Queues, Property Equivalence: durable is looked at before auto_delete."""
+    """Queue.declare rule "equivalent"; RabbitMQ docs, Queues, Property Equivalence: durable is looked at before
+    auto_delete."""
     client = Broker().open()
     client.ask("queue.declare", queue="q", **first)
     client.ask("queue.declare", queue="q", **first)
     text = client.ask_error(406, "queue.declare", queue="q", **second)
-    assert text == f"PRECONDITION_FAILED - inequivalent arg '{what}' for {LABEL}: received '{received}' but current is '{current}'"
+    assert (
+        text == f"PRECONDITION_FAILED - inequivalent arg '{what}' for {LABEL}: received '{received}' but current is "
+        f"'{current}'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,12 +163,14 @@ def test_a_redeclaration_must_be_equivalent(
         ({}, {"x-message-ttl": 1000}, "received the value '1000' of type 'signedint' but current is none"),
         ({"x-message-ttl": 1000}, {}, "received none but current is the value '1000' of type 'signedint'"),
         ({"x-message-ttl": 1000}, {"x-message-ttl": 2000}, "received '2000' but current is '1000'"),
-        ({"x-overflow": "drop-head"}, {"x-overflow": "reject-publish"}, "received 'reject-publish' but current is 'drop-head'"),
+        ({"x-overflow": "drop-head"}, {"x-overflow": "reject-publish"},
+         "received 'reject-publish' but current is 'drop-head'"),
         ({"x-dead-letter-exchange": "a"}, {"x-dead-letter-exchange": "b"}, "received 'b' but current is 'a'"),
         ({"x-max-length": 5}, {"x-max-length": 6}, "received '6' but current is '5'"),
         ({"x-expires": 5000}, {"x-expires": 6000}, "received '6000' but current is '5000'"),
         ({"x-max-priority": 5}, {"x-max-priority": 6}, "received '6' but current is '5'"),
-        ({"x-single-active-consumer": True}, {"x-single-active-consumer": False}, "received 'false' but current is 'true'"),
+        ({"x-single-active-consumer": True}, {"x-single-active-consumer": False},
+         "received 'false' but current is 'true'"),
     ],
 )  # fmt: skip
 def test_known_arguments_are_compared(first: dict[str, object], second: dict[str, object], text: str) -> None:
@@ -224,8 +239,9 @@ def test_nonsense_arguments_are_refused(arguments: dict[str, object], reason: st
     [
         {"x-max-priority": 256}, {"x-max-priority": -1}, {"x-max-priority": "5"}, {"x-dead-letter-exchange": 5},
         {"x-single-active-consumer": "yes"},
-        {"x-queue-type": "nonsense"}, {"x-queue-type": 5}, {"x-queue-mode": "hasty"}, {"x-message-ttl": 315_360_000_001},
-        {"x-expires": Typed("l", 1 << 62)}, {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": 5}, {"x-overflow": 1},
+        {"x-queue-type": "nonsense"}, {"x-queue-type": 5}, {"x-queue-mode": "hasty"},
+        {"x-message-ttl": 315_360_000_001}, {"x-expires": Typed("l", 1 << 62)},
+        {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": 5}, {"x-overflow": 1},
     ],
 )  # fmt: skip
 def test_more_nonsense_arguments_are_refused(arguments: dict[str, object]) -> None:
@@ -239,8 +255,8 @@ def test_more_nonsense_arguments_are_refused(arguments: dict[str, object]) -> No
     [
         {"x-queue-mode": "lazy"}, {"x-queue-mode": "default"}, {"x-queue-version": 1}, {"x-queue-version": 2},
         {"x-queue-master-locator": "min-masters"},
-        {"x-max-priority": 0}, {"x-max-priority": 255}, {"x-message-ttl": 0}, {"x-message-ttl": 315_360_000_000}, {"x-max-length": 0},
-        {"x-expires": 1}, {"x-dead-letter-exchange": ""}, {"x-message-ttl": 5_000_000_000},
+        {"x-max-priority": 0}, {"x-max-priority": 255}, {"x-message-ttl": 0}, {"x-message-ttl": 315_360_000_000},
+        {"x-max-length": 0}, {"x-expires": 1}, {"x-dead-letter-exchange": ""}, {"x-message-ttl": 5_000_000_000},
     ],
 )  # fmt: skip
 def test_what_is_accepted(arguments: dict[str, object]) -> None:

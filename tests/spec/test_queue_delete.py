@@ -23,7 +23,10 @@ def test_delete_if_unused() -> None:
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.consume("q", "c")
-    assert client.ask_error(406, "queue.delete", queue="q", if_unused=True) == "PRECONDITION_FAILED - queue 'q' in vhost '/' in use"
+    assert (
+        client.ask_error(406, "queue.delete", queue="q", if_unused=True)
+        == "PRECONDITION_FAILED - queue 'q' in vhost '/' in use"
+    )
     client.ask("queue.delete", queue="q", if_unused=True)
 
 
@@ -32,7 +35,10 @@ def test_delete_if_empty() -> None:
     client = Broker().open()
     client.ask("queue.declare", queue="q")
     client.publish("q", b"x")
-    assert client.ask_error(406, "queue.delete", queue="q", if_empty=True) == "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty"
+    assert (
+        client.ask_error(406, "queue.delete", queue="q", if_empty=True)
+        == "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty"
+    )
     client.get("q")
     assert client.ask("queue.delete", queue="q", if_empty=True)["message_count"] == 0
 
@@ -101,11 +107,14 @@ def test_its_bindings_go_with_a_queue() -> None:
 
 
 def test_purge() -> None:
-    """Ready messages go, unacknowledged ones stay; purging is not dead-lettering (RabbitMQ docs, Dead Letter Exchanges)."""
+    """Ready messages go, unacknowledged ones stay; purging is not dead-lettering (RabbitMQ docs, Dead Letter
+    Exchanges)."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="dead")
-    client.ask("queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    client.ask(
+        "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    )
     for _ in range(3):
         client.publish("q", b"x")
     client.get("q")
@@ -139,7 +148,8 @@ def test_without_answers() -> None:
 
 
 def test_what_a_consumer_could_have_had_is_not_counted() -> None:
-    """A publish and a purge in one read: the consumer with room gets the message first, as it would message by message."""
+    """A publish and a purge in one read: the consumer with room gets the message first, as it would message by
+    message."""
     from tests.support.wire import publish
 
     client = Broker().open()

@@ -1,4 +1,5 @@
-"""What comes back to its queue: its place, and the flag redelivered (RabbitMQ docs, Consumer Acknowledgements, Negative Acknowledgement).
+"""What comes back to its queue: its place, and the flag redelivered (RabbitMQ docs, Consumer Acknowledgements, Negative
+Acknowledgement).
 
 "When a message is requeued, it will be placed to its original position in its queue, if possible."
 """
@@ -136,7 +137,9 @@ def test_priorities_come_back_to_their_levels() -> None:
     reader.tell("basic.cancel", consumer_tag="c")
     reader.tell("basic.nack", delivery_tag=0, multiple=True, requeue=True)
     heard = seen(consumer(broker).deliveries())
-    assert heard == numbers(300, 350, True) + numbers(200, 250, True) + numbers(100, 120, True) + numbers(120, 150, False)
+    assert heard == numbers(300, 350, True) + numbers(200, 250, True) + numbers(100, 120, True) + numbers(
+        120, 150, False
+    )
 
 
 def test_deadlines_come_back_too() -> None:
@@ -162,7 +165,9 @@ def test_deadlines_come_back_too() -> None:
 def test_a_limit_drops_the_oldest_of_what_came_back(limit: str, tags: tuple[int, ...]) -> None:
     """RabbitMQ docs, Queue Length Limit: from the head, which is where requeued messages go."""
     per_message = 1 if limit == "x_max_length" else 3
-    broker, client = broker_with(0, **{limit: 50 * per_message}, x_dead_letter_exchange="", x_dead_letter_routing_key="dead")
+    broker, client = broker_with(
+        0, **{limit: 50 * per_message}, x_dead_letter_exchange="", x_dead_letter_routing_key="dead"
+    )
     client.ask("queue.declare", queue="dead")
     reader = consumer(broker)
     publish_numbers(client, 100, 150)
@@ -237,7 +242,8 @@ def test_a_rolled_back_requeue_is_none() -> None:
 
 
 def test_a_line_that_is_held_is_not_overtaken() -> None:
-    """What comes back in several slices must not be overtaken: neither by what stands behind it nor by lower priorities."""
+    """What comes back in several slices must not be overtaken: neither by what stands behind it nor by lower
+    priorities."""
     broker, client = broker_with(0, x_max_priority=2)
     publish_numbers(client, 0, 5, priority=2)
     publish_numbers(client, 5, 8, priority=1)

@@ -1,4 +1,5 @@
-"""Dead letters that go to very many queues, or through bindings that are long to match, are on their way for some turns.
+"""Dead letters that go to very many queues, or through bindings that are long to match, are on their way for some
+turns.
 
 broker/vhost/dead_letters.py. The clock of these tests says at every look that the time is over.
 """
@@ -36,7 +37,9 @@ def with_wide_exchange(broker: Broker, *, durable: bool = False, **arguments: ob
 
 
 def numbered(client: Client, queue: str, count: int, first: int = 0, **properties: object) -> None:
-    client.send(*(publish(1, "", queue, b"%d" % number, properties=properties) for number in range(first, first + count)))
+    client.send(
+        *(publish(1, "", queue, b"%d" % number, properties=properties) for number in range(first, first + count))
+    )
 
 
 def numbers(client: Client, queue: str) -> list[int]:
@@ -71,7 +74,9 @@ def test_rejected_messages_take_turns_and_keep_their_order() -> None:
     other.expect("queue.declare-ok")
     assert broker.depth(f"d{QUEUES - 1}") == (0, 0), "others are served before the first one has reached all queues"
     client.auto = other.auto = True
-    assert client.ask("queue.declare", queue="d99", passive=True)["message_count"] == 50, "later frames of the channel wait"
+    assert client.ask("queue.declare", queue="d99", passive=True)["message_count"] == 50, (
+        "later frames of the channel wait"
+    )
     assert broker.turn.turns - turns > 50 * QUEUES // 16
     assert_in_order(broker, 50)
 
@@ -132,7 +137,9 @@ def test_bindings_that_are_long_to_match_are_matched_in_slices() -> None:
     client.ask("exchange.declare", exchange="t", type="topic")
     client.ask("queue.declare", queue="dead")
     patterns = sorted({".".join(dice.choices("##*ab", k=dice.randint(1, 20))) for _ in range(4000)})
-    client.send(*(method(1, "queue.bind", queue="dead", exchange="t", routing_key=key, nowait=True) for key in patterns))
+    client.send(
+        *(method(1, "queue.bind", queue="dead", exchange="t", routing_key=key, nowait=True) for key in patterns)
+    )
     key = ".".join(dice.choices("ab", k=127))
     client.ask("queue.declare", queue="q", arguments={"x-dead-letter-exchange": "t", "x-dead-letter-routing-key": key})
     numbered(client, "q", 20)
@@ -196,7 +203,8 @@ def test_the_log_goes_on_when_all_are_there() -> None:
 
 
 def test_the_node_ends_while_dead_letters_are_on_their_way() -> None:
-    """docs/durability.md: after a clean end exactly what was delivered is redelivered, and what was dropped is where it was moved to."""
+    """docs/durability.md: after a clean end exactly what was delivered is redelivered, and what was dropped is where it
+    was moved to."""
     broker = DurableBroker()
     client = with_wide_exchange(broker, durable=True, x_max_length=5)
     client.auto = False

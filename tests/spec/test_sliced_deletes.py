@@ -1,4 +1,5 @@
-"""What has very many bindings is deleted in slices: gone for everybody at once, its bindings undone in the turns that follow.
+"""What has very many bindings is deleted in slices: gone for everybody at once, its bindings undone in the turns that
+follow.
 
 broker/vhost/bindings.py. The clock of these tests says at every look that the time is over.
 """
@@ -22,7 +23,10 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bind_often(client: Client, queue: str, exchange: str, count: int = COUNT) -> None:
     client.send(
-        *(method(1, "queue.bind", queue=queue, exchange=exchange, routing_key=f"k.{number}", nowait=True) for number in range(count))
+        *(
+            method(1, "queue.bind", queue=queue, exchange=exchange, routing_key=f"k.{number}", nowait=True)
+            for number in range(count)
+        )
     )
 
 
@@ -64,7 +68,10 @@ def test_a_queue_is_gone_at_once_and_its_bindings_in_slices(kind: str) -> None:
     assert 0 < source.binding_count < COUNT
     assert source.bindings() == []
     other.auto = False
-    other.send(publish(1, "x", f"k.{COUNT // 2}", b"m", properties={"headers": {}}), method(1, "queue.declare", queue="q", passive=True))
+    other.send(
+        publish(1, "x", f"k.{COUNT // 2}", b"m", properties={"headers": {}}),
+        method(1, "queue.declare", queue="q", passive=True),
+    )
     client.expect_nothing()
     some_turns(broker)
     assert other.expect("channel.close")["reply_code"] == 404
@@ -73,7 +80,9 @@ def test_a_queue_is_gone_at_once_and_its_bindings_in_slices(kind: str) -> None:
     client.expect("queue.delete-ok")
     assert broker.turn.turns - turns > 10
     assert source.binding_count == 0
-    assert broker.depth("lost") == (1, 0), "what is published meanwhile does not go to the queue, and so to the alternate exchange"
+    assert broker.depth("lost") == (1, 0), (
+        "what is published meanwhile does not go to the queue, and so to the alternate exchange"
+    )
 
 
 @pytest.mark.parametrize("kind", ["direct", "topic", "fanout", "headers"])
@@ -90,7 +99,10 @@ def test_an_exchange_is_gone_at_once_and_its_bindings_in_slices(kind: str) -> No
     assert broker.vhost.bindings.to(broker.vhost.queues["q"]) == []
     assert broker.vhost.exchanges["front"].bindings() == []
     other.auto = False
-    other.send(publish(1, "front", "f.1", b"m", mandatory=True), method(1, "exchange.declare", exchange="x", type="fanout", passive=True))
+    other.send(
+        publish(1, "front", "f.1", b"m", mandatory=True),
+        method(1, "exchange.declare", exchange="x", type="fanout", passive=True),
+    )
     some_turns(broker)
     other.expect("basic.return")
     assert other.expect("channel.close")["reply_code"] == 404
@@ -101,7 +113,8 @@ def test_an_exchange_is_gone_at_once_and_its_bindings_in_slices(kind: str) -> No
 
 
 def test_the_same_names_declared_meanwhile_are_others() -> None:
-    """Two clients delete, declare and bind at the same time, on disk: afterwards, and after a crash, the later bindings are there."""
+    """Two clients delete, declare and bind at the same time, on disk: afterwards, and after a crash, the later bindings
+    are there."""
     broker = DurableBroker()
     client, other = broker.open(), broker.open()
     client.ask("exchange.declare", exchange="x", type="topic", durable=True)
@@ -158,8 +171,15 @@ def test_a_long_chain_of_auto_delete_exchanges_goes_in_slices() -> None:
     broker = Broker()
     client = broker.open()
     count = 3000
-    client.send(*(method(1, "exchange.declare", exchange=f"e{n}", type="fanout", auto_delete=True, nowait=True) for n in range(count)))
-    client.send(*(method(1, "exchange.bind", source=f"e{n}", destination=f"e{n + 1}", nowait=True) for n in range(count - 1)))
+    client.send(
+        *(
+            method(1, "exchange.declare", exchange=f"e{n}", type="fanout", auto_delete=True, nowait=True)
+            for n in range(count)
+        )
+    )
+    client.send(
+        *(method(1, "exchange.bind", source=f"e{n}", destination=f"e{n + 1}", nowait=True) for n in range(count - 1))
+    )
     client.ask("queue.declare", queue="q")
     client.ask("queue.bind", queue="q", exchange=f"e{count - 1}")
     turns = broker.turn.turns
@@ -181,7 +201,10 @@ def test_an_auto_delete_exchange_with_many_bindings_to_it_goes_in_slices(way: st
     else:
         client.ask("queue.bind", queue="q", exchange="x")
     client.send(
-        *(method(1, "exchange.bind", source="front", destination="x", routing_key=f"k.{n}", nowait=True) for n in range(COUNT))
+        *(
+            method(1, "exchange.bind", source="front", destination="x", routing_key=f"k.{n}", nowait=True)
+            for n in range(COUNT)
+        )
     )
     turns = broker.turn.turns
     if way == "queue.unbind":
@@ -209,7 +232,10 @@ def test_queues_that_go_by_themselves_take_the_same_way(how: str) -> None:
     source = broker.vhost.exchanges["x"]
     client.auto = False
     if how == "auto-delete":
-        client.send(method(1, "basic.consume", queue="q", consumer_tag="c", nowait=True), method(1, "basic.cancel", consumer_tag="c"))
+        client.send(
+            method(1, "basic.consume", queue="q", consumer_tag="c", nowait=True),
+            method(1, "basic.cancel", consumer_tag="c"),
+        )
     elif how == "x-expires":
         broker.clock.advance(2000)
     elif how == "socket":
@@ -226,7 +252,9 @@ def test_queues_that_go_by_themselves_take_the_same_way(how: str) -> None:
 def test_queues_that_expire_together_leave_room_for_others() -> None:
     broker = Broker()
     client = broker.open()
-    client.send(*(method(1, "queue.declare", queue=f"q{n}", arguments={"x-expires": 1000}, nowait=True) for n in range(20)))
+    client.send(
+        *(method(1, "queue.declare", queue=f"q{n}", arguments={"x-expires": 1000}, nowait=True) for n in range(20))
+    )
     broker.clock.time_ms += 2000
     left = []
     while broker.clock.next_deadline() <= broker.clock.monotonic_ms():
@@ -236,7 +264,8 @@ def test_queues_that_expire_together_leave_room_for_others() -> None:
 
 
 def test_cancelled_consumers_hear_of_it_after_the_answer() -> None:
-    """RabbitMQ docs, Consumer Cancel Notification; the one that deletes the queue reads its own queue.delete-ok first."""
+    """RabbitMQ docs, Consumer Cancel Notification; the one that deletes the queue reads its own queue.delete-ok
+    first."""
     broker = Broker()
     client = with_bindings(broker)
     client.consume("q", "own")

@@ -1,7 +1,9 @@
-"""What takes longer than a turn is done in slices, and nobody can tell: order, answers and promises are as if it were done at once.
+"""What takes longer than a turn is done in slices, and nobody can tell: order, answers and promises are as if it were
+done at once.
 
-broker/turn.py, broker/protocol/sliced.py. The clock of these tests says at every look that the time is over, so everything that can be left
-for the next turn is left. `test_other_rules_hold_as_well` runs rules of other files that way.
+broker/turn.py, broker/protocol/sliced.py. The clock of these tests says at every look that the time is over, so
+everything that can be left for the next turn is left. `test_other_rules_hold_as_well` runs rules of other files that
+way.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ def test_a_rejected_run_is_dead_lettered_in_order_before_the_next_method() -> No
     tag = client.deliveries()[-1].method["delivery_tag"]
     turns = broker.turn.turns
     client.tell("basic.nack", delivery_tag=tag, multiple=True, requeue=False)
-    assert client.ask("queue.declare", queue="dead", passive=True)["message_count"] == 500, "later frames of the channel wait"
+    assert client.ask("queue.declare", queue="dead", passive=True)["message_count"] == 500, (
+        "later frames of the channel wait"
+    )
     assert broker.turn.turns - turns > 10, "it was done in slices"
     assert numbers(broker.open().drain("dead")) == list(range(500))
 
@@ -110,7 +114,9 @@ def test_everything_goes_back_in_order_when_a_channel_ends(how: str) -> None:
         broker.run_turn()
     assert broker.depth("q") == (100, 0)
     said = [broker.open().get("q", no_ack=True) for _ in range(100)]
-    assert [(int(each.body), each.method["redelivered"]) for each in said if each is not None] == [(n, True) for n in range(100)]
+    assert [(int(each.body), each.method["redelivered"]) for each in said if each is not None] == [
+        (n, True) for n in range(100)
+    ]
 
 
 def test_close_ok_of_a_connection_comes_when_its_exclusive_queues_are_gone() -> None:
@@ -357,7 +363,9 @@ def test_a_body_in_many_small_frames_is_delivered_in_few() -> None:
     client = broker.open()
     client.ask("queue.declare", queue="q")
     text = random.Random(1).randbytes(50_000)
-    client.send(method(1, "basic.publish", routing_key="q"), header(1, len(text)), *(body(1, bytes([each])) for each in text))
+    client.send(
+        method(1, "basic.publish", routing_key="q"), header(1, len(text)), *(body(1, bytes([each])) for each in text)
+    )
     said = client.get("q", no_ack=True)
     assert said is not None
     assert said.body == text
@@ -376,11 +384,12 @@ ABOUT_ONE_TURN = {
 RULES = [
     rule
     for module in (
-        test_ack, test_alarms, test_basic_get, test_channel, test_confirms, test_dead_letter, test_exclusive, test_length_limit,
-        test_priority, test_queue_delete, test_ttl, test_tx,
+        test_ack, test_alarms, test_basic_get, test_channel, test_confirms, test_dead_letter, test_exclusive,
+        test_length_limit, test_priority, test_queue_delete, test_ttl, test_tx,
     )
     for name, rule in vars(module).items()
-    if name.startswith("test_") and name not in ABOUT_ONE_TURN and not getattr(rule, "pytestmark", None) and rule.__code__.co_argcount == 0
+    if name.startswith("test_") and name not in ABOUT_ONE_TURN and not getattr(rule, "pytestmark", None)
+        and rule.__code__.co_argcount == 0
 ]  # fmt: skip
 
 
@@ -584,7 +593,8 @@ def test_who_comes_or_goes_meanwhile() -> None:
 
 
 def test_a_publisher_is_stopped_at_its_next_frame_when_it_was_not_told_yet() -> None:
-    """RabbitMQ (rabbit_reader, publish_received): a content header or body frame during an alarm blocks its connection."""
+    """RabbitMQ (rabbit_reader, publish_received): a content header or body frame during an alarm blocks its
+    connection."""
     broker = Broker()
     clients = publishers(broker)
     last = clients[-1]
@@ -690,8 +700,8 @@ def decreases(broker: Broker, kind: type) -> list[int]:
 
 @pytest.mark.parametrize("how", ["channel.close", "connection.close", "socket"])
 def test_what_a_channel_held_is_let_go_in_slices(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 auto-delete queues were given back to the memory in one go: 8 ms. Now each goes when it is deleted, whoever has deliveries
-    of it: sixteen between two looks at the clock."""
+    """10,000 auto-delete queues were given back to the memory in one go: 8 ms. Now each goes when it is deleted,
+    whoever has deliveries of it: sixteen between two looks at the clock."""
     monkeypatch.setattr(Broker, "clock_type", BriskClock)
     broker = Broker()
     client = broker.open()

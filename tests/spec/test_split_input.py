@@ -13,7 +13,8 @@ LONG = bytes(range(256)) * 3
 
 
 def conversation() -> bytes:
-    """A bit of everything: cold methods, publishes of every shape, settlements, a channel error, a heartbeat, the end."""
+    """A bit of everything: cold methods, publishes of every shape, settlements, a channel error, a heartbeat, the
+    end."""
     return b"".join(
         [
             opening(),
@@ -26,7 +27,11 @@ def conversation() -> bytes:
             publish(1, "amq.topic", "a.b", b"", properties={"headers": {"h": 1}, "delivery_mode": 2}),
             publish(1, "amq.topic", "nowhere", b"lost", mandatory=True),
             heartbeat(),
-            method(1, "basic.publish", routing_key="q") + header(1, 6) + body(1, b"ab") + body(1, b"") + body(1, b"cdef"),
+            method(1, "basic.publish", routing_key="q")
+            + header(1, 6)
+            + body(1, b"ab")
+            + body(1, b"")
+            + body(1, b"cdef"),
             publish(1, "", "q", LONG),
             method(2, "basic.qos", prefetch_count=3),
             method(2, "basic.consume", queue="q", consumer_tag="c"),
@@ -58,16 +63,25 @@ def play(data: bytes, chunks: list[int], *, one_turn: bool) -> tuple[Broker, Cli
     return broker, client
 
 
-def outcome(data: bytes, chunks: list[int]) -> tuple[list[tuple[int, str, tuple[object, ...], bytes]], bool, tuple[int, int]]:
-    """What was said channel by channel, whether the socket was closed, and what is left in the queue. All in one turn."""
+def outcome(
+    data: bytes, chunks: list[int]
+) -> tuple[list[tuple[int, str, tuple[object, ...], bytes]], bool, tuple[int, int]]:
+    """What was said channel by channel, whether the socket was closed, and what is left in the queue. All in one
+    turn."""
     broker, client = play(data, chunks, one_turn=True)
     heard = client.hear()
     per_channel = sorted((said.channel, place, said) for place, said in enumerate(heard))
-    return [shown(said) for _, _, said in per_channel], client.sink.closed, broker.depth("q") if "q" in broker.vhost.queues else (-1, -1)
+    return (
+        [shown(said) for _, _, said in per_channel],
+        client.sink.closed,
+        broker.depth("q") if "q" in broker.vhost.queues else (-1, -1),
+    )
 
 
 def shown(said: Said) -> tuple[int, str, tuple[object, ...], bytes]:
-    arguments = tuple(repr(value) for name, value in sorted(said.method.arguments.items()) if name != "server_properties")
+    arguments = tuple(
+        repr(value) for name, value in sorted(said.method.arguments.items()) if name != "server_properties"
+    )
     return said.channel, said.method.name, arguments, said.body
 
 
@@ -127,9 +141,14 @@ def test_with_a_turn_after_every_read(size: int) -> None:
 FAULTS = {
     "bad frame end": frame(1, 1, b"\x00\x3c\x00\x0a\x00\x00\x00\x00\x00\x00\x00", end=0),
     "frame too large": publish(1, "", "q", b"x" * 200_000)[:150_000] + b"".join([frame(3, 1, b"x" * 140_000)]),
-    "body too large for its frame": method(1, "basic.publish", routing_key="q") + header(1, 140_000) + frame(3, 1, b"x" * 140_000),
+    "body too large for its frame": method(1, "basic.publish", routing_key="q")
+    + header(1, 140_000)
+    + frame(3, 1, b"x" * 140_000),
     "more body than announced": method(1, "basic.publish", routing_key="q") + header(1, 3) + body(1, b"four"),
-    "body of another size, then more": method(1, "basic.publish", routing_key="q") + header(1, 3) + body(1, b"ab") + body(1, b"cd"),
+    "body of another size, then more": method(1, "basic.publish", routing_key="q")
+    + header(1, 3)
+    + body(1, b"ab")
+    + body(1, b"cd"),
     "header of another class": method(1, "basic.publish", routing_key="q") + header(1, 0, class_id=50),
     "method inside content": method(1, "basic.publish", routing_key="q") + header(1, 3) + method(1, "basic.qos"),
     "header on another channel": method(1, "basic.publish", routing_key="q") + header(2, 3) + body(1, b"abc"),
@@ -154,7 +173,11 @@ def test_faults_too_are_the_same_however_they_are_cut(fault: str) -> None:
     data = start + FAULTS[fault]
     whole = outcome(data, [])
     chance = random.Random(fault)
-    offsets = range(len(start), len(data)) if len(data) - len(start) < 300 else sorted(chance.sample(range(len(start), len(data)), 100))
+    offsets = (
+        range(len(start), len(data))
+        if len(data) - len(start) < 300
+        else sorted(chance.sample(range(len(start), len(data)), 100))
+    )
     for offset in offsets:
         assert outcome(data, [offset]) == whole, f"{fault}, cut at {offset - len(start)}"
     if len(data) < 2000:

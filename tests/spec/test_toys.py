@@ -98,7 +98,9 @@ def test_it_decides_which_arguments_it_takes() -> None:
     client.ask("basic.consume", queue="aged", arguments={"x-stream-offset": "first"})
     refused = broker.open()
     refused.tell("queue.declare", queue="p", arguments={"x-queue-type": "counting", "x-delivery-limit": 3})
-    assert refused.channel_error(406).endswith("'x-delivery-limit' for queue 'p' in vhost '/' of queue type rabbit_counting_queue")
+    assert refused.channel_error(406).endswith(
+        "'x-delivery-limit' for queue 'p' in vhost '/' of queue type rabbit_counting_queue"
+    )
     refused = broker.open()
     refused.tell("queue.declare", queue="q")
     assert "'x-queue-type'" in refused.channel_error(406)
@@ -113,7 +115,10 @@ def test_an_argument_is_checked_compared_and_obeyed() -> None:
         client.publish("q", body)
     assert client.names() == ["basic.ack", "basic.nack", "basic.ack"]
     assert client.drain("q") == [b"abc", b""]
-    for arguments_, text in (({"x-max-body": 4}, "inequivalent arg 'x-max-body'"), ({"x-max-body": "4"}, "inequivalent arg 'x-max-body'")):
+    for arguments_, text in (
+        ({"x-max-body": 4}, "inequivalent arg 'x-max-body'"),
+        ({"x-max-body": "4"}, "inequivalent arg 'x-max-body'"),
+    ):
         other = broker.open()
         other.tell("queue.declare", queue="q", arguments=arguments_)
         assert text in other.channel_error(406)

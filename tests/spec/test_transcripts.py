@@ -1,7 +1,7 @@
 """Leveret answers as RabbitMQ does, frame for frame: every conversation is played and compared with its transcript.
 
-tests/transcripts/README.md says what a transcript holds and how it is taken. Where Leveret departs on purpose, the transcript says why and
-what it answers instead.
+tests/transcripts/README.md says what a transcript holds and how it is taken. Where Leveret departs on purpose, the
+transcript says why and what it answers instead.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ NOT_YET: Final = {"replicated": NO_REPLICAS, "queue: x-queue-type differs": NO_R
 def comparable(line: str) -> str:
     """A line without what no client can depend on.
 
-    That is line breaks inside Erlang terms (RabbitMQ's printer puts them in by column), and how confirms are put together: which of them
-    carry `multiple`, and the requeue bit of a basic.nack to a publisher, depend on timing or mean nothing.
+    That is line breaks inside Erlang terms (RabbitMQ's printer puts them in by column), and how confirms are put
+    together: which of them carry `multiple`, and the requeue bit of a basic.nack to a publisher, depend on timing or
+    mean nothing.
     """
     line = re.sub(r"\\n +", "", line)
     if re.match(r"< \w+ basic\.n?ack ", line):
@@ -55,7 +56,9 @@ class Played:
     def result(self, each: Conversation) -> tuple[list[str], str]:
         """The lines of the conversation and what went wrong while playing."""
         if each.name not in self.results:
-            wanted = [other for other in CONVERSATIONS if other.area == each.area] if each.area in SLOW_AREAS else [each]
+            wanted = (
+                [other for other in CONVERSATIONS if other.area == each.area] if each.area in SLOW_AREAS else [each]
+            )
             with ThreadPoolExecutor(players(each.area)) as pool:
                 for other, result in zip(wanted, pool.map(self.play, wanted), strict=True):
                     self.results[other.name] = result
@@ -93,9 +96,14 @@ def test_answers_as_recorded(each: Conversation, played: Played) -> None:
         pytest.fail(explain(each, lines, said, expected, problem, played.node), pytrace=False)
 
 
-def explain(each: Conversation, lines: list[str], said: list[str], expected: list[str], problem: str, node: Node) -> str:
+def explain(
+    each: Conversation, lines: list[str], said: list[str], expected: list[str], problem: str, node: Node
+) -> str:
     """The failure text: rule, difference, the whole conversation, and the node's output when it has died."""
-    parts = [f"{each.rule}\n({each.source})", *difflib.unified_diff(expected, said, "expected", "Leveret", lineterm="", n=1)]
+    parts = [
+        f"{each.rule}\n({each.source})",
+        *difflib.unified_diff(expected, said, "expected", "Leveret", lineterm="", n=1),
+    ]
     parts += ["the conversation:", *(f"    {line}" for line in lines)]
     if each.leveret is not None:
         parts.append(f"Leveret departs from RabbitMQ here: {each.leveret.reason}")
@@ -112,20 +120,29 @@ def test_every_conversation_has_its_transcript() -> None:
         assert each.name in TRANSCRIPTS, f"{each.name} was never recorded: python -m tests.spec.record {each.area}"
         lines = TRANSCRIPTS[each.name]["lines"]
         assert isinstance(lines, list)
-        assert TRANSCRIPTS[each.name] == entry_of(each, lines), f"{each.name} was changed: python -m tests.spec.record {each.area}"
+        assert TRANSCRIPTS[each.name] == entry_of(each, lines), (
+            f"{each.name} was changed: python -m tests.spec.record {each.area}"
+        )
     assert set(TRANSCRIPTS) == {each.name for each in CONVERSATIONS}
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"access.request", "access.request-ok", "basic.recover-async"}))
 def test_the_tests_speak_amqp(name: str) -> None:
-    """What the tests' own codec builds means the same to pamqp, and what pamqp builds means the same to it (AMQP 0-9-1 §4.2.4)."""
+    """What the tests' own codec builds means the same to pamqp, and what pamqp builds means the same to it (AMQP 0-9-1
+    §4.2.4)."""
     # Reserved arguments have one value only for pamqp; it takes "0" for out-of-band and channel-id.
     reserved: dict[str, object] = {
-        "ticket": 0, "out_of_band": "0", "channel_id": b"0", "known_hosts": "", "capabilities": "", "cluster_id": "", "insist": False,
+        "ticket": 0, "out_of_band": "0", "channel_id": b"0", "known_hosts": "", "capabilities": "", "cluster_id": "",
+        "insist": False,
     }  # fmt: skip
     arguments: dict[str, object] = {}
     for number, (label, kind) in enumerate(METHODS[name].fields):
-        samples = {"shortstr": f"s{number}", "longstr": f"l{number}".encode(), "table": {"a": "x"}, "bit": number % 2 == 0}
+        samples = {
+            "shortstr": f"s{number}",
+            "longstr": f"l{number}".encode(),
+            "table": {"a": "x"},
+            "bit": number % 2 == 0,
+        }
         arguments[label] = reserved.get(label, samples.get(kind, number))
     ours = method(1, name, **arguments)
     _, channel, theirs = pamqp_frame.unmarshal(ours)

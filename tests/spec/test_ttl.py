@@ -44,7 +44,8 @@ class FineClock(FakeClock):
 
 
 def test_a_deadline_is_told_in_microseconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RabbitMQ 3.10 and 3.13 (rabbit_amqqueue_process) do so: with whole milliseconds it would expire too early, or live too long."""
+    """RabbitMQ 3.10 and 3.13 (rabbit_amqqueue_process) do so: with whole milliseconds it would expire too early, or
+    live too long."""
     monkeypatch.setattr(Broker, "clock_type", FineClock)
     broker = Broker()
     clock = broker.clock
@@ -130,7 +131,8 @@ def test_an_expired_message_behind_one_that_lives_waits() -> None:
 @pytest.mark.parametrize("no_ack", [True, False])
 @pytest.mark.parametrize("prefetch", [0, 1, 3, 100])
 def test_what_has_expired_behind_others_is_never_delivered(no_ack: bool, prefetch: int) -> None:
-    """RabbitMQ docs, Time-To-Live: whatever a consumer may take at once, each message is looked at when it comes to the head."""
+    """RabbitMQ docs, Time-To-Live: whatever a consumer may take at once, each message is looked at when it comes to the
+    head."""
     broker = Broker()
     client = expiring(broker)
     client.publish("q", b"long", properties={"expiration": "60000"})
@@ -170,7 +172,8 @@ def test_what_has_expired_behind_others_is_dropped_without_a_dead_letter_exchang
 
 
 def test_several_consumers_never_get_what_has_expired() -> None:
-    """RabbitMQ docs, Time-To-Live: also where consumers take turns, and what was delivered before comes back between others."""
+    """RabbitMQ docs, Time-To-Live: also where consumers take turns, and what was delivered before comes back between
+    others."""
     broker = Broker()
     client = expiring(broker)
     client.ask("basic.qos", prefetch_count=4)
@@ -277,8 +280,8 @@ def test_a_ttl_of_zero_in_one_read_with_others() -> None:
 @pytest.mark.parametrize("by_message", [True, False])
 @pytest.mark.parametrize("back", ["reject", "nack", "recover", "cancel and close"])
 def test_a_ttl_of_zero_never_comes_back(by_message: bool, back: str) -> None:
-    """RabbitMQ 3.10 and 3.13 (rabbit_amqqueue_process, requeue_and_run): expired messages go before any consumer is asked, and its time was
-    over when it came; no time passes here."""
+    """RabbitMQ 3.10 and 3.13 (rabbit_amqqueue_process, requeue_and_run): expired messages go before any consumer is
+    asked, and its time was over when it came; no time passes here."""
     broker = Broker()
     client = expiring(broker, None if by_message else 0)
     client.ask("channel.open", on=2)

@@ -1,10 +1,12 @@
-"""Queues in which some messages expire against a model in plain Python: whatever happens, what has expired reaches nobody.
+"""Queues in which some messages expire against a model in plain Python: whatever happens, what has expired reaches
+nobody.
 
-The model is a list. Nothing leaves it but from the head of a priority: past its deadline as a dead letter (reason ``expired``), over the
-limit as one too (``maxlen``), or to a client. It does not choose between consumers: at rest, what they got together must be what stood in
-front, in order on every channel. Each queue has features by chance (durable, paged to disk, priorities, limits, a TTL of its own, a dead
-letter exchange), and each history publishes, consumes, gets, acknowledges, gives back, waits and restarts the node by chance.
-Sources: RabbitMQ docs, Time-To-Live and Expiration; Queue Length Limit; Dead Letter Exchanges.
+The model is a list. Nothing leaves it but from the head of a priority: past its deadline as a dead letter (reason
+``expired``), over the limit as one too (``maxlen``), or to a client. It does not choose between consumers: at rest,
+what they got together must be what stood in front, in order on every channel. Each queue has features by chance
+(durable, paged to disk, priorities, limits, a TTL of its own, a dead letter exchange), and each history publishes,
+consumes, gets, acknowledges, gives back, waits and restarts the node by chance. Sources: RabbitMQ docs, Time-To-Live
+and Expiration; Queue Length Limit; Dead Letter Exchanges.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ STEPS: Final = 60
 CHANNELS: Final = 3
 UNLIMITED: Final = 1 << 30
 LIFETIMES_MS: Final = (None, None, 0, 15, 45, 95, 255, 605, 60_005)
-"""Time goes on in steps of 10 ms: nobody asks at a deadline, where a message that was on the disk may live a moment longer."""
+"""Time goes on in steps of 10 ms: nobody asks at a deadline, where a message that was on the disk may live a moment
+longer."""
 WAITS_MS: Final = (10, 20, 50, 100, 300)
 MEMORY_MAX: Final = 16 << 10
 BODY_SIZE: Final = 2000
@@ -119,12 +122,15 @@ class History:
         self.length_max = chance.choice((None, None, 12))
         self.refuses = self.length_max is not None and chance.random() < 0.3
         if self.paged and self.refuses:
-            self.length_max = None  # what has expired on the disk is counted until it is read: a message more or less is refused
+            # What has expired on the disk is counted until it is read: a message more or less is refused.
+            self.length_max = None
             self.refuses = False
         self.only_acks = self.paged and self.length_max is not None and not self.refuses
-        """What comes back and is on the disk only may be dropped before it can be delivered: which it is, is not the question here."""
+        """What comes back and is on the disk only may be dropped before it can be delivered: which it is, is not the
+        question here."""
         if self.only_acks:
-            self.levels = 1  # a head that is on the disk only is not known to have expired when another priority has to shrink
+            # A head that is on the disk only is not known to have expired when another priority has to shrink.
+            self.levels = 1
         self.serial = 0
         self.restarted = False
         self.model = Model(self.levels, None if self.refuses else self.length_max)
@@ -157,7 +163,7 @@ class History:
         self.graveyard.ask("queue.declare", queue="dead", durable=self.durable)
         self.graveyard.consume("dead", no_ack=True)
 
-    # ---- steps --------------------------------------------------------------------------------------------------------
+    # ---- steps -------------------------------------------------------------------------------------------------------
 
     def publish(self) -> None:
         frames: list[bytes] = []
@@ -169,7 +175,9 @@ class History:
                 properties["expiration"] = str(lifetime)
             frames.append(publish(1, "", "q", b"%d " % self.serial + b"." * BODY_SIZE, properties=properties))
             lifetimes = [each for each in (lifetime, self.ttl_ms) if each is not None]
-            self.model_publish(Item(self.serial, level, self.model.now_ms + min(lifetimes) if lifetimes else None), lifetime == 0)
+            self.model_publish(
+                Item(self.serial, level, self.model.now_ms + min(lifetimes) if lifetimes else None), lifetime == 0
+            )
             self.serial += 1
         self.client.send(*frames)
 
@@ -198,7 +206,9 @@ class History:
         tag = f"c{self.chance.randrange(10**9)}"
         self.client.ask("basic.qos", on=channel, prefetch_count=taker.prefetch)
         self.takers[tag] = taker
-        self.client.consume("q", tag, on=channel, no_ack=taker.no_ack, arguments={"x-priority": self.chance.randrange(2)})
+        self.client.consume(
+            "q", tag, on=channel, no_ack=taker.no_ack, arguments={"x-priority": self.chance.randrange(2)}
+        )
         self.model.room = self.room()
 
     def cancel(self) -> None:
@@ -233,7 +243,11 @@ class History:
             return
         channel, tag = self.chance.choice(sorted(self.unsettled))
         multiple = self.chance.random() < 0.5
-        keys = [key for key in sorted(self.unsettled) if key == (channel, tag) or (multiple and key[0] == channel and key[1] <= tag)]
+        keys = [
+            key
+            for key in sorted(self.unsettled)
+            if key == (channel, tag) or (multiple and key[0] == channel and key[1] <= tag)
+        ]
         items = [self.unsettled.pop(key) for key in keys]
         self.model.room = self.room()
         if self.chance.random() < 0.4 or self.only_acks:
@@ -291,7 +305,7 @@ class History:
         self.restarted = True
         self.connect()
 
-    # ---- what came of it ----------------------------------------------------------------------------------------------
+    # ---- what came of it ---------------------------------------------------------------------------------------------
 
     def room(self) -> int:
         """What all consumers take together now."""
@@ -326,14 +340,19 @@ class History:
             assert said.method["redelivered"] is item.redelivered
 
     def check(self) -> None:
-        """At rest: timers that are due have run, and the log has been written, which deliveries may have to wait for."""
+        """At rest: timers that are due have run, and the log has been written, which deliveries may have to wait
+        for."""
         self.broker.clock.advance(0)
         self.broker.store.logs.batch.hurry()
         self.broker.run_turn()
         model = self.model
         model.dispatch()
         self.take([said for said in self.client.hear() if said.method.name == "basic.deliver"])
-        dead = sorted((died(said) for said in self.graveyard.deliveries()), key=lambda each: each[0]) if self.dead_letters else []
+        dead = (
+            sorted((died(said) for said in self.graveyard.deliveries()), key=lambda each: each[0])
+            if self.dead_letters
+            else []
+        )
         expected = sorted(model.dead, key=lambda each: each[0]) if self.dead_letters else []
         assert dead == expected
         model.dead = []

@@ -1,4 +1,5 @@
-"""Transactions: publishes and settlements take effect at commit (AMQP 0-9-1 class tx; RabbitMQ docs, Broker Semantics)."""
+"""Transactions: publishes and settlements take effect at commit (AMQP 0-9-1 class tx; RabbitMQ docs, Broker
+Semantics)."""
 
 from __future__ import annotations
 

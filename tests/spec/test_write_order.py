@@ -1,7 +1,9 @@
-"""What a client says in one write is done in its order: messages that were published before a method are dispatched before it.
+"""What a client says in one write is done in its order: messages that were published before a method are dispatched
+before it.
 
-AMQP 0-9-1 §4.7 promises order on a channel. RabbitMQ hands each publish to its queue, and the queue to a consumer, before it sees the
-method behind it; here a queue is dispatched at the end of the turn, or earlier when a method asks who gets what.
+AMQP 0-9-1 §4.7 promises order on a channel. RabbitMQ hands each publish to its queue, and the queue to a consumer,
+before it sees the method behind it; here a queue is dispatched at the end of the turn, or earlier when a method asks
+who gets what.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def with_queue(*channels: int) -> Client:
 def heard(client: Client) -> list[str]:
     """What was said: the consumer tag of a delivery, the name of any other method."""
     return [
-        said.method.text("consumer_tag") if said.method.name == "basic.deliver" else said.method.name for said in client.hear()
+        said.method.text("consumer_tag") if said.method.name == "basic.deliver" else said.method.name
+        for said in client.hear()
     ]
 
 
@@ -51,7 +54,9 @@ def test_a_consumer_gets_what_was_published_before_its_cancel(no_ack: bool, coun
 def test_a_cancel_without_an_answer_comes_in_its_order_too() -> None:
     client = with_queue()
     client.consume("q", "c", no_ack=True)
-    client.send(published(0), method(1, "basic.cancel", consumer_tag="c", nowait=True), method(1, "basic.get", queue="q"))
+    client.send(
+        published(0), method(1, "basic.cancel", consumer_tag="c", nowait=True), method(1, "basic.get", queue="q")
+    )
     assert heard(client) == ["c"] * 10 + ["basic.get-empty"]
 
 
@@ -60,11 +65,21 @@ def test_each_priority_gets_what_was_published_while_it_was_the_highest() -> Non
     for priority in (1, 2, 3):
         client.consume("q", f"c{priority}", no_ack=True, arguments={"x-priority": priority})
     client.send(
-        published(0), method(1, "basic.cancel", consumer_tag="c3"),
-        published(10), method(1, "basic.cancel", consumer_tag="c2"),
-        published(20), method(1, "basic.cancel", consumer_tag="c1"),
+        published(0),
+        method(1, "basic.cancel", consumer_tag="c3"),
+        published(10),
+        method(1, "basic.cancel", consumer_tag="c2"),
+        published(20),
+        method(1, "basic.cancel", consumer_tag="c1"),
     )
-    assert heard(client) == [*["c3"] * 10, "basic.cancel-ok", *["c2"] * 10, "basic.cancel-ok", *["c1"] * 10, "basic.cancel-ok"]
+    assert heard(client) == [
+        *["c3"] * 10,
+        "basic.cancel-ok",
+        *["c2"] * 10,
+        "basic.cancel-ok",
+        *["c1"] * 10,
+        "basic.cancel-ok",
+    ]
 
 
 @pytest.mark.parametrize("priority", [0, 5])
@@ -72,7 +87,8 @@ def test_a_newcomer_gets_nothing_of_what_was_published_before_it(priority: int) 
     client = with_queue()
     client.consume("q", "old")
     client.send(
-        published(0), method(1, "basic.consume", queue="q", consumer_tag="new", arguments={"x-priority": priority}, nowait=True)
+        published(0),
+        method(1, "basic.consume", queue="q", consumer_tag="new", arguments={"x-priority": priority}, nowait=True),
     )
     assert heard(client) == ["old"] * 10
 
@@ -135,9 +151,12 @@ def test_what_was_published_behind_a_declaration_that_waits_for_the_disk_is_not_
     broker = DurableBroker()
     client = broker.open(1, 2)
     client.send(
-        method(1, "queue.declare", queue="q", durable=True, nowait=True), published(0),
-        method(2, "queue.declare", queue="other", durable=True), published(10, on=2),
-        method(0, "connection.close", reply_code=200), published(20),
+        method(1, "queue.declare", queue="q", durable=True, nowait=True),
+        published(0),
+        method(2, "queue.declare", queue="other", durable=True),
+        published(10, on=2),
+        method(0, "connection.close", reply_code=200),
+        published(20),
     )
     assert heard(client) == ["queue.declare-ok", "connection.close-ok"]
     assert broker.depth("q") == (20, 0)

@@ -1,9 +1,9 @@
 """The management API of a broker in memory: requests go straight into the application, without a socket.
 
-    broker = Broker()
-    api = Api(broker)
-    reply = await api.get("/api/queues")      # as guest, who is an administrator
-    assert (reply.status, reply.json) == (200, [])
+broker = Broker()
+api = Api(broker)
+reply = await api.get("/api/queues")      # as guest, who is an administrator
+assert (reply.status, reply.json) == (200, [])
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A broker in memory with a disk: the real store on a simulated disk, its threads in the test's hands.
 
-    broker = DurableBroker()
-    broker.disk_is_stalled = True             # nothing reaches the disk: no promise may be heard
-    broker = broker.killed()                  # the process died, the system lives: what was written is there
-    broker = broker.lost_power(seed)          # one of the disks that a power failure can leave
-    broker = broker.stopped()                 # SIGTERM
+broker = DurableBroker()
+broker.disk_is_stalled = True             # nothing reaches the disk: no promise may be heard
+broker = broker.killed()                  # the process died, the system lives: what was written is there
+broker = broker.lost_power(seed)          # one of the disks that a power failure can leave
+broker = broker.stopped()                 # SIGTERM
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class DurableBroker(Broker):
             runner.faults = self.clock.faults
         self.disk_is_stalled = False
         threads = Threads(*self._runners)
-        self.store = Store.open(self.disk, DATA_DIR, self.clock, lambda told: None, self._failed, self._options, threads=threads)
+        self.store = Store.open(
+            self.disk, DATA_DIR, self.clock, lambda told: None, self._failed, self._options, threads=threads
+        )
         node.restore(self.server, self.store, "/")
 
     @property
@@ -78,7 +80,12 @@ class DurableBroker(Broker):
 
     def unwritten_bytes(self) -> int:
         """What the batches hold that wait for the disk, without headers and padding."""
-        return sum(int(batch.payload_size) for job in self._runners[0].jobs if isinstance(job, wal._Commit) for batch in job._group.batches)
+        return sum(
+            int(batch.payload_size)
+            for job in self._runners[0].jobs
+            if isinstance(job, wal._Commit)
+            for batch in job._group.batches
+        )
 
     def write_without_telling(self) -> None:
         """The disk does its work, but the node ends before it hears of it."""
@@ -108,7 +115,8 @@ class DurableBroker(Broker):
         return self.again(next(iter(self.disk.crash_states(seed, 1))))
 
     def stopped(self, *, at_once: bool = False) -> DurableBroker:
-        """A clean end: clients are told to go, everything is written. ``at_once``: whatever is under way has no more turns."""
+        """A clean end: clients are told to go, everything is written. ``at_once``: whatever is under way has no more
+        turns."""
         assert isinstance(self.disk, FaultyDisk)
         for connection in list(self.server.connections.values()):
             connection.shut_down("broker forced connection closure with reason 'shutdown'")

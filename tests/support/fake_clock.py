@@ -45,7 +45,8 @@ class FakeClock(Clock):
 
 
 class HurriedClock(FakeClock):
-    """With every look at it the slice of a turn is over: whatever can be left for the next turn is left (broker/turn.py)."""
+    """With every look at it the slice of a turn is over: whatever can be left for the next turn is left
+    (broker/turn.py)."""
 
     def __init__(self, start_ms: int = STARTS_AT_MS) -> None:
         self.looks = 0

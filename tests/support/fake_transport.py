@@ -92,7 +92,9 @@ class FakeSink(Sink):
 class FakeTransport(asyncio.Transport):
     """asyncio's half of a connected socket, without a loop: what the protocol asked of it can be read afterwards."""
 
-    def __init__(self, peer: tuple[str, int] | None = ("127.0.0.1", 50000), own: tuple[str, int] = ("127.0.0.1", 5672)) -> None:
+    def __init__(
+        self, peer: tuple[str, int] | None = ("127.0.0.1", 50000), own: tuple[str, int] = ("127.0.0.1", 5672)
+    ) -> None:
         super().__init__({"peername": peer, "sockname": own})
         self.data = bytearray()
         self.reading = True

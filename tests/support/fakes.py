@@ -1,4 +1,5 @@
-"""Messages, and stand-ins for what queues and channels know of each other: a consumer, a queue, a queue's host, a confirm."""
+"""Messages, and stand-ins for what queues and channels know of each other: a consumer, a queue, a queue's host, a
+confirm."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ UNLIMITED = 1 << 30
 
 
 needs_traits = pytest.mark.skipif(
-    build.loaded().compiled, reason="an interpreted class cannot implement a trait that mypyc compiled; runs in the interpreted pass"
+    build.loaded().compiled,
+    reason="an interpreted class cannot implement a trait that mypyc compiled; runs in the interpreted pass",
 )
 """For tests with stand-ins for `Timed`, `Dispatchable`, `Syncable` or `Flushable`."""
 
@@ -76,7 +78,9 @@ def texts(items: list[Message | Entry | None]) -> list[str]:
 class FakeConsumer(Consumer):
     """A consumer with as much room as the test says; keeps what it got and where that stood."""
 
-    def __init__(self, tag: str = "c", *, room: int = UNLIMITED, no_ack: bool = False, exclusive: bool = False, priority: int = 0) -> None:
+    def __init__(
+        self, tag: str = "c", *, room: int = UNLIMITED, no_ack: bool = False, exclusive: bool = False, priority: int = 0
+    ) -> None:
         super().__init__(tag, no_ack, exclusive, priority)
         self.room = room
         self.bytes_room = 1 << 20

@@ -1,14 +1,18 @@
 """A disk in memory that behaves as badly as disks may: what the store is tested on.
 
-What it knows of every file is what the platter has (`durable`), what a program reads (`cache`) and the writes in between (`pending`); of
-every directory the same. A crash may do to each pending write on its own, whatever their order: keep it, lose it, tear it at sectors of
-512 bytes, leave zeros. Pending changes of names are kept or lost, each on its own. A sync that fails (`Fault`) drops the pending writes and
-says nothing about them ever again: programs read the new bytes, later syncs succeed, the platter has the old ones.
+What it knows of every file is what the platter has (`durable`), what a program reads (`cache`) and the writes in
+between (`pending`); of every directory the same. A crash may do to each pending write on its own, whatever their order:
+keep it, lose it, tear it at sectors of 512 bytes, leave zeros. Pending changes of names are kept or lost, each on its
+own. A sync that fails (`Fault`) drops the pending writes and says nothing about them ever again: programs read the new
+bytes, later syncs succeed, the platter has the old ones.
 
-    disk.crash_states(seed, n)   n disks as they may look after a power failure at this moment; the disk itself is not changed
-    disk.restarted()             the same disk after the process was killed: the cache is still there, nothing new is durable
+    disk.crash_states(seed, n)   n disks as they may look after a power failure at this moment; the disk itself is not
+                                 changed
+    disk.restarted()             the same disk after the process was killed: the cache is still there, nothing new is
+                                 durable
     disk.observer = f            f(disk, site) before every operation that changes something, and once more behind it
-    disk.faults.append(...)      an error, a short write, an interrupted call or a crash, at a site or at the n-th operation
+    disk.faults.append(...)      an error, a short write, an interrupted call or a crash, at a site or at the n-th
+                                 operation
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ class PowerLoss(BaseException):
 class Fault:
     """What goes wrong once. It waits for its site ("" for any) and lets `skip` operations pass.
 
-    Kinds: "crash" (before the operation), "crash after", "interrupted", "short" (a write takes only `arg` bytes), "error" (errno `arg`).
+    Kinds: "crash" (before the operation), "crash after", "interrupted", "short" (a write takes only `arg` bytes),
+    "error" (errno `arg`).
     """
 
     kind: str
@@ -76,7 +81,13 @@ class Inode:
         made.durable = bytearray(self.durable)
         fate = chance.choice(("lose", "keep", "each", "each", "each"))
         for offset, data in self.pending:
-            survive(made.durable, offset, data, fate if fate != "each" else chance.choice(("lose", "keep", "tear", "tear", "zero")), chance)
+            survive(
+                made.durable,
+                offset,
+                data,
+                fate if fate != "each" else chance.choice(("lose", "keep", "tear", "tear", "zero")),
+                chance,
+            )
         made.cache = bytearray(made.durable)
         return made
 
@@ -214,7 +225,8 @@ class FaultyDisk(FileSystem):
         self.locks: set[FaultyFile] = set()
         self.faults: list[Fault] = []
         self.forgotten: frozenset[str] = frozenset()
-        """Sites whose syncs do nothing: a program in which the call is missing. Disks made of this one forget the same."""
+        """Sites whose syncs do nothing: a program in which the call is missing. Disks made of this one forget the
+        same."""
         self.observer: Callable[[FaultyDisk, str], None] | None = None
         self.operations = 0
         """How many were asked for, reads and failed ones included."""
@@ -269,7 +281,8 @@ class FaultyDisk(FileSystem):
             yield made
 
     def restarted(self) -> FaultyDisk:
-        """The disk that the next process finds after this one was killed: what was written is there, and still not durable."""
+        """The disk that the next process finds after this one was killed: what was written is there, and still not
+        durable."""
         made = FaultyDisk(self.free)
         made.forgotten = self.forgotten
         made.root = copied(self.root, {})
@@ -427,7 +440,9 @@ def crashed(node: Directory, chance: random.Random, known: Copies) -> Directory:
     for name, child in names.items():
         found = known.get(id(child))
         if found is None:
-            found = known[id(child)] = child.crashed(chance) if isinstance(child, Inode) else crashed(child, chance, known)
+            found = known[id(child)] = (
+                child.crashed(chance) if isinstance(child, Inode) else crashed(child, chance, known)
+            )
         made.durable[name] = found
     made.cache = dict(made.durable)
     return made

@@ -1,7 +1,9 @@
-"""A broker in memory: the real protocol, routing and queues between a fake clock and fake sockets. Nothing waits, nothing sleeps.
+"""A broker in memory: the real protocol, routing and queues between a fake clock and fake sockets. Nothing waits,
+nothing sleeps.
 
-`Broker()` is a node with one virtual host `/` and the users guest (guest) and other (other). `broker.connect()` is a client whose
-handshake is done. A client sends frames, the broker runs its turns until nothing is left to do, and what it said can be read:
+`Broker()` is a node with one virtual host `/` and the users guest (guest) and other (other). `broker.connect()` is a
+client whose handshake is done. A client sends frames, the broker runs its turns until nothing is left to do, and what
+it said can be read:
 
     broker = Broker()
     client = broker.open()                    # connected, channel 1 open
@@ -100,7 +102,8 @@ class Broker:
         return False
 
     def run_turn(self) -> None:
-        """Runs turns until nothing is asked for any more; AssertionError if the broker made a mistake (broker/faults.py)."""
+        """Runs turns until nothing is asked for any more; AssertionError if the broker made a mistake
+        (broker/faults.py)."""
         self._run_turns()
         faults = self.clock.faults
         assert faults.count <= self.faults_expected, f"internal error in {faults.last_where}: {faults.last_error!r}"
@@ -151,7 +154,9 @@ class Broker:
         )
         return client
 
-    def open(self, *channels: int, frame_max: int | None = None, capabilities: Mapping[str, object] | None = CAPABILITIES) -> Client:
+    def open(
+        self, *channels: int, frame_max: int | None = None, capabilities: Mapping[str, object] | None = CAPABILITIES
+    ) -> Client:
         """A connected client with these channels open; channel 1 when none is named."""
         client = self.connect(frame_max=frame_max, capabilities=capabilities)
         for channel in channels or (1,):
@@ -171,14 +176,17 @@ class Broker:
 
 
 class Client:
-    """The other end of one connection. Reads and writes happen at once; `auto` is whether every send runs the broker's turn."""
+    """The other end of one connection. Reads and writes happen at once; `auto` is whether every send runs the broker's
+    turn."""
 
     def __init__(self, broker: Broker, host: str = "127.0.0.1") -> None:
         self.broker = broker
         self.sink = FakeSink()
         self.outbox = Outbox(self.sink)
         broker.clock.refresh()
-        self.handshake: Handshake | None = Handshake(broker.server, self.outbox, Peer(host, 50000, f"{host}:50000 -> 127.0.0.1:5672"))
+        self.handshake: Handshake | None = Handshake(
+            broker.server, self.outbox, Peer(host, 50000, f"{host}:50000 -> 127.0.0.1:5672")
+        )
         self.connection: Connection | None = None
         self.refusal = ""
         self.auto = True
@@ -192,7 +200,8 @@ class Client:
     # out
 
     def send(self, *data: bytes, chunks: Iterable[int] = ()) -> None:
-        """Sends bytes as one read, or as reads of the given sizes and one with the rest; then the broker does its turn."""
+        """Sends bytes as one read, or as reads of the given sizes and one with the rest; then the broker does its
+        turn."""
         stream = b"".join(data)
         position = 0
         for size in chunks:
@@ -293,7 +302,8 @@ class Client:
         self.send(method(on, name, **arguments))
 
     def ask(self, name: str, /, on: int = 1, **arguments: object) -> Method:
-        """Sends a method and gives its `-ok`, which must be the next thing said; deliveries on the way stay to be heard."""
+        """Sends a method and gives its `-ok`, which must be the next thing said; deliveries on the way stay to be
+        heard."""
         self.tell(name, on, **arguments)
         return self._answer(f"{name}-ok", on)
 
@@ -371,7 +381,8 @@ class Client:
         return close.text("reply_text")
 
     def ask_error(self, code: int, name: str, /, on: int = 1, **arguments: object) -> str:
-        """Sends a method that costs the channel with this reply code; gives the reply text. The channel is open again afterwards."""
+        """Sends a method that costs the channel with this reply code; gives the reply text. The channel is open again
+        afterwards."""
         self.tell(name, on, **arguments)
         text = self.channel_error(code, on)
         self.ask("channel.open", on=on)
@@ -417,7 +428,9 @@ def start_ok(
     if capabilities is not None:
         fields["capabilities"] = dict(capabilities)
     response = b"\x00".join((b"", octets(user), octets(password)))
-    return method(0, "connection.start-ok", client_properties=fields, mechanism="PLAIN", response=response, locale="en_US")
+    return method(
+        0, "connection.start-ok", client_properties=fields, mechanism="PLAIN", response=response, locale="en_US"
+    )
 
 
 def opening(

@@ -27,9 +27,11 @@ COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 class Node:
     """One node: `with Node() as node: ... node.port`. Its ports are free ones, its data lies in a folder of its own.
 
-    `options` are added to the command line, `settings` are lines of its configuration file, `environment` is added to its environment.
-    `descriptors` is the limit of open files that it runs under (ulimit -n), if it is not the test's own.
-    With `data_dir` the data stays when the block ends. What the node prints is kept and belongs into failure texts: `node.output()`.
+    `options` are added to the command line, `settings` are lines of its configuration file, `environment` is added to
+    its environment. `descriptors` is the limit of open files that it runs under (ulimit -n), if it is not the test's
+    own.
+    With `data_dir` the data stays when the block ends. What the node prints is kept and belongs into failure texts:
+    `node.output()`.
     """
 
     host: Final = "127.0.0.1"
@@ -65,7 +67,9 @@ class Node:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stops the node (kills it when the block failed) and removes its folder."""
         try:
             if kind is None and self.process is not None:
@@ -86,7 +90,18 @@ class Node:
 
     def command(self) -> list[str]:
         """The command line."""
-        command = [sys.executable, "-m", "broker", "serve", "--port", "0", "--prometheus-port", "0", "--management-port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "broker",
+            "serve",
+            "--port",
+            "0",
+            "--prometheus-port",
+            "0",
+            "--management-port",
+            "0",
+        ]
         command += ["--data-dir", str(self.data_dir)]
         if self.settings:
             configuration = self.home / "leveret.conf"

@@ -43,7 +43,9 @@ class Setting:
     def disk(self) -> DiskBacklog:
         return pager_of(self.line)
 
-    def publish(self, count: int, size: int = BODY, *, each_turn: int = 7, persistent: bool = True, **properties: object) -> None:
+    def publish(
+        self, count: int, size: int = BODY, *, each_turn: int = 7, persistent: bool = True, **properties: object
+    ) -> None:
         """Messages whose bodies begin with their number, several in a turn."""
         wanted = {"delivery_mode": 2 if persistent else 1} | properties
         for start in range(0, count, each_turn):
@@ -88,5 +90,7 @@ def is_empty(setting: Setting) -> bool:
 
 
 KINDS = pytest.mark.parametrize(
-    ("durable", "persistent"), [(True, True), (True, False), (False, True)], ids=["persistent", "transient message", "transient queue"]
+    ("durable", "persistent"),
+    [(True, True), (True, False), (False, True)],
+    ids=["persistent", "transient message", "transient queue"],
 )

@@ -1,7 +1,7 @@
 """A real RabbitMQ for comparison: Debian's rabbitmq-server as a child process that leaves nothing behind.
 
-The node has a name, folders, ports and an Erlang port mapper of its own, all on the loopback address, so it disturbs no other node and
-no other node disturbs it. The settings that a test adds are lines of rabbitmq.conf.
+The node has a name, folders, ports and an Erlang port mapper of its own, all on the loopback address, so it disturbs no
+other node and no other node disturbs it. The settings that a test adds are lines of rabbitmq.conf.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def accepts(port: int) -> bool:
 
 
 class RabbitMQ:
-    """One running node: `with RabbitMQ() as node: ... node.port`. guest/guest may connect; the data goes when the block ends."""
+    """One running node: `with RabbitMQ() as node: ... node.port`. guest/guest may connect; the data goes when the block
+    ends."""
 
     host: Final = "127.0.0.1"
 
@@ -81,7 +82,9 @@ class RabbitMQ:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stops the node and removes its data."""
         self.stop()
 
@@ -124,7 +127,12 @@ class RabbitMQ:
         with self.output.open("wb") as output:
             for command in ([str(EPMD), "-address", self.host, "-port", str(self.epmd_port)], [str(SERVER)]):
                 process = subprocess.Popen(
-                    command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
                 )
                 self.processes.append(process)
                 if len(self.processes) == 1:
@@ -180,11 +188,16 @@ def running(*, settings: Iterable[str] = (), management: bool = False) -> Iterat
 
 
 def main() -> None:
-    """`python -m tests.support.rabbitmq [setting ...]`: a node in the foreground, with the management plugin, until Ctrl-C or SIGTERM."""
+    """`python -m tests.support.rabbitmq [setting ...]`: a node in the foreground, with the management plugin, until
+    Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     with RabbitMQ(settings=sys.argv[1:], management=True) as node:
-        print(f"RabbitMQ amqp_port={node.port} management_port={node.management_port} ({time.monotonic() - started:.0f} s)", flush=True)
+        print(
+            f"RabbitMQ amqp_port={node.port} management_port={node.management_port} ({time.monotonic() - started:.0f} "
+            "s)",
+            flush=True,
+        )
         with contextlib.suppress(KeyboardInterrupt):
             node.processes[-1].wait()
 

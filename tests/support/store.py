@@ -1,4 +1,5 @@
-"""A whole store on a disk in memory, its threads in the test's hands: what the tests of moving and of recovery build on."""
+"""A whole store on a disk in memory, its threads in the test's hands: what the tests of moving and of recovery build
+on."""
 
 from __future__ import annotations
 

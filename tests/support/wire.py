@@ -1,10 +1,13 @@
-"""AMQP 0-9-1 on the wire, for tests: any frame that can be built, right or wrong, and what a broker says as readable values.
+"""AMQP 0-9-1 on the wire, for tests: any frame that can be built, right or wrong, and what a broker says as readable
+values.
 
-Nothing here comes from the broker or from its codec library, so that one mistake cannot hide on both sides. The grammar of the methods
-stands in `GRAMMAR`, one line a method (AMQP 0-9-1 specification, chapter 1.3 onwards, plus RabbitMQ's own methods); the types of table
-fields are those of RabbitMQ's errata page ("Field types in AMQP 0-9-1"), which departs from §4.2.1.
+Nothing here comes from the broker or from its codec library, so that one mistake cannot hide on both sides. The grammar
+of the methods stands in `GRAMMAR`, one line a method (AMQP 0-9-1 specification, chapter 1.3 onwards, plus RabbitMQ's
+own methods); the types of table fields are those of RabbitMQ's errata page ("Field types in AMQP 0-9-1"), which departs
+from §4.2.1.
 
-Layers, from the bottom: values and tables, frames, methods and content, `WireClient` (a blocking socket with a deadline on every read).
+Layers, from the bottom: values and tables, frames, methods and content, `WireClient` (a blocking socket with a deadline
+on every read).
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 FRAME_OVERHEAD: Final = 8
 
 GRAMMAR: Final = """
-10.10 connection.start version_major:octet version_minor:octet server_properties:table mechanisms:longstr locales:longstr
+10.10 connection.start version_major:octet version_minor:octet server_properties:table mechanisms:longstr \
+locales:longstr
 10.11 connection.start-ok client_properties:table mechanism:shortstr response:longstr locale:shortstr
 10.20 connection.secure challenge:longstr
 10.21 connection.secure-ok response:longstr
@@ -47,8 +51,8 @@ GRAMMAR: Final = """
 20.41 channel.close-ok
 30.10 access.request realm:shortstr exclusive:bit passive:bit active:bit write:bit read:bit
 30.11 access.request-ok ticket:short
-40.10 exchange.declare ticket:short exchange:shortstr type:shortstr passive:bit durable:bit auto_delete:bit internal:bit nowait:bit \
- arguments:table
+40.10 exchange.declare ticket:short exchange:shortstr type:shortstr passive:bit durable:bit auto_delete:bit \
+internal:bit nowait:bit  arguments:table
 40.11 exchange.declare-ok
 40.20 exchange.delete ticket:short exchange:shortstr if_unused:bit nowait:bit
 40.21 exchange.delete-ok
@@ -56,7 +60,8 @@ GRAMMAR: Final = """
 40.31 exchange.bind-ok
 40.40 exchange.unbind ticket:short destination:shortstr source:shortstr routing_key:shortstr nowait:bit arguments:table
 40.51 exchange.unbind-ok
-50.10 queue.declare ticket:short queue:shortstr passive:bit durable:bit exclusive:bit auto_delete:bit nowait:bit arguments:table
+50.10 queue.declare ticket:short queue:shortstr passive:bit durable:bit exclusive:bit auto_delete:bit nowait:bit \
+arguments:table
 50.11 queue.declare-ok queue:shortstr message_count:long consumer_count:long
 50.20 queue.bind ticket:short queue:shortstr exchange:shortstr routing_key:shortstr nowait:bit arguments:table
 50.21 queue.bind-ok
@@ -68,7 +73,8 @@ GRAMMAR: Final = """
 50.51 queue.unbind-ok
 60.10 basic.qos prefetch_size:long prefetch_count:short global:bit
 60.11 basic.qos-ok
-60.20 basic.consume ticket:short queue:shortstr consumer_tag:shortstr no_local:bit no_ack:bit exclusive:bit nowait:bit arguments:table
+60.20 basic.consume ticket:short queue:shortstr consumer_tag:shortstr no_local:bit no_ack:bit exclusive:bit nowait:bit \
+arguments:table
 60.21 basic.consume-ok consumer_tag:shortstr
 60.30 basic.cancel consumer_tag:shortstr nowait:bit
 60.31 basic.cancel-ok consumer_tag:shortstr
@@ -95,9 +101,10 @@ GRAMMAR: Final = """
 """
 CONTENT_METHODS: Final = frozenset({"basic.publish", "basic.return", "basic.deliver", "basic.get-ok"})
 PROPERTIES: Final = (
-    ("content_type", "shortstr"), ("content_encoding", "shortstr"), ("headers", "table"), ("delivery_mode", "octet"), ("priority", "octet"),
-    ("correlation_id", "shortstr"), ("reply_to", "shortstr"), ("expiration", "shortstr"), ("message_id", "shortstr"),
-    ("timestamp", "longlong"), ("type", "shortstr"), ("user_id", "shortstr"), ("app_id", "shortstr"), ("cluster_id", "shortstr"),
+    ("content_type", "shortstr"), ("content_encoding", "shortstr"), ("headers", "table"), ("delivery_mode", "octet"),
+    ("priority", "octet"), ("correlation_id", "shortstr"), ("reply_to", "shortstr"), ("expiration", "shortstr"),
+    ("message_id", "shortstr"), ("timestamp", "longlong"), ("type", "shortstr"), ("user_id", "shortstr"),
+    ("app_id", "shortstr"), ("cluster_id", "shortstr"),
 )  # fmt: skip
 
 
@@ -123,7 +130,19 @@ class Typed(NamedTuple):
     value: object
 
 
-NUMBERS: Final = {"b": ">b", "B": ">B", "s": ">h", "u": ">H", "I": ">i", "i": ">I", "l": ">q", "L": ">q", "T": ">Q", "f": ">f", "d": ">d"}
+NUMBERS: Final = {
+    "b": ">b",
+    "B": ">B",
+    "s": ">h",
+    "u": ">H",
+    "I": ">i",
+    "i": ">I",
+    "l": ">q",
+    "L": ">q",
+    "T": ">Q",
+    "f": ">f",
+    "d": ">d",
+}
 
 
 def octets(text: str | bytes) -> bytes:
@@ -335,7 +354,9 @@ def argument(kind: str, value: object) -> bytes:
 
 def pack_bits(bits: list[bool]) -> bytes:
     """Consecutive bits share octets, the first in the lowest place (§4.2.5.2)."""
-    return bytes(sum(bit << place for place, bit in enumerate(bits[start : start + 8])) for start in range(0, len(bits), 8))
+    return bytes(
+        sum(bit << place for place, bit in enumerate(bits[start : start + 8])) for start in range(0, len(bits), 8)
+    )
 
 
 @dataclass(frozen=True)
@@ -422,7 +443,9 @@ def properties_payload(properties: Mapping[str, object] | None) -> bytes:
     return struct.pack(">H", flags) + data
 
 
-def header(channel: int, body_size: int, properties: Mapping[str, object] | None = None, *, class_id: int = 60, weight: int = 0) -> bytes:
+def header(
+    channel: int, body_size: int, properties: Mapping[str, object] | None = None, *, class_id: int = 60, weight: int = 0
+) -> bytes:
     """A content header frame (§4.2.6.1)."""
     return frame(HEADER, channel, struct.pack(">HHQ", class_id, weight, body_size) + properties_payload(properties))
 
@@ -437,7 +460,9 @@ def heartbeat(channel: int = 0) -> bytes:
     return frame(HEARTBEAT, channel)
 
 
-def content(channel: int, data: bytes, properties: Mapping[str, object] | None = None, *, frame_max: int = 131072) -> bytes:
+def content(
+    channel: int, data: bytes, properties: Mapping[str, object] | None = None, *, frame_max: int = 131072
+) -> bytes:
     """Header and body frames of one content, cut to `frame_max`; an empty body has no body frame."""
     room = frame_max - FRAME_OVERHEAD
     pieces = [body(channel, data[start : start + room]) for start in range(0, len(data), room)]
@@ -455,7 +480,9 @@ def publish(
     properties: Mapping[str, object] | None = None,
 ) -> bytes:
     """A whole basic.publish: method, header and body frames."""
-    start = method(channel, "basic.publish", exchange=exchange, routing_key=routing_key, mandatory=mandatory, immediate=immediate)
+    start = method(
+        channel, "basic.publish", exchange=exchange, routing_key=routing_key, mandatory=mandatory, immediate=immediate
+    )
     return start + content(channel, data, properties)
 
 
@@ -523,8 +550,9 @@ CAPABILITIES: Final[dict[str, object]] = {
 class WireClient:
     """A blocking AMQP client that says exactly what it is told to and reads with a deadline.
 
-    Every read raises `Silence` when `deadline_s` passes and `SocketEnded` when the broker has closed the socket. Heartbeat frames are
-    skipped. To learn that the broker says nothing, ask something later that it must answer and look at what came before the answer.
+    Every read raises `Silence` when `deadline_s` passes and `SocketEnded` when the broker has closed the socket.
+    Heartbeat frames are skipped. To learn that the broker says nothing, ask something later that it must answer and
+    look at what came before the answer.
     """
 
     def __init__(self, host: str, port: int, *, deadline_s: float = 10.0) -> None:
@@ -558,7 +586,9 @@ class WireClient:
         try:
             piece = self.socket.recv(262144)
         except TimeoutError:
-            raise Silence(f"nothing came within {self.deadline_s} s; unread: {bytes(self.received[:64]).hex()!r}") from None
+            raise Silence(
+                f"nothing came within {self.deadline_s} s; unread: {bytes(self.received[:64]).hex()!r}"
+            ) from None
         except ConnectionError:
             piece = b""
         if not piece:
@@ -670,7 +700,11 @@ class WireClient:
         if capabilities is not None:
             fields["capabilities"] = dict(capabilities)
         response = b"\x00".join((b"", octets(user), octets(password)))
-        self.send(method(0, "connection.start-ok", client_properties=fields, mechanism="PLAIN", response=response, locale="en_US"))
+        self.send(
+            method(
+                0, "connection.start-ok", client_properties=fields, mechanism="PLAIN", response=response, locale="en_US"
+            )
+        )
         tune = self.expect("connection.tune", 0)
         self.send(
             method(

@@ -1,4 +1,5 @@
-"""A toy queue argument: `x-max-body: 10` refuses messages with a larger body. This module and its registration are all of it."""
+"""A toy queue argument: `x-max-body: 10` refuses messages with a larger body. This module and its registration are all
+of it."""
 
 from __future__ import annotations
 

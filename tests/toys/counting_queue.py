@@ -1,7 +1,8 @@
-"""A toy queue type, `x-queue-type: counting`: it keeps no message, only how many there were, and each comes out as its own number.
+"""A toy queue type, `x-queue-type: counting`: it keeps no message, only how many there were, and each comes out as its
+own number.
 
-It shows what a queue type must bring: this module and its registration. Positions are numbers of its own, from 1000 on; what
-comes back is known by them, not by the content that a channel may give back with it.
+It shows what a queue type must bring: this module and its registration. Positions are numbers of its own, from 1000 on;
+what comes back is known by them, not by the content that a channel may give back with it.
 """
 
 from __future__ import annotations
@@ -148,5 +149,9 @@ class CountingQueue(Queue):
 
 
 COUNTING = QueueType(
-    "counting", "rabbit_counting_queue", CountingQueue, arguments=("x-max-age",), consumer_arguments=("x-stream-offset",)
+    "counting",
+    "rabbit_counting_queue",
+    CountingQueue,
+    arguments=("x-max-age",),
+    consumer_arguments=("x-stream-offset",),
 )

@@ -1,6 +1,8 @@
-"""A toy exchange type, `x-throttle`: so many messages in each second, and none with an empty body, go on to everybody who is bound.
+"""A toy exchange type, `x-throttle`: so many messages in each second, and none with an empty body, go on to everybody
+who is bound.
 
-It looks at the message and at the clock, and has an argument of its own: this module and its registration are all of it.
+It looks at the message and at the clock, and has an argument of its own: this module and its registration are all of
+it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ PER_SECOND = "x-per-second"
 class Throttle(Exchange):
     """One such exchange."""
 
-    def __init__(self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable) -> None:
+    def __init__(
+        self, type_name: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> None:
         super().__init__(type_name, name, durable, auto_delete, internal, arguments)
         self.needs_message = True
         limit = arguments.get(PER_SECOND)

@@ -9,7 +9,8 @@ from broker.buffer import Buffer
 
 @pytest.mark.parametrize("room", [0, 5, 11, 12, 13, 100, 1 << 20, 1 << 40])
 def test_what_was_written_and_nothing_else(room: int) -> None:
-    """Less than there is room for, exactly so much, and more; what is announced beyond all measure is not made room for."""
+    """Less than there is room for, exactly so much, and more; what is announced beyond all measure is not made room
+    for."""
     buffer = Buffer(room)
     for part in (b"hello", b" ", b"", b"world!"):
         buffer.write(part)

@@ -57,7 +57,11 @@ def test_the_hot_path_is_compiled_as_a_whole_or_not_at_all(setup_module_of_the_c
 
 def test_nothing_compiled_and_nothing_generated_lies_beside_the_sources() -> None:
     """An extension module beside its source would be loaded instead of it, whatever the source says by then."""
-    beside = [path for path in (CHECKOUT / "broker").rglob("*") if path.suffix in (".so", ".pyd", ".c") or path.name == "_build_info.py"]
+    beside = [
+        path
+        for path in (CHECKOUT / "broker").rglob("*")
+        if path.suffix in (".so", ".pyd", ".c") or path.name == "_build_info.py"
+    ]
     assert beside == []
 
 
@@ -70,7 +74,9 @@ def test_modules_of_the_list_are_compiled_but_package_files_are_not(setup_module
 
 
 @pytest.mark.parametrize("value", ["1", "yes"])
-def test_leveret_pure_asks_for_a_pure_build(setup_module_of_the_checkout: ModuleType, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_leveret_pure_asks_for_a_pure_build(
+    setup_module_of_the_checkout: ModuleType, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv("LEVERET_PURE", value)
     assert setup_module_of_the_checkout.why_pure() == "LEVERET_PURE is set"
 
@@ -148,15 +154,21 @@ def test_a_first_build_says_how_far_it_is(script: ModuleType, tmp_path: Path) ->
     (tmp_path / "a.o").touch()
     assert script.progress(tmp_path, 0) == "1 of 3 C files compiled"
     os.utime(tmp_path / "c" / "a.c", (1, 1))
-    assert script.progress(tmp_path, 2) == "1 of 3 C files compiled", "what an earlier build has written and is compiled again"
-    assert script.progress(tmp_path, time.time() + 60) == "mypy checks the modules", "what an earlier build has left does not count"
+    assert script.progress(tmp_path, 2) == "1 of 3 C files compiled", (
+        "what an earlier build has written and is compiled again"
+    )
+    assert script.progress(tmp_path, time.time() + 60) == "mypy checks the modules", (
+        "what an earlier build has left does not count"
+    )
 
 
 def test_progress_is_said_while_a_command_runs(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(script, "PROGRESS_S", 0.05)
-    program = f"import pathlib, time; pathlib.Path({str(tmp_path)!r}, 'a.c').touch(); time.sleep(0.5); raise SystemExit(3)"
+    program = (
+        f"import pathlib, time; pathlib.Path({str(tmp_path)!r}, 'a.c').touch(); time.sleep(0.5); raise SystemExit(3)"
+    )
     assert script.run([sys.executable, "-c", program], tmp_path) == 3
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("leveret: the C files are written, ")

@@ -1,6 +1,7 @@
 """Options: one declaration serves command line, environment, file and help; what is wrong is said with its place.
 
-Sources: RabbitMQ docs "Configuration" (the rabbitmq.conf format), RabbitMQ 3.13 `rabbit.schema` (names, defaults, readings).
+Sources: RabbitMQ docs "Configuration" (the rabbitmq.conf format), RabbitMQ 3.13 `rabbit.schema` (names, defaults,
+readings).
 """
 
 from __future__ import annotations
@@ -79,9 +80,12 @@ class TestDefaults:
         assert names["cluster_name"] == names["node_name"]
 
     @pytest.mark.parametrize(
-        ("host", "name"), [("web-1.example.org", "leveret@web-1"), ("", "leveret@localhost"), ("bad name", "leveret@bad-name")]
+        ("host", "name"),
+        [("web-1.example.org", "leveret@web-1"), ("", "leveret@localhost"), ("bad name", "leveret@bad-name")],
     )
-    def test_the_node_name_comes_from_the_short_host_name(self, monkeypatch: pytest.MonkeyPatch, host: str, name: str) -> None:
+    def test_the_node_name_comes_from_the_short_host_name(
+        self, monkeypatch: pytest.MonkeyPatch, host: str, name: str
+    ) -> None:
         """RabbitMQ docs, Clustering: nodes use short host names by default."""
         monkeypatch.setattr("socket.gethostname", lambda: host)
         assert config.load([], {}).node_name == name
@@ -118,10 +122,10 @@ class TestPrecedence:
     @pytest.mark.parametrize("name", list(config.options()))
     def test_every_option_is_reached_by_every_way(self, tmp_path: Path, name: str) -> None:
         samples = {
-            "host": "::1", "data_dir": "/d", "node_name": "a@b", "config": str(tmp_path / "x.conf"), "identity": "leveret",
-            "loopback_users": "none", "log_level": "debug", "log_format": "json", "default_vhost": "v", "cluster_name": "c",
-            "vm_memory_high_watermark_relative": "0.7", "disk_free_limit_relative": "1.5",
-            "vm_memory_high_watermark_paging_ratio": "0.25",
+            "host": "::1", "data_dir": "/d", "node_name": "a@b", "config": str(tmp_path / "x.conf"),
+            "identity": "leveret", "loopback_users": "none", "log_level": "debug", "log_format": "json",
+            "default_vhost": "v", "cluster_name": "c", "vm_memory_high_watermark_relative": "0.7",
+            "disk_free_limit_relative": "1.5", "vm_memory_high_watermark_paging_ratio": "0.25",
         }  # fmt: skip
         (tmp_path / "x.conf").write_text("")
         text = samples.get(name, "4097")
@@ -174,7 +178,12 @@ class TestDialect:
             """,
         )
         assert (made.host, made.port, made.management_port, made.prometheus_port) == ("localhost", 5673, 15673, 15693)
-        assert (made.loopback_users, made.heartbeat, made.max_connections, made.channel_max) == (frozenset(), 30, 1000, 128)
+        assert (made.loopback_users, made.heartbeat, made.max_connections, made.channel_max) == (
+            frozenset(),
+            30,
+            1000,
+            128,
+        )
         assert (made.log_level, made.log_format, made.backlog, made.cluster_name) == ("debug", "json", 128, "east")
         assert made.warnings == ()
 
@@ -198,7 +207,9 @@ class TestDialect:
     def test_of_several_listeners_the_last_is_used_and_the_others_are_warned_about(self, tmp_path: Path) -> None:
         made = from_file(tmp_path, "listeners.tcp.1 = 10.0.0.1:5673\nlisteners.tcp.2 = 5674")
         assert (made.host, made.port) == ("localhost", 5674)
-        assert made.warnings == (f"{tmp_path}/leveret.conf:2: listeners.tcp.2: one listener is supported, listeners.tcp.1 is ignored",)
+        assert made.warnings == (
+            f"{tmp_path}/leveret.conf:2: listeners.tcp.2: one listener is supported, listeners.tcp.1 is ignored",
+        )
 
     @pytest.mark.parametrize(
         ("text", "users"),
@@ -221,8 +232,8 @@ class TestDialect:
     @pytest.mark.parametrize(
         ("text", "count"),
         [
-            ("4096", 4096), ("64k", 65536), ("64kiB", 65536), ("64Ki", 65536), ("64KB", 64000), ("1M", 1 << 20), ("1MiB", 1 << 20),
-            ("1MB", 1000000), ("16 MiB", 16 << 20), ("536870912", 512 << 20),
+            ("4096", 4096), ("64k", 65536), ("64kiB", 65536), ("64Ki", 65536), ("64KB", 64000), ("1M", 1 << 20),
+            ("1MiB", 1 << 20), ("1MB", 1000000), ("16 MiB", 16 << 20), ("536870912", 512 << 20),
         ],
     )  # fmt: skip
     def test_sizes(self, tmp_path: Path, text: str, count: int) -> None:
@@ -247,12 +258,15 @@ class TestDialect:
         ],
     )
     def test_watermarks(self, tmp_path: Path, text: str, memory: int, disk: int) -> None:
-        """RabbitMQ docs, Memory and Free Disk Space Alarms; `rabbitmq.conf.example`: relative goes before absolute. Of 1000 bytes."""
+        """RabbitMQ docs, Memory and Free Disk Space Alarms; `rabbitmq.conf.example`: relative goes before absolute. Of
+        1000 bytes."""
         made = from_file(tmp_path, text)
         assert made.warnings == ()
         assert watermarks(made, 1000) == (memory, disk)
 
-    @pytest.mark.parametrize("key", ["max_connections", "connection_max", "channel_max_per_node", "consumer_max_per_channel"])
+    @pytest.mark.parametrize(
+        "key", ["max_connections", "connection_max", "channel_max_per_node", "consumer_max_per_channel"]
+    )
     def test_infinity_is_no_limit(self, tmp_path: Path, key: str) -> None:
         """RabbitMQ 3.13 `rabbit.schema`: these are `infinity` by default; 0 stands for it inside."""
         made = from_file(tmp_path, f"{key} = infinity")
@@ -260,7 +274,8 @@ class TestDialect:
 
     def test_unknown_keys_are_warned_about_and_never_fatal(self, tmp_path: Path) -> None:
         made = from_file(
-            tmp_path, "vm_memory_calculation_strategy = rss\nport = 7\nssl_options.verify = verify_peer\nlisteners.tcp = none"
+            tmp_path,
+            "vm_memory_calculation_strategy = rss\nport = 7\nssl_options.verify = verify_peer\nlisteners.tcp = none",
         )
         assert made.port == 7
         assert [warning.removeprefix(f"{tmp_path}/") for warning in made.warnings] == [
@@ -284,24 +299,32 @@ class TestErrors:
             ("heartbeat = 65536", "/leveret.conf:1: heartbeat = '65536': must be a whole number from 0 to 65535"),
             ("heartbeat =", "/leveret.conf:1: heartbeat = '': must be a whole number from 0 to 65535"),
             ("heartbeat = ٣", "/leveret.conf:1: heartbeat = '٣': must be a whole number from 0 to 65535"),
-            ("connection_max = 0", "/leveret.conf:1: connection_max = '0': must be a whole number from 1 to 2147483648, or infinity"),
+            ("connection_max = 0",
+             "/leveret.conf:1: connection_max = '0': must be a whole number from 1 to 2147483648, or infinity"),
             ("listeners.tcp.1 = a:b", "/leveret.conf:1: listeners.tcp.1 = 'b': must be a whole number from 0 to 65535"),
             ("listeners.tcp.1 = :5672", "/leveret.conf:1: listeners.tcp.1 = ':5672': must be a port or address:port"),
             ("frame_max = 100", "/leveret.conf:1: frame_max = '100': must be from 4096 to 16777216 bytes"),
-            ("max_message_size = 1 GB", "/leveret.conf:1: max_message_size = '1 GB': must be from 1 to 536870912 bytes"),
-            ("max_message_size = many", "/leveret.conf:1: max_message_size = 'many': must be a size in bytes such as 134217728, 128MiB "
+            ("max_message_size = 1 GB",
+             "/leveret.conf:1: max_message_size = '1 GB': must be from 1 to 536870912 bytes"),
+            ("max_message_size = many",
+             "/leveret.conf:1: max_message_size = 'many': must be a size in bytes such as 134217728, 128MiB "
              "or 134MB"),
-            ("vm_memory_high_watermark.relative = 1.1", "/leveret.conf:1: vm_memory_high_watermark.relative = '1.1': must be a share "
+            ("vm_memory_high_watermark.relative = 1.1",
+             "/leveret.conf:1: vm_memory_high_watermark.relative = '1.1': must be a share "
              "from 0 to 1 such as 0.4"),
-            ("disk_free_limit.relative = -1", "/leveret.conf:1: disk_free_limit.relative = '-1': must be a share from 0 to 100 "
+            ("disk_free_limit.relative = -1",
+             "/leveret.conf:1: disk_free_limit.relative = '-1': must be a share from 0 to 100 "
              "such as 0.4"),
-            ("disk_free_limit.relative = 40%", "/leveret.conf:1: disk_free_limit.relative = '40%': must be a share from 0 to 100 "
+            ("disk_free_limit.relative = 40%",
+             "/leveret.conf:1: disk_free_limit.relative = '40%': must be a share from 0 to 100 "
              "such as 0.4"),
-            ("vm_memory_high_watermark.absolute = much", "/leveret.conf:1: vm_memory_high_watermark.absolute = 'much': must be a size in "
+            ("vm_memory_high_watermark.absolute = much",
+             "/leveret.conf:1: vm_memory_high_watermark.absolute = 'much': must be a size in "
              "bytes such as 134217728, 128MiB or 134MB, or infinity"),
             ("identity = kafka", "/leveret.conf:1: identity = 'kafka': must be one of rabbitmq, leveret"),
             ("loopback_users.guest = no", "/leveret.conf:1: loopback_users.guest = 'no': must be true or false"),
-            ("loopback_users = a,,b", "/leveret.conf:1: loopback_users = 'a,,b': must be user names with commas between them, or none"),
+            ("loopback_users = a,,b",
+             "/leveret.conf:1: loopback_users = 'a,,b': must be user names with commas between them, or none"),
             ("node_name = rabbit", "/leveret.conf:1: node_name = 'rabbit': must look like name@host: letters, digits, "
              "and the characters . _ -"),
             ("default_user =", "/leveret.conf:1: default_user = '': must not be empty"),
@@ -316,12 +339,16 @@ class TestErrors:
         assert problem(tmp_path, text) == message
 
     def test_they_name_the_environment_variable_or_the_argument(self) -> None:
-        with pytest.raises(ConfigError, match=r"^environment LEVERET_PORT = 'x': must be a whole number from 0 to 65535$"):
+        with pytest.raises(
+            ConfigError, match=r"^environment LEVERET_PORT = 'x': must be a whole number from 0 to 65535$"
+        ):
             config.load([], {"LEVERET_PORT": "x"})
         with pytest.raises(ConfigError, match=r"^command line --log-level = 'loud': must be one of debug, info, "):
             config.load(["--log-level", "loud"], {})
 
-    @pytest.mark.parametrize("text", ["default_pass = 'hunter2", "default_pass hunter2", "default_pass = hunter2 $(NOT_SET)"])
+    @pytest.mark.parametrize(
+        "text", ["default_pass = 'hunter2", "default_pass hunter2", "default_pass = hunter2 $(NOT_SET)"]
+    )
     def test_they_never_show_a_password(self, tmp_path: Path, text: str) -> None:
         assert "hunter2" not in problem(tmp_path, text)
 
@@ -339,7 +366,9 @@ class TestErrors:
             config.load(["--config", str(tmp_path / "binary.conf")], {})
 
     def test_a_file_cannot_name_another_file(self, tmp_path: Path) -> None:
-        assert from_file(tmp_path, "config = other.conf").warnings == (f"{tmp_path}/leveret.conf:1: config: not known, ignored",)
+        assert from_file(tmp_path, "config = other.conf").warnings == (
+            f"{tmp_path}/leveret.conf:1: config: not known, ignored",
+        )
 
     def test_an_argument_that_is_not_known_ends_with_usage(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
@@ -350,13 +379,16 @@ class TestErrors:
 
 class TestEnvironment:
     def test_a_variable_that_is_no_option_is_warned_about(self) -> None:
-        assert config.load([], {"LEVERET_PROT": "1", "HOME": "/"}).warnings == ("environment LEVERET_PROT: not known, ignored",)
+        assert config.load([], {"LEVERET_PROT": "1", "HOME": "/"}).warnings == (
+            "environment LEVERET_PROT: not known, ignored",
+        )
 
     def test_the_variables_of_the_scripts_are_no_mistake(self) -> None:
         assert config.load([], dict.fromkeys(config.ENVIRONMENT_OF_THE_BUILD, "1")).warnings == ()
 
     def test_the_link_to_a_service_of_our_name_is_not_taken_for_the_port(self) -> None:
-        """Kubernetes docs, Service: "Environment variables": a service `leveret` sets LEVERET_PORT=tcp://... in every container."""
+        """Kubernetes docs, Service: "Environment variables": a service `leveret` sets LEVERET_PORT=tcp://... in every
+        container."""
         made = config.load([], {"LEVERET_PORT": "tcp://10.0.0.11:5672"})
         assert made.port == 5672
         assert made.warnings == ("environment LEVERET_PORT = 'tcp://10.0.0.11:5672': set by a service link, ignored",)
@@ -374,7 +406,8 @@ class TestHelp:
                 assert f"[{default}]" in printed
 
     def test_the_sample_file_is_the_one_made_from_the_options(self) -> None:
-        """Made anew with `python -c "from broker import config; print(config.sample_file(), end='')" > conf/leveret.conf`."""
+        """Made anew with `python -c "from broker import config; print(config.sample_file(), end='')" >
+        conf/leveret.conf`."""
         assert (CHECKOUT / "conf" / "leveret.conf").read_text(encoding="utf-8") == config.sample_file()
 
     def test_the_sample_file_changes_nothing(self, tmp_path: Path) -> None:
@@ -382,7 +415,11 @@ class TestHelp:
         assert dataclasses.replace(made, config=None) == config.load([], {})
 
     def test_what_the_sample_file_shows_can_be_taken_out_of_its_comment(self, tmp_path: Path) -> None:
-        lines = [line.removeprefix("#") for line in config.sample_file().splitlines() if line.startswith("#") and not line.startswith("# ")]
+        lines = [
+            line.removeprefix("#")
+            for line in config.sample_file().splitlines()
+            if line.startswith("#") and not line.startswith("# ")
+        ]
         taken = [line for line in lines if "<" not in line]  # depends on the machine, or on another option
         assert len(taken) == len(config.options()) - 4
         made = from_file(tmp_path, "\n".join(taken))
@@ -401,7 +438,10 @@ def test_only_the_standard_library_is_imported() -> None:
     # -S would hide site-packages, where the installed package is; the path of this process leads to the same build.
     path = str(Path(config.__file__).resolve().parents[1])
     result = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert result.stdout.split() == ["broker"]
 

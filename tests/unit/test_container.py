@@ -1,4 +1,5 @@
-"""What can be told about the image and the compose file without an engine: they name ports, options and files that exist."""
+"""What can be told about the image and the compose file without an engine: they name ports, options and files that
+exist."""
 
 from __future__ import annotations
 
@@ -28,7 +29,11 @@ PORTS = {config.default_of(name) for name in ("port", "management_port", "promet
 def instructions(path: Path = CHECKOUT / "Dockerfile") -> list[tuple[str, str]]:
     """The instructions of the Dockerfile with their arguments, continued lines joined."""
     text = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    return [(word.upper(), rest.strip()) for word, _, rest in (line.strip().partition(" ") for line in text.splitlines()) if word]
+    return [
+        (word.upper(), rest.strip())
+        for word, _, rest in (line.strip().partition(" ") for line in text.splitlines())
+        if word
+    ]
 
 
 def arguments(name: str) -> list[str]:
@@ -65,7 +70,12 @@ class TestImage:
         ours = {name: value for name, value in environment().items() if name.startswith("LEVERET_")}
         assert set(ours) <= known
         made = config.load(["--config", str(CHECKOUT / "conf" / "leveret.conf")], ours)
-        assert (made.host, made.data_dir, made.loopback_users, made.warnings) == ("0.0.0.0", Path("/var/lib/leveret"), frozenset(), ())
+        assert (made.host, made.data_dir, made.loopback_users, made.warnings) == (
+            "0.0.0.0",
+            Path("/var/lib/leveret"),
+            frozenset(),
+            (),
+        )
 
     def test_it_names_the_ports_that_a_node_opens_by_default(self) -> None:
         """docker-library/rabbitmq exposes the same three (AMQP, management, metrics)."""
@@ -78,7 +88,8 @@ class TestImage:
         assert any(f"install -d -o 10001 -g 10001 -m 0750 {volume}" in rest for rest in arguments("RUN"))
 
     def test_it_stops_by_the_signal_that_a_node_drains_on(self) -> None:
-        """README, "Two commands": SIGTERM drains. A shell around the command would keep the signal to itself: exec form."""
+        """README, "Two commands": SIGTERM drains. A shell around the command would keep the signal to itself: exec
+        form."""
         assert arguments("STOPSIGNAL") == ["SIGTERM"]
         assert arguments("ENTRYPOINT") == ['["leveret"]']
         assert arguments("CMD") == ['["serve"]']
@@ -90,7 +101,9 @@ class TestImage:
     def test_its_health_check_is_the_script_that_it_copies(self) -> None:
         [check] = arguments("HEALTHCHECK")
         assert check.endswith('CMD ["leveret-healthcheck"]')
-        assert any(rest.endswith("scripts/healthcheck /usr/local/bin/leveret-healthcheck") for rest in arguments("COPY"))
+        assert any(
+            rest.endswith("scripts/healthcheck /usr/local/bin/leveret-healthcheck") for rest in arguments("COPY")
+        )
 
 
 class TestCompose:
@@ -138,7 +151,9 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def health(port: int) -> int:
-    return subprocess.run([sys.executable, CHECKOUT / "scripts" / "healthcheck", "127.0.0.1", str(port)], check=False).returncode
+    return subprocess.run(
+        [sys.executable, CHECKOUT / "scripts" / "healthcheck", "127.0.0.1", str(port)], check=False
+    ).returncode
 
 
 class TestHealthCheck:

@@ -7,11 +7,11 @@ from tests.support.memory import Broker
 from tests.support.wire import method, publish
 
 NAMES = [
-    "connections_opened", "connections_closed", "channels_opened", "channels_closed", "queues_declared", "queues_created", "queues_deleted",
-    "auth_attempts_succeeded", "auth_attempts_failed", "messages_received", "messages_received_confirm", "messages_confirmed",
-    "messages_unroutable_returned", "messages_unroutable_dropped", "messages_delivered", "messages_delivered_ack",
-    "messages_redelivered", "messages_acked", "messages_got", "messages_got_ack", "messages_got_empty", "dead_lettered_expired",
-    "dead_lettered_maxlen", "dead_lettered_rejected",
+    "connections_opened", "connections_closed", "channels_opened", "channels_closed", "queues_declared",
+    "queues_created", "queues_deleted", "auth_attempts_succeeded", "auth_attempts_failed", "messages_received",
+    "messages_received_confirm", "messages_confirmed", "messages_unroutable_returned", "messages_unroutable_dropped",
+    "messages_delivered", "messages_delivered_ack", "messages_redelivered", "messages_acked", "messages_got",
+    "messages_got_ack", "messages_got_empty", "dead_lettered_expired", "dead_lettered_maxlen", "dead_lettered_rejected",
 ]  # fmt: skip
 
 
@@ -30,7 +30,9 @@ def test_a_days_work_is_counted() -> None:
         client.get("q", no_ack=no_ack)
     client.consume("q", "a", on=2)
     assert len(client.deliveries()) == 8
-    client.send(method(2, "basic.ack", delivery_tag=3, multiple=True), method(2, "basic.nack", delivery_tag=4, requeue=True))
+    client.send(
+        method(2, "basic.ack", delivery_tag=3, multiple=True), method(2, "basic.nack", delivery_tag=4, requeue=True)
+    )
     assert len(client.deliveries()) == 1
     client.ask("basic.cancel", on=2, consumer_tag="a")
     client.consume("q", "b", on=1, no_ack=True)
@@ -38,7 +40,11 @@ def test_a_days_work_is_counted() -> None:
     assert len(client.deliveries()) == 1
     client.ask("queue.delete", queue="q")
     counters = broker.counters
-    found = {name: getattr(counters, name) for name in NAMES if name.startswith(("queues", "channels", "connections", "messages"))}
+    found = {
+        name: getattr(counters, name)
+        for name in NAMES
+        if name.startswith(("queues", "channels", "connections", "messages"))
+    }
     assert found == {
         "connections_opened": 1,
         "connections_closed": 0,

@@ -8,7 +8,15 @@ from pamqp import exceptions
 from broker import errors
 from broker.errors import ChannelException, ConnectionException, ProtocolException, exchange_label, queue_label
 
-SOFT = {"CONTENT_TOO_LARGE", "NO_ROUTE", "NO_CONSUMERS", "ACCESS_REFUSED", "NOT_FOUND", "RESOURCE_LOCKED", "PRECONDITION_FAILED"}
+SOFT = {
+    "CONTENT_TOO_LARGE",
+    "NO_ROUTE",
+    "NO_CONSUMERS",
+    "ACCESS_REFUSED",
+    "NOT_FOUND",
+    "RESOURCE_LOCKED",
+    "PRECONDITION_FAILED",
+}
 
 
 @pytest.mark.parametrize("code", sorted(errors.NAMES))

@@ -15,13 +15,39 @@ pytestmark = pytest.mark.once
 CHECKOUT = Path(__file__).resolve().parents[2]
 # ARCHITECTURE, Sans-I/O: bytes and ticks come in, bytes and decisions go out.
 PURE_PACKAGES = ("wire", "raft", "queues", "routing", "protocol")
-WORLD = frozenset({"asyncio", "uvloop", "socket", "select", "ssl", "time", "datetime", "threading", "subprocess", "os", "pathlib", "io"})
+WORLD = frozenset(
+    {
+        "asyncio",
+        "uvloop",
+        "socket",
+        "select",
+        "ssl",
+        "time",
+        "datetime",
+        "threading",
+        "subprocess",
+        "os",
+        "pathlib",
+        "io",
+    }
+)
 # ARCHITECTURE: "Imports the standard library, pamqp and errors.py only"; message.py and native.py stand below it.
 WIRE_MAY_IMPORT = frozenset({"broker.errors", "broker.message", "broker.native", "broker.wire"})
-# ARCHITECTURE, "What can be added by a module and its registration": a channel knows the contract of queues, whatever their type.
+# ARCHITECTURE, "What can be added by a module and its registration": a channel knows the contract of queues, whatever
+# their type.
 CONTRACT_OF_QUEUES = frozenset(
     f"broker.queues.{name}"
-    for name in ("queue", "consumer", "entry", "returned_run", "queue_link", "memory", "arguments", "consumer_arguments", "dead_letter")
+    for name in (
+        "queue",
+        "consumer",
+        "entry",
+        "returned_run",
+        "queue_link",
+        "memory",
+        "arguments",
+        "consumer_arguments",
+        "dead_letter",
+    )
 )
 
 
@@ -39,7 +65,8 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_imports_follow_the_order_of_the_layout() -> None:
-    """ARCHITECTURE, "Layout of broker/": each entry imports only what stands above it. The contract is in pyproject.toml."""
+    """ARCHITECTURE, "Layout of broker/": each entry imports only what stands above it. The contract is in
+    pyproject.toml."""
     code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
     # The contract is about the checkout, also when the compiled package is under test.
     names = os.environ | {"PYTHONPATH": str(CHECKOUT)}
@@ -62,7 +89,9 @@ def test_pure_packages_never_await(package: str) -> None:
     """ARCHITECTURE, Sans-I/O; ARCHITECTURE, "A turn": nothing awaits inside it."""
     for path in (CHECKOUT / "broker" / package).rglob("*.py"):
         waits = [
-            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Await | ast.AsyncFunctionDef)
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Await | ast.AsyncFunctionDef)
         ]
         assert not waits, f"{path.relative_to(CHECKOUT)}:{waits[0].lineno}"
 
@@ -74,7 +103,9 @@ def test_wire_imports_the_standard_library_pamqp_and_errors_only() -> None:
         strangers = {name for name in ours if name not in WIRE_MAY_IMPORT and not name.startswith("broker.wire.")}
         assert not strangers, f"{path.relative_to(CHECKOUT)} imports {sorted(strangers)}"
         third_party = {name.partition(".")[0] for name in imports_of(path)} - sys.stdlib_module_names - {"broker"}
-        assert third_party <= {"pamqp", "librt", "mypy_extensions"}, f"{path.relative_to(CHECKOUT)} imports {sorted(third_party)}"
+        assert third_party <= {"pamqp", "librt", "mypy_extensions"}, (
+            f"{path.relative_to(CHECKOUT)} imports {sorted(third_party)}"
+        )
 
 
 def test_channels_know_of_queues_no_more_than_their_contract() -> None:

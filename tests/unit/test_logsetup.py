@@ -84,7 +84,9 @@ class TestConsole:
 
     @given(st.text(), st.text())
     def test_any_event_and_value_make_one_line(self, event: str, value: str) -> None:
-        line = logsetup.render_console(None, "info", {"event": event, "level": "info", "timestamp": "t", "value": value})
+        line = logsetup.render_console(
+            None, "info", {"event": event, "level": "info", "timestamp": "t", "value": value}
+        )
         assert len(line.splitlines()) == 1
 
 
@@ -148,7 +150,11 @@ class TestStandardLibrary:
         _, stream = logged(format="json")
         logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=ValueError("first"))
         made = json.loads(stream.getvalue())
-        assert (made["event"], made["level"], made["source"]) == ("Task exception was never retrieved", "error", "asyncio")
+        assert (made["event"], made["level"], made["source"]) == (
+            "Task exception was never retrieved",
+            "error",
+            "asyncio",
+        )
         assert made["exception"].endswith("ValueError: first")
 
     def test_libraries_are_quiet_below_warning(self) -> None:
@@ -165,7 +171,16 @@ class TestStandardLibrary:
 class TestSecrets:
     @pytest.mark.parametrize(
         "name",
-        ["password", "default_pass", "user_password_hash", "Authorization", "access_token", "client_secret", "erlang_cookie", "pass"],
+        [
+            "password",
+            "default_pass",
+            "user_password_hash",
+            "Authorization",
+            "access_token",
+            "client_secret",
+            "erlang_cookie",
+            "pass",
+        ],
     )
     @pytest.mark.parametrize("format", ["console", "json"])
     def test_a_field_named_like_one_is_masked(self, name: str, format: str) -> None:
@@ -234,13 +249,20 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     path = str(Path(logsetup.__file__).resolve().parents[1])
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"]
     return subprocess.run(
-        command, capture_output=True, text=True, check=True, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     )
 
 
 def test_the_set_up_does_not_import_rich() -> None:
-    """Start budget: structlog imports rich where it is installed, which doubles its cost; and rich can still be imported afterwards."""
-    code = "from broker import logsetup; logsetup.configure(); print('rich' in sys.modules, 'rich.console' in sys.modules)"
+    """Start budget: structlog imports rich where it is installed, which doubles its cost; and rich can still be
+    imported afterwards."""
+    code = (
+        "from broker import logsetup; logsetup.configure(); print('rich' in sys.modules, 'rich.console' in sys.modules)"
+    )
     assert run_python(code).stdout.split() == ["False", "False"]
 
 

@@ -85,7 +85,8 @@ def test_the_version_is_told_without_loading_a_broker() -> None:
     path = str(Path(broker.__file__).resolve().parents[1])
     code = (
         f"import sys; sys.path.insert(0, {path!r}); from broker.__main__ import main; main(['--version']); "
-        "print(*sorted(name for name in sys.modules if name.partition('.')[0] in ('broker', 'asyncio', 'argparse', 'structlog', 'uvloop')))"
+        "print(*sorted(name for name in sys.modules if name.partition('.')[0] in ('broker', 'asyncio', 'argparse', "
+        "'structlog', 'uvloop')))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[1].split() == ["broker", "broker.__main__", "broker.version"]

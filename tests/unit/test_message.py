@@ -38,7 +38,8 @@ def test_what_is_not_set_is_minus_one() -> None:
 
 
 def test_the_cyclic_collector_does_not_walk_messages() -> None:
-    """ARCHITECTURE, hot path: acyclic, so that a long queue costs the collector nothing. Interpreted there is no such flag."""
+    """ARCHITECTURE, hot path: acyclic, so that a long queue costs the collector nothing. Interpreted there is no such
+    flag."""
     message = make_message(b"x")
     assert isinstance(message, Message)
     if "__mypyc_attrs__" in vars(Message):

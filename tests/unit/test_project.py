@@ -98,7 +98,7 @@ class TestHooks:
         repositories = load(self.PATH)["repos"]
         assert [each["repo"] for each in repositories] == ["local"]
         hooks = repositories[0]["hooks"]
-        assert {hook["id"] for hook in hooks} >= {"ruff", "mypy"}
+        assert {hook["id"] for hook in hooks} >= {"ruff", "ruff-format", "mypy"}
         for hook in hooks:
             assert_exists(hook["entry"])
             assert hook["language"] == "system"

@@ -1,4 +1,5 @@
-"""Turns are timed, and one that takes too long is told with what it was about (broker/stopwatch.py). The stalls are real ones."""
+"""Turns are timed, and one that takes too long is told with what it was about (broker/stopwatch.py). The stalls are
+real ones."""
 
 from __future__ import annotations
 

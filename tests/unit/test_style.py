@@ -1,4 +1,5 @@
-"""The code reads the same everywhere: ruff and strict mypy, with the rules and the reasoned waivers of pyproject.toml."""
+"""The code reads the same everywhere: ruff and strict mypy, with the rules and the reasoned waivers of
+pyproject.toml."""
 
 from __future__ import annotations
 
@@ -27,11 +28,17 @@ def test_ruff_finds_nothing() -> None:
     assert code == 0, output
 
 
+def test_ruff_format_changes_nothing() -> None:
+    code, output = run(sys.executable, "-m", "ruff", "format", "--check")
+    assert code == 0, output
+
+
 @pytest.mark.timeout(300)
 def test_strict_mypy_finds_nothing() -> None:
     code, output = run(sys.executable, "-m", "mypy", "--no-error-summary")
     if code:
-        # mypy's cache goes on missing a module that was once imported before it existed: only what a fresh run finds counts.
+        # mypy's cache goes on missing a module that was once imported before it existed: only what a fresh run finds
+        # counts.
         code, output = run(sys.executable, "-m", "mypy", "--no-error-summary", f"--cache-dir={os.devnull}")
     assert code == 0, output
 
@@ -40,7 +47,11 @@ def test_scripts_are_executable_and_stop_at_the_first_error() -> None:
     """A script that goes on after a failed step reports success for what it has not done."""
     shared = (CHECKOUT / "scripts" / "_venv.sh").read_text()
     assert "set -euo pipefail" in shared
-    scripts = [path for path in (*(CHECKOUT / "scripts").iterdir(), CHECKOUT / ".ci" / "run") if path.is_file() and not path.suffix]
+    scripts = [
+        path
+        for path in (*(CHECKOUT / "scripts").iterdir(), CHECKOUT / ".ci" / "run")
+        if path.is_file() and not path.suffix
+    ]
     assert {"serve", "test", "run"} <= {path.name for path in scripts}
     for path in scripts:
         text = path.read_text()

@@ -63,7 +63,9 @@ def test_a_busy_node_does_it_now_and_then() -> None:
 def test_it_is_not_tried_all_the_time_where_it_brings_nothing() -> None:
     process = Process(keeps=500 * MIB)
     process.resident = 200 * MIB
-    assert [process.looks(1) for _ in range(18)] == [1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1], "seldom, and more so each time"
+    assert [process.looks(1) for _ in range(18)] == [1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1], (
+        "seldom, and more so each time"
+    )
     assert process.looks(1000) == 30
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from broker.turn import INPUT_BYTES_MAX, READS_US, SLICE_US, Deferred, Dispatchable, Flushable, SlicedWork, Syncable, Turn
+from broker.turn import (
+    INPUT_BYTES_MAX,
+    READS_US,
+    SLICE_US,
+    Deferred,
+    Dispatchable,
+    Flushable,
+    SlicedWork,
+    Syncable,
+    Turn,
+)
 from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeQueue, needs_traits
 from tests.support.memory import Broker, CountingWaker
@@ -220,7 +230,8 @@ class Slow(Worker, SlicedWork):
 
 @needs_traits
 def test_what_flushes_cause_again_and_again_does_not_make_a_turn_longer() -> None:
-    """Consumers that have room again when something was written: the slice of the flush is not one more for the dispatch."""
+    """Consumers that have room again when something was written: the slice of the flush is not one more for the
+    dispatch."""
     turn, waker, _, clock = setting()
 
     class Endless(Dispatchable, Flushable):
@@ -365,7 +376,8 @@ def test_who_comes_last_in_a_turn_has_less_time() -> None:
 
 @needs_traits
 def test_what_does_not_fit_into_the_slice_of_a_phase_waits_in_its_place() -> None:
-    """broker/turn.py: a turn is bounded in time, whatever is asked for; phases that come later have a slice of their own."""
+    """broker/turn.py: a turn is bounded in time, whatever is asked for; phases that come later have a slice of their
+    own."""
     turn, _, log, clock = setting()
     for index in range(20):
         turn.schedule_dispatch(Slow(f"q{index}", log, clock))

@@ -1,4 +1,5 @@
-"""Memory and disk limits (broker/watermarks.py). Rules: RabbitMQ docs, Memory Alarms and Free Disk Space Alarms; docs/alarms.md."""
+"""Memory and disk limits (broker/watermarks.py). Rules: RabbitMQ docs, Memory Alarms and Free Disk Space Alarms;
+docs/alarms.md."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ def test_memory_is_raised_above_its_limit_and_cleared_well_below() -> None:
     setting = Setting()
     seen = [(used, setting.memory(used)) for used in (0, 1000, 1001, 1000, 950, 949, 950, 1000, 1001)]
     assert seen == [
-        (0, False), (1000, False), (1001, True), (1000, True), (950, True), (949, False), (950, False), (1000, False), (1001, True),
+        (0, False), (1000, False), (1001, True), (1000, True), (950, True), (949, False), (950, False), (1000, False),
+        (1001, True),
     ]  # fmt: skip
 
 
@@ -119,7 +121,8 @@ def test_disk_is_raised_below_its_limit_and_cleared_well_above() -> None:
     setting = Setting()
     seen = [(free, setting.disk(free)) for free in (5000, 1000, 999, 1000, 1099, 1100, 1000, 999, 0)]
     assert seen == [
-        (5000, False), (1000, False), (999, True), (1000, True), (1099, True), (1100, False), (1000, False), (999, True), (0, True),
+        (5000, False), (1000, False), (999, True), (1000, True), (1099, True), (1100, False), (1000, False),
+        (999, True), (0, True),
     ]  # fmt: skip
 
 
@@ -306,8 +309,11 @@ def machine() -> int:
         ("", {"memory.max": "1000\n"}, None),
     ],
 )
-def test_a_container_has_the_memory_of_its_group(tmp_path: Path, groups: str, files: dict[str, str], expected: int | None) -> None:
-    """Linux kernel docs, Control Group v2: memory.max; v1: memory.limit_in_bytes. A group has what the groups above it have, too."""
+def test_a_container_has_the_memory_of_its_group(
+    tmp_path: Path, groups: str, files: dict[str, str], expected: int | None
+) -> None:
+    """Linux kernel docs, Control Group v2: memory.max; v1: memory.limit_in_bytes. A group has what the groups above it
+    have, too."""
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text(groups)
     for name, text in files.items():

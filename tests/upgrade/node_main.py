@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> int:
 
     # the compactor had another name before 0.1.0
     make, keyword = (
-        (store.CompactorOptions, "compactor_options") if hasattr(store, "CompactorOptions") else (store.MoverOptions, "mover_options")
+        (store.CompactorOptions, "compactor_options")
+        if hasattr(store, "CompactorOptions")
+        else (store.MoverOptions, "mover_options")
     )
 
     def open_with_small_files(*positional: Any, **named: Any) -> Any:

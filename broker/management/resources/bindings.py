@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 def properties_key(binding: Binding) -> str:
-    """What tells the binding from others between the same two ends, as a part of a path: routing key, ``~``, hash of the arguments.
+    """What tells the binding from others between the same two ends, as a part of a path: routing key, ``~``, hash of
+    the arguments.
 
     Clients take it from a list and hand it back; RabbitMQ's hash is Erlang's own, so ours differs.
     """

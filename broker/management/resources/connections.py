@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from broker.protocol.connection import Connection
 
 
-
 def ends(name: str) -> tuple[str, int, str, int]:
     """The client's address and port and ours, from a connection's name ``HOST:PORT -> HOST:PORT``."""
     peer, _, own = name.partition(" -> ")
@@ -97,7 +96,8 @@ async def get_connection(request: Request) -> Response:
 
 
 async def delete_connection(request: Request) -> Response:
-    """DELETE /api/connections/name: the client is told 320, CONNECTION_FORCED, with the reason in the header X-Reason."""
+    """DELETE /api/connections/name: the client is told 320, CONNECTION_FORCED, with the reason in the header
+    X-Reason."""
     connection = connection_of(request)
     connection.shut_down(request.headers.get("x-reason") or "Closed via management plugin")
     return done()

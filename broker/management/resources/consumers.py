@@ -51,7 +51,9 @@ def row(server: Server, vhost: VHost, queue: Queue, consumer: ChannelConsumer) -
 
 def rows_of(server: Server, vhost: VHost, queue: Queue) -> list[dict[str, Any]]:
     """The consumers of one queue."""
-    return [row(server, vhost, queue, consumer) for consumer in queue.consumers.all if isinstance(consumer, ChannelConsumer)]
+    return [
+        row(server, vhost, queue, consumer) for consumer in queue.consumers.all if isinstance(consumer, ChannelConsumer)
+    ]
 
 
 class _Rows:

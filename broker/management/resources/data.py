@@ -1,4 +1,5 @@
-"""GET /api/leveret/data, POST /api/leveret/data/confirm: what was lost of the data, and that somebody knows. Our own, not RabbitMQ's."""
+"""GET /api/leveret/data, POST /api/leveret/data/confirm: what was lost of the data, and that somebody knows. Our own,
+not RabbitMQ's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""GET /api/exchanges[/vhost[/name]], DELETE /api/exchanges/vhost/name: the exchanges. In a path the default one is ``amq.default``."""
+"""GET /api/exchanges[/vhost[/name]], DELETE /api/exchanges/vhost/name: the exchanges. In a path the default one is
+``amq.default``."""
 
 from __future__ import annotations
 

@@ -65,7 +65,9 @@ async def publish(request: Request) -> Response:
         raise bad_request(["not_string", "routing_key"])
     async with Loopback(server_of(request), vhost, user_of(request).name) as client:
         try:
-            routed, accepted = await client.publish("" if exchange == DEFAULT_EXCHANGE else _name(exchange), _name(key), described, payload)
+            routed, accepted = await client.publish(
+                "" if exchange == DEFAULT_EXCHANGE else _name(exchange), _name(key), described, payload
+            )
         except Refused as refused:
             raise bad_request(f"{refused.code} {refused.text}") from None
     if not accepted:
@@ -129,7 +131,8 @@ class _Wanted:
 
 
 async def get_messages(request: Request) -> Response:
-    """POST /api/queues/vhost/name/get: messages from the head of the queue, settled as ``ackmode`` says when all are fetched.
+    """POST /api/queues/vhost/name/get: messages from the head of the queue, settled as ``ackmode`` says when all are
+    fetched.
 
     Raises: 404 if there is no such queue, 400 with the broker's reply code and text if it refuses.
     """

@@ -1,4 +1,5 @@
-"""GET /api/nodes[/name], GET /api/health/checks/{alarms,local-alarms}: the node's resources, and whether they are short."""
+"""GET /api/nodes[/name], GET /api/health/checks/{alarms,local-alarms}: the node's resources, and whether they are
+short."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ def _check(server: Server, reason: str) -> Response:
 
 
 async def check_alarms(request: Request) -> Response:
-    """GET /api/health/checks/alarms: 200, or 503 while there is an alarm anywhere in the cluster, or unconfirmed loss."""
+    """GET /api/health/checks/alarms: 200, or 503 while there is an alarm anywhere in the cluster, or unconfirmed
+    loss."""
     return _check(server_of(request), _CLUSTER)
 
 

@@ -57,7 +57,9 @@ async def get_overview(request: Request) -> Response:
             "management_version": identity.product_version,
             "rates_mode": "basic",
             "sample_retention_policies": {"global": [], "basic": [], "detailed": []},
-            "exchange_types": [{"name": name, "description": f"AMQP {name} exchange", "enabled": True} for name in sorted(type_names())],
+            "exchange_types": [
+                {"name": name, "description": f"AMQP {name} exchange", "enabled": True} for name in sorted(type_names())
+            ],
             "product_version": identity.product_version,
             "product_name": identity.product,
             "rabbitmq_version": identity.product_version,
@@ -75,10 +77,17 @@ async def get_overview(request: Request) -> Response:
             "statistics_db_event_queue": 0,
             "node": identity.node,
             "listeners": [
-                {"node": identity.node, "protocol": each.protocol, "ip_address": each.host, "port": each.port} for each in listening
+                {"node": identity.node, "protocol": each.protocol, "ip_address": each.host, "port": each.port}
+                for each in listening
             ],
             "contexts": [
-                {"node": identity.node, "description": "RabbitMQ Management", "path": "/", "ip": each.host, "port": str(each.port)}
+                {
+                    "node": identity.node,
+                    "description": "RabbitMQ Management",
+                    "path": "/",
+                    "ip": each.host,
+                    "port": str(each.port),
+                }
                 for each in listening
                 if each.protocol == "http"
             ],

@@ -1,10 +1,11 @@
 """Random lives of a log on a disk that fails, and what must hold at every moment of them.
 
-A history is a chain of sessions on one disk: open, append, sync, retire, some error perhaps, then a clean end, a kill or a power failure.
-Before and after every operation that changes the disk, disks are derived as a crash at that moment may leave them; on each the log is
-opened, compared with what was promised, crashed again and opened again.
+A history is a chain of sessions on one disk: open, append, sync, retire, some error perhaps, then a clean end, a kill
+or a power failure. Before and after every operation that changes the disk, disks are derived as a crash at that moment
+may leave them; on each the log is opened, compared with what was promised, crashed again and opened again.
 
-docs/durability-format.md, "Promises": a promise leaves only after the sync that covers it; a torn last batch is cut; the node starts.
+docs/durability-format.md, "Promises": a promise leaves only after the sync that covers it; a torn last batch is cut;
+the node starts.
 """
 
 from __future__ import annotations
@@ -31,11 +32,32 @@ FILE_SIZE = START + 6 * BLOCK
 BATCH_SIZE = 2500
 WRITE_SITES = ("wal.write", "wal.write", "wal.rewrite", "wal.header")
 FAULT_SITES = (
-    *("", "", "wal.write", "wal.write", "wal.sync", "wal.sync", "wal.sync", "wal.sync", "wal.rewrite", "wal.rewrite.sync"),
+    *(
+        "",
+        "",
+        "wal.write",
+        "wal.write",
+        "wal.sync",
+        "wal.sync",
+        "wal.sync",
+        "wal.sync",
+        "wal.rewrite",
+        "wal.rewrite.sync",
+    ),
     *("wal.header.sync", "wal.publish.directory", "wal.retire.directory", "wal.fill.sync"),
 )
 BUSY_SITES = frozenset(
-    ("wal.write", "wal.sync", "wal.rewrite", "wal.rewrite.sync", "wal.header", "wal.publish", "wal.recycle", "wal.remove", "wal.cut")
+    (
+        "wal.write",
+        "wal.sync",
+        "wal.rewrite",
+        "wal.rewrite.sync",
+        "wal.header",
+        "wal.publish",
+        "wal.recycle",
+        "wal.remove",
+        "wal.cut",
+    )
 )
 """Where most can go wrong."""
 
@@ -69,7 +91,9 @@ class Expected:
             raise Violation(f"promised records are lost: {missing}")
         behind = [record for record in found if record[0] > through]
         if behind not in ([], self.in_flight):
-            raise Violation(f"records {[record[0] for record in behind]} were never appended, or are part of a commit group")
+            raise Violation(
+                f"records {[record[0] for record in behind]} were never appended, or are part of a commit group"
+            )
 
     def copied(self) -> Expected:
         made = Expected()
@@ -247,7 +271,9 @@ class Histories(Search):
         for _ in range(chance.randrange(60)):
             if running.failures:
                 break
-            action = chance.choice((running.append, running.append, running.sync, running.step, running.step, running.step, running.retire))
+            action = chance.choice(
+                (running.append, running.append, running.sync, running.step, running.step, running.step, running.retire)
+            )
             action()
             if chance.random() < 0.2:
                 running.log.idle()
@@ -317,7 +343,9 @@ class Histories(Search):
         self.met["records"] += bool(report.record_count)
         self.met["a cut"] += bool(report.cut)
         self.met["several files"] += report.file_count > 1
-        self.met["the batch in flight"] += report.next_sequence > (expected.promised[-1][0] + 1 if expected.promised else 1)
+        self.met["the batch in flight"] += report.next_sequence > (
+            expected.promised[-1][0] + 1 if expected.promised else 1
+        )
         self.met["a clean end"] += report.clean
         self.met["several batches cut"] += any(finding.size > 2 * BLOCK for finding in report.cut)
         self.count_state()
@@ -327,5 +355,7 @@ def random_fault(chance: random.Random) -> Fault:
     kind = chance.choice(("error", "error", "short", "interrupted", "crash", "crash", "crash after"))
     site = chance.choice(WRITE_SITES if kind == "short" else FAULT_SITES)
     skip = chance.randrange(3) if site else chance.randrange(80)
-    arg = chance.choice((1, 511, 4096, 5000)) if kind == "short" else chance.choice((errno.EIO, errno.EIO, errno.ENOSPC))
+    arg = (
+        chance.choice((1, 511, 4096, 5000)) if kind == "short" else chance.choice((errno.EIO, errno.EIO, errno.ENOSPC))
+    )
     return Fault(kind, site, skip, arg)

@@ -1,9 +1,10 @@
 """Random lives of a whole store, logs and all, on a disk that fails; and what must hold at every moment of them.
 
-What a life does (append, settle, declare, drop) is written down with the number of the record that tells the disk of it. Whatever a crash
-leaves, the store opens with the effects of all records up to some number, of every promised one at least, and of nothing else: which
-positions of each log are live, what they hold, what is declared, what may have been delivered. That files of the write-ahead log were
-emptied meanwhile, segments written, rewritten and removed, must not show. docs/durability-format.md, "Promises".
+What a life does (append, settle, declare, drop) is written down with the number of the record that tells the disk of
+it. Whatever a crash leaves, the store opens with the effects of all records up to some number, of every promised one at
+least, and of nothing else: which positions of each log are live, what they hold, what is declared, what may have been
+delivered. That files of the write-ahead log were emptied meanwhile, segments written, rewritten and removed, must not
+show. docs/durability-format.md, "Promises".
 """
 
 from __future__ import annotations
@@ -33,8 +34,24 @@ from tests.support.store import Collected
 
 FILE_SIZE = START + 6 * BLOCK
 FAULT_SITES = (
-    *("", "", "segment.write", "segment.sync", "segment.publish", "segment.publish.directory", "segment.create", "segment.remove"),
-    *("manifest.write", "manifest.sync", "manifest.publish.directory", "manifest.create", "manifest.allocate", "manifest.sync"),
+    *(
+        "",
+        "",
+        "segment.write",
+        "segment.sync",
+        "segment.publish",
+        "segment.publish.directory",
+        "segment.create",
+        "segment.remove",
+    ),
+    *(
+        "manifest.write",
+        "manifest.sync",
+        "manifest.publish.directory",
+        "manifest.create",
+        "manifest.allocate",
+        "manifest.sync",
+    ),
     *("wal.write", "wal.sync", "wal.recycle", "wal.remove", "wal.retire.directory", "move.open"),
 )
 BUSY_SITES = frozenset(site for site in FAULT_SITES if site) | {"manifest.remove", "segment.discard"}
@@ -123,7 +140,9 @@ class Past:
         self.operations = [operation for operation in self.operations if operation.sequence <= through]
         self.durable_through = through
         # What was delivered and is forgotten as a whole leaves its position to others.
-        self.delivered &= {(operation.log, operation.first) for operation in self.operations if operation.kind == "append"}
+        self.delivered &= {
+            (operation.log, operation.first) for operation in self.operations if operation.kind == "append"
+        }
 
 
 class Build:
@@ -183,13 +202,17 @@ class Life:
         store = self.store
         failed = any(fault.seen for fault in self.disk.faults)
         if store.findings or store.report.damaged or (store.repaired and not failed):
-            raise Violation(f"damage was told where there is none: {store.findings} {store.report.damaged} {store.repaired}")
+            raise Violation(
+                f"damage was told where there is none: {store.findings} {store.report.damaged} {store.repaired}"
+            )
         for number in self.world.live:
             self.check_log(self.logs.open(number))
 
     def check_log(self, log: Log) -> None:
         live = self.world.live[int(log.number)]
-        found = {position for position in range(log.positions.first, log.positions.next) if log.positions.is_live(position)}
+        found = {
+            position for position in range(log.positions.first, log.positions.next) if log.positions.is_live(position)
+        }
         if found != set(live):
             raise Violation(f"log {log.number}: live are {sorted(found)} instead of {sorted(live)}")
         if sum(segment_extent.live for segment_extent in log.segment_extents) + sum(
@@ -208,7 +231,9 @@ class Life:
             live = live | self.transient.get(number, {})
             if found != live:
                 wrong = sorted(position for position in {*found, *live} if found.get(position) != live.get(position))
-                raise Violation(f"log {number}: what is read back at {wrong} is not what was written; lost: {self.logs.lost}")
+                raise Violation(
+                    f"log {number}: what is read back at {wrong} is not what was written; lost: {self.logs.lost}"
+                )
         if self.logs.lost:
             raise Violation(f"lost: {self.logs.lost}")
 
@@ -321,7 +346,17 @@ class Life:
     def act(self) -> None:
         """Something, and the end of the turn."""
         actions: tuple[Callable[[], None], ...] = (
-            *(self.declare, self.drop, self.publish, self.publish, self.publish, self.settle, self.settle, self.deliver, self.read),
+            *(
+                self.declare,
+                self.drop,
+                self.publish,
+                self.publish,
+                self.publish,
+                self.settle,
+                self.settle,
+                self.deliver,
+                self.read,
+            ),
             *(self.step, self.step, self.step, self.step, self.step, self.step, self.step, self.step),
         )
         for _ in range(self.chance.choice((1, 1, 1, 3))):
@@ -375,7 +410,12 @@ class Lives(Search):
     def life(self, disk: FaultyDisk, past: Past, chance: random.Random) -> None:
         if chance.random() < 0.7:
             kind = chance.choice(("error", "error", "error", "crash"))
-            fault = Fault(kind, chance.choice(self.build.fault_sites), chance.randrange(6), chance.choice((errno.EIO, errno.ENOSPC)))
+            fault = Fault(
+                kind,
+                chance.choice(self.build.fault_sites),
+                chance.randrange(6),
+                chance.choice((errno.EIO, errno.ENOSPC)),
+            )
             if not fault.site:
                 fault.skip = chance.randrange(400)
             disk.faults.append(fault)
@@ -450,8 +490,12 @@ class Lives(Search):
         self.met["live records"] += any(life.world.live.values())
         self.met["segments"] += bool(logs.segments)
         self.met["several segments"] += len(logs.segments) > 2
-        self.met["a log in pieces and in the write-ahead log"] += any(log.segment_extents and log.extents for log in logs.logs.values())
+        self.met["a log in pieces and in the write-ahead log"] += any(
+            log.segment_extents and log.extents for log in logs.logs.values()
+        )
         self.met["records that move"] += any(
-            segment_extent.live < segment_extent.count for log in logs.logs.values() for segment_extent in log.segment_extents
+            segment_extent.live < segment_extent.count
+            for log in logs.logs.values()
+            for segment_extent in log.segment_extents
         )
         self.count_state()

@@ -1,6 +1,8 @@
-"""Mistakes that programs like this one have really made, planted to see that the histories find them (tests of the tests).
+"""Mistakes that programs like this one have really made, planted to see that the histories find them (tests of the
+tests).
 
-Each is a `Build`: a subclass of a part, or a sync that is forgotten. Functions that have no class are replaced for the time of the test.
+Each is a `Build`: a subclass of a part, or a sync that is forgotten. Functions that have no class are replaced for the
+time of the test.
 """
 
 from __future__ import annotations
@@ -203,7 +205,9 @@ FOUND_BY_CRASHES: dict[str, Bug] = {
     "names found at the start not synced": Bug(build(forgotten=["wal.start.directory"])),
     "directories of the layout not synced": Bug(build(forgotten=["datadir.create.directory"])),
     "checksum ignored": Bug(build(), ((wal_file, "is_whole", ignores_the_checksum),)),
-    "earlier use of a file taken for new": Bug(build(recovery=TakesAnyNumber), ((Scan, "_own_header", takes_any_generation),)),
+    "earlier use of a file taken for new": Bug(
+        build(recovery=TakesAnyNumber), ((Scan, "_own_header", takes_any_generation),)
+    ),
     "cut one block too early": Bug(build(recovery=CutsTooMuch)),
     "nothing synced after a cut before the first promise": Bug(build(forgotten=["wal.cut.sync", "wal.rewrite.sync"])),
     "what was read is promised after a sync of the same file": Bug(build(writer=PromisesWhatItReads)),
@@ -219,6 +223,8 @@ FOUND_BY_CRASHES: dict[str, Bug] = {
 """By what is wrong."""
 
 FOUND_BY_ROT: dict[str, Bug] = {
-    "checksum without the header": Bug(build(writer=SealsThePayloadOnly), ((wal_file, "is_whole", checks_the_payload_only),)),
+    "checksum without the header": Bug(
+        build(writer=SealsThePayloadOnly), ((wal_file, "is_whole", checks_the_payload_only),)
+    ),
     "checksum ignored": Bug(build(), ((wal_file, "is_whole", ignores_the_checksum),)),
 }

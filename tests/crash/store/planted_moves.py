@@ -93,7 +93,8 @@ class GivesUpEdits(Compactor):
 
 
 def syncs_again(self: ManifestFile, batch: Batch) -> None:
-    """After an error another sync says nothing: the pages count as clean. The other file, which would have the edit, is passed over."""
+    """After an error another sync says nothing: the pages count as clean. The other file, which would have the edit, is
+    passed over."""
     if self.copy != "a":
         self.end += int(batch.size())
         return
@@ -136,7 +137,9 @@ def installs_what_was_chosen(part: SegmentPart, segment: Segment) -> None:
         segment_extent.live = segment_extent.count
 
 
-def build(compactor: type[Compactor] = Compactor, forgotten: Iterable[str] = (), fault_sites: Sequence[str] = FAULT_SITES) -> Build:
+def build(
+    compactor: type[Compactor] = Compactor, forgotten: Iterable[str] = (), fault_sites: Sequence[str] = FAULT_SITES
+) -> Build:
     made = Build()
     made.compactor, made.forgotten, made.fault_sites = compactor, frozenset(forgotten), fault_sites
     return made
@@ -159,15 +162,21 @@ FOUND_BY_LIVES: dict[str, Bug] = {
     "segment not synced": Bug(build(forgotten=["segment.sync"])),
     "directory not synced after a segment got its name": Bug(build(forgotten=["segment.publish.directory"])),
     "directory not synced after a manifest got its name": Bug(build(forgotten=["manifest.publish.directory"])),
-    "names found at the start not synced": Bug(build(forgotten=["manifest.start.directory"], fault_sites=["manifest.publish.directory"])),
-    "last edit not made durable at the start": Bug(build(forgotten=["manifest.rewrite.sync"], fault_sites=["manifest.sync"]), seed=7),
+    "names found at the start not synced": Bug(
+        build(forgotten=["manifest.start.directory"], fault_sites=["manifest.publish.directory"])
+    ),
+    "last edit not made durable at the start": Bug(
+        build(forgotten=["manifest.rewrite.sync"], fault_sites=["manifest.sync"]), seed=7
+    ),
     "segment removed before the edit": Bug(build(RemovesFirst)),
     "states not kept": Bug(build(ForgetsStates)),
     "what is declared not kept": Bug(build(), ((Declarations, "take", forgets_what_is_declared),)),
     "rewritten segments stay": Bug(build(ForgetsWhatIsReplaced)),
     "one record too many covered": Bug(build(CoversTooMuch)),
     "an edit that failed taken for none": Bug(build(GivesUpEdits, fault_sites=["manifest.sync"]), seed=3),
-    "an edit synced again after an error": Bug(build(fault_sites=["manifest.sync"]), ((ManifestFile, "add", syncs_again),)),
+    "an edit synced again after an error": Bug(
+        build(fault_sites=["manifest.sync"]), ((ManifestFile, "add", syncs_again),)
+    ),
     "edits in one file alone": Bug(build(), ((ManifestFile, "add", passes_over_the_second_file),)),
     "TRANSIENT records come back": Bug(build(), ((store_module, "settle_transient", keeps_transient),)),
     "piece boundary off by one": Bug(build(), ((compactor_module, "_install_part", installs_one_too_few),)),

@@ -1,4 +1,5 @@
-"""Damage to the files of a log that was at rest: bits flipped, files cut off or gone. Afterwards the log opens, and says what it lost."""
+"""Damage to the files of a log that was at rest: bits flipped, files cut off or gone. Afterwards the log opens, and
+says what it lost."""
 
 from __future__ import annotations
 
@@ -23,13 +24,16 @@ def ignore(error: Exception) -> None:
 
 
 def log_at_rest(build: Build) -> tuple[FaultyDisk, list[Record]]:
-    """A disk with a log of three files, two of them used before, that was interrupted after its last sync; and what is in it."""
+    """A disk with a log of three files, two of them used before, that was interrupted after its last sync; and what is
+    in it."""
     disk = FaultyDisk()
     disk.do_make_directory("datadir.create", "/data")
     chance = random.Random(7)
     runner = HandRunner(StrictFaults())
     _, data_dir, recovery = recover(build, disk)
-    log = made_log(build).open(data_dir, recovery, runner, ignore, WalOptions(FILE_SIZE, 2, lambda: chance.getrandbits(63), BATCH_SIZE))
+    log = made_log(build).open(
+        data_dir, recovery, runner, ignore, WalOptions(FILE_SIZE, 2, lambda: chance.getrandbits(63), BATCH_SIZE)
+    )
     log.faults = runner.faults
     written: list[Record] = []
     for size in (300, 5000, 200, 700, 3000, 20, 6000, 900, 100, 100, 6000, 800):
@@ -61,7 +65,10 @@ def judge(build: Build, disk: FaultyDisk, written: list[Record], what: str) -> N
         again, _, second = recover(build, disk.restarted())
     except Exception as error:
         raise Violation(f"{what}: {type(error).__name__}: {error}") from error
-    if log.failure is not None or [record[3] for record in again] != [*(record[3] for record in found), b"the log goes on"]:
+    if log.failure is not None or [record[3] for record in again] != [
+        *(record[3] for record in found),
+        b"the log goes on",
+    ]:
         raise Violation(f"{what}: opened again, {len(again)} records instead of {len(found) + 1}: {second.report}")
     if not set(found) <= set(written) or found != sorted(found):
         raise Violation(f"{what}: records appear that nobody wrote")
@@ -73,7 +80,8 @@ def judge(build: Build, disk: FaultyDisk, written: list[Record], what: str) -> N
 
 
 def may_be_cut(report: Report, missing: int) -> bool:
-    """The last batch of all, of two records, may have been a write that was interrupted: it is told as cut, and its bytes are kept."""
+    """The last batch of all, of two records, may have been a write that was interrupted: it is told as cut, and its
+    bytes are kept."""
     return missing == 2 and bool(report.cut) and bool(report.cut[-1].copy)
 
 
@@ -132,7 +140,8 @@ def judge_cut(build: Build, disk: FaultyDisk, written: list[Record], what: str, 
 
 
 def remove_files() -> None:
-    """Take each file of the log away; all but the oldest, whose absence is how a log grows older, and the newest leave a hole."""
+    """Take each file of the log away; all but the oldest, whose absence is how a log grows older, and the newest leave
+    a hole."""
     build = Build()
     disk, written = log_at_rest(build)
     for path in files_of(disk)[1:-1]:

@@ -39,10 +39,13 @@ class Search:
             except Enough:
                 return
             except Exception as error:
-                raise Violation(f"{self.noun} {self.seed}, state {self.states}: {type(error).__name__}: {error}") from error
+                raise Violation(
+                    f"{self.noun} {self.seed}, state {self.states}: {type(error).__name__}: {error}"
+                ) from error
 
     def history(self, chance: random.Random) -> None:
-        """Everything that happens on one disk, drawn from ``chance``. Raises: Violation, or what the code under test does not catch"""
+        """Everything that happens on one disk, drawn from ``chance``. Raises: Violation, or what the code under test
+        does not catch"""
         raise NotImplementedError
 
     def count_state(self) -> None:

@@ -1,4 +1,5 @@
-"""A manifest that has lost the same in both files, at any moment of moving, rewriting and removing: nothing of the messages is lost by it.
+"""A manifest that has lost the same in both files, at any moment of moving, rewriting and removing: nothing of the
+messages is lost by it.
 
 docs/durability-format.md, "What outlives the write-ahead log": when both files have lost the same batch.
 """
@@ -12,7 +13,15 @@ from tests.support.faulty_disk import FaultyDisk
 from tests.support.kept import kept
 from tests.support.store import Running, options
 
-SITES = ("segment.publish", "segment.publish.directory", "manifest.write", "manifest.sync", "segment.remove", "wal.recycle", "wal.remove")
+SITES = (
+    "segment.publish",
+    "segment.publish.directory",
+    "manifest.write",
+    "manifest.sync",
+    "segment.remove",
+    "wal.recycle",
+    "wal.remove",
+)
 
 
 @cache
@@ -75,5 +84,7 @@ def blocks_of_the_manifest(disk: FaultyDisk) -> list[int]:
     """Those that hold the beginning of a batch, without the last, which looks torn; at most three of them."""
     names = [name for name in disk.names("manifest.list", "/data/manifest") if name.endswith(".a.manifest")]
     content = bytes(disk.content(f"/data/manifest/{names[-1]}"))
-    found = [block for block in range(2, len(content) // 4096) if content[block * 4096 : block * 4096 + 4] == b"LEVB"][:-1]
+    found = [block for block in range(2, len(content) // 4096) if content[block * 4096 : block * 4096 + 4] == b"LEVB"][
+        :-1
+    ]
     return found[-3:]

@@ -1,7 +1,9 @@
-"""The log on a disk that fails: every promise holds, whatever a crash leaves; and planted mistakes are found, so the test can find any.
+"""The log on a disk that fails: every promise holds, whatever a crash leaves; and planted mistakes are found, so the
+test can find any.
 
-docs/durability-format.md, "Promises". LEVERET_CRASH_STATES sets how many disks are looked at (20,000 if unset), LEVERET_CRASH_SEED where
-the histories begin (300). The text of a failure names its history: LEVERET_CRASH_SEED of one less runs it first.
+docs/durability-format.md, "Promises". LEVERET_CRASH_STATES sets how many disks are looked at (20,000 if unset),
+LEVERET_CRASH_SEED where the histories begin (300). The text of a failure names its history: LEVERET_CRASH_SEED of one
+less runs it first.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ def test_a_planted_bug_is_found_by_crashing(name: str, monkeypatch: pytest.Monke
 
 
 def test_a_flipped_bit_is_found_or_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
-    """One bit, at every byte of every file: the node starts, records are the right ones or missing, and missing ones are told."""
+    """One bit, at every byte of every file: the node starts, records are the right ones or missing, and missing ones
+    are told."""
     flips = rot.flip_bits()
     say(capsys, f"bits flipped in the files of the log: {flips}")
     assert flips > 15_000

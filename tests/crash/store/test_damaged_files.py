@@ -1,7 +1,8 @@
-"""Every file of a data directory at rest, damaged in every way: the node starts, says so, loses only what was in it, and goes on.
+"""Every file of a data directory at rest, damaged in every way: the node starts, says so, loses only what was in it,
+and goes on.
 
-docs/durability-format.md, "Promises". Where two files say the same nothing is lost at all. Of the end of the log one thing cannot be seen:
-that it was there, if nothing else tells (a last batch that is gone without a trace).
+docs/durability-format.md, "Promises". Where two files say the same nothing is lost at all. Of the end of the log one
+thing cannot be seen: that it was there, if nothing else tells (a last batch that is gone without a trace).
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def at_rest() -> Rest:
     opened = Running(disk.restarted(), moving)
     live = {int(log.number): opened.read(opened.logs.open(log.number)) for log in logs}
     locations = [location for log in logs for location in locations_of(opened, int(log.number))]
-    assert {(location.log, location.position) for location in locations} >= {(log, position) for log in live for position in live[log]}
+    assert {(location.log, location.position) for location in locations} >= {
+        (log, position) for log in live for position in live[log]
+    }
     assert len(opened.logs.segments) >= 2
     assert len(opened.store.wal.files) >= 3
     assert any(len(log.segment_extents) and len(log.extents) for log in opened.logs.logs.values())
@@ -101,7 +104,11 @@ def extents_in(running: Running, segment_extent: SegmentExtent, number: int, nam
 
 def files(kinds: tuple[str, ...]) -> list[str]:
     disk = at_rest().disk
-    found = [f"/data/{name}" for name, node in sorted(disk.directory("/data").cache.items()) if isinstance(node, Inode) and "" in kinds]
+    found = [
+        f"/data/{name}"
+        for name, node in sorted(disk.directory("/data").cache.items())
+        if isinstance(node, Inode) and "" in kinds
+    ]
     for directory in kinds:
         if directory:
             found += [f"/data/{directory}/{name}" for name in sorted(disk.directory(f"/data/{directory}").cache)]
@@ -202,7 +209,11 @@ def small_manifest(edit_count: int) -> FaultyDisk:
     manifest = Manifest(DataDir.open(disk, "/data"), lambda: 0x5EED, START + BLOCK)
     builder = moved_builder()
     edits = [
-        Edit(states=[(1, 5, b"positions"), (2, -1, b"")], journal=[(PUT, put_body(b"q", b"1")), (PUT, put_body(b"x", b""))], covers=9),
+        Edit(
+            states=[(1, 5, b"positions"), (2, -1, b"")],
+            journal=[(PUT, put_body(b"q", b"1")), (PUT, put_body(b"x", b""))],
+            covers=9,
+        ),
         Edit([(builder, 12345)], states=[(1, 7, b"more")], covers=20, next_log=3, next_segment=4, declared=22),
         Edit(dropped=[3], dropped_logs=[2], journal=[(DELETE, b"x")], declared=30),
     ]
@@ -224,7 +235,8 @@ def moved_builder() -> SegmentBuilder:
 
 @pytest.mark.parametrize("edit_count", [1, 3])
 def test_every_bit_of_a_small_manifest(edit_count: int) -> None:
-    """In each of its two files: nothing is lost, whichever it is, and what matters is told. Of long zeros, one byte in 64."""
+    """In each of its two files: nothing is lost, whichever it is, and what matters is told. Of long zeros, one byte
+    in 64."""
     disk = small_manifest(edit_count)
     expected, told = state_at_the_start(disk.restarted())
     assert not told

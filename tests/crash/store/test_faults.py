@@ -1,6 +1,8 @@
-"""Every operation on the disk fails once, in every way it can: what was promised stays, the failure is told, the next start works.
+"""Every operation on the disk fails once, in every way it can: what was promised stays, the failure is told, the next
+start works.
 
-Reliability, section 2: the first error of a sync ends the log; a short write is continued; a full disk must not keep a node from starting.
+Reliability, section 2: the first error of a sync ends the log; a short write is continued; a full disk must not keep a
+node from starting.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ class Life:
         running.data_dir.close()
 
     def leave_traces_of_a_crash(self) -> None:
-        """A batch that was begun at the end of the log; spare files of another size and one too many. No fault strikes here."""
+        """A batch that was begun at the end of the log; spare files of another size and one too many. No fault strikes
+        here."""
         disk = self.disk
         _, _, recovery = recover(Build(), disk.restarted())
         end = recovery.finish()
@@ -112,7 +115,8 @@ def sites_of_a_life() -> list[str]:
 
 def test_the_life_comes_past_every_site() -> None:
     """Every one of the log, but for what only an interrupted replacement leaves to do, which tests/unit/store has."""
-    elsewhere = ("segment.", "manifest.", "move.", "log.", "damage.", "page.")  # test_store_faults.py, spec/test_pages.py
+    # test_store_faults.py, spec/test_pages.py.
+    elsewhere = ("segment.", "manifest.", "move.", "log.", "damage.", "page.")
     here = {site for site in SITES if not site.startswith(elsewhere)}
     assert here - set(sites_of_a_life()) == {"datadir.format.clean", "quarantine.clean"}
 
@@ -146,7 +150,8 @@ def test_an_error_anywhere_ends_the_log_and_loses_nothing(name: str) -> None:
         if not life.failures and not life.refused:
             survived.add(site)
         check_the_next_start(life, what)
-    # Only what nothing depends on may fail without consequences: what is for people, and files that are made ready in advance.
+    # Only what nothing depends on may fail without consequences: what is for people, and files that are made ready in
+    # advance.
     allowed = {"datadir.lock.write", "wal.read", *(site for site in SITES if site.startswith("quarantine."))}
     if name == "EIO":
         allowed.add("datadir.format.read")  # the copy tells

@@ -1,7 +1,9 @@
-"""The whole store on a disk that fails: what was promised is there after any crash, wherever it has moved; and planted mistakes are found.
+"""The whole store on a disk that fails: what was promised is there after any crash, wherever it has moved; and planted
+mistakes are found.
 
-docs/durability-format.md, "Promises". LEVERET_CRASH_STATES sets how many disks are looked at (two fifths of it here, 8,000 if it is unset),
-LEVERET_CRASH_SEED where the lives begin (0). The text of a failure names its life: LEVERET_CRASH_SEED of one less runs it first.
+docs/durability-format.md, "Promises". LEVERET_CRASH_STATES sets how many disks are looked at (two fifths of it here,
+8,000 if it is unset), LEVERET_CRASH_SEED where the lives begin (0). The text of a failure names its life:
+LEVERET_CRASH_SEED of one less runs it first.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ SEED = int(os.environ.get("LEVERET_CRASH_SEED", "0"))
 
 @pytest.mark.timeout(100 + STATES // 50)
 def test_what_was_promised_is_there_wherever_it_has_moved(capsys: pytest.CaptureFixture[str]) -> None:
-    """Live positions, their content, marks and what is declared are those after some record, every promised one included.
+    """Live positions, their content, marks and what is declared are those after some record, every promised one
+    included.
 
-    So it is after a crash at any moment of moving, rewriting and removing, in the middle of opening, and twice in a row.
+    So it is after a crash at any moment of moving, rewriting and removing, in the middle of opening, and twice in a
+    row.
     """
     lives = Lives(STATES, seed=SEED)
     lives.run()

@@ -26,7 +26,14 @@ RARE = {
 }
 """What only a crash or damage leaves to do: tests/unit/store and test_faults.py have it."""
 QUIET = {site for site in SITES if site.startswith(("segment.", "manifest.", "move.", "log."))}
-AT_THE_START = {"manifest.list", "manifest.open", "manifest.start.directory", "manifest.rewrite", "manifest.rewrite.sync", "segment.list"}
+AT_THE_START = {
+    "manifest.list",
+    "manifest.open",
+    "manifest.start.directory",
+    "manifest.rewrite",
+    "manifest.rewrite.sync",
+    "segment.list",
+}
 """Without these a node cannot know what it has."""
 
 

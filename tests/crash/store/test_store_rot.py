@@ -110,7 +110,8 @@ def test_a_file_cut_off_or_gone_is_survived(directory: str) -> None:
 
 
 def judge_together(disk: FaultyDisk, what: str) -> Running:
-    """What no manifest knows any more is put together: nothing is missing, what comes back is flagged, and so it stays."""
+    """What no manifest knows any more is put together: nothing is missing, what comes back is flagged, and so it
+    stays."""
     _, live, written = at_rest()
     running = Running(disk)
     assert running.store.findings, what
@@ -139,7 +140,9 @@ def manifest_blocks() -> list[int]:
     """The blocks of the manifest that hold anything, without the header and the last edit, whose end looks torn."""
     disk, _, _ = at_rest()
     content = bytes(disk.content(f"/data/manifest/{min(disk.directory('/data/manifest').cache)}"))
-    return [block for block in range(2, len(content) // 4096) if content[block * 4096 : block * 4096 + 4] == b"LEVB"][:-1]
+    return [block for block in range(2, len(content) // 4096) if content[block * 4096 : block * 4096 + 4] == b"LEVB"][
+        :-1
+    ]
 
 
 def test_what_both_files_of_the_manifest_have_lost_is_put_together_from_the_segments() -> None:

@@ -21,7 +21,8 @@ AREAS: Final = (
 )
 
 SLOW_AREAS: Final = frozenset({"handshake", "frames"})
-"""Areas where RabbitMQ lets a client wait three seconds at a time; their conversations share no names and may be played at once."""
+"""Areas where RabbitMQ lets a client wait three seconds at a time; their conversations share no names and may be played
+at once."""
 
 
 def players(area: str) -> int:

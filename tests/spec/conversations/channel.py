@@ -25,7 +25,9 @@ def closes(talk: Talk) -> None:
     client.ask(1, "basic.qos")
 
 
-@conversation("channel.close: other channels go on", "an error of a channel touches no other", "AMQP 0-9-1 §2.2.5, soft errors")
+@conversation(
+    "channel.close: other channels go on", "an error of a channel touches no other", "AMQP 0-9-1 §2.2.5, soft errors"
+)
 def others_go_on(talk: Talk) -> None:
     """404 on channel 1."""
     client = talk.client(channels=(1, 2))
@@ -34,7 +36,9 @@ def others_go_on(talk: Talk) -> None:
 
 
 @conversation(
-    "channel error: frames before close-ok are dropped", "between the broker's close and close-ok frames of the channel are dropped", CLOSE
+    "channel error: frames before close-ok are dropped",
+    "between the broker's close and close-ok frames of the channel are dropped",
+    CLOSE,
 )
 def dropped_until_close_ok(talk: Talk) -> None:
     """A declare and a whole publish; then close-ok and the number is open again."""
@@ -49,19 +53,25 @@ def dropped_until_close_ok(talk: Talk) -> None:
     client.ask(1, "queue.declare", queue="channel.late", passive=True)
 
 
-@conversation("channel error: methods already under way are dropped", "what was sent before the close arrived is dropped", CLOSE)
+@conversation(
+    "channel error: methods already under way are dropped", "what was sent before the close arrived is dropped", CLOSE
+)
 def pipelined_after_error(talk: Talk) -> None:
     """Three methods in one write, the first fails."""
     client = talk.client()
     client.say(
-        method(1, "queue.declare", queue="missing", passive=True), method(1, "queue.declare", queue="channel.piped"), method(1, "basic.qos")
+        method(1, "queue.declare", queue="missing", passive=True),
+        method(1, "queue.declare", queue="channel.piped"),
+        method(1, "basic.qos"),
     )
     client.hear()
     client.ask(1, "channel.open")
     client.ask(1, "queue.declare", queue="channel.piped", passive=True)
 
 
-@conversation("channel error: the client's own close crosses it", "both sides may close at once; each answers the other", CLOSE)
+@conversation(
+    "channel error: the client's own close crosses it", "both sides may close at once; each answers the other", CLOSE
+)
 def crossing_closes(talk: Talk) -> None:
     """The client's close arrives while the broker waits for close-ok."""
     client = talk.client()
@@ -72,7 +82,9 @@ def crossing_closes(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("channel error: half a content before close-ok", "content frames of a closing channel are dropped too", CLOSE)
+@conversation(
+    "channel error: half a content before close-ok", "content frames of a closing channel are dropped too", CLOSE
+)
 def half_content_before_close_ok(talk: Talk) -> None:
     """The header of a publish arrives after the close, its body never."""
     client = talk.client(channels=(1, 2))
@@ -98,14 +110,22 @@ def flow_on(talk: Talk) -> None:
     client.ask(1, "channel.flow", active=True)
 
 
-@conversation("channel.flow inactive", "a client cannot stop deliveries by channel.flow", "RabbitMQ docs, Specification, channel.flow")
+@conversation(
+    "channel.flow inactive",
+    "a client cannot stop deliveries by channel.flow",
+    "RabbitMQ docs, Specification, channel.flow",
+)
 def flow_off(talk: Talk) -> None:
     """basic.qos is the way."""
     client = talk.client()
     client.ask(1, "channel.flow", active=False)
 
 
-@conversation("access.request", "access tickets of AMQP 0-8 are granted without a look", "RabbitMQ behaviour; access.request of AMQP 0-8")
+@conversation(
+    "access.request",
+    "access tickets of AMQP 0-8 are granted without a look",
+    "RabbitMQ behaviour; access.request of AMQP 0-8",
+)
 def access_request(talk: Talk) -> None:
     """The ticket is 1."""
     client = talk.client()

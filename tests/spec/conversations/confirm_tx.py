@@ -83,7 +83,9 @@ def deleted_queue(talk: Talk) -> None:
     client = talk.client()
     client.ask(1, "queue.declare", queue="q", durable=True)
     client.ask(1, "confirm.select")
-    client.say(publish(1, "", "q", b"1", properties={"delivery_mode": 2}), method(1, "queue.delete", queue="q", nowait=True))
+    client.say(
+        publish(1, "", "q", b"1", properties={"delivery_mode": 2}), method(1, "queue.delete", queue="q", nowait=True)
+    )
     client.hear()
 
 
@@ -252,7 +254,11 @@ def tx_unknown_tag(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("tx: overflow rejects", "a message that a full queue refuses fails the commit", "RabbitMQ docs, Queue Length; class tx")
+@conversation(
+    "tx: overflow rejects",
+    "a message that a full queue refuses fails the commit",
+    "RabbitMQ docs, Queue Length; class tx",
+)
 def tx_overflow(talk: Talk) -> None:
     """The first of two fits."""
     client = talk.client(channels=(1, 2))

@@ -1,4 +1,5 @@
-"""basic.consume, cancel, get, qos (AMQP 0-9-1 class basic; RabbitMQ docs, Consumers, Consumer Prefetch, Consumer Cancellation)."""
+"""basic.consume, cancel, get, qos (AMQP 0-9-1 class basic; RabbitMQ docs, Consumers, Consumer Prefetch, Consumer
+Cancellation)."""
 
 from __future__ import annotations
 
@@ -75,7 +76,9 @@ def consumes(name: str, rule: str, source: str, **arguments: object) -> None:
 
 consumes("missing queue", "the queue exists", CONSUME, queue="missing")
 consumes("missing queue with nowait", "errors are told even with nowait", CONSUME, queue="missing", nowait=True)
-consumes("no_local", "no_local is ignored", "RabbitMQ docs, Specification, basic.consume no-local", queue="q", no_local=True)
+consumes(
+    "no_local", "no_local is ignored", "RabbitMQ docs, Specification, basic.consume no-local", queue="q", no_local=True
+)
 consumes("line ends in the name", "names are taken as they are in basic.consume", "RabbitMQ behaviour", queue="q\r\n")
 consumes("unknown argument", "unknown arguments are accepted", CONSUME, queue="q", arguments={"x-mine": [1]})
 for label, value in {"a string": "5", "a float": 1.5, "void": None, "true": True, "a table": {}}.items():
@@ -239,7 +242,9 @@ def cancel_without_notify(talk: Talk) -> None:
     client.quiet()
 
 
-@conversation("cancelled by the server: own delete", "who deletes the queue is told too, after delete-ok or before", NOTIFY)
+@conversation(
+    "cancelled by the server: own delete", "who deletes the queue is told too, after delete-ok or before", NOTIFY
+)
 def cancel_notify_own(talk: Talk) -> None:
     """The two may cross."""
     client = talk.client(channels=(1, 2))
@@ -291,7 +296,9 @@ def get_single_active(talk: Talk) -> None:
     client.ask(1, "basic.get", queue="q")
 
 
-@conversation("single active consumer: one at a time", "one consumer gets everything; when it goes the next takes over", SINGLE)
+@conversation(
+    "single active consumer: one at a time", "one consumer gets everything; when it goes the next takes over", SINGLE
+)
 def single_active(talk: Talk) -> None:
     """Two consumers on two channels."""
     client = talk.client(channels=(1, 2))
@@ -334,7 +341,9 @@ qos("count 65535", "the largest count", prefetch_count=65535)
 qos("global", "global is for the channel", prefetch_count=10, **QOS_GLOBAL)
 
 
-@conversation("qos: two unacknowledged at most", "no more than prefetch_count messages wait for their acknowledgement", QOS)
+@conversation(
+    "qos: two unacknowledged at most", "no more than prefetch_count messages wait for their acknowledgement", QOS
+)
 def prefetch(talk: Talk) -> None:
     """Each ack brings one more."""
     client = talk.client()
@@ -386,7 +395,9 @@ def prefetch_each(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("qos: global window", "with global the whole channel has one window, which can be changed while consuming", QOS)
+@conversation(
+    "qos: global window", "with global the whole channel has one window, which can be changed while consuming", QOS
+)
 def prefetch_global(talk: Talk) -> None:
     """Two consumers share two; then the window grows to three."""
     client = talk.client()
@@ -437,7 +448,9 @@ def round_robin(talk: Talk) -> None:
 
 
 @conversation(
-    "consumer priority", "a consumer of lower priority gets messages when those above have no room", "RabbitMQ docs, Consumer Priorities"
+    "consumer priority",
+    "a consumer of lower priority gets messages when those above have no room",
+    "RabbitMQ docs, Consumer Priorities",
 )
 def consumer_priority(talk: Talk) -> None:
     """The later consumer has the higher priority and a window of one."""

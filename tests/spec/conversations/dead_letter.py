@@ -1,4 +1,5 @@
-"""Dead lettering, length limits, expiry and priorities (RabbitMQ docs, Dead Letter Exchanges, Queue Length, TTL, Priority)."""
+"""Dead lettering, length limits, expiry and priorities (RabbitMQ docs, Dead Letter Exchanges, Queue Length, TTL,
+Priority)."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ LAST_DEATH = Departure("RabbitMQ 3.13 adds x-last-death-exchange, -queue and -re
 
 
 def with_dead_letters(talk: Talk, **arguments: object) -> Speaker:
-    """A client with queue q, whose dead letters go through exchange dlx (fanout) to queue dead, which is consumed on channel 2."""
+    """A client with queue q, whose dead letters go through exchange dlx (fanout) to queue dead, which is consumed on
+    channel 2."""
     client = talk.client(channels=(1, 2))
     client.ask(1, "exchange.declare", exchange="dlx", type="fanout")
     client.ask(1, "queue.declare", queue="dead")
@@ -49,18 +51,27 @@ def with_dead_letters(talk: Talk, **arguments: object) -> Speaker:
     return client
 
 
-@conversation("dead letter: rejected", "a rejected message goes to the dead letter exchange with its history", DLX, leveret=LAST_DEATH)
+@conversation(
+    "dead letter: rejected",
+    "a rejected message goes to the dead letter exchange with its history",
+    DLX,
+    leveret=LAST_DEATH,
+)
 def rejected(talk: Talk) -> None:
     """All of x-death, x-first-death and x-last-death."""
     client = with_dead_letters(talk)
-    client.say(publish(1, "", "q", b"1", properties={"content_type": "text/plain", "headers": {"mine": 1}, "delivery_mode": 2}))
+    client.say(
+        publish(1, "", "q", b"1", properties={"content_type": "text/plain", "headers": {"mine": 1}, "delivery_mode": 2})
+    )
     client.until_ready("q", 1)
     client.ask(1, "basic.get", queue="q")
     client.tell(1, "basic.reject", delivery_tag=1)
     client.hear()
 
 
-@conversation("dead letter: nacked, several", "nack(multiple) dead-letters in the order of delivery", DLX, leveret=LAST_DEATH)
+@conversation(
+    "dead letter: nacked, several", "nack(multiple) dead-letters in the order of delivery", DLX, leveret=LAST_DEATH
+)
 def nacked(talk: Talk) -> None:
     """Three at once."""
     client = with_dead_letters(talk)
@@ -72,7 +83,9 @@ def nacked(talk: Talk) -> None:
     client.hear(3)
 
 
-@conversation("dead letter: expired by the queue", "a message older than x-message-ttl is dead-lettered", DLX, leveret=LAST_DEATH)
+@conversation(
+    "dead letter: expired by the queue", "a message older than x-message-ttl is dead-lettered", DLX, leveret=LAST_DEATH
+)
 def expired_queue(talk: Talk) -> None:
     """No original-expiration."""
     client = with_dead_letters(talk, x_message_ttl=1)
@@ -80,7 +93,12 @@ def expired_queue(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("dead letter: expired by the message", "the expiration property is taken away and kept in x-death", DLX, leveret=LAST_DEATH)
+@conversation(
+    "dead letter: expired by the message",
+    "the expiration property is taken away and kept in x-death",
+    DLX,
+    leveret=LAST_DEATH,
+)
 def expired_message(talk: Talk) -> None:
     """original-expiration."""
     client = with_dead_letters(talk)
@@ -105,7 +123,9 @@ def maxlen(talk: Talk) -> None:
     client.ask(1, "basic.get", queue="q", no_ack=True)
 
 
-@conversation("dead letter: max-length-bytes", "bodies are counted; the reason is maxlen as well", DLX, leveret=LAST_DEATH)
+@conversation(
+    "dead letter: max-length-bytes", "bodies are counted; the reason is maxlen as well", DLX, leveret=LAST_DEATH
+)
 def maxlen_bytes(talk: Talk) -> None:
     """Ten octets fit."""
     client = with_dead_letters(talk, x_max_length_bytes=10)
@@ -114,7 +134,12 @@ def maxlen_bytes(talk: Talk) -> None:
     client.ask(1, "basic.get", queue="q", no_ack=True)
 
 
-@conversation("dead letter: max-length 0", "a queue that holds nothing dead-letters everything without a consumer", DLX, leveret=LAST_DEATH)
+@conversation(
+    "dead letter: max-length 0",
+    "a queue that holds nothing dead-letters everything without a consumer",
+    DLX,
+    leveret=LAST_DEATH,
+)
 def maxlen_zero(talk: Talk) -> None:
     """At once."""
     client = with_dead_letters(talk, x_max_length=0)
@@ -122,7 +147,12 @@ def maxlen_zero(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("dead letter: routing key", "x-dead-letter-routing-key replaces the routing keys, and CC goes", DLX, leveret=LAST_DEATH)
+@conversation(
+    "dead letter: routing key",
+    "x-dead-letter-routing-key replaces the routing keys, and CC goes",
+    DLX,
+    leveret=LAST_DEATH,
+)
 def routing_key(talk: Talk) -> None:
     """The old ones stand in x-death."""
     client = with_dead_letters(talk, x_dead_letter_routing_key="new")
@@ -144,7 +174,12 @@ def cc_kept(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("dead letter: twice by the same queue and reason", "the count is raised, the table stays one", DLX, leveret=LAST_DEATH)
+@conversation(
+    "dead letter: twice by the same queue and reason",
+    "the count is raised, the table stays one",
+    DLX,
+    leveret=LAST_DEATH,
+)
 def counted(talk: Talk) -> None:
     """The dead letter is published again to the queue, with its headers."""
     client = with_dead_letters(talk)
@@ -166,9 +201,14 @@ def two_deaths(talk: Talk) -> None:
     client = talk.client(channels=(1, 2))
     client.ask(1, "queue.declare", queue="dead")
     client.ask(
-        1, "queue.declare", queue="q2", arguments={"x-message-ttl": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        1,
+        "queue.declare",
+        queue="q2",
+        arguments={"x-message-ttl": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"},
     )
-    client.ask(1, "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q2"})
+    client.ask(
+        1, "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q2"}
+    )
     client.ask(2, "basic.consume", queue="dead", consumer_tag="d", no_ack=True)
     client.say(publish(1, "amq.fanout", "q", b"0"), publish(1, "", "q", b"1"))
     client.until_ready("q", 1)
@@ -177,7 +217,11 @@ def two_deaths(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("dead letter: automatic cycle", "a message that would come back to a queue without having been rejected is dropped", DLX)
+@conversation(
+    "dead letter: automatic cycle",
+    "a message that would come back to a queue without having been rejected is dropped",
+    DLX,
+)
 def cycle(talk: Talk) -> None:
     """A queue whose expired messages go back to itself: the message is gone after its first round."""
     client = talk.client()
@@ -195,7 +239,9 @@ def cycle(talk: Talk) -> None:
 def cycle_rejected(talk: Talk) -> None:
     """A queue whose rejected messages go back to itself, twice."""
     client = talk.client()
-    client.ask(1, "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"})
+    client.ask(
+        1, "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
+    )
     client.ask(1, "basic.consume", queue="q", consumer_tag="c")
     client.say(publish(1, "", "q", b"1"))
     client.hear()
@@ -218,7 +264,9 @@ def missing_dlx(talk: Talk) -> None:
     client.ask(1, "queue.declare", queue="q", passive=True)
 
 
-@conversation("dead letter: purge and delete", "purged messages and those of a deleted queue are not dead-lettered", DLX)
+@conversation(
+    "dead letter: purge and delete", "purged messages and those of a deleted queue are not dead-lettered", DLX
+)
 def no_dead_letters(talk: Talk) -> None:
     """The consumer of dead letters hears nothing."""
     client = with_dead_letters(talk)
@@ -252,7 +300,9 @@ def dead_letter_full(talk: Talk) -> None:
     """The dead letter queue keeps the last one."""
     client = talk.client()
     client.ask(1, "queue.declare", queue="dead", arguments={"x-max-length": 1})
-    client.ask(1, "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    client.ask(
+        1, "queue.declare", queue="q", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    )
     client.say(publish(1, "", "q", b"1"), publish(1, "", "q", b"2"))
     client.until_ready("q", 2)
     client.ask(1, "basic.get", queue="q")
@@ -303,7 +353,9 @@ def reject_mandatory(talk: Talk) -> None:
     client.quiet(queue="q")
 
 
-@conversation("length: one of two queues refuses", "one refusal is enough for a nack; the other queue keeps its copy", LENGTH)
+@conversation(
+    "length: one of two queues refuses", "one refusal is enough for a nack; the other queue keeps its copy", LENGTH
+)
 def one_rejects(talk: Talk) -> None:
     """A full queue and one without a limit."""
     client = talk.client()
@@ -318,7 +370,9 @@ def one_rejects(talk: Talk) -> None:
     client.until_ready("q2", 1)
 
 
-@conversation("length: reject-publish-dlx", "what is refused is dead-lettered as maxlen, and nacked", LENGTH, leveret=LAST_DEATH)
+@conversation(
+    "length: reject-publish-dlx", "what is refused is dead-lettered as maxlen, and nacked", LENGTH, leveret=LAST_DEATH
+)
 def reject_publish_dlx(talk: Talk) -> None:
     """Two into one."""
     client = with_dead_letters(talk, x_max_length=1, x_overflow="reject-publish-dlx")
@@ -431,7 +485,9 @@ def ttl_requeued(talk: Talk) -> None:
 # priorities
 
 
-@conversation("priority: order", "higher priorities come first, equal ones in order; none is 0, too high is the highest", PRIORITY)
+@conversation(
+    "priority: order", "higher priorities come first, equal ones in order; none is 0, too high is the highest", PRIORITY
+)
 def priority_order(talk: Talk) -> None:
     """Six messages."""
     client = talk.client()
@@ -465,7 +521,9 @@ def priority_requeue(talk: Talk) -> None:
 
 
 @conversation(
-    "priority: length limit", "the message next in line makes room, whatever its priority", "RabbitMQ docs, Priority; Queue Length"
+    "priority: length limit",
+    "the message next in line makes room, whatever its priority",
+    "RabbitMQ docs, Priority; Queue Length",
 )
 def priority_limit(talk: Talk) -> None:
     """The highest priority is dropped."""

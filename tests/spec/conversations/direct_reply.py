@@ -10,7 +10,8 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 
 
 def asked(talk: Talk) -> tuple[Speaker, Speaker, str]:
-    """A requester a (reply consumer on channel 1) and a responder b that holds its request; gives both and the reply-to it received."""
+    """A requester a (reply consumer on channel 1) and a responder b that holds its request; gives both and the reply-to
+    it received."""
     requester = talk.client("a", channels=(1, 2))
     responder = talk.client("b")
     responder.ask(1, "queue.declare", queue="q")
@@ -42,7 +43,8 @@ def round_trip(talk: Talk) -> None:
 
 
 @conversation(
-    "reply-to: mandatory answer", "a reply is no message in a queue: a mandatory one is delivered and comes back too", SOURCE,
+    "reply-to: mandatory answer", "a reply is no message in a queue: a mandatory one is delivered and comes back too",
+    SOURCE,
     leveret=Departure(
         "as in RabbitMQ 4.2 and later a reply that was delivered does not come back",
         (
@@ -84,7 +86,9 @@ def other_exchange(talk: Talk) -> None:
     responder.hear()
 
 
-@conversation("reply-to: requester asks whether it is there", "declaring the name tells whether the requester is there", SOURCE)
+@conversation(
+    "reply-to: requester asks whether it is there", "declaring the name tells whether the requester is there", SOURCE
+)
 def declare_alive(talk: Talk) -> None:
     """Active and passive."""
     _, responder, name = asked(talk)
@@ -184,7 +188,13 @@ BAD = REPLY_TO + ".nonsense"
 asks("declare the bare name", "the name is no queue", "queue.declare", queue=REPLY_TO)
 asks("declare the bare name passively", "the name is no queue", "queue.declare", queue=REPLY_TO, passive=True)
 asks("declare a bad name", "a name that was not given out is not found", "queue.declare", queue=BAD)
-asks("declare a bad name passively", "a name that was not given out is not found", "queue.declare", queue=BAD, passive=True)
+asks(
+    "declare a bad name passively",
+    "a name that was not given out is not found",
+    "queue.declare",
+    queue=BAD,
+    passive=True,
+)
 asks("get", "the name is no queue", "basic.get", queue=REPLY_TO)
 asks("bind", "the name is no queue", "queue.bind", queue=REPLY_TO, exchange="amq.direct", routing_key="k")
 asks("delete", "deleting what is not there succeeds", "queue.delete", queue=REPLY_TO)
@@ -201,7 +211,14 @@ def publishes(label: str, name: str, leveret: Departure | None = None) -> None:
         client.say(publish(1, "", name, b"1", mandatory=True))
         client.hear(2)
 
-    add("direct_reply", f"reply-to: publish to {label}", "a name that was not given out routes nowhere", SOURCE, start, leveret)
+    add(
+        "direct_reply",
+        f"reply-to: publish to {label}",
+        "a name that was not given out routes nowhere",
+        SOURCE,
+        start,
+        leveret,
+    )
 
 
 ODD = BAD + "==.++"

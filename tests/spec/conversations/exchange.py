@@ -1,4 +1,5 @@
-"""Exchanges: declare, delete, bind, unbind, and routing (AMQP 0-9-1 class exchange; RabbitMQ docs, Exchanges, Alternate Exchanges)."""
+"""Exchanges: declare, delete, bind, unbind, and routing (AMQP 0-9-1 class exchange; RabbitMQ docs, Exchanges, Alternate
+Exchanges)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ BIND = "RabbitMQ docs, Exchange to Exchange Bindings"
 ALTERNATE = "RabbitMQ docs, Alternate Exchanges"
 
 
-def declares(name: str, rule: str, source: str, *declarations: dict[str, object], leveret: Departure | None = None) -> None:
+def declares(
+    name: str, rule: str, source: str, *declarations: dict[str, object], leveret: Departure | None = None
+) -> None:
     """Registers exchange.declare methods, one after the other."""
 
     def start(talk: Talk) -> None:
@@ -41,7 +44,13 @@ declares(
     X,
     X | {"internal": True, "auto_delete": True, "durable": True},
 )
-declares("declare: type and durable differ", "the first difference is told", EQUIVALENT, X, X | {"type": "fanout", "durable": True})
+declares(
+    "declare: type and durable differ",
+    "the first difference is told",
+    EQUIVALENT,
+    X,
+    X | {"type": "fanout", "durable": True},
+)
 declares(
     "declare: other arguments differ",
     "only alternate-exchange is compared",
@@ -61,7 +70,10 @@ declares(
 )
 declares("declare: alternate-exchange again", "alternate-exchange has to be equal", EQUIVALENT, X | AE, X | AE)
 declares(
-    "declare: alternate-exchange is a number", "an alternate exchange is a name", ALTERNATE, X | {"arguments": {"alternate-exchange": 5}}
+    "declare: alternate-exchange is a number",
+    "an alternate exchange is a name",
+    ALTERNATE,
+    X | {"arguments": {"alternate-exchange": 5}},
 )
 declares(
     "declare: alternate-exchange does not exist",
@@ -69,7 +81,9 @@ declares(
     ALTERNATE,
     X | {"arguments": {"alternate-exchange": "never"}},
 )
-declares("declare: x-alternate-exchange", "the argument has no x-", ALTERNATE, X | {"arguments": {"x-alternate-exchange": 5}})
+declares(
+    "declare: x-alternate-exchange", "the argument has no x-", ALTERNATE, X | {"arguments": {"x-alternate-exchange": 5}}
+)
 
 
 def unknown_type(kind: str, *before: str) -> Departure:
@@ -81,7 +95,9 @@ def unknown_type(kind: str, *before: str) -> Departure:
 
 TYPES = "RabbitMQ docs, Exchanges, Exchange Types"
 CHANNEL_ERROR = "an unknown type is an error of the channel"
-declares("declare: unknown type", CHANNEL_ERROR, TYPES, {"exchange": "x", "type": "nosuch"}, leveret=unknown_type("nosuch"))
+declares(
+    "declare: unknown type", CHANNEL_ERROR, TYPES, {"exchange": "x", "type": "nosuch"}, leveret=unknown_type("nosuch")
+)
 declares("declare: empty type", CHANNEL_ERROR, TYPES, {"exchange": "x", "type": ""}, leveret=unknown_type(""))
 declares(
     "declare: unknown type of an existing exchange",
@@ -91,8 +107,18 @@ declares(
     X | {"type": "nosuch"},
     leveret=unknown_type("nosuch", "< a1 exchange.declare-ok"),
 )
-declares("declare: reserved name", "names that start with amq. are the broker's", DECLARE, {"exchange": "amq.mine", "type": "direct"})
-declares("declare: amq. alone", "names that start with amq. are the broker's", DECLARE, {"exchange": "amq.", "type": "direct"})
+declares(
+    "declare: reserved name",
+    "names that start with amq. are the broker's",
+    DECLARE,
+    {"exchange": "amq.mine", "type": "direct"},
+)
+declares(
+    "declare: amq. alone",
+    "names that start with amq. are the broker's",
+    DECLARE,
+    {"exchange": "amq.", "type": "direct"},
+)
 declares("declare: amq without dot", "only amq. is reserved", DECLARE, {"exchange": "amqmine", "type": "direct"})
 declares(
     "declare: amq.direct as it is",
@@ -106,7 +132,12 @@ declares(
     DECLARE,
     {"exchange": "amq.direct", "type": "topic", "durable": True},
 )
-declares("declare: amq.direct transient", "the standard exchanges are durable", DECLARE, {"exchange": "amq.direct", "type": "direct"})
+declares(
+    "declare: amq.direct transient",
+    "the standard exchanges are durable",
+    DECLARE,
+    {"exchange": "amq.direct", "type": "direct"},
+)
 for standard in (
     "amq.direct",
     "amq.fanout",
@@ -117,7 +148,9 @@ for standard in (
     "amq.rabbitmq.log",
     "amq.rabbitmq.event",
 ):
-    declares(f"declare: passive {standard}", "the standard exchanges exist", DECLARE, {"exchange": standard, "passive": True})
+    declares(
+        f"declare: passive {standard}", "the standard exchanges exist", DECLARE, {"exchange": standard, "passive": True}
+    )
 declares(
     "declare: amq.rabbitmq.trace as it is",
     "the firehose's exchange is an internal topic",
@@ -125,10 +158,20 @@ declares(
     {"exchange": "amq.rabbitmq.trace", "type": "topic", "durable": True, "internal": True},
 )
 declares(
-    "declare: the default exchange", "the default exchange is not declared", DECLARE, {"exchange": "", "type": "direct", "durable": True}
+    "declare: the default exchange",
+    "the default exchange is not declared",
+    DECLARE,
+    {"exchange": "", "type": "direct", "durable": True},
 )
-declares("declare: the default exchange passively", "the default exchange is not declared", DECLARE, {"exchange": "", "passive": True})
-declares("declare: passive and missing", "passive asks whether it exists", DECLARE, {"exchange": "missing", "passive": True})
+declares(
+    "declare: the default exchange passively",
+    "the default exchange is not declared",
+    DECLARE,
+    {"exchange": "", "passive": True},
+)
+declares(
+    "declare: passive and missing", "passive asks whether it exists", DECLARE, {"exchange": "missing", "passive": True}
+)
 declares(
     "declare: passive, everything differs",
     "passive looks at the name alone",
@@ -150,7 +193,12 @@ declares(
     {"exchange": "x" * 255, "type": "direct"},
     {"exchange": "x" * 255, "passive": True},
 )
-declares("declare: blanks in the name", "RabbitMQ takes any octet in names", DECLARE, {"exchange": " x/y:z ", "type": "direct"})
+declares(
+    "declare: blanks in the name",
+    "RabbitMQ takes any octet in names",
+    DECLARE,
+    {"exchange": " x/y:z ", "type": "direct"},
+)
 
 
 @conversation("declare: nowait", "with nowait nothing is answered", DECLARE)
@@ -259,7 +307,9 @@ def auto_delete(talk: Talk) -> None:
     client.ask(1, "exchange.declare", exchange="x", passive=True)
 
 
-@conversation("auto-delete: never bound", "an auto-delete exchange that never had a binding stays", "RabbitMQ docs, Exchanges")
+@conversation(
+    "auto-delete: never bound", "an auto-delete exchange that never had a binding stays", "RabbitMQ docs, Exchanges"
+)
 def auto_delete_unbound(talk: Talk) -> None:
     """Unbinding what is not bound is no last binding."""
     client = talk.client()
@@ -269,7 +319,9 @@ def auto_delete_unbound(talk: Talk) -> None:
     client.ask(1, "exchange.declare", exchange="x", passive=True)
 
 
-@conversation("auto-delete: with the queue", "deleting the last bound queue deletes the exchange", "RabbitMQ docs, Exchanges")
+@conversation(
+    "auto-delete: with the queue", "deleting the last bound queue deletes the exchange", "RabbitMQ docs, Exchanges"
+)
 def auto_delete_with_queue(talk: Talk) -> None:
     """The queue is deleted."""
     client = talk.client()
@@ -283,7 +335,9 @@ def auto_delete_with_queue(talk: Talk) -> None:
 # bind and unbind
 
 
-@conversation("bind: messages take both steps", "a message goes through bound exchanges, each queue gets one copy", BIND)
+@conversation(
+    "bind: messages take both steps", "a message goes through bound exchanges, each queue gets one copy", BIND
+)
 def bind(talk: Talk) -> None:
     """Two ways lead to the same queue; a cycle leads back."""
     client = talk.client()
@@ -418,7 +472,11 @@ def bind_twice(talk: Talk) -> None:
     client.ask(1, "exchange.unbind", destination="x", source="amq.fanout")
 
 
-@conversation("internal exchange: publish", "clients do not publish to internal exchanges", "RabbitMQ docs, Exchange to Exchange Bindings")
+@conversation(
+    "internal exchange: publish",
+    "clients do not publish to internal exchanges",
+    "RabbitMQ docs, Exchange to Exchange Bindings",
+)
 def publish_internal(talk: Talk) -> None:
     """Reached through another exchange only."""
     client = talk.client()
@@ -430,13 +488,32 @@ def publish_internal(talk: Talk) -> None:
 # routing
 
 
-@conversation("topic: words and wildcards", "* is one word, # any number of words, words are split by dots", "AMQP 0-9-1 §3.1.3.3")
+@conversation(
+    "topic: words and wildcards", "* is one word, # any number of words, words are split by dots", "AMQP 0-9-1 §3.1.3.3"
+)
 def topic(talk: Talk) -> None:
     """Each binding key is tried with each routing key."""
     client = talk.client()
     client.ask(1, "exchange.declare", exchange="x", type="topic")
     keys = ("", ".", "a", "a.b", "a.b.c", "a..b", ".a", "a.", "b.a")
-    for pattern in ("#", "*", "", "a", "*.b", "a.#", "#.a", "a.*.b", "#.b.#", "a.#.c", "**", "a*", ".#", "#.#", "*.*", "*.#"):
+    for pattern in (
+        "#",
+        "*",
+        "",
+        "a",
+        "*.b",
+        "a.#",
+        "#.a",
+        "a.*.b",
+        "#.b.#",
+        "a.#.c",
+        "**",
+        "a*",
+        ".#",
+        "#.#",
+        "*.*",
+        "*.#",
+    ):
         client.client.ask(1, "queue.declare", queue="q")
         client.client.ask(1, "queue.bind", queue="q", exchange="x", routing_key=pattern)
         client.client.ask(1, "confirm.select")
@@ -469,14 +546,15 @@ def headers(talk: Talk) -> None:
     client.ask(1, "exchange.declare", exchange="x", type="headers")
     messages: dict[str, dict[str, object] | None] = {
         "no headers property": None, "empty": {}, "a=1": {"a": 1}, "a=2": {"a": 2}, "a='1'": {"a": "1"},
-        "a=1 as 64 bits": {"a": Typed("l", 1)}, "a=1 as 8 bits": {"a": Typed("b", 1)}, "a=1 as unsigned 16": {"a": Typed("u", 1)},
-        "a=1.0": {"a": 1.0}, "a=1 b=2": {"a": 1, "b": 2}, "a=void": {"a": None}, "a=true": {"a": True}, "x-c=3": {"x-c": 3},
-        "a=1 x-c=3": {"a": 1, "x-c": 3},
+        "a=1 as 64 bits": {"a": Typed("l", 1)}, "a=1 as 8 bits": {"a": Typed("b", 1)},
+        "a=1 as unsigned 16": {"a": Typed("u", 1)}, "a=1.0": {"a": 1.0}, "a=1 b=2": {"a": 1, "b": 2},
+        "a=void": {"a": None}, "a=true": {"a": True}, "x-c=3": {"x-c": 3}, "a=1 x-c=3": {"a": 1, "x-c": 3},
     }  # fmt: skip
     bindings: dict[str, dict[str, object]] = {
-        "none": {}, "any of none": {"x-match": "any"}, "all a=1": {"x-match": "all", "a": 1}, "default a=1 b=2": {"a": 1, "b": 2},
-        "any a=1 b=2": {"x-match": "any", "a": 1, "b": 2}, "all a=void": {"a": None}, "all a=1 as 64 bits": {"a": Typed("l", 1)},
-        "all x-c=4": {"x-c": 4}, "any x-c=3": {"x-match": "any", "x-c": 3},
+        "none": {}, "any of none": {"x-match": "any"}, "all a=1": {"x-match": "all", "a": 1},
+        "default a=1 b=2": {"a": 1, "b": 2}, "any a=1 b=2": {"x-match": "any", "a": 1, "b": 2},
+        "all a=void": {"a": None}, "all a=1 as 64 bits": {"a": Typed("l", 1)}, "all x-c=4": {"x-c": 4},
+        "any x-c=3": {"x-match": "any", "x-c": 3},
     }  # fmt: skip
     for label, arguments in bindings.items():
         client.client.ask(1, "queue.declare", queue="q")
@@ -484,7 +562,9 @@ def headers(talk: Talk) -> None:
         client.client.ask(1, "confirm.select")
         matched = []
         for name, fields in messages.items():
-            client.client.send(publish(1, "x", "k", b"", mandatory=True, properties={} if fields is None else {"headers": fields}))
+            client.client.send(
+                publish(1, "x", "k", b"", mandatory=True, properties={} if fields is None else {"headers": fields})
+            )
             if client.client.read().method.name == "basic.return":
                 client.client.expect("basic.ack", 1)
             else:
@@ -518,7 +598,9 @@ def alternate(talk: Talk) -> None:
 
 
 @conversation(
-    "alternate exchange: routes nothing either", "a mandatory message comes back when no exchange of the chain routes it", ALTERNATE
+    "alternate exchange: routes nothing either",
+    "a mandatory message comes back when no exchange of the chain routes it",
+    ALTERNATE,
 )
 def alternate_unroutable(talk: Talk) -> None:
     """Two exchanges that are each other's alternate."""
@@ -562,7 +644,13 @@ def carbon(name: str, headers_sent: dict[str, object]) -> None:
         client.say(publish(1, "", "nowhere", b"hi", properties={"headers": headers_sent}))
         client.quiet()
 
-    add("exchange", f"CC: {name}", "CC and BCC are arrays of strings", "RabbitMQ docs, Sender-selected Distribution", start)
+    add(
+        "exchange",
+        f"CC: {name}",
+        "CC and BCC are arrays of strings",
+        "RabbitMQ docs, Sender-selected Distribution",
+        start,
+    )
 
 
 carbon("a string", {"CC": "q"})

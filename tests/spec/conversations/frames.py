@@ -1,4 +1,5 @@
-"""Frames: their shape, their size, the channel they are on and the order of a content's frames (AMQP 0-9-1 §4.2.3, §4.2.6)."""
+"""Frames: their shape, their size, the channel they are on and the order of a content's frames (AMQP 0-9-1 §4.2.3,
+§4.2.6)."""
 
 from __future__ import annotations
 
@@ -46,10 +47,11 @@ def said(
 
 
 TOO_LONG = Departure(
-    "in the words of RabbitMQ's later versions; 3.10 notices it with the next frame only, and says that this one is no body",
+    "in the words of RabbitMQ's later versions; 3.10 notices it with the next frame only, and says that this one is no "
+    "body",
     (
-        "< a0 connection.close reply_code=501 reply_text='FRAME_ERROR - content body frame exceeds remaining content size'"
-        " class_id=60 method_id=40",
+        "< a0 connection.close reply_code=501 reply_text='FRAME_ERROR - content body frame exceeds remaining content"
+        " size' class_id=60 method_id=40",
         "< a closes the socket",
     ),
 )
@@ -72,12 +74,33 @@ odd(
 for number in (0, 4, 5, 7, 9, 255):
     said(f"frame: type {number}", "an unknown frame type ends the connection", SHAPE, frame(number, 1, b"abc"))
 said("frame: type 9 on channel 0", "an unknown frame type ends the connection", SHAPE, frame(9, 0, b"abc"))
-said("frame: type 9 on a channel that is not open", "an unknown frame type ends the connection", SHAPE, frame(9, 5, b"abc"))
+said(
+    "frame: type 9 on a channel that is not open",
+    "an unknown frame type ends the connection",
+    SHAPE,
+    frame(9, 5, b"abc"),
+)
 said("frame: empty method frame", "a method frame holds at least class and method id", SHAPE, frame(METHOD, 1, b""))
-said("frame: method frame of three octets", "a method frame holds at least class and method id", SHAPE, frame(METHOD, 1, b"\x00\x3c\x00"))
-said("frame: empty method frame on channel 0", "a method frame holds at least class and method id", SHAPE, frame(METHOD, 0, b""))
+said(
+    "frame: method frame of three octets",
+    "a method frame holds at least class and method id",
+    SHAPE,
+    frame(METHOD, 1, b"\x00\x3c\x00"),
+)
+said(
+    "frame: empty method frame on channel 0",
+    "a method frame holds at least class and method id",
+    SHAPE,
+    frame(METHOD, 0, b""),
+)
 
-said("heartbeat on channel 0", "a heartbeat is taken in silence", "AMQP 0-9-1 §4.2.7", heartbeat(), then=lambda client: client.quiet())
+said(
+    "heartbeat on channel 0",
+    "a heartbeat is taken in silence",
+    "AMQP 0-9-1 §4.2.7",
+    heartbeat(),
+    then=lambda client: client.quiet(),
+)
 said("heartbeat on channel 1", "heartbeats belong to channel 0", "AMQP 0-9-1 §4.2.7", heartbeat(1))
 said("heartbeat on a channel that is not open", "heartbeats belong to channel 0", "AMQP 0-9-1 §4.2.7", heartbeat(7))
 said(
@@ -86,7 +109,8 @@ said(
 )  # fmt: skip
 said(
     "heartbeat between method and header", "a heartbeat may come between any two frames", "AMQP 0-9-1 §4.2.7",
-    method(1, "confirm.select"), PUBLISH, heartbeat(), header(1, 2), heartbeat(), body(1, b"hi"), then=lambda client: none(client.hear(2)),
+    method(1, "confirm.select"), PUBLISH, heartbeat(), header(1, 2), heartbeat(), body(1, b"hi"),
+    then=lambda client: none(client.hear(2)),
 )  # fmt: skip
 
 
@@ -133,7 +157,11 @@ def above_default(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("content: body cut to frame_max on delivery", "the broker cuts bodies to the reader's frame_max, eight octets less", CONTENT)
+@conversation(
+    "content: body cut to frame_max on delivery",
+    "the broker cuts bodies to the reader's frame_max, eight octets less",
+    CONTENT,
+)
 def cut_to_frame_max(talk: Talk) -> None:
     """Published in one frame, read by a client of 4096."""
     writer = talk.client("a")
@@ -155,9 +183,17 @@ def empty_content(talk: Talk) -> None:
 
 # channels
 
-said("channel: method on a channel never opened", "the first method of a channel is channel.open", CHANNELS, method(2, "basic.qos"))
 said(
-    "channel: close-ok on a channel never opened", "the first method of a channel is channel.open", CHANNELS, method(2, "channel.close-ok")
+    "channel: method on a channel never opened",
+    "the first method of a channel is channel.open",
+    CHANNELS,
+    method(2, "basic.qos"),
+)
+said(
+    "channel: close-ok on a channel never opened",
+    "the first method of a channel is channel.open",
+    CHANNELS,
+    method(2, "channel.close-ok"),
 )
 said(
     "channel: close on a channel never opened",
@@ -165,10 +201,24 @@ said(
     CHANNELS,
     method(2, "channel.close", reply_code=200),
 )
-said("channel: body on a channel never opened", "the first method of a channel is channel.open", CHANNELS, body(2, b"x"))
-said("channel: header on a channel never opened", "the first method of a channel is channel.open", CHANNELS, header(2, 1))
-said("channel: opened twice", "a channel is opened once", "AMQP 0-9-1 channel.open, rule state", method(1, "channel.open"))
-said("channel: channel method on channel 0", "channel 0 carries class connection only", CHANNELS, method(0, "channel.open"))
+said(
+    "channel: body on a channel never opened", "the first method of a channel is channel.open", CHANNELS, body(2, b"x")
+)
+said(
+    "channel: header on a channel never opened", "the first method of a channel is channel.open", CHANNELS, header(2, 1)
+)
+said(
+    "channel: opened twice",
+    "a channel is opened once",
+    "AMQP 0-9-1 channel.open, rule state",
+    method(1, "channel.open"),
+)
+said(
+    "channel: channel method on channel 0",
+    "channel 0 carries class connection only",
+    CHANNELS,
+    method(0, "channel.open"),
+)
 said("channel: basic.qos on channel 0", "channel 0 carries class connection only", CHANNELS, method(0, "basic.qos"))
 said(
     "channel: connection method on channel 1",
@@ -192,7 +242,9 @@ def above_channel_max(talk: Talk) -> None:
 
 
 @conversation(
-    "channel: as many as channel_max", "every channel up to the negotiated limit can be opened", "AMQP 0-9-1 connection.tune-ok channel-max"
+    "channel: as many as channel_max",
+    "every channel up to the negotiated limit can be opened",
+    "AMQP 0-9-1 connection.tune-ok channel-max",
 )
 def up_to_channel_max(talk: Talk) -> None:
     """Channels 1, 2 and 3 of three, then one more."""
@@ -241,8 +293,20 @@ said(
     header(1, 1),
     then=lambda client: none(client.hear(2)),
 )
-said("content: header of class 50", "the header's class is the method's", "AMQP 0-9-1 §4.2.6.1", PUBLISH, header(1, 5, class_id=50))
-said("content: header of class 0", "the header's class is the method's", "AMQP 0-9-1 §4.2.6.1", PUBLISH, header(1, 5, class_id=0))
+said(
+    "content: header of class 50",
+    "the header's class is the method's",
+    "AMQP 0-9-1 §4.2.6.1",
+    PUBLISH,
+    header(1, 5, class_id=50),
+)
+said(
+    "content: header of class 0",
+    "the header's class is the method's",
+    "AMQP 0-9-1 §4.2.6.1",
+    PUBLISH,
+    header(1, 5, class_id=0),
+)
 said(
     "content: body larger than announced",
     "the bodies add up to the announced size",
@@ -264,8 +328,22 @@ said(
     then=lambda client: client.quiet(),
     leveret=TOO_LONG,
 )
-said("content: body after an empty content", "a content of size 0 has no body", CONTENT, PUBLISH, header(1, 0), body(1, b"x"))
-said("content: empty body after an empty content", "a content of size 0 has no body", CONTENT, PUBLISH, header(1, 0), body(1, b""))
+said(
+    "content: body after an empty content",
+    "a content of size 0 has no body",
+    CONTENT,
+    PUBLISH,
+    header(1, 0),
+    body(1, b"x"),
+)
+said(
+    "content: empty body after an empty content",
+    "a content of size 0 has no body",
+    CONTENT,
+    PUBLISH,
+    header(1, 0),
+    body(1, b""),
+)
 said(
     "content: another channel in between",
     "frames of channels may be mixed",
@@ -299,7 +377,12 @@ def confirmed(name: str, rule: str, source: str, *frames: bytes, unreadable: byt
 
 
 confirmed(
-    "content: header weight 1", "the weight is 0 and not looked at", "AMQP 0-9-1 §4.2.6.1", PUBLISH, header(1, 2, weight=1), body(1, b"hi")
+    "content: header weight 1",
+    "the weight is 0 and not looked at",
+    "AMQP 0-9-1 §4.2.6.1",
+    PUBLISH,
+    header(1, 2, weight=1),
+    body(1, b"hi"),
 )
 confirmed(
     "content: empty body frames",
@@ -319,7 +402,13 @@ confirmed(
     PUBLISH,
     frame(HEADER, 1, b"\x00\x3c\x00\x00\x00\x00\x00\x00"),
 )
-confirmed("content: header empty", "a header that ends early is refused", "AMQP 0-9-1 §4.2.6.1", PUBLISH, frame(HEADER, 1, b""))
+confirmed(
+    "content: header empty",
+    "a header that ends early is refused",
+    "AMQP 0-9-1 §4.2.6.1",
+    PUBLISH,
+    frame(HEADER, 1, b""),
+)
 HEAD = b"\x00\x3c\x00\x00" + bytes(8)
 confirmed(
     "content: header without flags",

@@ -1,4 +1,5 @@
-"""From the socket's first bytes to connection.open-ok, and closing the connection (AMQP 0-9-1 §4.2.2, §2.2, class connection)."""
+"""From the socket's first bytes to connection.open-ok, and closing the connection (AMQP 0-9-1 §4.2.2, §2.2, class
+connection)."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ first_bytes("garbage", b"\x00\x01\x02\x03\x04\x05\x06\x07", "eight octets that m
 first_bytes("AMQP and garbage", b"AMQPAMQP", "AMQP twice")
 
 
-@conversation("first bytes: AMQP 1 1 0 9", "the header of 0-9-1's first publication is taken as 0-9-1", "RabbitMQ behaviour")
+@conversation(
+    "first bytes: AMQP 1 1 0 9", "the header of 0-9-1's first publication is taken as 0-9-1", "RabbitMQ behaviour"
+)
 def old_091_header(talk: Talk) -> None:
     """Some very old clients write the version this way."""
     client = talk.socket()
@@ -59,14 +62,21 @@ def name_of_start(talk: Talk, client: Speaker) -> None:
     assert isinstance(properties, dict)
     capabilities = properties["capabilities"]
     common = ("capabilities", "cluster_name", "copyright", "information", "platform", "product", "version")
-    talk.write(f"< {client.name}0 connection.start {start['version_major']}.{start['version_minor']} locales={start['locales']!r}")
+    talk.write(
+        f"< {client.name}0 connection.start {start['version_major']}.{start['version_minor']} "
+        f"locales={start['locales']!r}"
+    )
     mechanisms = start["mechanisms"]
     assert isinstance(mechanisms, bytes)
     talk.write(f"< {client.name}0 mechanisms {' '.join(sorted(mechanisms.decode().split()))}")
     talk.write(
-        f"< {client.name}0 server-properties {' '.join(name for name in common if name in properties)} product={properties['product']!r}"
+        f"< {client.name}0 server-properties {' '.join(name for name in common if name in properties)} "
+        f"product={properties['product']!r}"
     )
-    talk.write(f"< {client.name}0 capabilities {' '.join(sorted(name for name, value in capabilities.items() if value is True))}")
+    talk.write(
+        f"< {client.name}0 capabilities "
+        f"{' '.join(sorted(name for name, value in capabilities.items() if value is True))}"
+    )
 
 
 def started(talk: Talk) -> Speaker:
@@ -86,7 +96,9 @@ def log_in(
 ) -> None:
     """Says start-ok and hears what comes."""
     properties: dict[str, object] = {} if capabilities is None else {"capabilities": capabilities}
-    client.ask(0, "connection.start-ok", client_properties=properties, mechanism=mechanism, response=response, locale=locale)
+    client.ask(
+        0, "connection.start-ok", client_properties=properties, mechanism=mechanism, response=response, locale=locale
+    )
 
 
 def tuned(talk: Talk) -> Speaker:
@@ -107,7 +119,9 @@ def tuned(talk: Talk) -> Speaker:
 
 
 @conversation(
-    "login: PLAIN", "after a good login the broker proposes its limits", "AMQP 0-9-1 connection.start-ok; RabbitMQ docs, Access Control"
+    "login: PLAIN",
+    "after a good login the broker proposes its limits",
+    "AMQP 0-9-1 connection.start-ok; RabbitMQ docs, Access Control",
 )
 def plain_login(talk: Talk) -> None:
     """The whole way, then close."""
@@ -119,7 +133,9 @@ def plain_login(talk: Talk) -> None:
 
 
 @conversation(
-    "login: AMQPLAIN", "AMQPLAIN carries LOGIN and PASSWORD as a table without its length", "RabbitMQ docs, Access Control, SASL mechanisms"
+    "login: AMQPLAIN",
+    "AMQPLAIN carries LOGIN and PASSWORD as a table without its length",
+    "RabbitMQ docs, Access Control, SASL mechanisms",
 )
 def amqplain_login(talk: Talk) -> None:
     """py-amqp's default in older releases."""
@@ -178,13 +194,17 @@ refused("PLAIN", "empty", PLAIN_CASES["empty"], False)
 refused("AMQPLAIN", "empty", AMQPLAIN_CASES["empty"], False)
 
 
-@conversation("login: unknown mechanism", "a mechanism that was not offered ends the connection", "AMQP 0-9-1 connection.start-ok")
+@conversation(
+    "login: unknown mechanism", "a mechanism that was not offered ends the connection", "AMQP 0-9-1 connection.start-ok"
+)
 def unknown_mechanism(talk: Talk) -> None:
     """With the capability."""
     log_in(started(talk), "X-NONE", capabilities={"authentication_failure_close": True})
 
 
-@conversation("login: mechanism in lower case", "mechanism names are compared exactly", "AMQP 0-9-1 connection.start-ok")
+@conversation(
+    "login: mechanism in lower case", "mechanism names are compared exactly", "AMQP 0-9-1 connection.start-ok"
+)
 def lower_case_mechanism(talk: Talk) -> None:
     """plain is not PLAIN."""
     log_in(started(talk), "plain", capabilities={"authentication_failure_close": True})
@@ -207,7 +227,14 @@ def odd_capabilities(talk: Talk) -> None:
     """`capabilities` is no table."""
     client = started(talk)
     properties: dict[str, object] = {"capabilities": "all of them", "product": 5, "connection_name": ["a"]}
-    client.ask(0, "connection.start-ok", client_properties=properties, mechanism="PLAIN", response=b"\0guest\0guest", locale="en_US")
+    client.ask(
+        0,
+        "connection.start-ok",
+        client_properties=properties,
+        mechanism="PLAIN",
+        response=b"\0guest\0guest",
+        locale="en_US",
+    )
 
 
 def tune(name: str, rule: str, channel_max: int, frame_max: int, heartbeat_s: int = 0) -> None:
@@ -302,7 +329,10 @@ OPEN = method(0, "connection.open", virtual_host="/")
 after_start("tune-ok", TUNE_OK)
 after_start("open", OPEN)
 after_start("channel.open", method(1, "channel.open"))
-after_start("start-ok on channel 1", method(1, "connection.start-ok", mechanism="PLAIN", response=b"\0guest\0guest", locale="en_US"))
+after_start(
+    "start-ok on channel 1",
+    method(1, "connection.start-ok", mechanism="PLAIN", response=b"\0guest\0guest", locale="en_US"),
+)
 after_start("close", method(0, "connection.close", reply_code=200))
 after_start("close-ok", method(0, "connection.close-ok"))
 after_start("secure-ok", method(0, "connection.secure-ok", response=b"x"))
@@ -335,18 +365,43 @@ def large_start_ok(talk: Talk) -> None:
     """A client-properties table of 5000 octets."""
     client = started(talk)
     properties: dict[str, object] = {"note": "n" * 5000, "capabilities": {"authentication_failure_close": True}}
-    client.ask(0, "connection.start-ok", client_properties=properties, mechanism="PLAIN", response=b"\0guest\0guest", locale="en_US")
+    client.ask(
+        0,
+        "connection.start-ok",
+        client_properties=properties,
+        mechanism="PLAIN",
+        response=b"\0guest\0guest",
+        locale="en_US",
+    )
 
 
-@conversation("start-ok of 4096", "before tune a frame of 4096 octets is taken", "AMQP 0-9-1 §4.2.3, connection.tune, minimum of frame-max")
+@conversation(
+    "start-ok of 4096",
+    "before tune a frame of 4096 octets is taken",
+    "AMQP 0-9-1 §4.2.3, connection.tune, minimum of frame-max",
+)
 def full_start_ok(talk: Talk) -> None:
     """Payload, frame header and end octet together are 4096 octets."""
     client = started(talk)
     rest = len(
-        method(0, "connection.start-ok", client_properties={"note": ""}, mechanism="PLAIN", response=b"\0guest\0guest", locale="en_US")
+        method(
+            0,
+            "connection.start-ok",
+            client_properties={"note": ""},
+            mechanism="PLAIN",
+            response=b"\0guest\0guest",
+            locale="en_US",
+        )
     )
     properties: dict[str, object] = {"note": "n" * (4096 - rest)}
-    client.ask(0, "connection.start-ok", client_properties=properties, mechanism="PLAIN", response=b"\0guest\0guest", locale="en_US")
+    client.ask(
+        0,
+        "connection.start-ok",
+        client_properties=properties,
+        mechanism="PLAIN",
+        response=b"\0guest\0guest",
+        locale="en_US",
+    )
 
 
 @conversation("start-ok cut", "a method that ends early is a syntax error", "AMQP 0-9-1 §4.2.3, reply code 502")
@@ -358,14 +413,22 @@ def cut_start_ok(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("close: by the client", "connection.close is answered with close-ok, then the socket closes", "AMQP 0-9-1 connection.close")
+@conversation(
+    "close: by the client",
+    "connection.close is answered with close-ok, then the socket closes",
+    "AMQP 0-9-1 connection.close",
+)
 def client_close(talk: Talk) -> None:
     """Channels are open."""
     client = talk.client(channels=(1, 2))
     client.shut()
 
 
-@conversation("close: frames after it are dropped", "after connection.close nothing is heard but close-ok", "AMQP 0-9-1 connection.close")
+@conversation(
+    "close: frames after it are dropped",
+    "after connection.close nothing is heard but close-ok",
+    "AMQP 0-9-1 connection.close",
+)
 def client_close_then_more(talk: Talk) -> None:
     """A declare behind the close has no effect."""
     client = talk.client()

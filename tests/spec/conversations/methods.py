@@ -1,15 +1,31 @@
-"""Methods that are unknown, come from the wrong side, are cut or too long, and field tables of every shape (AMQP 0-9-1 §4.2.4, §4.2.5)."""
+"""Methods that are unknown, come from the wrong side, are cut or too long, and field tables of every shape (AMQP 0-9-1
+§4.2.4, §4.2.5)."""
 
 from __future__ import annotations
 
 import struct
 
 from tests.spec.talk import Departure, Talk, add, cannot_decode, conversation
-from tests.support.wire import METHOD, METHODS, PROPERTIES, Typed, content, frame, longstr, method, method_payload, shortstr, table
+from tests.support.wire import (
+    METHOD,
+    METHODS,
+    PROPERTIES,
+    Typed,
+    content,
+    frame,
+    longstr,
+    method,
+    method_payload,
+    shortstr,
+    table,
+)
 
 SHAPE = "AMQP 0-9-1 §4.2.4 and §4.2.5"
 TABLES = "AMQP 0-9-1 §4.2.5.5; RabbitMQ docs, AMQP 0-9-1 Errata, field types"
-CRASH = "RabbitMQ's connection process crashes and the client learns nothing; it is told as for other arguments that cannot be read"
+CRASH = (
+    "RabbitMQ's connection process crashes and the client learns nothing; it is told as for other arguments that "
+    "cannot be read"
+)
 INTERNAL = "RabbitMQ answers with an internal error; the client is told as for other arguments that cannot be read"
 IDS = "AMQP 0-9-1 §2.2, classes and methods; reply codes 503 and 540"
 
@@ -39,7 +55,8 @@ def unknown(class_id: int, method_id: int, channel: int = 1) -> None:
     )
     name = f"unknown method {class_id}.{method_id}" + (" on channel 0" if channel == 0 else "")
     reason = (
-        "RabbitMQ's connection process crashes and the client learns nothing; a client is told as for other methods that it may not say"
+        "RabbitMQ's connection process crashes and the client learns nothing; a client is told as for other "
+        "methods that it may not say"
     )
     departure = Departure(reason, lines)
     payload(name, "an unknown method ends the connection", IDS, ids(class_id, method_id) + bytes(8), channel, departure)
@@ -57,13 +74,19 @@ payload(
 )
 
 SERVER_METHODS = (
-    "channel.open-ok", "channel.flow-ok", "access.request-ok", "exchange.declare-ok", "exchange.delete-ok", "exchange.bind-ok",
-    "exchange.unbind-ok",
-    "queue.declare-ok", "queue.bind-ok", "queue.purge-ok", "queue.delete-ok", "queue.unbind-ok", "basic.qos-ok", "basic.consume-ok",
-    "basic.cancel-ok", "basic.get-empty", "basic.recover-ok", "confirm.select-ok", "tx.select-ok", "tx.commit-ok", "tx.rollback-ok",
+    "channel.open-ok", "channel.flow-ok", "access.request-ok", "exchange.declare-ok", "exchange.delete-ok",
+    "exchange.bind-ok", "exchange.unbind-ok",
+    "queue.declare-ok", "queue.bind-ok", "queue.purge-ok", "queue.delete-ok", "queue.unbind-ok", "basic.qos-ok",
+    "basic.consume-ok", "basic.cancel-ok", "basic.get-empty", "basic.recover-ok", "confirm.select-ok", "tx.select-ok",
+    "tx.commit-ok", "tx.rollback-ok",
 )  # fmt: skip
 for name in SERVER_METHODS:
-    payload(f"from the wrong side: {name}", "a method that only the server says ends the connection", IDS, method_payload(name))
+    payload(
+        f"from the wrong side: {name}",
+        "a method that only the server says ends the connection",
+        IDS,
+        method_payload(name),
+    )
 
 
 def with_content(name: str) -> None:
@@ -81,7 +104,9 @@ for name in ("basic.deliver", "basic.return", "basic.get-ok"):
     with_content(name)
 
 
-@conversation("from the wrong side: channel.close-ok without a close", "a close-ok that nobody waits for ends the connection", IDS)
+@conversation(
+    "from the wrong side: channel.close-ok without a close", "a close-ok that nobody waits for ends the connection", IDS
+)
 def stray_close_ok(talk: Talk) -> None:
     """On an open channel."""
     client = talk.client()
@@ -105,7 +130,12 @@ FULL: dict[str, dict[str, object]] = {
 for name, arguments in FULL.items():
     whole = method_payload(name, **arguments)
     payload(f"cut: {name}", "a method that ends inside its arguments ends the connection", SHAPE, whole[:-1])
-    payload(f"cut: {name} without arguments", "a method that ends inside its arguments ends the connection", SHAPE, whole[:4])
+    payload(
+        f"cut: {name} without arguments",
+        "a method that ends inside its arguments ends the connection",
+        SHAPE,
+        whole[:4],
+    )
     payload(f"too long: {name}", "nothing follows the last argument", SHAPE, whole + b"\x00")
 payload("too long: tx.select", "nothing follows the last argument", SHAPE, method_payload("tx.select") + b"\x00")
 payload(
@@ -114,7 +144,8 @@ payload(
     Departure(INTERNAL, cannot_decode(method_payload("connection.close")[4:-1], 10, 50)),
 )  # fmt: skip
 payload(
-    "too long: connection.close", "nothing follows the last argument", SHAPE, method_payload("connection.close") + b"\x00", 0,
+    "too long: connection.close", "nothing follows the last argument", SHAPE,
+    method_payload("connection.close") + b"\x00", 0,
     Departure(INTERNAL, cannot_decode(method_payload("connection.close")[4:] + b"\x00", 10, 50)),
 )  # fmt: skip
 payload(
@@ -125,7 +156,8 @@ payload("unused bits set", "bits that no argument uses are not looked at", SHAPE
 
 
 def arguments_of(name: str, rule: str, data: bytes, crashes: bool = False, reason: str = "") -> None:
-    """Registers a queue.declare whose arguments are these octets; `crashes` when RabbitMQ then drops the socket without a word.
+    """Registers a queue.declare whose arguments are these octets; `crashes` when RabbitMQ then drops the socket without
+    a word.
 
     With that or another `reason` Leveret refuses them as arguments that cannot be read.
     """
@@ -166,9 +198,10 @@ arguments_of("inner table runs past the outer", CUT, fields(item(b"F", struct.pa
 arguments_of("array runs past the table", CUT, fields(item(b"A", struct.pack(">I", 100) + b"t\x01")), True)
 arguments_of("array cut inside a value", CUT, fields(item(b"A", longstr(b"I\x00"))), True)
 KNOWN = {
-    "t": b"\x01", "b": b"\xff", "B": b"\xff", "s": b"\xff\xff", "u": b"\xff\xff", "I": b"\xff" * 4, "i": b"\xff" * 4, "l": b"\xff" * 8,
-    "L": b"\xff" * 8, "f": b"\x3f\x80\x00\x00", "d": struct.pack(">d", 1.5), "D": b"\x02\x00\x00\x00\x7b", "S": longstr("abc"),
-    "A": longstr(b"t\x01"), "T": bytes(8), "F": table({"a": True}), "V": b"", "x": longstr(b"\x00\xff"),
+    "t": b"\x01", "b": b"\xff", "B": b"\xff", "s": b"\xff\xff", "u": b"\xff\xff", "I": b"\xff" * 4, "i": b"\xff" * 4,
+    "l": b"\xff" * 8, "L": b"\xff" * 8, "f": b"\x3f\x80\x00\x00", "d": struct.pack(">d", 1.5),
+    "D": b"\x02\x00\x00\x00\x7b", "S": longstr("abc"), "A": longstr(b"t\x01"), "T": bytes(8), "F": table({"a": True}),
+    "V": b"", "x": longstr(b"\x00\xff"),
 }  # fmt: skip
 for tag, data in KNOWN.items():
     arguments_of(f"type {tag}", TYPES, fields(item(tag.encode(), data)))
@@ -182,7 +215,9 @@ arguments_of(
     fields(item(b"I", bytes(4), "x-max-length"), item(b"I", b"\x00\x00\x00\x05", "x-max-length")),
 )
 arguments_of("empty field name", "an empty name is taken", fields(item(b"t", b"\x01", "")))
-arguments_of("field name of 255 octets", "names may be as long as a short string", fields(item(b"t", b"\x01", "n" * 255)))
+arguments_of(
+    "field name of 255 octets", "names may be as long as a short string", fields(item(b"t", b"\x01", "n" * 255))
+)
 arguments_of("field name with a NUL", "names are octets", fields(item(b"t", b"\x01", "a\x00b")))
 
 
@@ -190,7 +225,11 @@ def nested(depth: int, array: bool = False) -> bytes:
     """A table (or array) inside a table, `depth` times."""
     value = b""
     for _ in range(depth):
-        value = longstr(b"A" + value if value else b"") if array else longstr(shortstr("a") + b"F" + value if value else b"")
+        value = (
+            longstr(b"A" + value if value else b"")
+            if array
+            else longstr(shortstr("a") + b"F" + value if value else b"")
+        )
     return value
 
 
@@ -225,9 +264,16 @@ bad_utf8("a routing key", method(1, "basic.publish", routing_key=b"\xff"), conte
 bad_utf8("an exchange's type", method(1, "exchange.declare", exchange="x", type=b"\xff"))
 bad_utf8("channel.close's text", method(1, "channel.close", reply_code=200, reply_text=b"\xff"))
 bad_utf8("a field name", method(1, "queue.declare", queue="methods.utf8", arguments=longstr(b"\x01\xfft\x01")))
-bad_utf8("a long string of a table", method(1, "queue.declare", queue="methods.utf8", arguments={"x-other": Typed("S", b"\xff")}))
+bad_utf8(
+    "a long string of a table",
+    method(1, "queue.declare", queue="methods.utf8", arguments={"x-other": Typed("S", b"\xff")}),
+)
 bad_utf8("a property", method(1, "basic.publish", routing_key="nowhere"), content(1, b"", {"content_type": b"\xff"}))
-bad_utf8("message-id returned", method(1, "basic.publish", routing_key="nowhere", mandatory=True), content(1, b"", {"message_id": b"\xff"}))
+bad_utf8(
+    "message-id returned",
+    method(1, "basic.publish", routing_key="nowhere", mandatory=True),
+    content(1, b"", {"message_id": b"\xff"}),
+)
 
 
 @conversation("string: UTF-8 in names", "names may be any UTF-8", "AMQP 0-9-1 §4.2.5.3")
@@ -239,7 +285,9 @@ def utf8_names(talk: Talk) -> None:
 
 
 @conversation(
-    "string: long names in an error text", "a reply text is a short string: a long one is cut to 255 octets", "AMQP 0-9-1 §4.2.5.3"
+    "string: long names in an error text",
+    "a reply text is a short string: a long one is cut to 255 octets",
+    "AMQP 0-9-1 §4.2.5.3",
 )
 def long_reply_text(talk: Talk) -> None:
     """The name alone has 255 octets."""
@@ -253,7 +301,11 @@ def long_reply_text(talk: Talk) -> None:
     "AMQP 0-9-1 §4.2.5.3",
     leveret=Departure(
         "RabbitMQ cuts inside a character; clients decode reply texts as UTF-8, so the cut falls between two",
-        ("< a1 channel.close reply_code=404 reply_text=\"NOT_FOUND - no queue '" + "€" * 76 + '..." class_id=50 method_id=10',),
+        (
+            "< a1 channel.close reply_code=404 reply_text=\"NOT_FOUND - no queue '"
+            + "€" * 76
+            + '..." class_id=50 method_id=10',
+        ),
     ),
 )
 def long_utf8_reply_text(talk: Talk) -> None:
@@ -270,10 +322,10 @@ def long_utf8_reply_text(talk: Talk) -> None:
 def round_trip(talk: Talk) -> None:
     """All fourteen properties, all field types."""
     values: dict[str, object] = {
-        "t": True, "b": Typed("b", -5), "B": Typed("B", 250), "s": Typed("s", -3000), "u": Typed("u", 60000), "I": Typed("I", -(2**31)),
-        "i": Typed("i", 2**32 - 1), "l": Typed("l", -(2**63)), "f": Typed("f", 1.5), "d": Typed("d", -2.25), "D": Typed("D", (2, 12345)),
-        "S": "text é", "x": b"\x00\xff", "T": Typed("T", 2**33), "V": None, "F": {"in": {"deep": 1}},
-        "A": [1, "two", None, [True], {"k": 2}],
+        "t": True, "b": Typed("b", -5), "B": Typed("B", 250), "s": Typed("s", -3000), "u": Typed("u", 60000),
+        "I": Typed("I", -(2**31)), "i": Typed("i", 2**32 - 1), "l": Typed("l", -(2**63)), "f": Typed("f", 1.5),
+        "d": Typed("d", -2.25), "D": Typed("D", (2, 12345)), "S": "text é", "x": b"\x00\xff", "T": Typed("T", 2**33),
+        "V": None, "F": {"in": {"deep": 1}}, "A": [1, "two", None, [True], {"k": 2}],
     }  # fmt: skip
     texts: dict[str, object] = {name: name for name, kind in PROPERTIES if kind == "shortstr"}
     properties = texts | {

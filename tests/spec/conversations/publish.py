@@ -34,7 +34,9 @@ def missing_exchange_confirm(talk: Talk) -> None:
     client.ask(1, "queue.declare", queue="q", passive=True)
 
 
-@conversation("publish: the default exchange is there", "the default exchange routes by queue name", "AMQP 0-9-1 §3.1.3.1")
+@conversation(
+    "publish: the default exchange is there", "the default exchange routes by queue name", "AMQP 0-9-1 §3.1.3.1"
+)
 def default_exchange(talk: Talk) -> None:
     """No binding was made."""
     client = talk.client()
@@ -56,7 +58,16 @@ def dropped(talk: Talk) -> None:
 def returned(talk: Talk) -> None:
     """Properties and body too."""
     client = talk.client()
-    client.say(publish(1, "amq.direct", "nowhere", b"hi", mandatory=True, properties={"content_type": "text/plain", "headers": {"a": 1}}))
+    client.say(
+        publish(
+            1,
+            "amq.direct",
+            "nowhere",
+            b"hi",
+            mandatory=True,
+            properties={"content_type": "text/plain", "headers": {"a": 1}},
+        )
+    )
     client.hear()
 
 
@@ -106,7 +117,9 @@ def kept_frames(line: str) -> str:
 def returned_large(talk: Talk) -> None:
     """Ten thousand octets in frames of 4096."""
     client = talk.client(frame_max=4096)
-    client.say(method(1, "basic.publish", routing_key="nowhere", mandatory=True), header(1, 10000), *[body(1, bytes(2500))] * 4)
+    client.say(
+        method(1, "basic.publish", routing_key="nowhere", mandatory=True), header(1, 10000), *[body(1, bytes(2500))] * 4
+    )
     client.hear()
 
 
@@ -132,17 +145,48 @@ def properties(name: str, rule: str, source: str, given: dict[str, object], leve
 
 for text in ("0", "1", "60000", "4294967295", "4294967296", "315360000000"):
     properties(f"expiration: {text}", "a whole number of milliseconds", EXPIRATION, {"expiration": text})
-for text in ("", "abc", "-1", "1.5", "1e3", " 5", "5 ", "+5", "0x10", "1_000", "315360000001", "99999999999999999999", "٣"):
-    properties(f"expiration: {text!r}", "anything but a whole number of milliseconds is refused", EXPIRATION, {"expiration": text})
-properties("user-id: the user's own", "user-id is the user's name", "RabbitMQ docs, Validated User-ID", {"user_id": "guest"})
+for text in (
+    "",
+    "abc",
+    "-1",
+    "1.5",
+    "1e3",
+    " 5",
+    "5 ",
+    "+5",
+    "0x10",
+    "1_000",
+    "315360000001",
+    "99999999999999999999",
+    "٣",
+):
+    properties(
+        f"expiration: {text!r}",
+        "anything but a whole number of milliseconds is refused",
+        EXPIRATION,
+        {"expiration": text},
+    )
+properties(
+    "user-id: the user's own", "user-id is the user's name", "RabbitMQ docs, Validated User-ID", {"user_id": "guest"}
+)
 properties("user-id: another", "user-id is the user's name", "RabbitMQ docs, Validated User-ID", {"user_id": "nobody"})
 properties("user-id: empty", "user-id is the user's name", "RabbitMQ docs, Validated User-ID", {"user_id": ""})
-ANY_MODE = Departure("RabbitMQ 3.13 and later take any delivery mode", ("< a1 confirm.select-ok", "< a1 basic.ack delivery_tag=1"))
-properties(
-    "delivery mode 0", "only 2 is persistent; other values are taken", "AMQP 0-9-1 basic, delivery-mode", {"delivery_mode": 0}, ANY_MODE
+ANY_MODE = Departure(
+    "RabbitMQ 3.13 and later take any delivery mode", ("< a1 confirm.select-ok", "< a1 basic.ack delivery_tag=1")
 )
 properties(
-    "delivery mode 3", "only 2 is persistent; other values are taken", "AMQP 0-9-1 basic, delivery-mode", {"delivery_mode": 3}, ANY_MODE
+    "delivery mode 0",
+    "only 2 is persistent; other values are taken",
+    "AMQP 0-9-1 basic, delivery-mode",
+    {"delivery_mode": 0},
+    ANY_MODE,
+)
+properties(
+    "delivery mode 3",
+    "only 2 is persistent; other values are taken",
+    "AMQP 0-9-1 basic, delivery-mode",
+    {"delivery_mode": 3},
+    ANY_MODE,
 )
 properties("priority 255", "any octet is a priority", "RabbitMQ docs, Priority", {"priority": 255})
 properties("timestamp of 64 bits", "a timestamp is 64 bits of seconds", "AMQP 0-9-1 §4.2.5.4", {"timestamp": 2**64 - 1})
@@ -153,9 +197,14 @@ properties(
     {"headers": {"x-death": "none"}},
 )
 properties(
-    "headers of every kind", "client headers may hold anything", "AMQP 0-9-1 §4.2.5.5", {"headers": {"": Typed("b", 1), "n" * 255: None}}
+    "headers of every kind",
+    "client headers may hold anything",
+    "AMQP 0-9-1 §4.2.5.5",
+    {"headers": {"": Typed("b", 1), "n" * 255: None}},
 )
-properties("reply-to: any name", "reply-to is for the applications", "AMQP 0-9-1 basic, reply-to", {"reply_to": "somebody"})
+properties(
+    "reply-to: any name", "reply-to is for the applications", "AMQP 0-9-1 basic, reply-to", {"reply_to": "somebody"}
+)
 
 
 @conversation("expiration and user-id both bad", "user-id is looked at before expiration", EXPIRATION)

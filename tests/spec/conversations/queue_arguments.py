@@ -1,4 +1,5 @@
-"""Values of queue arguments that are refused or taken (RabbitMQ docs: Queues, TTL, Queue Length, DLX, Priority, Quorum Queues, Streams)."""
+"""Values of queue arguments that are refused or taken (RabbitMQ docs: Queues, TTL, Queue Length, DLX, Priority, Quorum
+Queues, Streams)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ def argument(label: str, arguments: dict[str, object], *, leveret: Departure | N
 
 
 ACCEPTED = ("< a1 queue.declare-ok queue='q' message_count=0 consumer_count=0",)
-IGNORED = Departure("the argument is accepted and ignored; over a bad value RabbitMQ ends with an internal error", ACCEPTED)
+IGNORED = Departure(
+    "the argument is accepted and ignored; over a bad value RabbitMQ ends with an internal error", ACCEPTED
+)
 INTEGERS = ("x-expires", "x-message-ttl", "x-max-length", "x-max-length-bytes", "x-max-priority", "x-queue-version")
 for name in INTEGERS:
     argument(f"{name} is a string", {name: "1000"})
@@ -53,7 +56,14 @@ for name in (
 ):
     more: dict[str, object] = {"x-dead-letter-exchange": "dlx"} if name.endswith("routing-key") else {}
     departure = IGNORED if name == "x-queue-master-locator" else None
-    values: dict[str, object] = {"a number": 5, "void": None, "empty": "", "junk": "junk", "binary": b"junk", "a boolean": True}
+    values: dict[str, object] = {
+        "a number": 5,
+        "void": None,
+        "empty": "",
+        "junk": "junk",
+        "binary": b"junk",
+        "a boolean": True,
+    }
     for label, value in values.items():
         argument(f"{name} is {label}", {name: value} | more, leveret=departure)
 argument("x-dead-letter-exchange is an array", {"x-dead-letter-exchange": ["dlx"]})
@@ -83,7 +93,10 @@ for known in (
     argument(f"{known} on a classic queue", {known: 5})
 argument("x-max-age on a classic queue", {"x-max-age": "1D"})
 argument("x-max-age junk on a classic queue", {"x-max-age": "junk"})
-argument("x-dead-letter-strategy on a classic queue", {"x-dead-letter-strategy": "at-least-once", "x-dead-letter-exchange": "dlx"})
+argument(
+    "x-dead-letter-strategy on a classic queue",
+    {"x-dead-letter-strategy": "at-least-once", "x-dead-letter-exchange": "dlx"},
+)
 argument("x-consumer-timeout on a classic queue", {"x-consumer-timeout": 1000})
 argument("x-delivery-limit is a string on a classic queue", {"x-delivery-limit": "5"})
 argument("two bad values", {"x-overflow": "junk", "x-expires": -1})
@@ -92,7 +105,9 @@ argument("alternate-exchange on a queue", {"alternate-exchange": 5})
 
 
 @conversation(
-    "argument: a bad value on an existing queue", "an existing queue is compared first; values are judged when a queue is created", SOURCE
+    "argument: a bad value on an existing queue",
+    "an existing queue is compared first; values are judged when a queue is created",
+    SOURCE,
 )
 def bad_value_existing(talk: Talk) -> None:
     """Told as a difference."""

@@ -11,7 +11,9 @@ NAMES = "AMQP 0-9-1 queue.declare, queue; RabbitMQ docs, Queues, Names"
 EXCLUSIVE = "AMQP 0-9-1 queue.declare, exclusive; RabbitMQ docs, Queues, Exclusive Queues"
 
 
-def declares(name: str, rule: str, source: str, *declarations: dict[str, object], leveret: Departure | None = None) -> None:
+def declares(
+    name: str, rule: str, source: str, *declarations: dict[str, object], leveret: Departure | None = None
+) -> None:
     """Registers queue.declare methods, one after the other."""
 
     def start(talk: Talk) -> None:
@@ -82,10 +84,10 @@ def with_arguments(**arguments: object) -> dict[str, object]:
 
 
 EXAMPLES: dict[str, tuple[object, object]] = {
-    "x-expires": (60000, 70000), "x-message-ttl": (1000, 2000), "x-dead-letter-exchange": ("dlx", "other"), "x-max-length": (10, 20),
-    "x-max-length-bytes": (1000, 2000), "x-overflow": ("drop-head", "reject-publish"), "x-max-priority": (5, 6),
-    "x-single-active-consumer": (True, False), "x-queue-mode": ("default", "lazy"), "x-queue-version": (1, 2),
-    "x-queue-master-locator": ("client-local", "random"),
+    "x-expires": (60000, 70000), "x-message-ttl": (1000, 2000), "x-dead-letter-exchange": ("dlx", "other"),
+    "x-max-length": (10, 20), "x-max-length-bytes": (1000, 2000), "x-overflow": ("drop-head", "reject-publish"),
+    "x-max-priority": (5, 6), "x-single-active-consumer": (True, False), "x-queue-mode": ("default", "lazy"),
+    "x-queue-version": (1, 2), "x-queue-master-locator": ("client-local", "random"),
 }  # fmt: skip
 NOT_COMPARED = {"x-queue-master-locator", "x-queue-version"}
 AGAIN = ("< a1 queue.declare-ok queue='q' message_count=0 consumer_count=0",) * 2
@@ -93,7 +95,11 @@ for label, (value, other) in EXAMPLES.items():
     ignored = Departure("the argument is accepted and ignored", AGAIN) if label in NOT_COMPARED else None
     key = label.replace("-", "_")
     declares(
-        f"queue: {label} again", "an equal argument is accepted", EQUIVALENT, with_arguments(**{key: value}), with_arguments(**{key: value})
+        f"queue: {label} again",
+        "an equal argument is accepted",
+        EQUIVALENT,
+        with_arguments(**{key: value}),
+        with_arguments(**{key: value}),
     )
     declares(
         f"queue: {label} left out",
@@ -194,19 +200,43 @@ declares(
     with_arguments(x_max_length="nonsense") | {"passive": True, "durable": True, "auto_delete": True},
 )
 declares(
-    "queue: passive and exclusive of the same connection", "the owner may ask", EXCLUSIVE, Q | {"exclusive": True}, Q | {"passive": True}
+    "queue: passive and exclusive of the same connection",
+    "the owner may ask",
+    EXCLUSIVE,
+    Q | {"exclusive": True},
+    Q | {"passive": True},
 )
 
 declares("queue name: reserved", "names that start with amq. are the broker's", NAMES, {"queue": "amq.mine"})
 declares("queue name: amq. alone", "names that start with amq. are the broker's", NAMES, {"queue": "amq."})
-declares("queue name: amq.gen- chosen by a client", "names that start with amq. are the broker's", NAMES, {"queue": "amq.gen-mine"})
-declares("queue name: amq. passive and missing", "a reserved name may be asked for", NAMES, {"queue": "amq.mine", "passive": True})
+declares(
+    "queue name: amq.gen- chosen by a client",
+    "names that start with amq. are the broker's",
+    NAMES,
+    {"queue": "amq.gen-mine"},
+)
+declares(
+    "queue name: amq. passive and missing",
+    "a reserved name may be asked for",
+    NAMES,
+    {"queue": "amq.mine", "passive": True},
+)
 declares("queue name: amq without dot", "only amq. is reserved", NAMES, {"queue": "amqmine"})
 declares(
-    "queue name: line ends", "CR and LF are taken out of names", "RabbitMQ behaviour", {"queue": "q\r\nr"}, {"queue": "qr", "passive": True}
+    "queue name: line ends",
+    "CR and LF are taken out of names",
+    "RabbitMQ behaviour",
+    {"queue": "q\r\nr"},
+    {"queue": "qr", "passive": True},
 )
 declares("queue name: only line ends", "CR and LF are taken out of names", "RabbitMQ behaviour", {"queue": "\r\n"})
-declares("queue name: 255 octets", "a name may fill a short string", NAMES, {"queue": "q" * 255}, {"queue": "q" * 255, "passive": True})
+declares(
+    "queue name: 255 octets",
+    "a name may fill a short string",
+    NAMES,
+    {"queue": "q" * 255},
+    {"queue": "q" * 255, "passive": True},
+)
 declares(
     "queue name: odd characters",
     "RabbitMQ takes any UTF-8",
@@ -221,7 +251,12 @@ declares(
     {"queue": "", "exclusive": True},
     {"queue": "", "exclusive": True},
 )
-declares("queue name: empty and passive", "an empty name is the last queue declared on the channel", NAMES, {"queue": "", "passive": True})
+declares(
+    "queue name: empty and passive",
+    "an empty name is the last queue declared on the channel",
+    NAMES,
+    {"queue": "", "passive": True},
+)
 declares(
     "queue name: empty and passive after a declare",
     "an empty name is the last queue declared on the channel",
@@ -232,7 +267,9 @@ declares(
 
 
 @conversation(
-    "queue name: the server's name declared again", "a name given by the server starts with amq. and cannot be declared again", NAMES
+    "queue name: the server's name declared again",
+    "a name given by the server starts with amq. and cannot be declared again",
+    NAMES,
 )
 def server_name_again(talk: Talk) -> None:
     """Passively it can be asked for."""
@@ -253,7 +290,13 @@ def last_declared(name: str, method_name: str, **arguments: object) -> None:
         client.ask(1, method_name, **arguments)
         client.ask(2, method_name, **arguments)
 
-    add("queue_declare", f"queue name: empty in {name}", "an empty name is the last queue declared on the channel", NAMES, start)
+    add(
+        "queue_declare",
+        f"queue name: empty in {name}",
+        "an empty name is the last queue declared on the channel",
+        NAMES,
+        start,
+    )
 
 
 last_declared("queue.bind", "queue.bind", exchange="amq.direct", routing_key="k")
@@ -264,7 +307,9 @@ last_declared("basic.consume", "basic.consume", consumer_tag="c")
 last_declared("basic.get", "basic.get")
 
 
-@conversation("queue name: empty after the queue is gone", "the last declared name is kept when its queue is deleted", NAMES)
+@conversation(
+    "queue name: empty after the queue is gone", "the last declared name is kept when its queue is deleted", NAMES
+)
 def last_declared_deleted(talk: Talk) -> None:
     """404 names the queue."""
     client = talk.client()
@@ -366,7 +411,11 @@ locked("basic.consume", LOCKED, "basic.consume", queue="q")
 locked("basic.get", LOCKED, "basic.get", queue="q")
 
 
-@conversation("exclusive: queue.unbind of a binding by another connection", "an exclusive queue is its connection's alone", EXCLUSIVE)
+@conversation(
+    "exclusive: queue.unbind of a binding by another connection",
+    "an exclusive queue is its connection's alone",
+    EXCLUSIVE,
+)
 def unbind_exclusive(talk: Talk) -> None:
     """The binding exists."""
     owner = talk.client("a")
@@ -398,7 +447,11 @@ def exclusive_goes(talk: Talk) -> None:
     other.ask(1, "queue.declare", queue="q", passive=True)
 
 
-@conversation("exclusive: stays when its channel closes", "an exclusive queue belongs to the connection, not to the channel", EXCLUSIVE)
+@conversation(
+    "exclusive: stays when its channel closes",
+    "an exclusive queue belongs to the connection, not to the channel",
+    EXCLUSIVE,
+)
 def exclusive_stays(talk: Talk) -> None:
     """Declared on channel 1, used on channel 2."""
     client = talk.client(channels=(1, 2))
@@ -433,7 +486,11 @@ def auto_delete_channel(talk: Talk) -> None:
     client.ask(2, "queue.declare", queue="q", passive=True)
 
 
-@conversation("auto-delete: never consumed", "an auto-delete queue without a consumer stays; basic.get does not count", AUTO_DELETE)
+@conversation(
+    "auto-delete: never consumed",
+    "an auto-delete queue without a consumer stays; basic.get does not count",
+    AUTO_DELETE,
+)
 def auto_delete_unused(talk: Talk) -> None:
     """Got from and asked for over another connection."""
     client = talk.client("a")
@@ -444,13 +501,16 @@ def auto_delete_unused(talk: Talk) -> None:
     other.ask(1, "queue.declare", queue="q", passive=True)
 
 
-@conversation("pipelined declares", "methods of one channel are done in order, answers come in order", "AMQP 0-9-1 §2.2.5, §4.7")
+@conversation(
+    "pipelined declares", "methods of one channel are done in order, answers come in order", "AMQP 0-9-1 §2.2.5, §4.7"
+)
 def pipelined(talk: Talk) -> None:
     """Five methods in one write."""
     client = talk.client()
     client.say(
-        method(1, "queue.declare", queue="q"), method(1, "queue.bind", queue="q", exchange="amq.direct", routing_key="q"),
-        publish(1, "amq.direct", "q", b"1"),
-        method(1, "queue.unbind", queue="q", exchange="amq.direct", routing_key="q"), method(1, "queue.delete", queue="q"),
+        method(1, "queue.declare", queue="q"),
+        method(1, "queue.bind", queue="q", exchange="amq.direct", routing_key="q"), publish(1, "amq.direct", "q", b"1"),
+        method(1, "queue.unbind", queue="q", exchange="amq.direct", routing_key="q"),
+        method(1, "queue.delete", queue="q"),
     )  # fmt: skip
     client.hear(4)

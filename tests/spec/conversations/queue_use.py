@@ -22,9 +22,33 @@ def asks(name: str, rule: str, source: str, method_name: str, **arguments: objec
     add("queue_use", name, rule, source, start)
 
 
-asks("bind: missing exchange", "queue and exchange exist", BIND, "queue.bind", queue="q", exchange="missing", routing_key="k")
-asks("bind: missing queue", "queue and exchange exist", BIND, "queue.bind", queue="missing", exchange="amq.direct", routing_key="k")
-asks("bind: both missing, queue", "which one is told first", BIND, "queue.bind", queue="missing1", exchange="missing2", routing_key="k")
+asks(
+    "bind: missing exchange",
+    "queue and exchange exist",
+    BIND,
+    "queue.bind",
+    queue="q",
+    exchange="missing",
+    routing_key="k",
+)
+asks(
+    "bind: missing queue",
+    "queue and exchange exist",
+    BIND,
+    "queue.bind",
+    queue="missing",
+    exchange="amq.direct",
+    routing_key="k",
+)
+asks(
+    "bind: both missing, queue",
+    "which one is told first",
+    BIND,
+    "queue.bind",
+    queue="missing1",
+    exchange="missing2",
+    routing_key="k",
+)
 asks(
     "bind queue: the default exchange",
     "the default exchange has its own bindings only",
@@ -138,8 +162,22 @@ asks(
     if_unused=True,
     if_empty=True,
 )
-asks("delete: if_unused and if_empty", "an unused and empty queue goes", DELETE, "queue.delete", queue="q", if_unused=True, if_empty=True)
-asks("delete: line ends in the name", "CR and LF are taken out of names", "RabbitMQ behaviour", "queue.delete", queue="q\r\n")
+asks(
+    "delete: if_unused and if_empty",
+    "an unused and empty queue goes",
+    DELETE,
+    "queue.delete",
+    queue="q",
+    if_unused=True,
+    if_empty=True,
+)
+asks(
+    "delete: line ends in the name",
+    "CR and LF are taken out of names",
+    "RabbitMQ behaviour",
+    "queue.delete",
+    queue="q\r\n",
+)
 
 
 @conversation("bind: twice", "binding twice is binding once", BIND)
@@ -184,7 +222,9 @@ def bind_nowait(talk: Talk) -> None:
     client.ask(1, "exchange.delete", exchange="x", if_unused=True)
 
 
-@conversation("bind: several keys of one queue match", "each queue gets one copy", "AMQP 0-9-1 §3.1.1; RabbitMQ docs, Exchanges")
+@conversation(
+    "bind: several keys of one queue match", "each queue gets one copy", "AMQP 0-9-1 §3.1.1; RabbitMQ docs, Exchanges"
+)
 def one_copy(talk: Talk) -> None:
     """Three topic patterns match."""
     client = talk.client()

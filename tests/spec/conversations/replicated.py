@@ -1,4 +1,5 @@
-"""What quorum queues and streams refuse or answer otherwise than classic queues (RabbitMQ docs, Quorum Queues, Streams)."""
+"""What quorum queues and streams refuse or answer otherwise than classic queues (RabbitMQ docs, Quorum Queues,
+Streams)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,12 @@ QOS = "< a1 basic.qos-ok"
 
 
 def declares(
-    name: str, queue_type: str, arguments: dict[str, object] | None = None, *, leveret: Departure | None = None, **flags: object
+    name: str,
+    queue_type: str,
+    arguments: dict[str, object] | None = None,
+    *,
+    leveret: Departure | None = None,
+    **flags: object,
 ) -> None:
     """Registers a declare of a quorum queue or stream."""
 
@@ -61,8 +67,8 @@ declares("x-max-age", "stream", {"x-max-age": "7D"})
 BAD_AGE = Departure(
     "RabbitMQ ends with an internal error when the value does not start with a digit",
     (
-        "< a1 channel.close reply_code=406 reply_text=\"PRECONDITION_FAILED - invalid arg 'x-max-age' for queue 'q' in vhost '/':"
-        " invalid_max_age\" class_id=50 method_id=10",
+        "< a1 channel.close reply_code=406 reply_text=\"PRECONDITION_FAILED - invalid arg 'x-max-age' for queue 'q' in"
+        " vhost '/': invalid_max_age\" class_id=50 method_id=10",
     ),
 )  # fmt: skip
 for text in ("", "junk", "7", "D", "0s", "-1s", "1x", "1.5h"):
@@ -89,11 +95,27 @@ def uses(
     add("replicated", f"{queue_type}: {name}", rule, QUORUM if queue_type == "quorum" else STREAM, start, leveret)
 
 
-uses("delete if_unused", "quorum", "quorum queues are deleted without conditions", "queue.delete", queue="q", if_unused=True)
-uses("delete if_empty", "quorum", "quorum queues are deleted without conditions", "queue.delete", queue="q", if_empty=True)
 uses(
-    "global prefetch", "quorum", "a global prefetch does not go with quorum queues", "basic.consume", prefetch=5, everywhere=True,
-    leveret=Departure("a global prefetch works on every queue type", (DECLARED, QOS, "< a1 basic.consume-ok consumer_tag='c'")),
+    "delete if_unused",
+    "quorum",
+    "quorum queues are deleted without conditions",
+    "queue.delete",
+    queue="q",
+    if_unused=True,
+)
+uses(
+    "delete if_empty",
+    "quorum",
+    "quorum queues are deleted without conditions",
+    "queue.delete",
+    queue="q",
+    if_empty=True,
+)
+uses(
+    "global prefetch", "quorum", "a global prefetch does not go with quorum queues", "basic.consume", prefetch=5,
+    everywhere=True,
+    leveret=Departure("a global prefetch works on every queue type",
+                      (DECLARED, QOS, "< a1 basic.consume-ok consumer_tag='c'")),
     queue="q", consumer_tag="c",
 )  # fmt: skip
 uses("get of an empty queue", "quorum", "basic.get works", "basic.get", queue="q")
@@ -124,13 +146,15 @@ uses(
 uses("get", "stream", "basic.get does not go with streams", "basic.get", queue="q")
 uses("purge", "stream", "streams are not purged", "queue.purge", queue="q")
 uses(
-    "bad offset", "stream", "an offset is first, last, next, a number, a time or an interval", "basic.consume", prefetch=5,
+    "bad offset", "stream", "an offset is first, last, next, a number, a time or an interval", "basic.consume",
+    prefetch=5,
     leveret=Departure(
         "RabbitMQ 3.10 ends with an internal error; later versions say what is wrong",
         (
             DECLARED, QOS,
             "< a1 channel.close reply_code=406 reply_text='PRECONDITION_FAILED - invalid arg \\'x-stream-offset\\'"
-            " for queue \\'q\\' in vhost \\'/\\': {invalid_stream_offset_arg,{longstr,<<\"junk\">>}}' class_id=60 method_id=20",
+            " for queue \\'q\\' in vhost \\'/\\': {invalid_stream_offset_arg,{longstr,<<\"junk\">>}}' class_id=60"
+            " method_id=20",
         ),
     ),
     queue="q", consumer_tag="c", arguments={"x-stream-offset": "junk"},
@@ -141,12 +165,19 @@ uses(
 def quorum_single_active(talk: Talk) -> None:
     """405."""
     client = talk.client()
-    client.ask(1, "queue.declare", queue="q", durable=True, arguments={"x-queue-type": "quorum", "x-single-active-consumer": True})
+    client.ask(
+        1,
+        "queue.declare",
+        queue="q",
+        durable=True,
+        arguments={"x-queue-type": "quorum", "x-single-active-consumer": True},
+    )
     client.ask(1, "basic.get", queue="q")
 
 
 @conversation(
-    "quorum: delivery limit", "a message beyond x-delivery-limit is dead-lettered; redeliveries are counted in x-delivery-count",
+    "quorum: delivery limit",
+    "a message beyond x-delivery-limit is dead-lettered; redeliveries are counted in x-delivery-count",
     QUORUM, leveret=LAST_DEATH,
 )  # fmt: skip
 def delivery_limit(talk: Talk) -> None:
@@ -172,7 +203,9 @@ def delivery_limit(talk: Talk) -> None:
     client.hear()
 
 
-@conversation("quorum: publish, consume, acknowledge", "a quorum queue delivers in order and forgets what is acknowledged", QUORUM)
+@conversation(
+    "quorum: publish, consume, acknowledge", "a quorum queue delivers in order and forgets what is acknowledged", QUORUM
+)
 def quorum_basics(talk: Talk) -> None:
     """Two messages."""
     client = talk.client()
@@ -187,7 +220,9 @@ def quorum_basics(talk: Talk) -> None:
     client.quiet()
 
 
-@conversation("stream: publish and read from the start", "a stream is read from an offset, which each delivery carries", STREAM)
+@conversation(
+    "stream: publish and read from the start", "a stream is read from an offset, which each delivery carries", STREAM
+)
 def stream_basics(talk: Talk) -> None:
     """Two messages, published one by one."""
     client = talk.client()

@@ -1,4 +1,5 @@
-"""ack, nack, reject and recover; redelivery and its order (AMQP 0-9-1 class basic; RabbitMQ docs, Consumer Acknowledgements)."""
+"""ack, nack, reject and recover; redelivery and its order (AMQP 0-9-1 class basic; RabbitMQ docs, Consumer
+Acknowledgements)."""
 
 from __future__ import annotations
 
@@ -23,7 +24,16 @@ def got(talk: Talk, count: int, *, no_ack: bool = False) -> Speaker:
     return client
 
 
-def settles(name: str, rule: str, method_name: str, count: int = 2, *, channel: int = 1, no_ack: bool = False, **arguments: object) -> None:
+def settles(
+    name: str,
+    rule: str,
+    method_name: str,
+    count: int = 2,
+    *,
+    channel: int = 1,
+    no_ack: bool = False,
+    **arguments: object,
+) -> None:
     """Registers one settlement by a client that holds `count` messages, and what is ready in the queue afterwards."""
 
     def start(talk: Talk) -> None:
@@ -49,12 +59,33 @@ for verb in ("basic.ack", "basic.nack", "basic.reject"):
     settles(f"{verb}: delivered without acknowledgement", UNKNOWN, verb, no_ack=True, delivery_tag=1)
     settles(f"{verb}: tag of 64 bits", UNKNOWN, verb, delivery_tag=2**64 - 1)
 for verb in ("basic.ack", "basic.nack"):
-    settles(f"{verb}: multiple up to a tag", "multiple takes everything up to the tag", verb, 3, delivery_tag=2, multiple=True)
+    settles(
+        f"{verb}: multiple up to a tag",
+        "multiple takes everything up to the tag",
+        verb,
+        3,
+        delivery_tag=2,
+        multiple=True,
+    )
     settles(f"{verb}: multiple and tag 0", "0 and multiple is everything", verb, 3, delivery_tag=0, multiple=True)
-    settles(f"{verb}: multiple and tag 0 with nothing to settle", "0 and multiple may be nothing", verb, 0, delivery_tag=0, multiple=True)
+    settles(
+        f"{verb}: multiple and tag 0 with nothing to settle",
+        "0 and multiple may be nothing",
+        verb,
+        0,
+        delivery_tag=0,
+        multiple=True,
+    )
     settles(f"{verb}: multiple beyond the last tag", UNKNOWN, verb, 3, delivery_tag=4, multiple=True)
 settles("basic.nack: requeue", "requeued messages are ready again", "basic.nack", delivery_tag=1, requeue=True)
-settles("basic.nack: requeue everything", "requeued messages are ready again", "basic.nack", delivery_tag=0, multiple=True, requeue=True)
+settles(
+    "basic.nack: requeue everything",
+    "requeued messages are ready again",
+    "basic.nack",
+    delivery_tag=0,
+    multiple=True,
+    requeue=True,
+)
 settles("basic.reject: requeue", "requeued messages are ready again", "basic.reject", delivery_tag=2, requeue=True)
 
 
@@ -122,7 +153,9 @@ def connection_dropped(talk: Talk) -> None:
     other.hear(2)
 
 
-@conversation("redelivery: requeue to the same consumer", "a requeued message comes back to its place, redelivered", ORDER)
+@conversation(
+    "redelivery: requeue to the same consumer", "a requeued message comes back to its place, redelivered", ORDER
+)
 def requeue_same(talk: Talk) -> None:
     """A window of one, three messages; the first is rejected."""
     client = talk.client()

@@ -21,7 +21,14 @@ def credentials(mechanism: str, response: bytes) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize(
     ("user", "password"),
-    [("guest", b"guest"), ("", b""), ("ü", "ß".encode()), ("u" * 300, b"\xff\xfe"), ("a b", b" spaces "), ("x@y", b"p:q")],
+    [
+        ("guest", b"guest"),
+        ("", b""),
+        ("ü", "ß".encode()),
+        ("u" * 300, b"\xff\xfe"),
+        ("a b", b" spaces "),
+        ("x@y", b"p:q"),
+    ],
 )
 def test_plain(user: str, password: bytes) -> None:
     """RFC 4616: NUL user NUL password."""
@@ -29,7 +36,8 @@ def test_plain(user: str, password: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "response", [b"", b"\x00", b"guest", b"guest\x00guest", b"authz\x00guest\x00guest", b"\x00guest\x00gue\x00st", b"\x00\x00\x00"]
+    "response",
+    [b"", b"\x00", b"guest", b"guest\x00guest", b"authz\x00guest\x00guest", b"\x00guest\x00gue\x00st", b"\x00\x00\x00"],
 )
 def test_plain_of_another_form(response: bytes) -> None:
     """RabbitMQ takes no authorization identity; a third NUL is no part of a password."""
@@ -38,7 +46,8 @@ def test_plain_of_another_form(response: bytes) -> None:
 
 
 def test_amqplain() -> None:
-    """RabbitMQ docs, Access Control: a table of LOGIN and PASSWORD, without the table's length; other fields are ignored."""
+    """RabbitMQ docs, Access Control: a table of LOGIN and PASSWORD, without the table's length; other fields are
+    ignored."""
     assert credentials("AMQPLAIN", amqplain(LOGIN="guest", PASSWORD="secret", other=5)) == ("guest", b"secret")
     assert credentials("AMQPLAIN", amqplain(PASSWORD="ß", LOGIN="ü")) == ("ü", "ß".encode())
 
@@ -48,8 +57,9 @@ def test_amqplain() -> None:
     [
         b"", amqplain(LOGIN="guest"), amqplain(PASSWORD="guest"), amqplain(LOGIN=5, PASSWORD="guest"),
         amqplain(LOGIN="guest", PASSWORD=None),
-        amqplain(LOGIN="guest", PASSWORD=["guest"]), table({"LOGIN": "guest", "PASSWORD": "guest"}), b"\x05LOGINS\xff\xff\xff\xff",
-        amqplain(LOGIN="guest", PASSWORD="guest")[:-1], amqplain(login="guest", password="guest"), b"\xff" * 100,
+        amqplain(LOGIN="guest", PASSWORD=["guest"]), table({"LOGIN": "guest", "PASSWORD": "guest"}),
+        b"\x05LOGINS\xff\xff\xff\xff", amqplain(LOGIN="guest", PASSWORD="guest")[:-1],
+        amqplain(login="guest", password="guest"), b"\xff" * 100,
     ],
 )  # fmt: skip
 def test_amqplain_of_another_form(response: bytes) -> None:

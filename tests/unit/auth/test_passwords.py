@@ -12,7 +12,10 @@ from broker.auth.passwords import SHA256, SHA512, hash_password, verify
 
 def test_the_documented_example() -> None:
     """RabbitMQ docs, Passwords: salt 908D C60A and password test12."""
-    assert hash_password(b"test12", SHA256, bytes.fromhex("908DC60A")) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+    assert (
+        hash_password(b"test12", SHA256, bytes.fromhex("908DC60A"))
+        == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+    )
 
 
 @pytest.mark.parametrize(("algorithm", "digest"), [(SHA256, hashlib.sha256), (SHA512, hashlib.sha512)])

@@ -7,7 +7,17 @@ import pytest
 from broker.auth.users import Users, is_loopback
 
 LOOPBACK = ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "::1%lo", ""]
-ELSEWHERE = ["192.0.2.1", "0.0.0.0", "::", "2001:db8::1", "::ffff:192.0.2.1", "localhost", "example.com", "127.0.0.1.example.com", "1"]
+ELSEWHERE = [
+    "192.0.2.1",
+    "0.0.0.0",
+    "::",
+    "2001:db8::1",
+    "::ffff:192.0.2.1",
+    "localhost",
+    "example.com",
+    "127.0.0.1.example.com",
+    "1",
+]
 
 
 @pytest.mark.parametrize("address", LOOPBACK)
@@ -36,7 +46,8 @@ def test_the_right_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "password"), [("app", b"wrong"), ("app", b""), ("App", "pässword".encode()), ("nobody", b"nobody"), ("", b"nobody"), ("", b"")]
+    ("name", "password"),
+    [("app", b"wrong"), ("app", b""), ("App", "pässword".encode()), ("nobody", b"nobody"), ("", b"nobody"), ("", b"")],
 )
 def test_anything_else(name: str, password: bytes) -> None:
     """Nor the stand-in against which the passwords of unknown users are hashed."""

@@ -39,7 +39,9 @@ def port() -> Iterator[int]:
     server.server_close()
 
 
-def test_what_was_confirmed_is_said(port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_confirmed_is_said(
+    port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LEVERET_PASSWORD", "secret")
     assert main(["data", "confirm", "--port", str(port), "--user", "admin"]) == 0
     assert capsys.readouterr().out == "3 losses confirmed\n"

@@ -1,4 +1,5 @@
-"""Who gets in, where paths lead, how errors look. Rules: RabbitMQ docs, Management; answers of RabbitMQ 3.10 (3.13 for the word in 401)."""
+"""Who gets in, where paths lead, how errors look. Rules: RabbitMQ docs, Management; answers of RabbitMQ 3.10 (3.13 for
+the word in 401)."""
 
 from __future__ import annotations
 
@@ -58,7 +59,9 @@ async def test_the_scheme_is_case_insensitive_and_a_password_may_hold_colons() -
     broker = Broker()
     broker.users.put("admin", "a:b:c", ("administrator",))
     api = Api(broker)
-    reply = await api.call("GET", "/api/whoami", headers={"authorization": "bASIC " + base64.b64encode(b"admin:a:b:c").decode()})
+    reply = await api.call(
+        "GET", "/api/whoami", headers={"authorization": "bASIC " + base64.b64encode(b"admin:a:b:c").decode()}
+    )
     assert (reply.status, reply.json) == (200, {"name": "admin", "tags": ["administrator"]})
 
 
@@ -88,7 +91,8 @@ async def test_logins_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/", "/api/nowhere", "/nowhere", "/api/queues/%2F/q/none", "/api//queues", "/api/overview/x"]
+    "path",
+    ["/", "/api", "/api/", "/api/nowhere", "/nowhere", "/api/queues/%2F/q/none", "/api//queues", "/api/overview/x"],
 )
 async def test_unknown_paths_are_404_in_json(path: str) -> None:
     reply = await Api(Broker()).get(path)
@@ -123,11 +127,15 @@ async def test_a_mistake_of_ours_is_a_500_that_tells_nothing() -> None:
     broker.server.vhosts["broken"] = object()  # type: ignore[assignment]
     with pytest.raises(AttributeError):  # what comes through is logged by the listener
         await api.get("/api/queues/broken")
-    assert (api.last.status, api.last.json) == (500, {"error": "internal_server_error", "reason": "Internal Server Error"})
+    assert (api.last.status, api.last.json) == (
+        500,
+        {"error": "internal_server_error", "reason": "Internal Server Error"},
+    )
 
 
 async def test_texts_that_are_not_utf8_do_not_break_a_list() -> None:
-    """Names, keys of tables and values of properties are bytes that JSON has no form for; RabbitMQ's management shows them so."""
+    """Names, keys of tables and values of properties are bytes that JSON has no form for; RabbitMQ's management shows
+    them so."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="q")
@@ -135,9 +143,14 @@ async def test_texts_that_are_not_utf8_do_not_break_a_list() -> None:
     broker.vhost.declaring.declare_queue("bad", False, False, False, bad, None)
     client.send(publish(1, "", "q", b"x", properties={"message_id": b"\xfe"}))
     api = Api(broker)
-    assert [row["arguments"] for row in (await api.get("/api/queues")).json] == [{}, {"Not UTF-8, base64 is: a/8=": True}]
+    assert [row["arguments"] for row in (await api.get("/api/queues")).json] == [
+        {},
+        {"Not UTF-8, base64 is: a/8=": True},
+    ]
     body = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
-    assert (await api.post("/api/queues/%2F/q/get", body)).json[0]["properties"] == {"message_id": "Not UTF-8, base64 is: /g=="}
+    assert (await api.post("/api/queues/%2F/q/get", body)).json[0]["properties"] == {
+        "message_id": "Not UTF-8, base64 is: /g=="
+    }
     assert (await api.get("/api/queues/%2F/%FF")).status == 404
 
 
@@ -147,7 +160,9 @@ async def test_a_message_whose_routing_key_is_not_utf8_can_be_got() -> None:
     client, other = broker.open(), broker.open()
     client.ask("queue.declare", queue="q")
     client.ask("queue.bind", queue="q", exchange="amq.topic", routing_key="#")
-    client.send(publish(1, "amq.topic", "temp.\udce9", b"x", properties={"headers": {"k\udce9": b"v\xe9"}, "type": b"\xe9"}))
+    client.send(
+        publish(1, "amq.topic", "temp.\udce9", b"x", properties={"headers": {"k\udce9": b"v\xe9"}, "type": b"\xe9"})
+    )
     api = Api(broker)
     body = {"count": 2, "ackmode": "ack_requeue_false", "encoding": "auto"}
     asked = asyncio.ensure_future(api.post("/api/queues/%2F/q/get", body))
@@ -168,7 +183,12 @@ async def test_a_message_whose_routing_key_is_not_utf8_can_be_got() -> None:
     ("method", "path", "body", "status"),
     [
         ("POST", "/api/queues/%2F/%E9/get", {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}, 400),
-        ("POST", "/api/exchanges/%2F/%E9/publish", {"properties": {}, "routing_key": "", "payload": "", "payload_encoding": "base64"}, 400),
+        (
+            "POST",
+            "/api/exchanges/%2F/%E9/publish",
+            {"properties": {}, "routing_key": "", "payload": "", "payload_encoding": "base64"},
+            400,
+        ),
         ("GET", "/api/queues/%E9", None, 404),
         ("GET", "/api/bindings", None, 200),
         ("GET", "/api/queues/%2F/n%E9", None, 200),
@@ -184,7 +204,9 @@ async def test_a_message_whose_routing_key_is_not_utf8_can_be_got() -> None:
         ("DELETE", "/api/queues/%2F/n%E9?if-unused=true", None, 400),
     ],
 )
-async def test_names_that_are_not_utf8_are_answered_everywhere(method: str, path: str, body: object, status: int) -> None:
+async def test_names_that_are_not_utf8_are_answered_everywhere(
+    method: str, path: str, body: object, status: int
+) -> None:
     """Names, binding keys, arguments, consumer tags and client properties may hold any octets."""
     broker = Broker()
     client = broker.client()
@@ -195,7 +217,8 @@ async def test_names_that_are_not_utf8_are_answered_everywhere(method: str, path
         wire_method(0, "connection.open", virtual_host="/"),
         wire_method(1, "channel.open"),
     )
-    # a method with such a name is refused (501), so nothing that a client declares has one; a list must survive it all the same
+    # a method with such a name is refused (501), so nothing that a client declares has one; a list must survive it all
+    # the same
     exchange = broker.vhost.declaring.declare_exchange("x\udce9", "topic", False, False, False, EMPTY)
     queue, _ = broker.vhost.declaring.declare_queue("n\udce9", False, False, False, EMPTY, None)
     broker.vhost.declaring.bind(exchange, queue, "k\udce9", table.make({"a\udce9": b"\xe9"}))

@@ -1,4 +1,5 @@
-"""Pages, columns, order of lists. Rule: RabbitMQ docs, HTTP API (pagination, sorting); answers of RabbitMQ 3.10 to the same queries."""
+"""Pages, columns, order of lists. Rule: RabbitMQ docs, HTTP API (pagination, sorting); answers of RabbitMQ 3.10 to the
+same queries."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ async def test_a_page_holds_names_with_the_text_in_any_case() -> None:
 async def test_regular_expressions_are_refused_and_plain_text_is_taken_as_it_is() -> None:
     """A pattern that is silently taken for text would show an empty list."""
     api = with_queues("abc", "def")
-    assert [row["name"] for row in (await api.get("/api/queues?page=1&name=ab&use_regex=true")).json["items"]] == ["abc"]
+    assert [row["name"] for row in (await api.get("/api/queues?page=1&name=ab&use_regex=true")).json["items"]] == [
+        "abc"
+    ]
     reply = await api.get("/api/queues?page=1&name=%5Eab&use_regex=true")
     assert (reply.status, reply.json["error"]) == (400, "bad_request")
 
@@ -65,8 +68,16 @@ async def test_regular_expressions_are_refused_and_plain_text_is_taken_as_it_is(
     ("query", "error", "reason"),
     [
         ("page=0", "invalid_pagination_parameters", "Invalid pagination parameters: page number 0, page size 100"),
-        ("page=1&page_size=0", "invalid_pagination_parameters", "Invalid pagination parameters: page number 1, page size 0"),
-        ("page=1&page_size=501", "invalid_pagination_parameters", "Invalid pagination parameters: page number 1, page size 501"),
+        (
+            "page=1&page_size=0",
+            "invalid_pagination_parameters",
+            "Invalid pagination parameters: page number 1, page size 0",
+        ),
+        (
+            "page=1&page_size=501",
+            "invalid_pagination_parameters",
+            "Invalid pagination parameters: page number 1, page size 501",
+        ),
         ("page=x", "bad_request", "Pagination parameters are invalid"),
         ("page=-1", "bad_request", "Pagination parameters are invalid"),
         ("page=1&page_size=1e3", "bad_request", "Pagination parameters are invalid"),
@@ -97,7 +108,9 @@ async def test_rows_are_sorted_by_a_dotted_path() -> None:
 async def test_columns_of_dotted_paths() -> None:
     row = {"name": "q", "arguments": {"x": 1, "y": 2}, "messages": 0}
     assert projected(row, ["name", "arguments.y"]) == {"name": "q", "arguments": {"y": 2}}
-    assert projected(row, ["messages.rate", "none", "arguments"]) == {"arguments": {"x": 1, "y": 2}, "messages": {}} | {"messages": {}}
+    assert projected(row, ["messages.rate", "none", "arguments"]) == {"arguments": {"x": 1, "y": 2}, "messages": {}} | {
+        "messages": {}
+    }
     assert (value_at(row, "arguments.x"), value_at(row, "arguments.z"), value_at(row, "name.x")) == (1, None, None)
 
 

@@ -1,4 +1,5 @@
-"""The API's own client: what it asks is decided by the same code as for any client. Rule: broker/management/loopback.py."""
+"""The API's own client: what it asks is decided by the same code as for any client. Rule:
+broker/management/loopback.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""message_stats of the API. Rule: RabbitMQ docs, HTTP API; a rate is a float that is always there, or typed clients fail."""
+"""message_stats of the API. Rule: RabbitMQ docs, HTTP API; a rate is a float that is always there, or typed clients
+fail."""
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ async def test_the_overview() -> None:
 
 
 async def test_a_list_dispatches_nothing() -> None:
-    """Messages, and consumers with room, that wait for the end of the turn go on waiting: nobody pays for 10,000 queues."""
+    """Messages, and consumers with room, that wait for the end of the turn go on waiting: nobody pays for 10,000
+    queues."""
     broker = Broker()
     client = broker.open()
     for number in range(50):

@@ -1,4 +1,5 @@
-"""What is declared, as bytes (broker/metadata/changes.py): the key names it, key and value give it back, whatever the names."""
+"""What is declared, as bytes (broker/metadata/changes.py): the key names it, key and value give it back, whatever the
+names."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ TTL = table.encode({"x-message-ttl": 5000})
 TWO = table.encode({"a": 1, "b": "x"})
 TWO_REVERSED = table.encode({"b": "x", "a": 1})
 ODD_NAMES = [
-    "", "q", "/", "q" * 255, "ü" * 127, "\N{GRINNING FACE}" * 63, "\x00", "a\x00b", "\n", "x", "b", "\udcff", "\udc80" * 255, "a\udce4b",
+    "", "q", "/", "q" * 255, "ü" * 127, "\N{GRINNING FACE}" * 63, "\x00", "a\x00b", "\n", "x", "b", "\udcff",
+    "\udc80" * 255, "a\udce4b",
 ]  # fmt: skip
 """Names are octets to AMQP: what is not UTF-8 comes as surrogates."""
 
@@ -28,7 +30,9 @@ def again(declared: Declared) -> Declared:
 
 
 @given(any_octets, any_octets, any_octets, st.booleans(), st.booleans(), any_table)
-def test_exchanges_come_back(vhost: str, name: str, type_name: str, auto_delete: bool, internal: bool, arguments: bytes) -> None:
+def test_exchanges_come_back(
+    vhost: str, name: str, type_name: str, auto_delete: bool, internal: bool, arguments: bytes
+) -> None:
     declared = DurableExchange(vhost, name, type_name, auto_delete, internal, arguments)
     assert again(declared) == declared
 
@@ -40,7 +44,9 @@ def test_queues_come_back(vhost: str, name: str, auto_delete: bool, log_number: 
 
 
 @given(any_octets, any_octets, st.booleans(), any_octets, any_octets, any_table)
-def test_bindings_come_back(vhost: str, source: str, to_exchange: bool, destination: str, key: str, arguments: bytes) -> None:
+def test_bindings_come_back(
+    vhost: str, source: str, to_exchange: bool, destination: str, key: str, arguments: bytes
+) -> None:
     declared = DurableBinding(vhost, source, to_exchange, destination, key, arguments)
     assert again(declared) == declared
 

@@ -1,4 +1,5 @@
-"""The metrics page. Rules: RabbitMQ's `rabbitmq_prometheus` for names and meanings; Prometheus docs, Exposition formats."""
+"""The metrics page. Rules: RabbitMQ's `rabbitmq_prometheus` for names and meanings; Prometheus docs, Exposition
+formats."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ async def values(broker: Broker) -> dict[str, float]:
 
 
 async def test_the_page_is_what_prometheus_reads() -> None:
-    """The content type tells the format; prometheus_client's parser takes every line; every family has a type and a help."""
+    """The content type tells the format; prometheus_client's parser takes every line; every family has a type and a
+    help."""
     status, headers, page = await ask(Broker())
     assert (status, headers["content-type"]) == (200, CONTENT_TYPE)
     assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
@@ -123,7 +125,11 @@ async def test_turns_are_a_histogram() -> None:
     for us in (50, 150, 30_000_000):
         broker.clock.stopwatch.turn(us)
     page = (await ask(broker))[2]
-    found = {labels.get("le", name): value for name, labels, value in samples(page) if name.startswith("leveret_turn_seconds")}
+    found = {
+        labels.get("le", name): value
+        for name, labels, value in samples(page)
+        if name.startswith("leveret_turn_seconds")
+    }
     assert (found["0.0001"], found["0.00025"], found["5.0"], found["+Inf"]) == (1, 2, 2, 3)
     assert found["leveret_turn_seconds_count"] == 3
     assert found["leveret_turn_seconds_sum"] == pytest.approx(30.0002)
@@ -140,7 +146,11 @@ async def test_only_metrics_and_only_reading() -> None:
 
 async def test_identity_is_on_the_page() -> None:
     """Every panel of RabbitMQ's dashboards multiplies by identity_info: without it all of them are empty."""
-    labels = {name: labels for name, labels, value in samples((await ask(Broker()))[2]) if name.endswith("_info") and value == 1}
+    labels = {
+        name: labels
+        for name, labels, value in samples((await ask(Broker()))[2])
+        if name.endswith("_info") and value == 1
+    }
     assert labels["rabbitmq_identity_info"] == {
         "rabbitmq_node": "leveret@memory",
         "rabbitmq_cluster": "memory",
@@ -153,12 +163,16 @@ async def test_identity_is_on_the_page() -> None:
 async def test_labels_name_the_protocol_and_the_queue_type() -> None:
     found = {name: labels for name, labels, _ in samples((await ask(Broker()))[2])}
     assert found["rabbitmq_global_messages_received_total"] == {"protocol": "amqp091"}
-    assert found["rabbitmq_global_messages_delivered_total"] == {"protocol": "amqp091", "queue_type": "rabbit_classic_queue"}
+    assert found["rabbitmq_global_messages_delivered_total"] == {
+        "protocol": "amqp091",
+        "queue_type": "rabbit_classic_queue",
+    }
     assert found["rabbitmq_queue_messages_ready"] == {}
 
 
 async def test_what_happens_is_counted() -> None:
-    """Meanings as in rabbitmq_prometheus: delivered is the sum of its four parts, routed leaves out what reached no queue."""
+    """Meanings as in rabbitmq_prometheus: delivered is the sum of its four parts, routed leaves out what reached no
+    queue."""
     broker = Broker()
     client = broker.open()
     client.ask("queue.declare", queue="a")
@@ -198,13 +212,20 @@ async def test_alarms_are_zero_or_one() -> None:
     assert (await values(broker))["rabbitmq_alarms_memory_used_watermark"] == 0
     broker.server.alarms.set("memory", True)
     found = await values(broker)
-    assert (found["rabbitmq_alarms_memory_used_watermark"], found["rabbitmq_alarms_free_disk_space_watermark"]) == (1, 0)
+    assert (found["rabbitmq_alarms_memory_used_watermark"], found["rabbitmq_alarms_free_disk_space_watermark"]) == (
+        1,
+        0,
+    )
 
 
 async def test_limits_are_on_the_page_of_a_node_that_is_watched() -> None:
     """RabbitMQ's dashboards divide by them: a node in memory has none, and leaves them out instead of showing 0."""
     broker = Broker()
-    names = {"rabbitmq_resident_memory_limit_bytes", "rabbitmq_disk_space_available_bytes", "rabbitmq_disk_space_available_limit_bytes"}
+    names = {
+        "rabbitmq_resident_memory_limit_bytes",
+        "rabbitmq_disk_space_available_bytes",
+        "rabbitmq_disk_space_available_limit_bytes",
+    }
     assert names.isdisjoint(await values(broker))
     figures = broker.server.alarms.figures
     figures.memory_limit, figures.disk_free, figures.disk_free_limit = 1000, 0, 0

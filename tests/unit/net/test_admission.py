@@ -113,11 +113,16 @@ def test_a_loop_without_descriptors_says_so_once() -> None:
     try:
         with structlog.testing.capture_logs() as logs:
             for _ in range(10):
-                admission.on_loop_error(loop, {"message": "socket.accept()", "exception": OSError(errno.EMFILE, "Too many open files")})
+                admission.on_loop_error(
+                    loop, {"message": "socket.accept()", "exception": OSError(errno.EMFILE, "Too many open files")}
+                )
             admission.on_loop_error(loop, {"message": "other", "exception": ZeroDivisionError()})
     finally:
         loop.close()
-    assert [log["event"] for log in logs] == ["Clients were refused: no descriptors are left for them (ulimit -n)", "Internal error"]
+    assert [log["event"] for log in logs] == [
+        "Clients were refused: no descriptors are left for them (ulimit -n)",
+        "Internal error",
+    ]
     assert admission.refused.count == 10
 
 

@@ -1,4 +1,5 @@
-"""The HTTP port of broker/net/http.py: lazy, bounded, quiet. Rules: ARCHITECTURE and docs/protocol.md, "Limits"; RFC 9112."""
+"""The HTTP port of broker/net/http.py: lazy, bounded, quiet. Rules: ARCHITECTURE and docs/protocol.md, "Limits"; RFC
+9112."""
 
 from __future__ import annotations
 
@@ -172,7 +173,8 @@ from broker.net.admission import Admission
 HEAVY = {"uvicorn", "starlette", "h11", "anyio", "prometheus_client", "orjson"}
 async def main():
     clock = Clock()
-    server = Server(Identity("a", "b", "c", "d", "e", "f@g"), Users(frozenset()), Limits(), 0, Turn(clock), clock, Counters())
+    server = Server(Identity("a", "b", "c", "d", "e", "f@g"), Users(frozenset()), Limits(), 0, Turn(clock), clock, \
+Counters())
     admission = Admission(1024, None)
     metrics = await listen_metrics(server, admission, "127.0.0.1", 0)
     management = await listen_management(server, admission, "127.0.0.1", 0, [])
@@ -201,7 +203,8 @@ async def test_the_head_of_a_request_is_limited() -> None:
 
 @pytest.mark.parametrize("form", ["announced", "chunked"])
 async def test_bodies_are_limited(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RabbitMQ docs, Management: management.http.max_body_size is 20,000,000 by default, what is larger is answered with 400."""
+    """RabbitMQ docs, Management: management.http.max_body_size is 20,000,000 by default, what is larger is answered
+    with 400."""
     assert http_uvicorn.BODY_SIZE_MAX == 20_000_000
     monkeypatch.setattr(http_uvicorn, "BODY_SIZE_MAX", 100_000)
     async with listening(Application().load) as listener:
@@ -210,7 +213,10 @@ async def test_bodies_are_limited(form: str, monkeypatch: pytest.MonkeyPatch) ->
             request = post("/length", body) if form == "announced" else chunked("/length", body[:60_000], body[60_000:])
             async with connected(listener) as client:
                 found, _, text = await client.ask(request)
-                assert (found, text) == (status, b"100000" if status == 200 else b"Exceeded HTTP request body size limit")
+                assert (found, text) == (
+                    status,
+                    b"100000" if status == 200 else b"Exceeded HTTP request body size limit",
+                )
 
 
 async def test_a_body_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,7 +403,8 @@ async def test_code_that_cannot_be_imported_closes_the_client_and_is_tried_again
 
 
 async def test_the_installed_uvicorn_is_one_of_those_that_were_tried() -> None:
-    """broker/net/http_uvicorn.py uses classes of uvicorn that are no public interface: the range is closed at both ends."""
+    """broker/net/http_uvicorn.py uses classes of uvicorn that are no public interface: the range is closed at both
+    ends."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     requirement = next(Requirement(text) for text in project["dependencies"] if text.startswith("uvicorn"))
     assert {part.operator for part in requirement.specifier} == {">=", "<"}
@@ -406,7 +413,9 @@ async def test_the_installed_uvicorn_is_one_of_those_that_were_tried() -> None:
 
 
 @pytest.mark.parametrize("state", ["not looked at", "no answer yet", "half an answer"])
-async def test_nonsense_behind_a_request_that_is_being_answered_is_not_logged(state: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nonsense_behind_a_request_that_is_being_answered_is_not_logged(
+    state: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """One answer leaves: the application's goes nowhere once the request has turned out to be broken."""
     application = Application()
 

@@ -1,4 +1,5 @@
-"""broker/net/loop.py: turns and timers on an event loop, and when it looks for input without sleeping (docs/benchmarks.md)."""
+"""broker/net/loop.py: turns and timers on an event loop, and when it looks for input without sleeping
+(docs/benchmarks.md)."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class Setting:
         self.waker = LoopWaker(self.loop, self.turn, self.clock)  # type: ignore[arg-type]
 
     def answer(self, next_after_us: int) -> int:
-        """A turn that answers a client, which asks again so long after; how many iterations of the loop did not sleep."""
+        """A turn that answers a client, which asks again so long after; how many iterations of the loop did not
+        sleep."""
         self.turn.admit(100)
         self.loop.iterate()  # the turn
         self.waker.linger()
@@ -120,7 +122,8 @@ class Due(Timed):
 
 @needs_traits
 def test_timers_that_are_left_fire_at_once_after_the_sockets_were_read() -> None:
-    """What a timer of the loop calls soon comes before the loop looks for input (libuv); what that calls soon, behind it."""
+    """What a timer of the loop calls soon comes before the loop looks for input (libuv); what that calls soon, behind
+    it."""
     setting = Setting()
     due = Due(setting.clock)
     for _ in range(2):

@@ -1,4 +1,5 @@
-"""One client's socket (broker/net/transport.py) without a socket: reading in turns, pausing, one write a turn, the end."""
+"""One client's socket (broker/net/transport.py) without a socket: reading in turns, pausing, one write a turn, the
+end."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ from tests.support.wire import PROTOCOL_HEADER, heartbeat, method, publish, spli
 class Socket:
     """A protocol and its transport; `say` is a read of the loop."""
 
-    def __init__(self, broker: Broker, *, opened: bool = True, peer: tuple[str, int] | None = ("127.0.0.1", 50000)) -> None:
+    def __init__(
+        self, broker: Broker, *, opened: bool = True, peer: tuple[str, int] | None = ("127.0.0.1", 50000)
+    ) -> None:
         self.broker = broker
         self.transport = FakeTransport(peer)
         self.protocol = AmqpProtocol(broker.server, Admission(1024, lambda seconds, call: None))
@@ -138,7 +141,9 @@ def test_waiting_input_keeps_its_order() -> None:
     socket.say(method(1, "basic.consume", queue="q", no_ack=True))
     broker.run_turn()
     said = assemble(split_frames(bytes(socket.transport.data)))
-    assert [each.body[:3] for each in said if each.method.name == "basic.deliver"] == [b"%03d" % number for number in range(60)]
+    assert [each.body[:3] for each in said if each.method.name == "basic.deliver"] == [
+        b"%03d" % number for number in range(60)
+    ]
 
 
 def test_an_alarm_stops_reading() -> None:
@@ -247,7 +252,9 @@ def test_sockets_that_close_together_are_not_logged_one_by_one() -> None:
         }
         logs.clear()
         broker.advance(1_000)
-    assert [(line["event"], line["count"]) for line in logs] == [("Lines were left out of the log", 100 - LINES_MAX)] * 3
+    assert [(line["event"], line["count"]) for line in logs] == [
+        ("Lines were left out of the log", 100 - LINES_MAX)
+    ] * 3
 
 
 def test_what_the_loop_has_not_written_is_known() -> None:

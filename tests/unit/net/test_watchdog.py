@@ -1,4 +1,5 @@
-"""When the event loop stands still its stack goes to the log, once (broker/net/watchdog.py). The stalls are real ones."""
+"""When the event loop stands still its stack goes to the log, once (broker/net/watchdog.py). The stalls are real
+ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`leveret data check` and `leveret data recover` on directories as nodes leave them. docs/durability.md, "After damage"."""
+"""`leveret data check` and `leveret data recover` on directories as nodes leave them. docs/durability.md, "After
+damage"."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def store_with_segments() -> FaultyDisk:
     return running.disk.restarted()
 
 
-def test_check_of_a_sound_directory_lists_its_files_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_a_sound_directory_lists_its_files_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spill(store_with_segments(), tmp_path / "data")
     before = contents(tmp_path)
     assert main(["data", "check", str(tmp_path / "data")]) == 0
@@ -65,7 +68,8 @@ def test_check_finds_every_damaged_block(kind: str, tmp_path: Path, capsys: pyte
         used = [at for at in range(0, len(node.cache), 4096) if any(node.cache[at : at + 4096])]
         if kind == "wal":  # the file was used before: what has another salt means nothing
             used = [at for at in used if node.cache[at + 16 : at + 24] == node.cache[16:24]]
-        # Of the last batch of the log and of the last edits nobody knows whether they were promised; the rest is damage.
+        # Of the last batch of the log and of the last edits nobody knows whether they were promised; the rest is
+        # damage.
         for at in used[:-1] if kind in ("wal", "manifest") else used:
             state = disk.restarted()
             state.damage(path, at, bytes(min(4096, len(node.cache) - at)))
@@ -79,7 +83,10 @@ def test_check_finds_every_damaged_block(kind: str, tmp_path: Path, capsys: pyte
 
 def test_a_directory_that_a_node_uses_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = DataDir.open(RealFileSystem(), str(tmp_path / "data"))
-    for arguments in (["check", str(tmp_path / "data")], ["recover", str(tmp_path / "data"), "--output", str(tmp_path / "out")]):
+    for arguments in (
+        ["check", str(tmp_path / "data")],
+        ["recover", str(tmp_path / "data"), "--output", str(tmp_path / "out")],
+    ):
         assert main(["data", *arguments]) == 2
         assert "is in use by another node" in capsys.readouterr().err
     held.close()

@@ -1,4 +1,5 @@
-"""The hot half of a channel (broker/protocol/channel.py): contents in parts, and what a message keeps of how it came."""
+"""The hot half of a channel (broker/protocol/channel.py): contents in parts, and what a message keeps of how it
+came."""
 
 from __future__ import annotations
 
@@ -41,5 +42,14 @@ def test_a_message_remembers_how_it_came() -> None:
         entry = broker.queue("q").get(True)
         assert entry is not None
         message = entry.message
-        found.append((message.body_size, message.payload_max, message.channel, message.priority, message.persistent, message.expiration_ms))
+        found.append(
+            (
+                message.body_size,
+                message.payload_max,
+                message.channel,
+                message.priority,
+                message.persistent,
+                message.expiration_ms,
+            )
+        )
     assert found == [(5, 5, 2, 4, True, 5000), (3, 2, 2, -1, False, -1)]

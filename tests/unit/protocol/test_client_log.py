@@ -1,4 +1,5 @@
-"""What the log says about clients, and how much of it (broker/protocol/client_log.py); what it says when is in tests/spec."""
+"""What the log says about clients, and how much of it (broker/protocol/client_log.py); what it says when is in
+tests/spec."""
 
 from __future__ import annotations
 
@@ -13,7 +14,10 @@ def test_a_line_has_its_kinds_level() -> None:
     with structlog.testing.capture_logs() as logs:
         Kind(clock, "It failed").tell({"code": 404})
         Kind(clock, "It came", False).tell({"code": 200})
-    assert [(line["event"], line["code"], line["log_level"]) for line in logs] == [("It failed", 404, "warning"), ("It came", 200, "info")]
+    assert [(line["event"], line["code"], line["log_level"]) for line in logs] == [
+        ("It failed", 404, "warning"),
+        ("It came", 200, "info"),
+    ]
 
 
 def test_so_many_a_second_and_a_count_of_the_rest() -> None:
@@ -25,7 +29,11 @@ def test_so_many_a_second_and_a_count_of_the_rest() -> None:
         other.tell({})
         assert [line.get("number") for line in logs] == [*range(LINES_MAX), None]
         clock.advance(int(WINDOW_MS))
-    assert (logs[-1]["event"], logs[-1]["about"], logs[-1]["count"]) == ("Lines were left out of the log", "It failed", 5000 - LINES_MAX)
+    assert (logs[-1]["event"], logs[-1]["about"], logs[-1]["count"]) == (
+        "Lines were left out of the log",
+        "It failed",
+        5000 - LINES_MAX,
+    )
 
 
 def test_a_flood_that_goes_on_stays_bounded() -> None:

@@ -1,4 +1,5 @@
-"""Publisher confirms (broker/protocol/confirms.py): every number once, never before it is decided; coalesced where that is true."""
+"""Publisher confirms (broker/protocol/confirms.py): every number once, never before it is decided; coalesced where that
+is true."""
 
 from __future__ import annotations
 
@@ -51,7 +52,11 @@ class Publisher:
         said = []
         for frame in frames:
             method = read_method(frame.payload)
-            name, number, multiple = method.name.removeprefix("basic."), method.number("delivery_tag"), bool(method["multiple"])
+            name, number, multiple = (
+                method.name.removeprefix("basic."),
+                method.number("delivery_tag"),
+                bool(method["multiple"]),
+            )
             said.append((name, number, multiple))
             covered = {each for each in self.outstanding if each <= number} if multiple else {number}
             assert number in self.outstanding, f"{number} was told before, or never published"
@@ -169,7 +174,8 @@ def test_confirmed_does_not_count_a_number_again_that_a_later_multiple_covers() 
 
 @pytest.mark.parametrize("seed", range(80))
 def test_random_decisions_reach_the_publisher_exactly_once(seed: int) -> None:
-    """Any order of immediate and late answers: each number is told once, with its own verdict, and never while it still waits."""
+    """Any order of immediate and late answers: each number is told once, with its own verdict, and never while it still
+    waits."""
     chance = random.Random(seed)
     publisher = Publisher()
     verdict: dict[int, str] = {}
@@ -301,7 +307,8 @@ class Undecided:
 
 @pytest.mark.parametrize("seed", range(120))
 def test_random_promises_are_kept_exactly_once(seed: int) -> None:
-    """Messages that are decided at once, by queues, by the disk and by both, in any order: no number is told early, twice or wrongly."""
+    """Messages that are decided at once, by queues, by the disk and by both, in any order: no number is told early,
+    twice or wrongly."""
     chance = random.Random(seed)
     publisher = Publisher()
     messages: dict[int, Undecided] = {}

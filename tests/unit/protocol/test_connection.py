@@ -1,4 +1,5 @@
-"""An open connection (broker/protocol/connection.py): its states and what it leaves behind; the conversation is in tests/spec."""
+"""An open connection (broker/protocol/connection.py): its states and what it leaves behind; the conversation is in
+tests/spec."""
 
 from __future__ import annotations
 
@@ -64,7 +65,11 @@ def test_losing_it_twice_does_no_harm() -> None:
     client.opened.lost()
     client.opened.lost()
     broker.run_turn()
-    assert (broker.server.channels_open, broker.counters.connections_closed, broker.counters.channels_closed) == (0, 1, 1)
+    assert (broker.server.channels_open, broker.counters.connections_closed, broker.counters.channels_closed) == (
+        0,
+        1,
+        1,
+    )
     assert broker.vhost.queues == {}
 
 
@@ -102,7 +107,8 @@ def test_octets_are_counted() -> None:
 
 
 def test_a_failing_connection_gives_back_before_it_says_so() -> None:
-    """RabbitMQ docs, Queues, Exclusive Queues holds for errors too: a client that reconnects on connection.close finds its names free."""
+    """RabbitMQ docs, Queues, Exclusive Queues holds for errors too: a client that reconnects on connection.close finds
+    its names free."""
     broker = Broker()
     client, other = broker.open(), broker.open()
     client.ask("queue.declare", queue="mine", exclusive=True)

@@ -1,4 +1,5 @@
-"""A content that comes in many frames (broker/protocol/content.py): no time or memory is spent per frame, and never much at once."""
+"""A content that comes in many frames (broker/protocol/content.py): no time or memory is spent per frame, and never
+much at once."""
 
 from __future__ import annotations
 

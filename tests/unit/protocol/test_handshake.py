@@ -1,4 +1,5 @@
-"""From the first octet to open-ok (broker/protocol/handshake.py): what becomes of the object; the conversation is in tests/spec."""
+"""From the first octet to open-ok (broker/protocol/handshake.py): what becomes of the object; the conversation is in
+tests/spec."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A channel that waits for the disk keeps its frames (broker/protocol/channel.py, connection.py): in order, bounded, and not for ever.
+"""A channel that waits for the disk keeps its frames (broker/protocol/channel.py, connection.py): in order, bounded,
+and not for ever.
 
-Rules: answers come in the order of the questions (AMQP 0-9-1 §4.2.6: methods of a channel are processed in order); other channels go on;
-at most a mebibyte is kept, then the socket is not read (docs/durability.md).
+Rules: answers come in the order of the questions (AMQP 0-9-1 §4.2.6: methods of a channel are processed in order);
+other channels go on; at most a mebibyte is kept, then the socket is not read (docs/durability.md).
 """
 
 from __future__ import annotations
@@ -53,10 +54,13 @@ def test_everything_behind_the_wait_comes_in_order() -> None:
     said = client.hear()
     order = [each.method.name for each in said if each.method.name != "basic.ack"]
     assert order == [
-        "queue.declare-ok", "confirm.select-ok", "queue.declare-ok", "basic.get-ok", "queue.declare-ok", "basic.get-ok", "queue.delete-ok",
+        "queue.declare-ok", "confirm.select-ok", "queue.declare-ok", "basic.get-ok", "queue.declare-ok", "basic.get-ok",
+        "queue.delete-ok",
     ]  # fmt: skip
     assert [each.body for each in said if each.method.name == "basic.get-ok"] == [b"one", b"two"]
-    assert [(each.method["delivery_tag"], each.method["multiple"]) for each in said if each.method.name == "basic.ack"] == [(2, True)]
+    assert [
+        (each.method["delivery_tag"], each.method["multiple"]) for each in said if each.method.name == "basic.ack"
+    ] == [(2, True)]
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 100, 5000])
@@ -161,7 +165,8 @@ def closing(setting: Setting) -> None:
 
 
 def test_a_connection_that_closes_has_its_messages_taken() -> None:
-    """RabbitMQ: connection.close is answered when every channel has done what came before; what comes behind is not taken."""
+    """RabbitMQ: connection.close is answered when every channel has done what came before; what comes behind is not
+    taken."""
     setting = Setting(1, 2)
     setting.client.send(publish(1, "", "q", b"x", properties=PERSISTENT))
     closing(setting)
@@ -200,7 +205,9 @@ def test_a_disk_that_hangs_does_not_keep_a_connection_that_closes_for_ever() -> 
 def test_an_error_among_what_was_kept_of_a_connection_that_closes(hard: bool) -> None:
     setting = Setting()
     setting.client.auto = False
-    setting.client.send(method(1, "basic.qos", prefetch_size=1) if hard else method(1, "queue.declare", queue="none", passive=True))
+    setting.client.send(
+        method(1, "basic.qos", prefetch_size=1) if hard else method(1, "queue.declare", queue="none", passive=True)
+    )
     setting.client.send(publish(1, "", "q", b"behind the error", properties=PERSISTENT))
     closing(setting)
     setting.client.expect_nothing()
@@ -218,7 +225,9 @@ def test_what_a_connection_that_closes_sends_behind_is_passed_over(size: int) ->
     client.auto = False
     client.send(method(1, "basic.qos", prefetch_size=1))
     closing(setting)
-    behind = publish(1, "", "q", b"behind the close" * 100) + method(7, "channel.open") + method(0, "connection.close-ok")
+    behind = (
+        publish(1, "", "q", b"behind the close" * 100) + method(7, "channel.open") + method(0, "connection.close-ok")
+    )
     client.send(behind[:-3], chunks=[size] * (len(behind) // size))
     setting.go_on()
     assert [each.method.name for each in client.hear()] == ["queue.declare-ok", "connection.close"]
@@ -318,7 +327,9 @@ def test_several_gets_wait_in_their_order() -> None:
         client.tell("basic.get", queue="q")
         client.tell("basic.get", queue="q")
     go_on(broker)
-    got = [[each.body for each in client.hear() if each.method.name == "basic.get-ok"] for client in (first, second, third)]
+    got = [
+        [each.body for each in client.hear() if each.method.name == "basic.get-ok"] for client in (first, second, third)
+    ]
     assert len(got[0]) == 1, "whoever asked first"
     assert sorted(body for each in got for body in each) == [b"1", b"2", b"3"]
 

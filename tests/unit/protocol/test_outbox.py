@@ -45,7 +45,10 @@ def test_a_large_content_is_a_piece_of_its_own_and_the_order_is_kept() -> None:
     outbox.write_content(make_message(b"small", channel=3), 3, 0)
     size = outbox.size()
     outbox.flush()
-    assert sink.take() == b"before" + large.content + b"between" + large.content + make_message(b"small", channel=3).content
+    assert (
+        sink.take()
+        == b"before" + large.content + b"between" + large.content + make_message(b"small", channel=3).content
+    )
     assert [len(pieces) for pieces in sink.pieces] == [5]
     assert (size, outbox.bytes_written, outbox.size()) == (sum(sink.pieces[0]), sum(sink.pieces[0]), 0)
 
@@ -119,7 +122,8 @@ LARGE: Final = 5 * PART_SIZE + 12_345
 
 @pytest.mark.parametrize(("channel", "payload_max"), [(3, 0), (3, FRAME), (4, 0), (3, 4088), (4, 1000)])
 def test_a_very_large_content_leaves_a_part_at_a_time(channel: int, payload_max: int) -> None:
-    """The system copies 128 MiB in 10 ms, and with new frames it took 100 ms: in one turn, with everybody else waiting."""
+    """The system copies 128 MiB in 10 ms, and with new frames it took 100 ms: in one turn, with everybody else
+    waiting."""
     outbox, sink = made()
     text = Random(1).randbytes(LARGE)
     outbox.write(b"before")

@@ -1,4 +1,5 @@
-"""A client whose socket accepts nothing goes (broker/protocol/send_timeout.py; RabbitMQ's tcp_listen_options.send_timeout)."""
+"""A client whose socket accepts nothing goes (broker/protocol/send_timeout.py; RabbitMQ's
+tcp_listen_options.send_timeout)."""
 
 from __future__ import annotations
 

@@ -34,7 +34,15 @@ def test_priority(priority: int) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("0", 0), ("1", 1), ("60000", 60000), ("007", 7), ("315360000000", 315_360_000_000), ("+5", 5), ("-0", 0), ("-00", 0), ("+0", 0)
+        ("0", 0),
+        ("1", 1),
+        ("60000", 60000),
+        ("007", 7),
+        ("315360000000", 315_360_000_000),
+        ("+5", 5),
+        ("-0", 0),
+        ("-00", 0),
+        ("+0", 0),
     ],
 )
 def test_expiration(text: str, value: int) -> None:
@@ -44,7 +52,8 @@ def test_expiration(text: str, value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "-1", "1x", "1.0", " 1", "1 ", "315360000001", "+315360000001", "9" * 255, "-", "--0", "-0x", "٣", "½"]
+    "text",
+    ["", "x", "-1", "1x", "1.0", " 1", "1 ", "315360000001", "+315360000001", "9" * 255, "-", "--0", "-0x", "٣", "½"],
 )
 def test_a_bad_expiration_is_a_fault(text: str) -> None:
     assert read_traits(raw(expiration=text)).fault.startswith(f"invalid expiration '{text}'")

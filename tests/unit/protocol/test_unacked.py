@@ -63,7 +63,9 @@ class Setting:
             with pytest.raises(ChannelException) as raised:
                 settle(tag, multiple)
             assert raised.value.code == PRECONDITION_FAILED
-            assert raised.value.text == f"PRECONDITION_FAILED - unknown delivery tag {tag % (1 << 64)}", "unsigned, as it came"
+            assert raised.value.text == f"PRECONDITION_FAILED - unknown delivery tag {tag % (1 << 64)}", (
+                "unsigned, as it came"
+            )
         return self.counts == before
 
 
@@ -78,7 +80,8 @@ def places(runs: list[Run]) -> list[tuple[int, str]]:
 
 
 def test_tags_count_from_one_over_all_deliveries() -> None:
-    """AMQP 0-9-1 §1.6.5, delivery-tag: per channel, from 1; AMQP 0-9-1 §1.1, delivery-tag: shared by get and consume."""
+    """AMQP 0-9-1 §1.6.5, delivery-tag: per channel, from 1; AMQP 0-9-1 §1.1, delivery-tag: shared by get and
+    consume."""
     setting = Setting()
     assert setting.deliver(3) == 1
     assert setting.get() == 4
@@ -340,5 +343,7 @@ def settle_at_random(seed: int, actions: list[str], steps: int = 300, often_mult
                 taken.append((expected, found, runs))
         assert unacked.count == len(model.outstanding), where
         assert [sorted(queue.settled_positions) for queue in queues] == [sorted(each) for each in settled], where
-    assert places(take(unacked, 0, True)) == [model.outstanding[each] for each in sorted(model.outstanding)], f"seed {seed}"
+    assert places(take(unacked, 0, True)) == [model.outstanding[each] for each in sorted(model.outstanding)], (
+        f"seed {seed}"
+    )
     assert (unacked.count, unacked.consumer_count) == (0, 0), f"seed {seed}"

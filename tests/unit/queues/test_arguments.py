@@ -1,5 +1,5 @@
-"""Queue arguments: what is refused, and what a redeclaration must repeat (broker/queues/arguments.py, registry.py; RabbitMQ docs, Queues,
-Optional Arguments)."""
+"""Queue arguments: what is refused, and what a redeclaration must repeat (broker/queues/arguments.py, registry.py;
+RabbitMQ docs, Queues, Optional Arguments)."""
 
 from __future__ import annotations
 
@@ -33,12 +33,16 @@ def refusal(arguments: FieldTable) -> str:
 @pytest.mark.parametrize("name", ["x_expires", "x_message_ttl", "x_max_length", "x_max_length_bytes", "x_max_priority"])
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [("5", "longstr"), (5.0, "double"), (True, "bool"), (None, "void"), ([5], "array"), ({"a": 5}, "table"), (Typed("T", 5), "timestamp"),
+    [("5", "longstr"), (5.0, "double"), (True, "bool"), (None, "void"), ([5], "array"), ({"a": 5}, "table"),
+     (Typed("T", 5), "timestamp"),
      (Typed("f", 5.0), "float"), (Typed("x", b"5"), "binary")],
 )  # fmt: skip
 def test_other_types_are_refused_by_their_names(name: str, value: object, kind: str) -> None:
     """RabbitMQ docs, Queues, Optional Arguments."""
-    assert refusal(typed(**{name: value})) == f"invalid arg '{name.replace('_', '-')}' for {LABEL}: \"expected integer, got {kind}\""
+    assert (
+        refusal(typed(**{name: value}))
+        == f"invalid arg '{name.replace('_', '-')}' for {LABEL}: \"expected integer, got {kind}\""
+    )
 
 
 @pytest.mark.parametrize("name", ["x_expires", "x_message_ttl", "x_max_length", "x_max_length_bytes", "x_max_priority"])
@@ -50,7 +54,10 @@ def test_negative_numbers_are_refused(name: str, value: int) -> None:
 def test_bounds() -> None:
     """RabbitMQ docs, Queues, Optional Arguments; RabbitMQ docs, Priority Queues; zero is a TTL, but no lease."""
     registry.check(typed(x_message_ttl=0, x_max_length=0, x_max_length_bytes=0, x_max_priority=0), LABEL)
-    registry.check(typed(x_message_ttl=EXPIRY_MS_MAX, x_expires=EXPIRY_MS_MAX, x_max_priority=255, x_max_length=(1 << 63) - 1), LABEL)
+    registry.check(
+        typed(x_message_ttl=EXPIRY_MS_MAX, x_expires=EXPIRY_MS_MAX, x_max_priority=255, x_max_length=(1 << 63) - 1),
+        LABEL,
+    )
     assert refusal(typed(x_expires=0)).endswith("{value_zero,0}")
     for name in ("x_message_ttl", "x_expires"):
         assert refusal(typed(**{name: EXPIRY_MS_MAX + 1})).startswith(f"invalid arg '{name.replace('_', '-')}'")
@@ -60,11 +67,12 @@ def test_bounds() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"x_overflow": "drop-tail"}, {"x_overflow": ""}, {"x_overflow": 1}, {"x_queue_mode": "eager"}, {"x_queue_mode": 1},
-        {"x_queue_version": 3},
-        {"x_queue_version": "2"}, {"x_queue_type": "quantum"}, {"x_queue_type": ""}, {"x_queue_type": 1}, {"x_single_active_consumer": 1},
-        {"x_single_active_consumer": "true"}, {"x_dead_letter_exchange": 1}, {"x_dead_letter_exchange": None},
-        {"x_dead_letter_routing_key": "k"}, {"x_dead_letter_routing_key": 1, "x_dead_letter_exchange": ""},
+        {"x_overflow": "drop-tail"}, {"x_overflow": ""}, {"x_overflow": 1}, {"x_queue_mode": "eager"},
+        {"x_queue_mode": 1}, {"x_queue_version": 3},
+        {"x_queue_version": "2"}, {"x_queue_type": "quantum"}, {"x_queue_type": ""}, {"x_queue_type": 1},
+        {"x_single_active_consumer": 1}, {"x_single_active_consumer": "true"}, {"x_dead_letter_exchange": 1},
+        {"x_dead_letter_exchange": None}, {"x_dead_letter_routing_key": "k"},
+        {"x_dead_letter_routing_key": 1, "x_dead_letter_exchange": ""},
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(arguments: dict[str, object]) -> None:
@@ -72,9 +80,10 @@ def test_nonsense_is_refused(arguments: dict[str, object]) -> None:
 
 
 SAMPLES: dict[str, tuple[object, object]] = {
-    "x-expires": (1, 2), "x-message-ttl": (1, 2), "x-dead-letter-exchange": ("a", "b"), "x-dead-letter-routing-key": ("a", "b"),
-    "x-max-length": (1, 2), "x-max-length-bytes": (1, 2), "x-max-priority": (1, 2), "x-overflow": ("drop-head", "reject-publish"),
-    "x-queue-mode": ("default", "lazy"), "x-single-active-consumer": (True, False), "x-queue-type": ("classic", "other"),
+    "x-expires": (1, 2), "x-message-ttl": (1, 2), "x-dead-letter-exchange": ("a", "b"),
+    "x-dead-letter-routing-key": ("a", "b"), "x-max-length": (1, 2), "x-max-length-bytes": (1, 2),
+    "x-max-priority": (1, 2), "x-overflow": ("drop-head", "reject-publish"), "x-queue-mode": ("default", "lazy"),
+    "x-single-active-consumer": (True, False), "x-queue-type": ("classic", "other"),
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""The classic queue (broker/queues/classic.py) with a host and consumers of the test's own: batches, turns, places, counts."""
+"""The classic queue (broker/queues/classic.py) with a host and consumers of the test's own: batches, turns, places,
+counts."""
 
 from __future__ import annotations
 
@@ -13,7 +14,16 @@ from broker.queues.entry import Entry
 from broker.queues.returned_run import ReturnedRun
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock, HurriedClock
-from tests.support.fakes import FakeConsumer, FakeHost, arguments, declared, environment, make_message, numbered, text_of
+from tests.support.fakes import (
+    FakeConsumer,
+    FakeHost,
+    arguments,
+    declared,
+    environment,
+    make_message,
+    numbered,
+    text_of,
+)
 
 
 class Setting:
@@ -102,7 +112,8 @@ def test_no_ack_is_not_counted_as_unacknowledged() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 10, 11, 100])
 @pytest.mark.parametrize("consumers", [1, 2, 3, 4])
 def test_equal_consumers_get_every_nth(count: int, consumers: int) -> None:
-    """RabbitMQ docs, Consumers: message by message, from whoever's turn it is; positions say where each message stood."""
+    """RabbitMQ docs, Consumers: message by message, from whoever's turn it is; positions say where each message
+    stood."""
     setting = Setting()
     all_of_them = [setting.consumer(str(number)) for number in range(consumers)]
     setting.publish(count)
@@ -170,7 +181,11 @@ def test_requeued_messages_go_back_to_their_places() -> None:
     setting.queue.requeue(level, run_of(returned[2]))
     setting.queue.requeue(level, run_of(returned[0]))
     assert setting.queue.unacked == 1
-    found = [entry for entry in (setting.queue.get(True), setting.queue.get(True), setting.queue.get(True)) if entry is not None]
+    found = [
+        entry
+        for entry in (setting.queue.get(True), setting.queue.get(True), setting.queue.get(True))
+        if entry is not None
+    ]
     assert [(text_of(entry), entry.redelivered) for entry in found] == [("0", True), ("2", True), ("3", False)]
 
 

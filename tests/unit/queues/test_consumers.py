@@ -101,7 +101,10 @@ def test_unblocking_one_that_is_not_blocked_or_has_gone_does_nothing() -> None:
 def test_higher_priorities_come_first() -> None:
     """RabbitMQ docs, Consumer Priorities: any integer, 0 when none is given."""
     consumers = Consumers(False)
-    known = {tag: FakeConsumer(tag, priority=priority) for tag, priority in (("a", 0), ("b", 5), ("c", -3), ("d", 5), ("e", 1 << 40))}
+    known = {
+        tag: FakeConsumer(tag, priority=priority)
+        for tag, priority in (("a", 0), ("b", 5), ("c", -3), ("d", 5), ("e", 1 << 40))
+    }
     for consumer in known.values():
         consumers.add(consumer)
     assert [group.priority for group in consumers.groups] == [1 << 40, 5, 0, -3]
@@ -163,7 +166,8 @@ def test_the_exclusive_one_is_known_until_it_leaves() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_random_comings_and_goings(seed: int) -> None:
-    """Whoever has the turn is registered, not blocked, and of the highest priority that has such; everybody gets a turn."""
+    """Whoever has the turn is registered, not blocked, and of the highest priority that has such; everybody gets a
+    turn."""
     chance = random.Random(seed)
     consumers = Consumers(False)
     present: list[FakeConsumer] = []
@@ -193,12 +197,15 @@ def test_random_comings_and_goings(seed: int) -> None:
         if group is not None:
             highest = max(consumer.priority for consumer in able)
             assert group.priority == highest
-            assert sorted(consumer.tag for consumer in group.active) == sorted(each.tag for each in able if each.priority == highest)
+            assert sorted(consumer.tag for consumer in group.active) == sorted(
+                each.tag for each in able if each.priority == highest
+            )
             assert 0 <= group.turn < len(group.active)
 
 
 def test_thousands_of_priorities_come_and_go_quickly() -> None:
-    """A connection with a consumer of each breaks: 2,000 times a look at 2,000 groups of 2,000 consumers would be minutes."""
+    """A connection with a consumer of each breaks: 2,000 times a look at 2,000 groups of 2,000 consumers would be
+    minutes."""
     consumers = Consumers(False)
     known = [FakeConsumer(str(priority), priority=priority) for priority in range(2000)]
     began = time.monotonic()

@@ -1,4 +1,5 @@
-"""The message that goes to a dead letter exchange (broker/queues/dead_letter.py; RabbitMQ docs, Dead Letter Exchanges)."""
+"""The message that goes to a dead letter exchange (broker/queues/dead_letter.py; RabbitMQ docs, Dead Letter
+Exchanges)."""
 
 from __future__ import annotations
 
@@ -34,13 +35,22 @@ def headers(message: Message) -> dict[str, object]:
 
 def test_the_first_death() -> None:
     """RabbitMQ docs, Dead Letter Exchanges."""
-    message = make_message(b"body", exchange="e", routing_key="k", headers=table.make({"mine": 1}), priority=3, persistent=True)
+    message = make_message(
+        b"body", exchange="e", routing_key="k", headers=table.make({"mine": 1}), priority=3, persistent=True
+    )
     death = bury(message, "q", "rejected", "dlx", None, 1_700_000_000)
     assert death.routing_keys == ["k"]
     dead = death.message
     assert (exchange_of(dead.tail), routing_key_of(dead.tail), body_of(dead)) == (b"dlx", b"k", b"body")
     assert (dead.priority, dead.persistent, dead.expiration_ms, dead.channel) == (3, True, -1, message.channel)
-    record = {"count": 1, "reason": "rejected", "queue": "q", "time": 1_700_000_000, "exchange": "e", "routing-keys": ["k"]}
+    record = {
+        "count": 1,
+        "reason": "rejected",
+        "queue": "q",
+        "time": 1_700_000_000,
+        "exchange": "e",
+        "routing-keys": ["k"],
+    }
     assert headers(dead) == {
         "mine": 1,
         "x-death": [record],
@@ -131,11 +141,20 @@ def test_a_message_without_headers_has_none() -> None:
 def everything(death: Death) -> tuple[object, ...]:
     """All that a death is."""
     message = death.message
-    numbers = (message.body_size, message.expiration_ms, message.header_size, message.payload_max, message.channel, message.priority)
+    numbers = (
+        message.body_size,
+        message.expiration_ms,
+        message.header_size,
+        message.payload_max,
+        message.channel,
+        message.priority,
+    )
     return message.content, message.tail, *numbers, message.persistent, death.routing_keys, death.deaths
 
 
-def same_as_slow(writer: DeathWriter, message: Message, queue: str, reason: str, exchange: str, key: str | None, second: int) -> Death:
+def same_as_slow(
+    writer: DeathWriter, message: Message, queue: str, reason: str, exchange: str, key: str | None, second: int
+) -> Death:
     """What both say."""
     fast = writer.bury(message, queue, reason, exchange, key, second)
     assert everything(fast) == everything(bury(message, queue, reason, exchange, key, second))
@@ -178,7 +197,9 @@ def test_a_writer_writes_what_bury_makes(seed: int) -> None:
         second += pick.random() < 0.02
         at = pick.randrange(len(messages))
         queue, reason = pick.choice(["q", "q2"]), pick.choice(["rejected", "expired", "maxlen"])
-        death = same_as_slow(writer, messages[at], queue, reason, pick.choice(["", "dlx"]), pick.choice([None, None, "dead"]), second)
+        death = same_as_slow(
+            writer, messages[at], queue, reason, pick.choice(["", "dlx"]), pick.choice([None, None, "dead"]), second
+        )
         if pick.random() < 0.2:
             messages[at] = death.message if pick.random() < 0.8 else random_message(pick)
 
@@ -206,7 +227,8 @@ def test_any_headers_and_any_way_to_die(
 
 
 def test_what_a_writer_remembers_is_bounded() -> None:
-    """Each message has headers of 60,000 bytes of its own: what is remembered stays below 4 MiB, and the answers right."""
+    """Each message has headers of 60,000 bytes of its own: what is remembered stays below 4 MiB, and the answers
+    right."""
     writer = DeathWriter()
     for number in range(200):
         headers = table.make({"large": "x" * 60_000, "number": number})

@@ -18,12 +18,21 @@ def array(deaths: list[object]) -> bytes:
 
 
 def a_death(queue: object, reason: object, count: object = 1, **more: object) -> dict[str, object]:
-    fields = {"count": count, "reason": reason, "queue": queue, "time": table.Timestamp(5), "exchange": "e", "routing-keys": ["k"]}
+    fields = {
+        "count": count,
+        "reason": reason,
+        "queue": queue,
+        "time": table.Timestamp(5),
+        "exchange": "e",
+        "routing-keys": ["k"],
+    }
     return fields | more
 
 
 def read(deaths: bytes) -> list[dict[str, object]]:
-    found = table.FieldTable(table.join([(b"x-death", b"A" + len(deaths).to_bytes(4, "big") + deaths)])).values["x-death"]
+    found = table.FieldTable(table.join([(b"x-death", b"A" + len(deaths).to_bytes(4, "big") + deaths)])).values[
+        "x-death"
+    ]
     assert isinstance(found, list)
     return found
 
@@ -75,7 +84,9 @@ def test_one_more_death(seed: int) -> None:
     found = with_death(array(given), queue, reason, a_death(queue, reason))
     assert found[:5] == b"A" + (len(found) - 5).to_bytes(4, "big")
     assert read(found[5:]) == [first, *(death for death in tables if death not in known)]
-    assert deaths_of(table.encode({"x-death": read(found[5:])})) == array(list(read(found[5:]))), "what was written here is whole"
+    assert deaths_of(table.encode({"x-death": read(found[5:])})) == array(list(read(found[5:]))), (
+        "what was written here is whole"
+    )
 
 
 @pytest.mark.parametrize("lacking", ["count", "reason", "queue", "time", "exchange", "routing-keys"])
@@ -104,7 +115,9 @@ def test_a_cycle_ends_where_a_client_has_rejected(seed: int) -> None:
 
 def test_earlier_deaths_keep_their_bytes() -> None:
     """Fields keep the type that they came with."""
-    one = table.join([(b"queue", b"S\x00\x00\x00\x01a"), (b"reason", b"S\x00\x00\x00\x07expired"), (b"count", b"I\x00\x00\x00\x05")])
+    one = table.join(
+        [(b"queue", b"S\x00\x00\x00\x01a"), (b"reason", b"S\x00\x00\x00\x07expired"), (b"count", b"I\x00\x00\x00\x05")]
+    )
     element = b"F" + len(one).to_bytes(4, "big") + one
     assert with_death(element, "b", "expired", {})[5:] == b"F\x00\x00\x00\x00" + element
     counted = with_death(element, "a", "expired", {})[10:]
@@ -138,5 +151,6 @@ def test_there_may_be_none(headers: dict[str, object]) -> None:
     ],
 )
 def test_an_automatic_cycle(deaths: list[tuple[str, str]], cycle: bool) -> None:
-    """RabbitMQ docs, Dead Letter Exchanges: newest first; a rejection since the last visit means that a client has a hand in it."""
+    """RabbitMQ docs, Dead Letter Exchanges: newest first; a rejection since the last visit means that a client has a
+    hand in it."""
     assert is_cycle("q", array([a_death(queue, reason) for queue, reason in deaths])) is cycle

@@ -1,6 +1,7 @@
 """What is on disk of a backlog (broker/queues/disk_backlog.py): it leaves the memory and comes back whole, in order.
 
-RabbitMQ docs, Classic Queues: messages beyond a small part in memory are on disk, of whatever queue; Queues, Message Ordering.
+RabbitMQ docs, Classic Queues: messages beyond a small part in memory are on disk, of whatever queue; Queues, Message
+Ordering.
 """
 
 from __future__ import annotations
@@ -281,7 +282,8 @@ def test_reject_publish_counts_what_is_paged() -> None:
 
 @KINDS
 def test_paged_messages_expire(durable: bool, persistent: bool) -> None:
-    """RabbitMQ docs, Time-To-Live: from the head of the queue, to the dead letter exchange, when their time has come."""
+    """RabbitMQ docs, Time-To-Live: from the head of the queue, to the dead letter exchange, when their time has
+    come."""
     setting = Setting(durable, x_message_ttl=10_000, x_dead_letter_exchange="", x_dead_letter_routing_key="dead")
     setting.client.ask("queue.declare", queue="dead")
     setting.publish(150, persistent=persistent)
@@ -394,7 +396,8 @@ def test_gaps_of_messages_that_did_not_survive() -> None:
 
 @pytest.mark.parametrize("end", ["killed", "stopped"])
 def test_what_is_published_after_a_restart_was_never_delivered(end: str) -> None:
-    """A crash makes all that it left doubtful, and nothing that comes later (AMQP 0-9-1 basic.deliver, "redelivered")."""
+    """A crash makes all that it left doubtful, and nothing that comes later (AMQP 0-9-1 basic.deliver,
+    "redelivered")."""
     setting = Setting()
     setting.publish(3)
     assert setting.client.get("q") is not None
@@ -450,7 +453,17 @@ class Model:
 
 
 def actions(chance: random.Random) -> Iterator[str]:
-    weights = {"publish": 30, "get": 14, "consume": 8, "ack": 12, "nack": 5, "reject": 3, "purge": 1, "restart": 4, "wait": 4}
+    weights = {
+        "publish": 30,
+        "get": 14,
+        "consume": 8,
+        "ack": 12,
+        "nack": 5,
+        "reject": 3,
+        "purge": 1,
+        "restart": 4,
+        "wait": 4,
+    }
     while True:
         yield chance.choices(list(weights), list(weights.values()))[0]
 
@@ -513,7 +526,13 @@ def test_random_lives_agree_with_a_list(seed: int) -> None:
             end = chance.choice(["killed", "lost power", "stopped"])
             setting.broker.settled()
             broker = setting.broker
-            setting.broker = broker.killed() if end == "killed" else broker.lost_power(step) if end == "lost power" else broker.stopped()
+            setting.broker = (
+                broker.killed()
+                if end == "killed"
+                else broker.lost_power(step)
+                if end == "lost power"
+                else broker.stopped()
+            )
             setting.begin()
             model.restarted(end == "stopped")
         assert setting.broker.depth("q") == (len(model.waiting), len(model.unacked)), where
@@ -577,7 +596,8 @@ def test_a_queue_that_is_deleted_or_purged_gives_its_memory_back() -> None:
 
 @KINDS
 def test_the_size_of_what_is_left_is_exact_whatever_the_sizes_are(durable: bool, persistent: bool) -> None:
-    """RabbitMQ docs, Queue Length Limit: x-max-length-bytes counts bodies; a large one behind many small ones must not count as theirs."""
+    """RabbitMQ docs, Queue Length Limit: x-max-length-bytes counts bodies; a large one behind many small ones must not
+    count as theirs."""
     setting = Setting(durable)
     for _ in range(6):
         setting.publish(60, 1000, persistent=persistent)

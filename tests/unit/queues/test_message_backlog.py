@@ -205,7 +205,9 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
     out: dict[int, Entry] = {}
     serial = 0
     for step in range(400):
-        match chance.choice(["append", "append", "expiring", "take", "pop", "put_back", "clear"] if step % 97 else ["clear"]):
+        match chance.choice(
+            ["append", "append", "expiring", "take", "pop", "put_back", "clear"] if step % 97 else ["clear"]
+        ):
             case "append":
                 for _ in range(chance.randrange(1, 8)):
                     backlog.append(make_message(str(serial).encode()))

@@ -21,7 +21,13 @@ def typed(**fields: object) -> FieldTable:
 
 def test_no_arguments_ask_for_nothing() -> None:
     options = QueueOptions(EMPTY)
-    assert (options.expires_ms, options.message_ttl_ms, options.max_length, options.max_length_bytes, options.max_priority) == (-1,) * 5
+    assert (
+        options.expires_ms,
+        options.message_ttl_ms,
+        options.max_length,
+        options.max_length_bytes,
+        options.max_priority,
+    ) == (-1,) * 5
     assert (options.dead_letter_exchange, options.dead_letter_routing_key) == (None, None)
     assert (options.single_active, options.overflow, options.limited) == (False, DROP_HEAD, False)
     registry.check(EMPTY, LABEL)
@@ -32,13 +38,19 @@ def test_every_argument_has_its_place() -> None:
         {
             "x-expires": 1, "x-message-ttl": 2, "x-max-length": 3, "x-max-length-bytes": 4, "x-max-priority": 5,
             "x-single-active-consumer": True,
-            "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "k", "x-overflow": "reject-publish", "x-queue-type": "classic",
-            "x-queue-mode": "lazy", "x-queue-version": 2, "mine": ["anything"],
+            "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "k", "x-overflow": "reject-publish",
+            "x-queue-type": "classic", "x-queue-mode": "lazy", "x-queue-version": 2, "mine": ["anything"],
         }
     )  # fmt: skip
     registry.check(arguments, LABEL)
     options = QueueOptions(arguments)
-    assert (options.expires_ms, options.message_ttl_ms, options.max_length, options.max_length_bytes, options.max_priority) == (
+    assert (
+        options.expires_ms,
+        options.message_ttl_ms,
+        options.max_length,
+        options.max_length_bytes,
+        options.max_priority,
+    ) == (
         1,
         2,
         3,
@@ -50,7 +62,8 @@ def test_every_argument_has_its_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("drop-head", DROP_HEAD), ("reject-publish", REJECT_PUBLISH), ("reject-publish-dlx", REJECT_PUBLISH_DLX)]
+    ("name", "value"),
+    [("drop-head", DROP_HEAD), ("reject-publish", REJECT_PUBLISH), ("reject-publish-dlx", REJECT_PUBLISH_DLX)],
 )
 def test_overflow_strategies(name: str, value: int) -> None:
     assert QueueOptions(table.make({"x-overflow": name})).overflow == value
@@ -63,4 +76,10 @@ def test_integers_of_every_width_are_taken(name: str, tag: str) -> None:
     arguments = typed(**{name: Typed(tag, 100)})
     registry.check(arguments, LABEL)
     options = QueueOptions(arguments)
-    assert 100 in (options.expires_ms, options.message_ttl_ms, options.max_length, options.max_length_bytes, options.max_priority)
+    assert 100 in (
+        options.expires_ms,
+        options.message_ttl_ms,
+        options.max_length,
+        options.max_length_bytes,
+        options.max_priority,
+    )

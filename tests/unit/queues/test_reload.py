@@ -1,7 +1,8 @@
-"""Content that consumers' unacknowledged messages do not keep in memory (broker/queues/reload.py), and how it comes back.
+"""Content that consumers' unacknowledged messages do not keep in memory (broker/queues/reload.py), and how it comes
+back.
 
-AMQP 0-9-1 basic.consume without basic.qos: a consumer gets all there is. RabbitMQ docs, Consumer Acknowledgements: what it does not
-acknowledge goes back to its place.
+AMQP 0-9-1 basic.consume without basic.qos: a consumer gets all there is. RabbitMQ docs, Consumer Acknowledgements: what
+it does not acknowledge goes back to its place.
 """
 
 from __future__ import annotations
@@ -222,7 +223,9 @@ def test_what_expires_after_it_came_back_is_dead_lettered() -> None:
 
 @pytest.mark.parametrize("dead_letters", [False, True])
 def test_what_came_back_is_dropped_when_the_queue_is_too_long(opened: list[str], dead_letters: bool) -> None:
-    more: dict[str, object] = {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": "dead"} if dead_letters else {}
+    more: dict[str, object] = (
+        {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": "dead"} if dead_letters else {}
+    )
     setting = Setting(True, x_max_length=COUNT + 2, **more)
     setting.client.ask("queue.declare", queue="dead")
     setting.publish(COUNT)
@@ -327,7 +330,9 @@ def test_a_restart_finds_them(end: str) -> None:
 @pytest.mark.parametrize("wanted", ["get", "get at once", "consume", "dead letter"])
 def test_what_cannot_be_read_is_lost_and_told(wanted: str) -> None:
     """Damage takes a batch; everything else goes on."""
-    more: dict[str, object] = {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": "dead"} if wanted == "dead letter" else {}
+    more: dict[str, object] = (
+        {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": "dead"} if wanted == "dead letter" else {}
+    )
     setting = Setting(True, **more)
     setting.client.ask("queue.declare", queue="dead")
     setting.publish(28)

@@ -252,7 +252,9 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
         elif action == "pop" and model.waiting:
             entry = requeued.pop()
             ((position, item),) = model.take(1)
-            assert (entry.position, entry.message) == (position, item.message if isinstance(item, Entry) else item), where
+            assert (entry.position, entry.message) == (position, item.message if isinstance(item, Entry) else item), (
+                where
+            )
         elif action == "bytes":
             assert requeued.body_bytes() == model.body_bytes, where
         elif action == "clear" and chance.random() < 0.1:
@@ -279,7 +281,8 @@ def million(length: int) -> list[ReturnedRun]:
 
 @pytest.mark.skipif(not build.loaded().compiled, reason="a matter of the compiled build")
 def test_a_million_come_back_in_no_time() -> None:
-    """No slice over 5 ms: it costs the same whatever a run holds. The best of several, because other processes want the core too."""
+    """No slice over 5 ms: it costs the same whatever a run holds. The best of several, because other processes want the
+    core too."""
     taken_ms = []
     for _ in range(7):
         runs = million(4000)

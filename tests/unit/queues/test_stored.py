@@ -12,7 +12,17 @@ from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size
 from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
 from broker.store.records import HEAD_SIZE
 
-FIELDS = ("content", "tail", "body_size", "expiration_ms", "header_size", "payload_max", "channel", "priority", "persistent")
+FIELDS = (
+    "content",
+    "tail",
+    "body_size",
+    "expiration_ms",
+    "header_size",
+    "payload_max",
+    "channel",
+    "priority",
+    "persistent",
+)
 LONGEST = make_tail(b"x" * 255, b"k" * 255)
 NO_TAIL = b""
 
@@ -69,24 +79,44 @@ def round_trip(one: Message, tail: bytes = NO_TAIL) -> Message:
         ("payload_max", [0, 4088, 0x7FFF, 0x8000, 131064, 16 << 20, 0x7FFFFFFF]),
         ("persistent", [False, True]),
         ("content", [b"", b"\x00", b"\xce" * 8191, b"x" * 8192, b"y" * 300_000]),
-        ("tail", [make_tail(b"", b""), make_tail(b"x" * 255, b""), make_tail(b"", b"k" * 255), make_tail(b"\xff\x00", b"\xce"), LONGEST]),
+        (
+            "tail",
+            [
+                make_tail(b"", b""),
+                make_tail(b"x" * 255, b""),
+                make_tail(b"", b"k" * 255),
+                make_tail(b"\xff\x00", b"\xce"),
+                LONGEST,
+            ],
+        ),
     ],
 )
 def test_every_field_at_its_edges(name: str, values: list[object]) -> None:
-    """AMQP 0-9-1 §4.2: channels have 16 bits, names up to 255 octets; docs/queues.md: expirations may have more than 32 bits."""
+    """AMQP 0-9-1 §4.2: channels have 16 bits, names up to 255 octets; docs/queues.md: expirations may have more than 32
+    bits."""
     for value in values:
         one = message(**{name: value})  # type: ignore[arg-type]
         found = round_trip(one)
         assert fields_of(found) == fields_of(one), value
-        assert (exchange_of(found.tail), routing_key_of(found.tail)) == (exchange_of(one.tail), routing_key_of(one.tail))
+        assert (exchange_of(found.tail), routing_key_of(found.tail)) == (
+            exchange_of(one.tail),
+            routing_key_of(one.tail),
+        )
 
 
 @given(
-    st.binary(max_size=10_000), st.binary(max_size=255), st.binary(max_size=255), st.integers(1, 65535), st.integers(0, (1 << 48) - 1),
-    st.integers(-1, 255), st.integers(-1, 1 << 62), st.booleans(),
+    st.binary(max_size=10_000), st.binary(max_size=255), st.binary(max_size=255), st.integers(1, 65535),
+    st.integers(0, (1 << 48) - 1), st.integers(-1, 255), st.integers(-1, 1 << 62), st.booleans(),
 )  # fmt: skip
 def test_any_message(
-    content: bytes, exchange: bytes, key: bytes, channel: int, body_size: int, priority: int, expiration_ms: int, persistent: bool
+    content: bytes,
+    exchange: bytes,
+    key: bytes,
+    channel: int,
+    body_size: int,
+    priority: int,
+    expiration_ms: int,
+    persistent: bool,
 ) -> None:
     one = message(
         content,
@@ -116,9 +146,14 @@ def test_flags_and_size_stand_in_front_for_the_log(expiration_ms: int, flags: in
 
 def test_messages_one_behind_the_other() -> None:
     """Small and large ones: a large content is not copied into the batch, and still stands in its place."""
-    messages = [message(bytes([index]) * size, channel=index + 1) for index, size in enumerate([0, 10, 8191, 8192, 5, 100_000, 1])]
+    messages = [
+        message(bytes([index]) * size, channel=index + 1)
+        for index, size in enumerate([0, 10, 8191, 8192, 5, 100_000, 1])
+    ]
     data, places = stored(*messages)
-    assert [fields_of(read_message(data, start, end, NO_TAIL)) for start, end in places] == [fields_of(one) for one in messages]
+    assert [fields_of(read_message(data, start, end, NO_TAIL)) for start, end in places] == [
+        fields_of(one) for one in messages
+    ]
 
 
 def test_neighbours_share_their_tail() -> None:

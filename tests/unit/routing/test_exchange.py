@@ -1,4 +1,5 @@
-"""What all exchanges share (broker/routing/exchange.py): bindings, their identity, removal by destination; direct and fanout on top."""
+"""What all exchanges share (broker/routing/exchange.py): bindings, their identity, removal by destination; direct and
+fanout on top."""
 
 import pytest
 
@@ -30,7 +31,13 @@ def matched(source: Exchange, key: str, headers: FieldTable | None = None) -> li
 
 def test_a_new_exchange_is_what_was_declared() -> None:
     made = registry.create("topic", "logs", False, True, True, table.make({"alternate-exchange": "lost", "other": 1}))
-    assert (made.name, made.type_name, made.durable, made.auto_delete, made.internal) == ("logs", "topic", False, True, True)
+    assert (made.name, made.type_name, made.durable, made.auto_delete, made.internal) == (
+        "logs",
+        "topic",
+        False,
+        True,
+        True,
+    )
     assert made.is_exchange
     assert made.alternate_exchange == "lost"
     assert made.arguments.get("other") == 1
@@ -57,7 +64,8 @@ def test_an_unknown_type_is_a_channel_error(type_name: str) -> None:
 
 
 def test_every_predeclared_exchange_has_a_known_type() -> None:
-    """RabbitMQ docs, Exchanges: the predeclared names; amq.match is a second headers exchange, the trace exchange is internal."""
+    """RabbitMQ docs, Exchanges: the predeclared names; amq.match is a second headers exchange, the trace exchange is
+    internal."""
     made = {name: exchange(type_name, name) for name, type_name, _ in registry.PREDECLARED}
     assert {name: made[name].type_name for name in made} == {
         "amq.direct": "direct",
@@ -72,7 +80,8 @@ def test_every_predeclared_exchange_has_a_known_type() -> None:
 
 @pytest.mark.parametrize("type_name", TYPES)
 def test_a_binding_is_known_by_source_destination_key_and_arguments(type_name: str) -> None:
-    """A duplicate bind changes nothing; the order of arguments does not count, their types do (RabbitMQ `rabbit_binding`)."""
+    """A duplicate bind changes nothing; the order of arguments does not count, their types do (RabbitMQ
+    `rabbit_binding`)."""
     source, target = exchange(type_name), queue("q")
     one = table.make({"a": 1, "b": "x"})
     turned = table.make({"b": "x", "a": 1})
@@ -165,7 +174,8 @@ def test_fanout_takes_any_key_and_each_destination_once() -> None:
 
 
 def test_the_default_exchange_knows_every_queue_by_name() -> None:
-    """AMQP 0-9-1 §3.1.3.1: every queue is bound to it with its own name; it follows the vhost's dictionary as that changes."""
+    """AMQP 0-9-1 §3.1.3.1: every queue is bound to it with its own name; it follows the vhost's dictionary as that
+    changes."""
     queues = {"a": queue("a")}
     default = DefaultExchange(queues)
     assert (default.name, default.type_name, default.durable) == ("", "direct", True)

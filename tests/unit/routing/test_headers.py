@@ -1,4 +1,5 @@
-"""The headers exchange (broker/routing/headers.py): x-match, what counts as equal, and a plain reading of the rules as the oracle."""
+"""The headers exchange (broker/routing/headers.py): x-match, what counts as equal, and a plain reading of the rules as
+the oracle."""
 
 import random
 import struct
@@ -66,7 +67,8 @@ ALWAYS = {"nothing asked", "nothing asked of all"}
     ids=repr,
 )
 def test_x_match_decides_how_conditions_count(headers: dict[str, object], expected: set[str]) -> None:
-    """RabbitMQ docs, Headers Exchange: all is the default, void asks for presence, x- arguments count only with -with-x."""
+    """RabbitMQ docs, Headers Exchange: all is the default, void asks for presence, x- arguments count only with
+    -with-x."""
     assert matched(headers_exchange(ARGUMENTS), table.make(headers)) == expected | ALWAYS
 
 
@@ -98,8 +100,9 @@ INTEGERS = {"l1", "I1", "b1", "B1", "T1"}
 
 @pytest.mark.parametrize("name", VALUES)
 def test_equal_means_equal_values_of_one_kind(name: str) -> None:
-    """Every type against every type. RabbitMQ 3.13 compares exactly: an integer equals an integer of any width, never a bool or a
-    float; the widths and the other classes are what 3.10 answered to the same messages (3.10 holds 1 and 1.0 equal as well)."""
+    """Every type against every type. RabbitMQ 3.13 compares exactly: an integer equals an integer of any width, never a
+    bool or a float; the widths and the other classes are what 3.10 answered to the same messages (3.10 holds 1 and 1.0
+    equal as well)."""
     classes = [INTEGERS, {"t1", "t2"}, {"d1", "f1"}, {"S1", "x1"}]
     alike = next((group for group in classes if name in group), {name})
     source = headers_exchange({other: raw(k=value) for other, value in VALUES.items()})
@@ -109,15 +112,27 @@ def test_equal_means_equal_values_of_one_kind(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (b"S\x00\x00\x00\x03foo", 'Invalid x-match field value <<"foo">>; expected all, any, all-with-x, or any-with-x'),
+        (
+            b"S\x00\x00\x00\x03foo",
+            'Invalid x-match field value <<"foo">>; expected all, any, all-with-x, or any-with-x',
+        ),
         (b"S\x00\x00\x00\x00", "Invalid x-match field value <<>>; expected all, any, all-with-x, or any-with-x"),
-        (b"S\x00\x00\x00\x03ANY", 'Invalid x-match field value <<"ANY">>; expected all, any, all-with-x, or any-with-x'),
-        (b"S\x00\x00\x00\x02\xff\xfe", "Invalid x-match field value <<255,254>>; expected all, any, all-with-x, or any-with-x"),
+        (
+            b"S\x00\x00\x00\x03ANY",
+            'Invalid x-match field value <<"ANY">>; expected all, any, all-with-x, or any-with-x',
+        ),
+        (
+            b"S\x00\x00\x00\x02\xff\xfe",
+            "Invalid x-match field value <<255,254>>; expected all, any, all-with-x, or any-with-x",
+        ),
         (b"I\x00\x00\x00\x01", "Invalid x-match field type signedint (value 1); expected longstr"),
         (b"t\x01", "Invalid x-match field type bool (value true); expected longstr"),
         (b"V", "Invalid x-match field type void (value undefined); expected longstr"),
         (b"x\x00\x00\x00\x03any", 'Invalid x-match field type binary (value <<"any">>); expected longstr'),
-        (b"A\x00\x00\x00\x05I\x00\x00\x00\x01", "Invalid x-match field type array (value [{signedint,1}]); expected longstr"),
+        (
+            b"A\x00\x00\x00\x05I\x00\x00\x00\x01",
+            "Invalid x-match field type array (value [{signedint,1}]); expected longstr",
+        ),
     ],
 )
 def test_a_bad_x_match_is_refused_in_rabbitmqs_words(value: bytes, text: str) -> None:
@@ -148,10 +163,15 @@ def test_of_equal_header_names_the_last_counts() -> None:
 def plain(arguments: FieldTable, headers: FieldTable) -> bool:
     """The oracle: one binding against one message, as the documentation says it."""
     kind = arguments.get_str("x-match", "all")
-    wanted = [key for key in arguments.values if key != "x-match" and (kind.endswith("-with-x") or not key.startswith("x-"))]
+    wanted = [
+        key for key in arguments.values if key != "x-match" and (kind.endswith("-with-x") or not key.startswith("x-"))
+    ]
     results = [
         headers.has(key)
-        and (arguments.values[key] is None or (headers.get(key), type(headers.get(key))) == (arguments.get(key), type(arguments.get(key))))
+        and (
+            arguments.values[key] is None
+            or (headers.get(key), type(headers.get(key))) == (arguments.get(key), type(arguments.get(key)))
+        )
         for key in wanted
     ]
     return any(results) if kind.startswith("any") else all(results)
@@ -176,7 +196,12 @@ def test_the_index_finds_what_trying_every_binding_finds(seed: int) -> None:
             name = f"{step}"
             bound[name] = (Destination(name, False), arguments)
             assert source.bind(Binding(source, bound[name][0], "k", arguments))
-        headers = table.make({key: pick.choice([1, 2, "1", True, None, 1.0]) for key in pick.sample(["a", "b", "c", "d", "x-a", "x-b"], 3)})
+        headers = table.make(
+            {
+                key: pick.choice([1, 2, "1", True, None, 1.0])
+                for key in pick.sample(["a", "b", "c", "d", "x-a", "x-b"], 3)
+            }
+        )
         expected = {name for name, (_, arguments) in bound.items() if plain(arguments, headers)}
         assert matched(source, headers) == expected, f"seed {seed}, step {step}"
     for target, arguments in bound.values():
@@ -226,7 +251,10 @@ def test_a_match_looks_at_the_rarest_condition(where: str) -> None:
     """21 keys of which 20 are the same everywhere: no list is long, whatever the order of the keys."""
     common: dict[str, object] = {f"key-{place}": "value" for place in range(20)}
     source = headers_exchange(
-        {f"q{number}": table.make({"z": number, **common} if where == "first" else {**common, "z": number}) for number in range(500)}
+        {
+            f"q{number}": table.make({"z": number, **common} if where == "first" else {**common, "z": number})
+            for number in range(500)
+        }
     )
     assert max(source.listed()) <= 2
     assert matched(source, table.make({**common, "z": 77})) == {"q77"}
@@ -235,7 +263,9 @@ def test_a_match_looks_at_the_rarest_condition(where: str) -> None:
 def test_lists_are_put_right_when_a_condition_becomes_common() -> None:
     """The first bindings have nothing to tell their conditions apart; later ones do, for them too."""
     early: dict[str, FieldTable] = {f"early{number}": table.make({"a": 1, "b": number}) for number in range(100)}
-    late: dict[str, FieldTable] = {f"late{number}": table.make({"a": 1, "b": number % 100, "c": number}) for number in range(1000)}
+    late: dict[str, FieldTable] = {
+        f"late{number}": table.make({"a": 1, "b": number % 100, "c": number}) for number in range(1000)
+    }
     source = headers_exchange(early | late)
     assert max(source.listed()) <= 12
 
@@ -281,7 +311,9 @@ def test_what_is_bound_all_the_time_is_found_whatever_comes_and_goes(seed: int) 
                         gone = passing.pop(pick.randrange(len(passing)))
                         source.unbind(gone.destination, gone.key, gone.arguments)
                     else:
-                        passing.append(Binding(source, Destination("passing", False), "", table.make(conditions(pick, 4))))
+                        passing.append(
+                            Binding(source, Destination("passing", False), "", table.make(conditions(pick, 4)))
+                        )
                         source.bind(passing[-1])
             found = {destination.name for destination in matching.found} - {"passing"}
             assert found == {name for name, wanted in lasting.items() if meets(wanted, False, given)}

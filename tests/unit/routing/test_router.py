@@ -30,7 +30,9 @@ class World:
         self.router = Router(self.exchanges)
 
     def exchange(self, name: str, type_name: str = "fanout", alternate: str = "") -> Exchange:
-        made = registry.create(type_name, name, True, False, False, table.make({"alternate-exchange": alternate}) if alternate else EMPTY)
+        made = registry.create(
+            type_name, name, True, False, False, table.make({"alternate-exchange": alternate}) if alternate else EMPTY
+        )
         self.exchanges[name] = made
         return made
 
@@ -44,7 +46,9 @@ class World:
         return self.router.used_message
 
     def route(self, exchange: str, *keys: str, headers: FieldTable | None = None) -> list[str]:
-        return [queue.name for queue in self.router.route(self.exchanges[exchange], list(keys) or [""], routed(headers))]
+        return [
+            queue.name for queue in self.router.route(self.exchanges[exchange], list(keys) or [""], routed(headers))
+        ]
 
 
 @pytest.fixture
@@ -145,8 +149,8 @@ def test_an_exchange_that_is_its_own_alternate_ends(world: World) -> None:
 
 
 def test_the_alternate_belongs_to_the_exchange_whose_own_bindings_match_nothing(world: World) -> None:
-    """`rabbit_exchange:route`: a matching binding to an exchange is a match, even when nothing lies behind it; there the alternate
-    of the exchange behind counts."""
+    """`rabbit_exchange:route`: a matching binding to an exchange is a match, even when nothing lies behind it; there
+    the alternate of the exchange behind counts."""
     world.exchange("first", "direct", alternate="lost-first")
     world.exchange("second", "direct")
     world.exchange("lost-first")
@@ -202,7 +206,8 @@ def test_further_keys_route_like_the_first(world: World) -> None:
 
 
 def test_cc_and_bcc_are_arrays_of_long_strings() -> None:
-    """RabbitMQ docs, Sender-selected Distribution; `rabbit_basic:header_routes`: CC before BCC, other elements are passed over."""
+    """RabbitMQ docs, Sender-selected Distribution; `rabbit_basic:header_routes`: CC before BCC, other elements are
+    passed over."""
     headers = table.make({"BCC": ["b1"], "x": 1, "CC": ["c1", 5, None, "", ["deep"], b"binary", "c\u00e9"]})
     for at_a_time in (1, 2, 1000):
         assert extra_keys(headers, at_a_time) == ["c1", "", "c\u00e9", "b1"]

@@ -1,4 +1,5 @@
-"""Routes in steps (router.Routing, exchange.Matching): the same queues as in one go, and never much more work than the budget."""
+"""Routes in steps (router.Routing, exchange.Matching): the same queues as in one go, and never much more work than the
+budget."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def names(found: list[Destination] | None) -> list[str]:
     return sorted(each.name for each in found)
 
 
-def in_steps(router: Router, source: Exchange, keys: list[str], headers: FieldTable | None, budget: int) -> tuple[list[str], int, bool]:
+def in_steps(
+    router: Router, source: Exchange, keys: list[str], headers: FieldTable | None, budget: int
+) -> tuple[list[str], int, bool]:
     """The queues, how many steps it took, and whether the headers counted."""
     routing = router.begin(source, keys, routed(headers))
     steps = 1
@@ -41,7 +44,9 @@ def in_steps(router: Router, source: Exchange, keys: list[str], headers: FieldTa
 
 
 def random_headers(pick: random.Random, kinds: list[str | None]) -> FieldTable:
-    fields: dict[str, object] = {name: pick.choice([1, 2, None, "x"]) for name in pick.sample("abcd", pick.randrange(4))}
+    fields: dict[str, object] = {
+        name: pick.choice([1, 2, None, "x"]) for name in pick.sample("abcd", pick.randrange(4))
+    }
     kind = pick.choice(kinds)
     return table.make(fields if kind is None else {"x-match": kind, **fields})
 
@@ -54,13 +59,16 @@ def random_world(pick: random.Random) -> dict[str, Exchange]:
     for source in world.values():
         for _ in range(pick.randrange(60)):
             key = ".".join(pick.choices(["a", "b", "*", "#"], k=pick.randrange(4)))
-            source.bind(Binding(source, pick.choice(ends), key, random_headers(pick, [None, "all", "any", "all-with-x"])))
+            source.bind(
+                Binding(source, pick.choice(ends), key, random_headers(pick, [None, "all", "any", "all-with-x"]))
+            )
     return world
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_steps_find_what_one_go_finds(seed: int) -> None:
-    """Every type, exchanges bound to exchanges in circles, alternate exchanges, several keys; budgets from 1 unit up."""
+    """Every type, exchanges bound to exchanges in circles, alternate exchanges, several keys; budgets from 1 unit
+    up."""
     pick = random.Random(seed)
     world = random_world(pick)
     router = Router(world)
@@ -71,13 +79,16 @@ def test_steps_find_what_one_go_finds(seed: int) -> None:
         whole = names(router.route(source, keys, routed(headers)))
         used_message = router.used_message
         budget = pick.choice([1, 2, 3, 10, 1000])
-        assert in_steps(router, source, keys, headers, budget)[::2] == (whole, used_message), f"seed {seed}, budget {budget}"
+        assert in_steps(router, source, keys, headers, budget)[::2] == (whole, used_message), (
+            f"seed {seed}, budget {budget}"
+        )
         found = router.attempt(source, keys, routed(headers), pick.choice([0, 3, 10, 40]))
         assert found is None or names(found) == whole
 
 
 def test_other_matches_in_between_do_no_harm() -> None:
-    """The nodes of a trie and the conditions of a headers exchange carry the number of the match that reached them last."""
+    """The nodes of a trie and the conditions of a headers exchange carry the number of the match that reached them
+    last."""
     pick = random.Random(5)
     topics = exchange("topic", "t")
     for number in range(300):

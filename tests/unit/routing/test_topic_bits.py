@@ -1,4 +1,5 @@
-"""Matching through bits (broker/routing/topic_bits.py, topic_matching.py): what a linear matcher and the trie find, in small steps."""
+"""Matching through bits (broker/routing/topic_bits.py, topic_matching.py): what a linear matcher and the trie find, in
+small steps."""
 
 from __future__ import annotations
 
@@ -49,7 +50,11 @@ def test_any_keys_against_any_patterns(bound: list[str], asked: list[str]) -> No
 
 
 @settings(max_examples=40)
-@given(bound=st.lists(keys, min_size=1, max_size=60, unique=True), asked=st.lists(keys, min_size=1, max_size=10), data=st.data())
+@given(
+    bound=st.lists(keys, min_size=1, max_size=60, unique=True),
+    asked=st.lists(keys, min_size=1, max_size=10),
+    data=st.data(),
+)
 def test_patterns_that_come_and_go(bound: list[str], asked: list[str], data: st.DataObject) -> None:
     patterns, nodes = made(bound)
     for key in asked:
@@ -63,7 +68,9 @@ def test_patterns_that_come_and_go(bound: list[str], asked: list[str], data: st.
         assert through_bits(patterns, key) == expected, key
 
 
-@pytest.mark.parametrize("key", ["." * 255, ".".join(["a"] * 128), ".".join(["*"] * 128), "#." * 127 + "#", "*.#." * 63, "a" * 255])
+@pytest.mark.parametrize(
+    "key", ["." * 255, ".".join(["a"] * 128), ".".join(["*"] * 128), "#." * 127 + "#", "*.#." * 63, "a" * 255]
+)
 def test_the_longest_keys(key: str) -> None:
     patterns, _ = made([key, "#", "", "*.#"])
     for asked in ("." * 255, ".".join(["a"] * 128), "a" * 255, ""):

@@ -1,4 +1,5 @@
-"""What a topic exchange remembers of earlier matches (broker/routing/topic_memo.py): same answers, bounded, forgotten with a binding."""
+"""What a topic exchange remembers of earlier matches (broker/routing/topic_memo.py): same answers, bounded, forgotten
+with a binding."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def large(pick: random.Random) -> TopicExchange:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    """Random keys against 1,000 patterns lead to ever new sets: never more than SIZE_MAX, and a rest when it was of no use."""
+    """Random keys against 1,000 patterns lead to ever new sets: never more than SIZE_MAX, and a rest when it was of no
+    use."""
     pick = random.Random(1)
     source = large(pick)
     sizes: list[int] = []

@@ -1,4 +1,5 @@
-"""broker/store/batch.py: the byte layout of a batch, encoded and decoded; sizes are checked before anything is taken for granted."""
+"""broker/store/batch.py: the byte layout of a batch, encoded and decoded; sizes are checked before anything is taken
+for granted."""
 
 from __future__ import annotations
 
@@ -56,7 +57,11 @@ SIZES = (0, 1, 13, 500, 4027, 4028, 4096, PIECE_SIZE_MIN - 1, PIECE_SIZE_MIN, 70
 def test_a_batch_is_as_drawn_and_reads_back(seed: int) -> None:
     chance = random.Random(seed)
     appended = [
-        (chance.getrandbits(chance.choice((1, 31, 32, 63))), chance.randrange(256), chance.randbytes(chance.choice(SIZES)))
+        (
+            chance.getrandbits(chance.choice((1, 31, 32, 63))),
+            chance.randrange(256),
+            chance.randbytes(chance.choice(SIZES)),
+        )
         for _ in range(chance.choice((0, 1, 2, 7, 40)))
     ]
     first, generation, salt = chance.getrandbits(62), chance.getrandbits(63), chance.getrandbits(63)
@@ -65,7 +70,12 @@ def test_a_batch_is_as_drawn_and_reads_back(seed: int) -> None:
     assert decoded(data) == [(first + at, *record) for at, record in enumerate(appended)]
     header = read_header(data)
     assert header is not None
-    assert (header.generation, header.salt, header.first_sequence, header.record_count) == (generation, salt, first, len(appended))
+    assert (header.generation, header.salt, header.first_sequence, header.record_count) == (
+        generation,
+        salt,
+        first,
+        len(appended),
+    )
     assert header.size() == len(data) == whole_size(header.payload_size)
 
 
@@ -121,7 +131,9 @@ def test_a_large_group_is_several_batches_and_says_so() -> None:
     assert [batch.record_count for batch in group.batches] == [3, 1, 2]
     assert [batch.location for batch in group.batches] == [locations[0], locations[3], locations[4]]
     heads = [read_header(b"".join(batch.seal(1, 2))) for batch in group.batches]
-    told = [(head.first_sequence, head.group_offset, head.group_first(), head.more) for head in heads if head is not None]
+    told = [
+        (head.first_sequence, head.group_offset, head.group_first(), head.more) for head in heads if head is not None
+    ]
     assert told == [(10, 0, 10, True), (13, 3, 10, True), (14, 4, 10, False)]
     assert (group.first_sequence(), group.through(), group.size()) == (10, 15, 3 * BLOCK)
     assert (writer.group_size(), writer.unwritten()) == (0, 4298)

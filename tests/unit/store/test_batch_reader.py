@@ -186,7 +186,8 @@ def test_a_file_that_could_not_be_read_is_opened_again() -> None:
 
 @pytest.mark.parametrize("has_all_in_memory", [False, True])
 def test_no_batch_is_kept_that_nobody_will_ask_for(has_all_in_memory: bool) -> None:
-    """One log whose reads end within batches: each finds the rest of the last one in the cache, where it does not stay."""
+    """One log whose reads end within batches: each finds the rest of the last one in the cache, where it does not
+    stay."""
     running = Running()
     disk, reader = running.disk, running.logs.reader
     assert isinstance(disk, FaultyDisk)

@@ -30,7 +30,8 @@ def test_what_is_live_moves_and_the_file_is_given_back() -> None:
     assert set(running.read(log)) == set(positions[10:])
     assert running.read(log).items() <= before.items()
     assert (
-        sum(int(segment_extent.live) for segment_extent in log.segment_extents) + sum(int(each.count) for each in log.extents[log.head :])
+        sum(int(segment_extent.live) for segment_extent in log.segment_extents)
+        + sum(int(each.count) for each in log.extents[log.head :])
         == 20
     )
 
@@ -107,7 +108,8 @@ def test_a_record_of_several_logs_is_whole_in_each() -> None:
 
 
 def test_runs_of_records_are_copied_without_what_was_settled_between_them() -> None:
-    """What stands behind each other is copied in one segment extent; a run ends at another log, at a gap, at a reference, with a block."""
+    """What stands behind each other is copied in one segment extent; a run ends at another log, at a gap, at a
+    reference, with a block."""
     running = Running(moving=options(own_size=30_000)._replace(own_block_size=9000))
     large, first, second, filler = (running.declare() for _ in range(4))
     wanted: dict[Log, dict[int, bytes]] = {log: {} for log in (large, first, second)}
@@ -316,7 +318,9 @@ def test_a_file_that_is_being_read_stays() -> None:
     assert running.logs.lost == []
 
 
-@pytest.mark.parametrize("site", ["segment.create", "segment.write", "segment.sync", "segment.publish.directory", "move.open"])
+@pytest.mark.parametrize(
+    "site", ["segment.create", "segment.write", "segment.sync", "segment.publish.directory", "move.open"]
+)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_an_error_while_moving_harms_nothing(site: str, number: int) -> None:
     """It is tried again later; no file is left over, and the node goes on."""
@@ -344,7 +348,8 @@ def test_an_error_while_moving_harms_nothing(site: str, number: int) -> None:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_no_segment_comes_before_the_manifest(number: int) -> None:
-    """Not even after the first attempt to make one failed: a segment that no manifest names is taken for a loss after a crash."""
+    """Not even after the first attempt to make one failed: a segment that no manifest names is taken for a loss after a
+    crash."""
     running = Running()
     disk = running.disk
     assert isinstance(disk, FaultyDisk)
@@ -352,7 +357,9 @@ def test_no_segment_comes_before_the_manifest(number: int) -> None:
     disk.faults.append(Fault("error", "manifest.publish.directory", arg=number))
     running.fill(log, 24)
     states: list[FaultyDisk] = []
-    disk.observer = lambda where, site: states.extend(where.crash_states(len(states), 5)) if site.startswith("segment.publish") else None
+    disk.observer = lambda where, site: (
+        states.extend(where.crash_states(len(states), 5)) if site.startswith("segment.publish") else None
+    )
     running.rest()
     disk.observer = None
     assert states
@@ -408,7 +415,8 @@ def test_an_edit_of_unknown_outcome_is_tried_until_it_succeeds(site: str) -> Non
 
 
 def test_a_full_disk_keeps_nobody_from_freeing_space() -> None:
-    """Files in which nothing is live are given back with no byte free; what is live moves when there is room again; a start works."""
+    """Files in which nothing is live are given back with no byte free; what is live moves when there is room again; a
+    start works."""
     running = Running(spares=1)
     running.store.wal.idle()
     disk = running.disk
@@ -471,7 +479,9 @@ def test_a_read_that_fails_is_tried_again() -> None:
     disk = running.disk
     assert isinstance(disk, FaultyDisk)
     assert isinstance(running.logs.reader, Fetcher)
-    disk.faults += [Fault("error", "log.open", arg=errno.EMFILE) for _ in range(5)] + [Fault("error", "log.read") for _ in range(2)]
+    disk.faults += [Fault("error", "log.open", arg=errno.EMFILE) for _ in range(5)] + [
+        Fault("error", "log.read") for _ in range(2)
+    ]
     log.user = user = Collected()
     running.logs.read(log, 0, 12, 100)
     for _ in range(10):
@@ -482,7 +492,8 @@ def test_a_read_that_fails_is_tried_again() -> None:
 
 
 def test_settlements_do_not_wait_for_each_other_without_limit() -> None:
-    """Rule: what a batch has to write when it leaves takes little time, whatever was settled; 500,000 single positions took 490 ms."""
+    """Rule: what a batch has to write when it leaves takes little time, whatever was settled; 500,000 single positions
+    took 490 ms."""
     running = Running()
     log = running.declare()
     for _ in range(120):

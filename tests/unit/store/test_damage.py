@@ -1,4 +1,5 @@
-"""broker/store/damage.py: what was lost is noted on the disk until somebody confirms it. docs/durability.md, "After damage"."""
+"""broker/store/damage.py: what was lost is noted on the disk until somebody confirms it. docs/durability.md, "After
+damage"."""
 
 from __future__ import annotations
 

@@ -74,10 +74,13 @@ def test_a_newer_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_every_format_data_directories_are_kept() -> None:
-    """A new format is not finished without them: docs/durability-format.md, "Upgrades and downgrades", says how they are written."""
+    """A new format is not finished without them: docs/durability-format.md, "Upgrades and downgrades", says how they
+    are written."""
     kept = [folder.name for folder in fixtures.folders()]
     for version in range(1, datadir.FORMAT + 1):
-        assert any(name.startswith(f"format-{version}-") for name in kept), f"none of format {version} in {fixtures.KEPT}"
+        assert any(name.startswith(f"format-{version}-") for name in kept), (
+            f"none of format {version} in {fixtures.KEPT}"
+        )
         for kind in ("format", "store-format"):
             assert (fixtures.KEPT.parent / f"{kind}-{version}").is_dir(), f"{kind}-{version}"
 
@@ -113,7 +116,11 @@ def test_no_single_file_keeps_a_node_from_starting(name: str, how: str) -> None:
     state = without(disk, name, how)
     found = make(state)
     assert bool(found.repaired) == (name == "FORMAT" or (name == "FORMAT.copy" and how != "gone"))
-    assert bytes(state.content("/data/FORMAT")) == bytes(state.content("/data/FORMAT.copy")) == bytes(disk.content("/data/FORMAT"))
+    assert (
+        bytes(state.content("/data/FORMAT"))
+        == bytes(state.content("/data/FORMAT.copy"))
+        == bytes(disk.content("/data/FORMAT"))
+    )
     assert make(state.restarted()).repaired == []
 
 

@@ -1,4 +1,5 @@
-"""broker/store/declarations.py: what is declared stands in the manifest soon after. docs/durability-format.md, "What outlives the log"."""
+"""broker/store/declarations.py: what is declared stands in the manifest soon after. docs/durability-format.md, "What
+outlives the log"."""
 
 from __future__ import annotations
 
@@ -156,7 +157,12 @@ def test_it_does_not_disturb_a_task_that_pauses() -> None:
 
 def test_the_last_record_of_each_key_is_kept() -> None:
     waiting = Declarations(FakeClock(), lambda: None)
-    for kind, body in ((PUT, put_body(b"a", b"1")), (PUT, put_body(b"b", b"")), (PUT, put_body(b"a", b"2")), (DELETE, b"b")):
+    for kind, body in (
+        (PUT, put_body(b"a", b"1")),
+        (PUT, put_body(b"b", b"")),
+        (PUT, put_body(b"a", b"2")),
+        (DELETE, b"b"),
+    ):
         waiting.add(int(kind), body)
     assert waiting.size() >= len(put_body(b"a", b"2")) + len(b"b") + 2 * int(RECORD_HEADER_SIZE)
     assert list(waiting.take().values()) == [(PUT, put_body(b"a", b"2")), (DELETE, b"b")]

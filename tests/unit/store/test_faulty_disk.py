@@ -34,7 +34,10 @@ def test_an_unsynced_write_is_lost_kept_torn_at_sectors_or_zeroed() -> None:
     disk.open("wal.open", "/a").write("wal.write", 0, [b"n" * SECTOR * SECTORS])
     states = after_crashes(disk)
     kinds = {
-        "".join(chr(content[at]) if set(content[at : at + SECTOR]) == {content[at]} else "?" for at in range(0, len(content), SECTOR))
+        "".join(
+            chr(content[at]) if set(content[at : at + SECTOR]) == {content[at]} else "?"
+            for at in range(0, len(content), SECTOR)
+        )
         for content in states
         if content is not None
     }

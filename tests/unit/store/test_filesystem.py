@@ -1,4 +1,5 @@
-"""broker/store/filesystem.py: the same face over the real disk and the simulated one; sites; interrupted calls and short writes."""
+"""broker/store/filesystem.py: the same face over the real disk and the simulated one; sites; interrupted calls and
+short writes."""
 
 from __future__ import annotations
 
@@ -26,7 +27,12 @@ def sites_in_the_source() -> set[str]:
         if path.name == "filesystem.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in OPERATIONS and node.args:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in OPERATIONS
+                and node.args
+            ):
                 if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
                     found.add(node.args[0].value)
             elif isinstance(node, ast.Constant) and node.value in SITES:
@@ -35,7 +41,8 @@ def sites_in_the_source() -> set[str]:
 
 
 def test_every_site_is_in_the_source_and_every_call_has_a_site() -> None:
-    """ARCHITECTURE.md: the only file that opens, writes, syncs, renames, unlinks; a crash can be armed at each place that calls it."""
+    """ARCHITECTURE.md: the only file that opens, writes, syncs, renames, unlinks; a crash can be armed at each place
+    that calls it."""
     assert sites_in_the_source() == set(SITES)
 
 
@@ -174,7 +181,8 @@ def test_a_write_that_makes_no_progress_is_an_error() -> None:
 
 
 def test_the_real_disk_reports_a_full_file_system_and_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The part written before the error stays; the caller is told (reliability.md, section 2: 1000 of 1500 bytes, then EFBIG)."""
+    """The part written before the error stays; the caller is told (reliability.md, section 2: 1000 of 1500 bytes, then
+    EFBIG)."""
     file = RealFileSystem().create("wal.create", str(tmp_path / "a"))
 
     def full(descriptor: int, pieces: object, offset: int) -> int:

@@ -1,9 +1,11 @@
-"""Disk files of every released format, kept byte for byte: this release reads them all, and still writes the newest the same.
+"""Disk files of every released format, kept byte for byte: this release reads them all, and still writes the newest the
+same.
 
     python -m tests.unit.store.test_golden --rewrite
 
-writes tests/transcripts/disk/format-2 anew. A difference means that older data directories are read differently
-or newer ones cannot be read by older releases: then it is a new format, with a migration in store/datadir.py and a folder of its own.
+writes tests/transcripts/disk/format-2 anew. A difference means that older data directories are read differently or
+newer ones cannot be read by older releases: then it is a new format, with a migration in store/datadir.py and a folder
+of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def fail(error: Exception) -> None:
 
 
 def write_log() -> FaultyDisk:
-    """Two sessions: small and large records, groups of several batches, a file used before, one at rest, a restart, a clean end."""
+    """Two sessions: small and large records, groups of several batches, a file used before, one at rest, a restart, a
+    clean end."""
     disk = FaultyDisk()
     salts = iter(range(0x5EED_0000_0000_0001, 0x5EED_0000_0000_0009))
     for session in range(2):
@@ -46,7 +49,9 @@ def write_log() -> FaultyDisk:
         log = WriteAheadLog.open(data_dir, recovery, runner, fail, options)
         for turn in range(6 - 2 * session):
             for number in range(turn):
-                log.append((session + 1) << 33, 0xF0 + number, b"record %d of turn %d" % (number, turn), b"." * (3 * turn**4))
+                log.append(
+                    (session + 1) << 33, 0xF0 + number, b"record %d of turn %d" % (number, turn), b"." * (3 * turn**4)
+                )
             log.append(1, 0, b"")
             log.sync()
             runner.drain()
@@ -65,7 +70,12 @@ def recovered(filesystem: FileSystem) -> dict[str, object]:
     records = [[sequence, log_id, kind, body.decode("ascii")] for sequence, log_id, kind, body in recovery.records()]
     recovery.finish()
     report = recovery.report
-    return {"next_sequence": report.next_sequence, "clean": report.clean, "files": report.file_count, "records": records}
+    return {
+        "next_sequence": report.next_sequence,
+        "clean": report.clean,
+        "files": report.file_count,
+        "records": records,
+    }
 
 
 def load(folder: Path) -> FaultyDisk:

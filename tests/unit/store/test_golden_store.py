@@ -1,4 +1,5 @@
-"""Disk files of a whole store, kept byte for byte: this release reads those of every format, and still writes the newest the same.
+"""Disk files of a whole store, kept byte for byte: this release reads those of every format, and still writes the
+newest the same.
 
     python -m tests.unit.store.test_golden_store --rewrite
 
@@ -46,7 +47,11 @@ def write_store() -> FaultyDisk:
 
 
 def files_of(disk: FaultyDisk) -> dict[str, bytes]:
-    names = [f"{directory}/{name}" for directory in DIRECTORIES for name in sorted(disk.directory(f"/data/{directory}").cache)]
+    names = [
+        f"{directory}/{name}"
+        for directory in DIRECTORIES
+        for name in sorted(disk.directory(f"/data/{directory}").cache)
+    ]
     return {name: bytes(disk.content(f"/data/{name}")) for name in ["FORMAT", *names]}
 
 
@@ -67,7 +72,9 @@ def recovered(disk: FaultyDisk) -> dict[str, object]:
         str(number): {
             "next": int(log.positions.next),
             "mark": int(log.mark),
-            "records": {str(position): body[8:28].decode() + f" ({len(body)})" for position, body in running.read(log).items()},
+            "records": {
+                str(position): body[8:28].decode() + f" ({len(body)})" for position, body in running.read(log).items()
+            },
         }
         for number, log in sorted(running.logs.logs.items())
     }

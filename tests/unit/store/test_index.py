@@ -36,10 +36,17 @@ def test_agrees_with_a_set(seed: int) -> None:
         assert positions.live() == len(model), f"seed {seed}, step {step}"
         assert live_of(positions) == model, f"seed {seed}, step {step}"
         at, to = chance.randrange(top + 3), chance.randrange(top + 3)
-        assert positions.next_live(at) == min((each for each in model if each >= at), default=top if at <= top else positions.next)
+        assert positions.next_live(at) == min(
+            (each for each in model if each >= at), default=top if at <= top else positions.next
+        )
         assert positions.live_between(at, to) == len([each for each in model if at <= each < to])
         again = decode_positions(positions.encode())
-        assert (live_of(again), again.next, again.first, again.dead()) == (model, top, positions.first, positions.dead())
+        assert (live_of(again), again.next, again.first, again.dead()) == (
+            model,
+            top,
+            positions.first,
+            positions.dead(),
+        )
 
 
 def test_in_order_costs_no_ranges() -> None:
@@ -54,7 +61,9 @@ def test_in_order_costs_no_ranges() -> None:
     assert (positions.first, positions.next, positions.dead(), positions.dead_ranges()) == (1000, 1000, 0, [])
 
 
-@pytest.mark.parametrize("data", [b"", bytes(23), bytes(25), b"\xff" * 24, bytes(8) + bytes(7) + b"\x09" + bytes(7) + b"\x01"])
+@pytest.mark.parametrize(
+    "data", [b"", bytes(23), bytes(25), b"\xff" * 24, bytes(8) + bytes(7) + b"\x09" + bytes(7) + b"\x01"]
+)
 def test_refuses_what_it_has_not_written(data: bytes) -> None:
     """Recovery must not take damage for positions."""
     with pytest.raises(ValueError, match="no positions"):

@@ -1,4 +1,5 @@
-"""broker/store/keeping.py: what is in logs that no queue owns is kept after damage, and only then. docs/durability.md, "After damage"."""
+"""broker/store/keeping.py: what is in logs that no queue owns is kept after damage, and only then. docs/durability.md,
+"After damage"."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from tests.support.store import Running, options
 
 
 def with_orphans(damage: bool = True) -> FaultyDisk:
-    """Three logs, in segments of their own and shared ones and in the log, two of which nobody declares; a damaged batch of a fourth."""
+    """Three logs, in segments of their own and shared ones and in the log, two of which nobody declares; a damaged
+    batch of a fourth."""
     running = Running(moving=options(own_size=4000)._replace(files_kept=1))
     logs = [running.declare(), *(running.logs.open(running.logs.create()) for _ in range(2))]
     for _ in range(3):

@@ -1,4 +1,5 @@
-"""broker/store/manifest.py: a log of edits, folded when it has grown. docs/durability-format.md, "What outlives the write-ahead log"."""
+"""broker/store/manifest.py: a log of edits, folded when it has grown. docs/durability-format.md, "What outlives the
+write-ahead log"."""
 
 from __future__ import annotations
 
@@ -42,8 +43,14 @@ def test_what_edits_say_is_there_again() -> None:
     manifest, state = opened(disk)
     assert not manifest.exists
     assert (state.covers, state.next_log, state.next_segment) == (0, 1, 1)
-    manifest.append(Edit(states=[(7, -1, b"old"), (8, 5, b"kept")], journal=[put(b"a", b"1"), put(b"b", b"2")], covers=10, next_log=9))
-    manifest.append(Edit(states=[(7, 3, b"new")], journal=[put(b"b", b"3"), (DELETE, b"a")], covers=20, next_log=9, next_segment=4))
+    manifest.append(
+        Edit(
+            states=[(7, -1, b"old"), (8, 5, b"kept")], journal=[put(b"a", b"1"), put(b"b", b"2")], covers=10, next_log=9
+        )
+    )
+    manifest.append(
+        Edit(states=[(7, 3, b"new")], journal=[put(b"b", b"3"), (DELETE, b"a")], covers=20, next_log=9, next_segment=4)
+    )
     manifest.append(Edit(dropped_logs=[8]))
     for found in (disk.restarted(), next(disk.crash_states(3, 1))):
         again, state = opened(found)
@@ -72,11 +79,15 @@ def test_both_files_say_the_same_under_salts_of_their_own() -> None:
     manifest, _ = opened(disk)
     for number in range(3):
         manifest.append(Edit(journal=[put(b"%d" % number, b"")]))
-    one, other = (open_file(disk, f"/data/manifest/{name}", 1, copy) for name, copy in zip(names(disk), "ab", strict=True))
+    one, other = (
+        open_file(disk, f"/data/manifest/{name}", 1, copy) for name, copy in zip(names(disk), "ab", strict=True)
+    )
     assert one is not None
     assert other is not None
     assert one.header.salt != other.header.salt
-    assert [found.data[HEADER_SIZE:] for found in one.batches.values()] == [found.data[HEADER_SIZE:] for found in other.batches.values()]
+    assert [found.data[HEADER_SIZE:] for found in one.batches.values()] == [
+        found.data[HEADER_SIZE:] for found in other.batches.values()
+    ]
     assert len(one.batches) == 3
 
 
@@ -92,7 +103,9 @@ def test_the_state_stands_under_checksums_of_16_kib() -> None:
     assert len(found.batches) > 10
     assert max(len(each.data) for each in found.batches.values()) == STATE_BATCH_SIZE
     again, state = opened(disk.restarted())
-    assert {number: state_of(body) for number, body in state.logs.items()} == {number: (mark, body) for number, mark, body in states}
+    assert {number: state_of(body) for number, body in state.logs.items()} == {
+        number: (mark, body) for number, mark, body in states
+    }
     assert said(state) == {b"k": b"v" * 30_000, b"l": b"w" * 16_330}
     assert (state.covers, state.declared) == (4, 4)
     assert not again.repaired
@@ -221,7 +234,8 @@ def test_one_file_that_is_no_file_any_more_does_not_matter(copy: int, how: str) 
 
 
 def test_damage_to_both_files_is_told_and_nothing_is_written_over_it() -> None:
-    """Different edits may be damaged in each; what is lost is what no file has. Somebody puts it together and says so with ``replace``."""
+    """Different edits may be damaged in each; what is lost is what no file has. Somebody puts it together and says so
+    with ``replace``."""
     disk = with_edits(5)
     torn(disk, 0, 1)
     torn(disk, 1, 3)
@@ -287,7 +301,9 @@ def test_the_only_file_of_format_1_is_read_and_replaced_by_two() -> None:
         assert not again.findings
 
 
-@pytest.mark.parametrize("site", ["manifest.write", "manifest.sync", "manifest.allocate", "manifest.create", "manifest.publish.directory"])
+@pytest.mark.parametrize(
+    "site", ["manifest.write", "manifest.sync", "manifest.allocate", "manifest.create", "manifest.publish.directory"]
+)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_an_edit_can_be_tried_again_after_any_error(site: str, number: int) -> None:
     disk = FaultyDisk()
@@ -302,7 +318,11 @@ def test_an_edit_can_be_tried_again_after_any_error(site: str, number: int) -> N
             except DiskError:
                 for state in (disk.restarted(), *disk.crash_states(value, 3)):
                     found = set(opened(state)[1].journal)
-                    assert {b"k%d" % each for each in range(value)} <= found <= {b"k%d" % each for each in range(value + 1)}
+                    assert (
+                        {b"k%d" % each for each in range(value)}
+                        <= found
+                        <= {b"k%d" % each for each in range(value + 1)}
+                    )
         else:
             raise AssertionError("it never succeeds")
     assert disk.faults[0].seen
@@ -328,7 +348,8 @@ def test_it_exists_when_its_name_is_on_the_disk() -> None:
 
 
 def test_edits_go_on_for_a_while_without_any_space() -> None:
-    """The space is taken ahead; an edit for which there is none fails before anything is written, and may be tried again."""
+    """The space is taken ahead; an edit for which there is none fails before anything is written, and may be tried
+    again."""
     disk = FaultyDisk()
     manifest, _ = opened(disk)
     manifest.append(Edit())

@@ -1,4 +1,5 @@
-"""broker/store/manifest_recovery.py: the segments against the manifest. docs/durability-format.md, "What outlives the log"."""
+"""broker/store/manifest_recovery.py: the segments against the manifest. docs/durability-format.md, "What outlives the
+log"."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def test_a_segment_that_is_gone_is_told_and_its_records_are_settled() -> None:
     assert set(again.read(found)) == kept
     assert found.positions.live() == len(kept)
     assert any(
-        f"records {segment_extent.first} to {segment_extent.last} of log {log.number} are lost" in each for each in again.store.findings
+        f"records {segment_extent.first} to {segment_extent.last} of log {log.number} are lost" in each
+        for each in again.store.findings
     )
     again.rest()
     assert running.killed().store.findings != []

@@ -32,7 +32,13 @@ def is_sound(ranges: Ranges) -> bool:
 
 def test_nothing_is_in_it_at_first() -> None:
     ranges = Ranges()
-    assert (ranges.size, ranges.pairs(), ranges.end_of(0), ranges.count_between(0, 100), ranges.remove_through(7)) == (0, [], -1, 0, 7)
+    assert (ranges.size, ranges.pairs(), ranges.end_of(0), ranges.count_between(0, 100), ranges.remove_through(7)) == (
+        0,
+        [],
+        -1,
+        0,
+        7,
+    )
 
 
 def test_ranges_that_touch_are_one() -> None:

@@ -7,7 +7,9 @@ import pytest
 from broker.store.records import DELETE, FLAGS_SHIFT, PUT, WEIGHT_MASK, key_of, put_body, value_of
 
 
-@pytest.mark.parametrize(("key", "value"), [(b"key", b"value"), (b"key", b""), (b"", b"value"), (b"k" * 300, b"\0\0\0\1")])
+@pytest.mark.parametrize(
+    ("key", "value"), [(b"key", b"value"), (b"key", b""), (b"", b"value"), (b"k" * 300, b"\0\0\0\1")]
+)
 def test_a_put_is_the_size_of_its_key_its_key_and_its_value(key: bytes, value: bytes) -> None:
     body = put_body(key, value)
     assert body == len(key).to_bytes(4, "big") + key + value

@@ -1,4 +1,5 @@
-"""broker/store/recovery.py and wal_file.py: what is read back, what is cut, what is damage. Random damage: tests/crash/store."""
+"""broker/store/recovery.py and wal_file.py: what is read back, what is cut, what is damage. Random damage:
+tests/crash/store."""
 
 from __future__ import annotations
 
@@ -75,7 +76,12 @@ def test_a_new_log_is_empty() -> None:
 def test_the_end_of_the_log_is_told() -> None:
     bodies, end, report = read(disk_with(10, 5000, 20))
     assert bodies == [b"a" * 10, b"b" * 5000, b"c" * 20]
-    assert (end.next_generation, end.next_sequence, end.position, end.last_group_at) == (2, 4, START + 4 * BLOCK, START + 3 * BLOCK)
+    assert (end.next_generation, end.next_sequence, end.position, end.last_group_at) == (
+        2,
+        4,
+        START + 4 * BLOCK,
+        START + 3 * BLOCK,
+    )
     assert end.continues == FileHeader(1, SALT, 1)
     assert end.last_group is not None
     assert (end.last_group.first_sequence(), end.last_group.through()) == (3, 3)
@@ -83,7 +89,8 @@ def test_the_end_of_the_log_is_told() -> None:
 
 
 def test_the_last_batch_is_written_again_before_anything_is_promised() -> None:
-    """docs/durability-format.md: make what was replayed durable (after a failed fsync, by rewriting it) before the first promise."""
+    """docs/durability-format.md: make what was replayed durable (after a failed fsync, by rewriting it) before the
+    first promise."""
     disk = disk_with(10, 10)
     assert disk.content(FIRST).count(b"LEVB") == 2
     opened(disk)
@@ -204,7 +211,9 @@ def test_numbers_of_an_unreadable_last_file_are_never_given_away_again() -> None
     log.sync()
     bodies, _, again = read(disk.restarted())
     assert bodies[-1] == b"next"
-    assert [(found.generation, found.first_lost, found.lost_count) for found in again.damaged] == [(2, 5, damage.lost_count)]
+    assert [(found.generation, found.first_lost, found.lost_count) for found in again.damaged] == [
+        (2, 5, damage.lost_count)
+    ]
 
 
 def test_an_unreadable_oldest_file_is_told_too() -> None:
@@ -266,7 +275,9 @@ def test_an_interrupted_copy_is_made_again() -> None:
     assert disk.names("wal.list", "/data/quarantine") == [name.rpartition("/")[2]]
 
 
-@pytest.mark.parametrize("site", ["quarantine.create", "quarantine.write", "quarantine.sync", "quarantine.rename", "quarantine.directory"])
+@pytest.mark.parametrize(
+    "site", ["quarantine.create", "quarantine.write", "quarantine.sync", "quarantine.rename", "quarantine.directory"]
+)
 def test_a_copy_that_cannot_be_made_stops_nothing(site: str) -> None:
     disk = disk_with(10, 5000)
     tear(disk, START + BLOCK, 600)
@@ -286,7 +297,15 @@ def test_a_disk_that_takes_no_writes_is_told() -> None:
 def test_names_of_files() -> None:
     assert file_name(255) == "00000000000000ff.wal"
     assert generation_of("00000000000000ff.wal") == 255
-    for name in ("00000000000000FF.wal", "ff.wal", "00000000000000ff", "00000000000000ff.wal.old", "-0000000000000ff.wal", "x.spare", ""):
+    for name in (
+        "00000000000000FF.wal",
+        "ff.wal",
+        "00000000000000ff",
+        "00000000000000ff.wal.old",
+        "-0000000000000ff.wal",
+        "x.spare",
+        "",
+    ):
         assert generation_of(name) is None
 
 
@@ -355,7 +374,12 @@ def test_a_group_is_recovered_whole() -> None:
     disk = disk_with_groups(b"ab", b"cde")
     bodies, end, report = read(disk)
     assert letters_of(bodies) == b"abcde"
-    assert (report.batch_count, end.next_sequence, end.position, end.last_group_at) == (5, 6, START + 5 * BLOCK, START + 2 * BLOCK)
+    assert (report.batch_count, end.next_sequence, end.position, end.last_group_at) == (
+        5,
+        6,
+        START + 5 * BLOCK,
+        START + 2 * BLOCK,
+    )
     assert end.last_group is not None
     assert (end.last_group.first_sequence(), end.last_group.through(), len(end.last_group.batches)) == (3, 5, 3)
 

@@ -10,7 +10,9 @@ from broker.store.runner import Job, WriterThread
 
 
 class Noted(Job):
-    def __init__(self, number: int, log: list[tuple[str, int, str]], following: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, number: int, log: list[tuple[str, int, str]], following: Callable[[], object] | None = None
+    ) -> None:
         self.number = number
         self.log = log
         self.following = following

@@ -9,7 +9,16 @@ import pytest
 from broker.store.batch import BLOCK, LARGE, Batch, BatchLocation, BatchWriter, location_at, records
 from broker.store.read_request import index_location
 from broker.store.records import HEAD_SIZE, MESSAGE, TAIL_SIZE_AT, TRANSIENT
-from broker.store.segment import INDEX, TRAILER, decode_extents, encode_extents, number_of, read_extents, read_stored, segment_name
+from broker.store.segment import (
+    INDEX,
+    TRAILER,
+    decode_extents,
+    encode_extents,
+    number_of,
+    read_extents,
+    read_stored,
+    segment_name,
+)
 from broker.store.segment_extent import Extent
 from broker.store.wal_file import Found, Scan, read_file_header
 from tests.support.faulty_disk import FaultyDisk
@@ -26,15 +35,23 @@ def test_names() -> None:
     assert segment_name(0xAB) == "00000000000000ab.seg"
     assert number_of("00000000000000ab.seg") == 0xAB
     assert number_of("00000000000000ab.tmp") == 0xAB
-    assert [number_of(name) for name in ("ab.seg", "00000000000000AB.seg", "00000000000000ab.wal", "00000000000000ab")] == [None] * 4
+    assert [
+        number_of(name) for name in ("ab.seg", "00000000000000AB.seg", "00000000000000ab.wal", "00000000000000ab")
+    ] == [None] * 4
 
 
 def test_extents_are_what_was_encoded() -> None:
     location, other = location_at(9, 8192, 4096), location_at(9, 1 << 40, (1 << 32) - 4096)
     extents = [extent(5, 3, MESSAGE, location, 0, 100), extent(1 << 50, 1, TRANSIENT, other, 100, (1 << 32) - 1)]
     found = decode_extents(9, encode_extents(extents))
-    values = [(each.first, each.count, each.kind, each.location.offset, each.location.size, each.start, each.end) for each in found]
-    assert values == [(5, 3, MESSAGE, 8192, 4096, 0, 100), (1 << 50, 1, TRANSIENT, 1 << 40, (1 << 32) - 4096, 100, (1 << 32) - 1)]
+    values = [
+        (each.first, each.count, each.kind, each.location.offset, each.location.size, each.start, each.end)
+        for each in found
+    ]
+    assert values == [
+        (5, 3, MESSAGE, 8192, 4096, 0, 100),
+        (1 << 50, 1, TRANSIENT, 1 << 40, (1 << 32) - 4096, 100, (1 << 32) - 1),
+    ]
     assert {each.location.generation for each in found} == {9}
 
 
@@ -92,7 +109,14 @@ TAIL = b"the end of the basic.deliver"
 
 def message(content: bytes) -> bytes:
     """The body of a MESSAGE record: position, head, content."""
-    return bytes(8) + bytes(TAIL_SIZE_AT) + len(TAIL).to_bytes(2, "big") + bytes(HEAD_SIZE - TAIL_SIZE_AT - 2) + TAIL + content
+    return (
+        bytes(8)
+        + bytes(TAIL_SIZE_AT)
+        + len(TAIL).to_bytes(2, "big")
+        + bytes(HEAD_SIZE - TAIL_SIZE_AT - 2)
+        + TAIL
+        + content
+    )
 
 
 def stored(*bodies: bytes, kind: int = MESSAGE) -> tuple[FaultyDisk, Batch]:
@@ -119,7 +143,9 @@ def test_a_large_content_at_the_end_of_a_batch_is_read_to_where_it_stays(before:
     assert found.size() == len(found.data) + len(content)
 
 
-@pytest.mark.parametrize("bodies", [[b"x" * 5000] * 200, [b"x" * (LARGE // 2)] * 3, [bytes(LARGE + 5000)]], ids=["many", "no", "short"])
+@pytest.mark.parametrize(
+    "bodies", [[b"x" * 5000] * 200, [b"x" * (LARGE // 2)] * 3, [bytes(LARGE + 5000)]], ids=["many", "no", "short"]
+)
 def test_other_batches_are_read_as_they_are(bodies: list[bytes]) -> None:
     kind = 9 if len(bodies) == 1 else MESSAGE
     disk, batch = stored(*map(message, bodies), kind=kind)

@@ -79,8 +79,15 @@ def test_without_its_index_every_run_is_a_part() -> None:
         assert {part.index_size for part in found.parts} == {0}
         for part in found.parts:
             assert part.records == part.last - part.first + 1
-        expected = {(part.log, position) for part in whole.parts for run in part.runs for position in range(run.first, run.last + 1)}
-        assert {(part.log, position) for part in found.parts for position in range(part.first, part.last + 1)} == expected
+        expected = {
+            (part.log, position)
+            for part in whole.parts
+            for run in part.runs
+            for position in range(run.first, run.last + 1)
+        }
+        assert {
+            (part.log, position) for part in found.parts for position in range(part.first, part.last + 1)
+        } == expected
         assert sum(part.body_bytes for part in found.parts) == sum(part.body_bytes for part in whole.parts)
 
 

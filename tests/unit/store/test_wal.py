@@ -1,4 +1,5 @@
-"""broker/store/wal.py and wal_writer.py: group commit, files that come and go, the end after an error. Crashes: tests/crash/store."""
+"""broker/store/wal.py and wal_writer.py: group commit, files that come and go, the end after an error. Crashes:
+tests/crash/store."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ from broker.store.datadir import DataDir
 from broker.store.filesystem import DiskError, RealFileSystem
 from broker.store.recovery import Recovery
 from broker.store.runner import Runner, WriterThread
-from broker.store.wal import GROUPS_BETWEEN_CHORES, LINGER_BUSY_SIZE, LINGER_MS, LINGER_SIZE_MAX, RETRY_MS, WriteAheadLog
+from broker.store.wal import (
+    GROUPS_BETWEEN_CHORES,
+    LINGER_BUSY_SIZE,
+    LINGER_MS,
+    LINGER_SIZE_MAX,
+    RETRY_MS,
+    WriteAheadLog,
+)
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -89,7 +97,8 @@ def test_nothing_is_written_without_a_sync() -> None:
 
 
 def test_what_comes_during_a_sync_is_one_batch() -> None:
-    """docs/durability-format.md: what arrives during the sync is the next batch, and one batch is outstanding at a time."""
+    """docs/durability-format.md: what arrives during the sync is the next batch, and one batch is outstanding at a
+    time."""
     node = Node()
     node.append("a")
     node.log.sync()
@@ -150,7 +159,8 @@ def test_a_turn_hands_the_batch_over_at_its_end() -> None:
 
 @pytest.mark.parametrize("site", ["wal.write", "wal.sync"])
 def test_the_first_error_is_the_end(site: str) -> None:
-    """docs/durability-format.md: the first error of an fsync ends the node: no promise after it, never a retry on the same descriptor."""
+    """docs/durability-format.md: the first error of an fsync ends the node: no promise after it, never a retry on the
+    same descriptor."""
     node = Node()
     node.commit("a")
     node.disk.faults.append(Fault("error", site))
@@ -223,7 +233,9 @@ def test_a_batch_larger_than_a_file_gets_a_file_of_its_own_size() -> None:
     node.log.retire(2)
     node.runner.drain()
     assert [name for name in node.files() if name.endswith(".wal")] == ["0000000000000003.wal"]
-    assert {len(node.disk.content(f"/data/wal/{name}")) for name in node.files()} == {FILE_SIZE}, "it is not kept as a spare"
+    assert {len(node.disk.content(f"/data/wal/{name}")) for name in node.files()} == {FILE_SIZE}, (
+        "it is not kept as a spare"
+    )
 
 
 def test_files_leave_oldest_first() -> None:

@@ -1,4 +1,5 @@
-"""broker/store/wal_file.py: what a file says is found again, whatever the sizes of its batches. Recovery as a whole: test_recovery.py."""
+"""broker/store/wal_file.py: what a file says is found again, whatever the sizes of its batches. Recovery as a whole:
+test_recovery.py."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def written(sizes: list[int], room: int) -> tuple[FaultyFile, list[int]]:
 
 
 @pytest.mark.parametrize("room", [0, BLOCK, 10 * BLOCK])
-@pytest.mark.parametrize("sizes", [[SMALL], [LARGE], [LARGE, SMALL, LARGE], [LARGE, LARGE, LARGE], [SMALL, LARGE, SMALL, SMALL]])
+@pytest.mark.parametrize(
+    "sizes", [[SMALL], [LARGE], [LARGE, SMALL, LARGE], [LARGE, LARGE, LARGE], [SMALL, LARGE, SMALL, SMALL]]
+)
 def test_every_batch_is_found_once(sizes: list[int], room: int) -> None:
     file, starts = written(sizes, room)
     scan = Scan(file, HEADER)

@@ -198,7 +198,9 @@ def test_what_is_remembered_is_what_the_bindings_say(seed: int) -> None:
         if what == 0:
             if name not in vhost.exchanges:
                 kind = chance.choice(["topic", "direct", "fanout"])
-                given = arguments(alternate_exchange=chance.choice(exchanges)) if chance.random() < 0.5 else FieldTable(b"")
+                given = (
+                    arguments(alternate_exchange=chance.choice(exchanges)) if chance.random() < 0.5 else FieldTable(b"")
+                )
                 vhost.declaring.declare_exchange(name, kind, False, chance.random() < 0.3, False, given)
         elif what == 1:
             if name in vhost.exchanges:

@@ -67,7 +67,10 @@ def test_exclusive_queues_have_an_owner() -> None:
     queue, _ = vhost.declaring.declare_queue("q", True, True, False, EMPTY, ME)
     assert (queue.owner, queue.durable) == (ME, False)
     assert vhost.queue("q", ME) is queue
-    for attempt in (lambda: vhost.queue("q", YOU), lambda: vhost.declaring.declare_queue("q", True, True, False, EMPTY, YOU)):
+    for attempt in (
+        lambda: vhost.queue("q", YOU),
+        lambda: vhost.declaring.declare_queue("q", True, True, False, EMPTY, YOU),
+    ):
         with pytest.raises(ChannelException) as raised:
             attempt()
         assert code(raised) == RESOURCE_LOCKED
@@ -75,9 +78,15 @@ def test_exclusive_queues_have_an_owner() -> None:
 
 @pytest.mark.parametrize(
     ("durable", "auto_delete", "given", "refusal"),
-    [(False, False, {}, PRECONDITION_FAILED), (True, True, {}, PRECONDITION_FAILED), (True, False, {"x_expires": 5}, PRECONDITION_FAILED)],
+    [
+        (False, False, {}, PRECONDITION_FAILED),
+        (True, True, {}, PRECONDITION_FAILED),
+        (True, False, {"x_expires": 5}, PRECONDITION_FAILED),
+    ],
 )
-def test_a_declaration_must_be_equivalent(durable: bool, auto_delete: bool, given: dict[str, object], refusal: int) -> None:
+def test_a_declaration_must_be_equivalent(
+    durable: bool, auto_delete: bool, given: dict[str, object], refusal: int
+) -> None:
     vhost = made()
     vhost.declaring.declare_queue("q", True, False, False, EMPTY, ME)
     with pytest.raises(ChannelException) as raised:
@@ -97,7 +106,11 @@ def test_nothing_is_left_of_a_declaration_that_failed() -> None:
 
 def test_what_is_not_there() -> None:
     vhost = made()
-    for attempt in (lambda: vhost.queue("q", ME), lambda: vhost.exchange("x"), lambda: vhost.publishing.route(publishing("x", "k"))):
+    for attempt in (
+        lambda: vhost.queue("q", ME),
+        lambda: vhost.exchange("x"),
+        lambda: vhost.publishing.route(publishing("x", "k")),
+    ):
         with pytest.raises(ChannelException) as raised:
             attempt()
         assert code(raised) == NOT_FOUND
@@ -140,7 +153,9 @@ def test_routes_that_are_remembered_are_bounded() -> None:
 
 def test_a_route_knows_whether_it_is_mandatory() -> None:
     vhost = made()
-    assert [vhost.publishing.route(publishing("", "q", mandatory=mandatory)).mandatory for mandatory in (False, True)] == [False, True]
+    assert [
+        vhost.publishing.route(publishing("", "q", mandatory=mandatory)).mandatory for mandatory in (False, True)
+    ] == [False, True]
 
 
 def test_immediate_is_not_implemented() -> None:
@@ -151,7 +166,8 @@ def test_immediate_is_not_implemented() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x00\x00", b"\x00\x00\x05abc", b"\x00\x00\x00\x00", b"\x00\x00\x00\x00\x00\x00", b"\x00\x00\xff\x00\x00"]
+    "data",
+    [b"", b"\x00\x00", b"\x00\x00\x05abc", b"\x00\x00\x00\x00", b"\x00\x00\x00\x00\x00\x00", b"\x00\x00\xff\x00\x00"],
 )
 def test_arguments_that_do_not_fit_are_a_frame_error(data: bytes) -> None:
     with pytest.raises(ConnectionException) as raised:
@@ -183,7 +199,9 @@ def test_routes_to_many_queues_are_forgotten_before_they_are_too_many() -> None:
     vhost = made()
     source = vhost.exchange("amq.fanout")
     for number in range(1000):
-        vhost.declaring.bind(source, vhost.declaring.declare_queue(f"q{number}", False, False, False, EMPTY, ME)[0], "", EMPTY)
+        vhost.declaring.bind(
+            source, vhost.declaring.declare_queue(f"q{number}", False, False, False, EMPTY, ME)[0], "", EMPTY
+        )
     most = 0
     for number in range(100):
         assert len(targets(vhost, "amq.fanout", f"key-{number}")) == 1000
@@ -220,7 +238,9 @@ def test_deleting_twice_does_no_harm() -> None:
 def test_a_message_is_delivered_to_all_its_queues() -> None:
     """RabbitMQ docs, Publisher Confirms: that one refuses does not keep it from the others."""
     vhost = made()
-    full, _ = vhost.declaring.declare_queue("full", False, False, False, arguments(x_max_length=0, x_overflow="reject-publish"), ME)
+    full, _ = vhost.declaring.declare_queue(
+        "full", False, False, False, arguments(x_max_length=0, x_overflow="reject-publish"), ME
+    )
     plain, _ = vhost.declaring.declare_queue("plain", False, False, False, EMPTY, ME)
     source = vhost.exchange("").stirred(vhost.sampler)
     assert publish(source, [full, plain], make_message(b"x"), None, 0) == REFUSED

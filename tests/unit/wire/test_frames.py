@@ -1,4 +1,5 @@
-"""Bytes to frames (broker/wire/frames.py): whole frames, an error, or a wait for more; cut however the network likes."""
+"""Bytes to frames (broker/wire/frames.py): whole frames, an error, or a wait for more; cut however the network
+likes."""
 
 from __future__ import annotations
 
@@ -69,7 +70,10 @@ def test_octet_by_octet() -> None:
 @pytest.mark.parametrize("seed", range(100))
 def test_random_cuts(seed: int) -> None:
     chance = random.Random(seed)
-    expected = [(chance.randrange(256), chance.randrange(65536), chance.randbytes(chance.choice((0, 1, 7, 100, 4096)))) for _ in range(20)]
+    expected = [
+        (chance.randrange(256), chance.randrange(65536), chance.randbytes(chance.choice((0, 1, 7, 100, 4096))))
+        for _ in range(20)
+    ]
     data = b"".join(frame(*each) for each in expected)
     sizes: list[int] = []
     while sum(sizes) < len(data):
@@ -86,7 +90,8 @@ def test_the_largest_payload_is_taken() -> None:
 @pytest.mark.parametrize("size", [PAYLOAD_MAX + 1, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
 @pytest.mark.parametrize("cuts", [[], [1], [3], [6], [7], [1] * 6])
 def test_a_larger_one_is_refused_by_its_header(size: int, cuts: list[int]) -> None:
-    """AMQP 0-9-1 §4.2.3, RabbitMQ's security advisories: 501 before any of it is kept, and however the seven octets arrive."""
+    """AMQP 0-9-1 §4.2.3, RabbitMQ's security advisories: 501 before any of it is kept, and however the seven octets
+    arrive."""
     with pytest.raises(ConnectionException) as raised:
         fed(b"\x03\x00\x01" + size.to_bytes(4, "big"), cuts)
     assert raised.value.code == FRAME_ERROR

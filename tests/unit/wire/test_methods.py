@@ -1,4 +1,5 @@
-"""Methods that are not hot (broker/wire/methods.py): every method of the protocol, checked before pamqp sees it, and against pamqp."""
+"""Methods that are not hot (broker/wire/methods.py): every method of the protocol, checked before pamqp sees it, and
+against pamqp."""
 
 from __future__ import annotations
 
@@ -80,7 +81,11 @@ def test_an_unknown_method(index: int) -> None:
     """AMQP 0-9-1 §1.1, command-invalid: 503, naming the ids it came with."""
     with pytest.raises(ConnectionException) as raised:
         decode(index.to_bytes(4, "big"), 0, 4)
-    assert (raised.value.code, raised.value.class_id, raised.value.method_id) == (COMMAND_INVALID, index >> 16, index & 0xFFFF)
+    assert (raised.value.code, raised.value.class_id, raised.value.method_id) == (
+        COMMAND_INVALID,
+        index >> 16,
+        index & 0xFFFF,
+    )
 
 
 def test_random_octets_are_decoded_or_refused() -> None:
@@ -127,7 +132,9 @@ def test_method_frames_of_every_channel(channel: int) -> None:
 def test_tables_are_written_as_they_are_given() -> None:
     content = table.encode({"a": 1, "b": "two"})
     made = method_frame(
-        0, spec.CONNECTION_START, [("octet", 0), ("octet", 9), ("rawtable", content), ("longstr", "PLAIN"), ("longstr", "en_US")]
+        0,
+        spec.CONNECTION_START,
+        [("octet", 0), ("octet", 9), ("rawtable", content), ("longstr", "PLAIN"), ("longstr", "en_US")],
     )
     said = read_method(split_frames(made)[0].payload)
     assert plain(said["server_properties"]) == {"a": 1, "b": "two"}
@@ -156,7 +163,9 @@ def test_octets_that_are_no_utf_8_are_written_as_they_came() -> None:
 @pytest.mark.parametrize("bits", [0, 1, 2, 3])
 def test_publish_arguments_are_split(bits: int) -> None:
     for exchange, key in (("", ""), ("e", "k"), ("x" * 255, "y" * 255)):
-        payload = method_payload("basic.publish", exchange=exchange, routing_key=key, mandatory=bits & 1, immediate=bits & 2)
+        payload = method_payload(
+            "basic.publish", exchange=exchange, routing_key=key, mandatory=bits & 1, immediate=bits & 2
+        )
         expected: Any = commands.Basic.Publish()
         expected.unmarshal(payload[4:])
         assert split_publish(payload[4:]) == (exchange.encode(), key.encode(), bits)
@@ -165,7 +174,10 @@ def test_publish_arguments_are_split(bits: int) -> None:
 
 def test_a_publish_cut_or_too_long_is_refused() -> None:
     arguments = method_payload("basic.publish", exchange="exchange", routing_key="key")[4:]
-    for wrong in [arguments[:size] for size in range(len(arguments))] + [arguments + b"\x00", b"\x00\x00\xff" + arguments]:
+    for wrong in [arguments[:size] for size in range(len(arguments))] + [
+        arguments + b"\x00",
+        b"\x00\x00\xff" + arguments,
+    ]:
         with pytest.raises(ConnectionException) as raised:
             split_publish(wrong)
         assert raised.value.code == FRAME_ERROR, wrong

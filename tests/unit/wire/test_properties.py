@@ -30,7 +30,8 @@ FLAGS = {
     "cluster_id": spec.CLUSTER_ID,
 }
 SHORT_STRINGS = [
-    "content_type", "content_encoding", "correlation_id", "reply_to", "expiration", "message_id", "type", "user_id", "app_id", "cluster_id",
+    "content_type", "content_encoding", "correlation_id", "reply_to", "expiration", "message_id", "type", "user_id",
+    "app_id", "cluster_id",
 ]  # fmt: skip
 HEADERS = table.make({"x-a": "hello", "n": 5, "deep": {"list": [1, "two"]}})
 
@@ -60,7 +61,11 @@ def wire(fields: dict[str, object]) -> bytes:
 def random_fields(seed: int) -> dict[str, object]:
     pick = random.Random(seed)
     fields: dict[str, object] = {name: "\u00e9x"[: pick.randrange(3)] * pick.randrange(60) for name in SHORT_STRINGS}
-    fields |= {"headers": pick.choice([HEADERS, table.EMPTY]), "delivery_mode": pick.choice([1, 2]), "priority": pick.choice([0, 9, 255])}
+    fields |= {
+        "headers": pick.choice([HEADERS, table.EMPTY]),
+        "delivery_mode": pick.choice([1, 2]),
+        "priority": pick.choice([0, 9, 255]),
+    }
     fields["timestamp"] = pick.choice([0, 1700000000, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF])
     return {name: fields[name] for name in FLAGS if pick.random() < 0.5}
 
@@ -92,8 +97,13 @@ def test_bytes_and_values_turn_into_each_other(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_pamqp_reads_and_writes_the_same_bytes(seed: int) -> None:
-    """pamqp's Basic.Properties is the oracle; it cannot express empty strings, big timestamps or a cluster id, so those are left out."""
-    fields = {name: value for name, value in random_fields(seed).items() if value not in ("", table.EMPTY) and name != "cluster_id"}
+    """pamqp's Basic.Properties is the oracle; it cannot express empty strings, big timestamps or a cluster id, so those
+    are left out."""
+    fields = {
+        name: value
+        for name, value in random_fields(seed).items()
+        if value not in ("", table.EMPTY) and name != "cluster_id"
+    }
     if "timestamp" in fields:
         fields["timestamp"] = 1700000000 + seed
     oracle = commands.Basic.Properties()
@@ -107,13 +117,16 @@ def test_pamqp_reads_and_writes_the_same_bytes(seed: int) -> None:
     marshalled = oracle.marshal()
     found = properties.decode(marshalled, 0, len(marshalled))
     expected = {name: value.values if isinstance(value, FieldTable) else value for name, value in fields.items()}
-    assert {name: value.values if isinstance(value, FieldTable) else value for name, value in as_fields(found).items()} == expected
+    assert {
+        name: value.values if isinstance(value, FieldTable) else value for name, value in as_fields(found).items()
+    } == expected
     assert properties.encode(found) == marshalled
 
 
 @pytest.mark.parametrize("seed", range(120))
 def test_the_summary_points_at_the_fields(seed: int) -> None:
-    """One walk notes what a publish must know: flags, delivery mode, priority and four ranges counted from the flags."""
+    """One walk notes what a publish must know: flags, delivery mode, priority and four ranges counted from the
+    flags."""
     fields = random_fields(seed)
     data = wire(fields)
     found = properties.summarize(b"frame" + data + b"\xce", 5, 5 + len(data))
@@ -150,7 +163,9 @@ def test_a_header_that_is_cut_or_goes_on_is_refused(seed: int) -> None:
 def test_each_property_is_checked_on_its_own() -> None:
     for name, flag in FLAGS.items():
         assert refused(struct.pack(">H", flag)), name
-        whole = wire({name: HEADERS if name == "headers" else 1 if name in ("delivery_mode", "priority", "timestamp") else "x"})
+        whole = wire(
+            {name: HEADERS if name == "headers" else 1 if name in ("delivery_mode", "priority", "timestamp") else "x"}
+        )
         assert not refused(whole), name
 
 
@@ -163,7 +178,8 @@ def test_malformed_headers_are_refused_on_the_way_in() -> None:
 
 
 def test_a_second_word_of_flags_is_refused() -> None:
-    """Basic has 14 properties. RabbitMQ ignores the bit, but a consumer's library would read the first field as flags."""
+    """Basic has 14 properties. RabbitMQ ignores the bit, but a consumer's library would read the first field as
+    flags."""
     assert refused(b"\x00\x01")
     assert refused(b"\x00\x01\x00\x00")
     assert not refused(b"\x00\x02"), "the other spare bit means nothing to anybody"
@@ -177,10 +193,13 @@ def test_a_range_outside_the_data_is_refused() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_rewriting_changes_what_it_is_told_and_nothing_else(seed: int) -> None:
-    """Dead-lettering (RabbitMQ docs, Dead Letter Exchanges): headers replaced, expiration removed; direct reply-to: reply_to replaced."""
+    """Dead-lettering (RabbitMQ docs, Dead Letter Exchanges): headers replaced, expiration removed; direct reply-to:
+    reply_to replaced."""
     fields = random_fields(seed)
     data = b"pre" + wire(fields) + b"\xce"
-    for headers, drop, reply_to in itertools.product((None, HEADERS, table.EMPTY), (False, True), (None, "", "amq.rabbitmq.reply-to.x")):
+    for headers, drop, reply_to in itertools.product(
+        (None, HEADERS, table.EMPTY), (False, True), (None, "", "amq.rabbitmq.reply-to.x")
+    ):
         expected = dict(fields)
         if headers is not None:
             expected["headers"] = headers
@@ -189,7 +208,9 @@ def test_rewriting_changes_what_it_is_told_and_nothing_else(seed: int) -> None:
         if reply_to is not None:
             expected["reply_to"] = reply_to
         content = None if headers is None else headers.raw
-        result = properties.rewrite(data, 3, len(data) - 1, content, drop, None if reply_to is None else reply_to.encode())
+        result = properties.rewrite(
+            data, 3, len(data) - 1, content, drop, None if reply_to is None else reply_to.encode()
+        )
         assert result == wire(expected), f"seed {seed}: {headers!r} {drop} {reply_to!r}"
 
 
@@ -201,7 +222,12 @@ def test_rewriting_checks_what_it_reads_and_writes() -> None:
 
 
 def test_values_that_do_not_fit_are_refused_when_encoding() -> None:
-    for broken in (Properties(app_id="a" * 256), Properties(timestamp=-1), Properties(timestamp=1 << 64), Properties(priority=256)):
+    for broken in (
+        Properties(app_id="a" * 256),
+        Properties(timestamp=-1),
+        Properties(timestamp=1 << 64),
+        Properties(priority=256),
+    ):
         with pytest.raises(ValueError, match=r"fit|range"):
             properties.encode(broken)
 

@@ -1,4 +1,5 @@
-"""Field tables (broker/wire/table.py): every type at its borders, hostile input, and pamqp as the oracle for random tables."""
+"""Field tables (broker/wire/table.py): every type at its borders, hostile input, and pamqp as the oracle for random
+tables."""
 
 import datetime
 import random
@@ -75,7 +76,8 @@ SIMPLE: list[tuple[bytes, object, str]] = [
 
 @pytest.mark.parametrize(("wire", "value", "name"), SIMPLE, ids=lambda item: repr(item)[:24])
 def test_a_value_is_read_as_rabbitmq_reads_it_and_as_pamqp_does(wire: bytes, value: object, name: str) -> None:
-    """RabbitMQ docs, AMQP 0-9-1 Errata: s is signed, u unsigned 16 bit, I signed, i unsigned 32 bit, l and L signed 64 bit."""
+    """RabbitMQ docs, AMQP 0-9-1 Errata: s is signed, u unsigned 16 bit, I signed, i unsigned 32 bit, l and L signed 64
+    bit."""
     content = field(b"key", wire)
     decoded = table.decode(content, 0, len(content))
     assert decoded.values == {"key": value}
@@ -131,7 +133,9 @@ class Generator:
                 return head + bytes([pick.randrange(20)]) + struct.pack(">I", pick.randrange(1 << 31))
             case name:
                 size = {"t": 1, "b": 1, "B": 1, "s": 2, "u": 2, "I": 4, "i": 4, "l": 8, "L": 8}[name]
-                return head + (pick.randbytes(size) if edge is None else edge + pick.choice([b"\x00", b"\xff"]) * (size - 1))
+                return head + (
+                    pick.randbytes(size) if edge is None else edge + pick.choice([b"\x00", b"\xff"]) * (size - 1)
+                )
 
     def pairs(self, depth: int) -> list[tuple[bytes, bytes]]:
         names = [f"key-{i}\u00e9".encode() for i in range(self.random.randrange(7))]
@@ -197,7 +201,9 @@ def test_mutated_tables_are_refused_or_readable(seed: int) -> None:
     generator = Generator(seed)
     content = bytearray(generator.content(3) or b"\x01kV")
     for _ in range(generator.random.randrange(1, 4)):
-        content[generator.random.randrange(len(content))] = generator.random.choice([0, 1, 0x7F, 0x80, 0xFF, *b"SAFVtl"])
+        content[generator.random.randrange(len(content))] = generator.random.choice(
+            [0, 1, 0x7F, 0x80, 0xFF, *b"SAFVtl"]
+        )
     raw = bytes(content)
     if sound(raw):
         found = FieldTable(raw)
@@ -218,7 +224,8 @@ def nested(tag: bytes, levels: int) -> bytes:
 
 @pytest.mark.parametrize("tag", [b"A", b"F"])
 def test_nesting_is_bounded(tag: bytes) -> None:
-    """Nested containers must not overflow the stack (CVE-2026-69220): 32 levels pass, one more and a thousand do not."""
+    """Nested containers must not overflow the stack (CVE-2026-69220): 32 levels pass, one more and a thousand do
+    not."""
     assert sound(nested(tag, TABLE_DEPTH_MAX))
     assert not sound(nested(tag, TABLE_DEPTH_MAX + 1))
     assert not sound(nested(tag, 1000))
@@ -252,7 +259,9 @@ def test_lengths_beyond_the_end_are_refused(tag: bytes, length: int) -> None:
 
 def test_unknown_type_tags_are_refused() -> None:
     """Only the eighteen tags RabbitMQ knows have a size."""
-    known = {tag for tag in range(256) if sound(field(b"k", bytes([tag]) + b"\x00" * 8)) or sound(field(b"k", bytes([tag])))}
+    known = {
+        tag for tag in range(256) if sound(field(b"k", bytes([tag]) + b"\x00" * 8)) or sound(field(b"k", bytes([tag])))
+    }
     known |= {tag for tag in range(256) for size in (1, 2, 4, 5) if sound(field(b"k", bytes([tag]) + b"\x00" * size))}
     assert known == set(b"tbBsuIilLfdDTSxVAF") == set(table.TYPE_NAMES)
 
@@ -333,7 +342,9 @@ def test_what_the_server_makes_is_read_alike_by_pamqp() -> None:
 
 
 def test_what_pamqp_makes_is_read_alike_here() -> None:
-    content = pamqp_encode.field_table({"a": 1, "b": {"c": [1, "x", 70000, 1 << 40, True]}, "f": "text", "g": Decimal("1.5")})[4:]
+    content = pamqp_encode.field_table(
+        {"a": 1, "b": {"c": [1, "x", 70000, 1 << 40, True]}, "f": "text", "g": Decimal("1.5")}
+    )[4:]
     assert table.decode(content, 0, len(content)).values == {
         "a": 1,
         "b": {"c": [1, "x", 70000, 1 << 40, True]},
@@ -379,7 +390,8 @@ def test_a_name_of_256_bytes_is_refused() -> None:
 
 ONE = struct.pack(">q", 1)
 EQUAL_CLASSES: list[list[bytes]] = [
-    [b"b\x01", b"B\x01", b"s\x00\x01", b"u\x00\x01", b"I\x00\x00\x00\x01", b"i\x00\x00\x00\x01", b"l" + ONE, b"L" + ONE, b"T" + ONE],
+    [b"b\x01", b"B\x01", b"s\x00\x01", b"u\x00\x01", b"I\x00\x00\x00\x01", b"i\x00\x00\x00\x01", b"l" + ONE, b"L" + ONE,
+     b"T" + ONE],
     [b"b\xff", b"s\xff\xff", b"I\xff\xff\xff\xff", b"l" + b"\xff" * 8, b"L" + b"\xff" * 8],
     [b"i\xff\xff\xff\xff", b"l" + struct.pack(">q", 0xFFFFFFFF)],
     [b"T" + b"\xff" * 8],
@@ -399,13 +411,16 @@ EQUAL_CLASSES: list[list[bytes]] = [
 
 
 def test_values_compare_as_a_headers_exchange_compares_them() -> None:
-    """RabbitMQ 3.13 `rabbit_exchange_type_headers` (exact comparison of decoded values); the classes were seen on 3.10, which in
-    addition holds an integer and a float equal."""
+    """RabbitMQ 3.13 `rabbit_exchange_type_headers` (exact comparison of decoded values); the classes were seen on 3.10,
+    which in addition holds an integer and a float equal."""
     for i, values in enumerate(EQUAL_CLASSES):
         for j, others in enumerate(EQUAL_CLASSES):
             for value in values:
                 for other in others:
-                    assert (table.comparable(b"__" + value, 2) == table.comparable(other, 0)) == (i == j), (value, other)
+                    assert (table.comparable(b"__" + value, 2) == table.comparable(other, 0)) == (i == j), (
+                        value,
+                        other,
+                    )
 
 
 @pytest.mark.parametrize(

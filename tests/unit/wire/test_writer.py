@@ -148,7 +148,9 @@ def test_a_content_gets_its_consumers_channel(channel: int, size: int) -> None:
     frames = split_frames(out.getvalue()[6:])
     assert {each.channel for each in frames} == {channel}
     assert b"".join(each.payload for each in frames[1:]) == b"x" * size
-    assert {each.channel for each in split_frames(message.content)} == {77}, "the message itself is shared, and stays as it is"
+    assert {each.channel for each in split_frames(message.content)} == {77}, (
+        "the message itself is shared, and stays as it is"
+    )
 
 
 @pytest.mark.parametrize("payload_max", [1, 7, 999, 1000, 1001, 5000, 0])

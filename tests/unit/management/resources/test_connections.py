@@ -56,7 +56,8 @@ async def test_a_connection_shows_what_clients_read() -> None:
     ],
 )
 async def test_closing_a_connection_tells_the_client_why(headers: dict[str, str], text: str) -> None:
-    """connection.close 320; the reason comes from the header X-Reason, and a reply text holds 255 bytes, the last three of them dots."""
+    """connection.close 320; the reason comes from the header X-Reason, and a reply text holds 255 bytes, the last three
+    of them dots."""
     broker = Broker()
     client = broker.connect()
     api = Api(broker)
@@ -69,7 +70,8 @@ async def test_closing_a_connection_tells_the_client_why(headers: dict[str, str]
 
 
 async def test_who_is_no_overseer_sees_their_own_connections_only() -> None:
-    """RabbitMQ docs, Management: Permissions: the tag management shows "their own", monitoring and administrator show all."""
+    """RabbitMQ docs, Management: Permissions: the tag management shows "their own", monitoring and administrator show
+    all."""
     broker = Broker()
     broker.users.put("other", "other", ("management",))
     broker.connect()
@@ -130,7 +132,11 @@ async def test_a_consumer_shows_what_clients_read() -> None:
     client.ask("basic.consume", queue="q", consumer_tag="second", arguments={"x-priority": 3})
     api = Api(broker)
     rows = {row["consumer_tag"]: row for row in (await api.get("/api/consumers")).json}
-    assert (rows["first"]["ack_required"], rows["first"]["active"], rows["first"]["activity_status"]) == (False, True, "single_active")
+    assert (rows["first"]["ack_required"], rows["first"]["active"], rows["first"]["activity_status"]) == (
+        False,
+        True,
+        "single_active",
+    )
     expected = {
         "queue": {"name": "q", "vhost": "/"},
         "ack_required": True,

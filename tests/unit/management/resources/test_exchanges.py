@@ -1,4 +1,5 @@
-"""The exchanges and bindings of the API. Rule: RabbitMQ docs, HTTP API; texts as RabbitMQ 3.10 answers the same requests."""
+"""The exchanges and bindings of the API. Rule: RabbitMQ docs, HTTP API; texts as RabbitMQ 3.10 answers the same
+requests."""
 
 from __future__ import annotations
 
@@ -40,7 +41,12 @@ async def test_the_default_exchange_is_called_amq_default_in_a_path() -> None:
 
 async def test_what_is_not_there_is_404() -> None:
     _, _, api = start()
-    for path in ("/api/exchanges/none", "/api/exchanges/%2F/none", "/api/exchanges/%2F/none/bindings/source", "/api/bindings/none"):
+    for path in (
+        "/api/exchanges/none",
+        "/api/exchanges/%2F/none",
+        "/api/exchanges/%2F/none/bindings/source",
+        "/api/bindings/none",
+    ):
         assert (await api.get(path)).status == 404, path
     assert (await api.delete("/api/exchanges/%2F/none")).status == 404
 
@@ -67,10 +73,20 @@ async def test_bindings_from_and_to_an_exchange() -> None:
     _, client, api = start()
     client.ask("exchange.bind", destination="x", source="amq.fanout", routing_key="k")
     client.ask("queue.bind", queue="q", exchange="x", routing_key="a.b/c~d_e f")
-    arrow = {"source": "amq.fanout", "vhost": "/", "destination": "x", "destination_type": "exchange", "routing_key": "k"}
-    assert (await api.get("/api/exchanges/%2F/x/bindings/destination")).json == [arrow | {"arguments": {}, "properties_key": "k"}]
+    arrow = {
+        "source": "amq.fanout",
+        "vhost": "/",
+        "destination": "x",
+        "destination_type": "exchange",
+        "routing_key": "k",
+    }
+    assert (await api.get("/api/exchanges/%2F/x/bindings/destination")).json == [
+        arrow | {"arguments": {}, "properties_key": "k"}
+    ]
     rows = (await api.get("/api/exchanges/%2F/x/bindings/source")).json
-    assert [(row["destination_type"], row["destination"], row["properties_key"]) for row in rows] == [("queue", "q", "a.b%2Fc%7Ed%5Fe+f")]
+    assert [(row["destination_type"], row["destination"], row["properties_key"]) for row in rows] == [
+        ("queue", "q", "a.b%2Fc%7Ed%5Fe+f")
+    ]
 
 
 async def test_all_bindings_with_those_from_the_default_exchange() -> None:
@@ -78,7 +94,10 @@ async def test_all_bindings_with_those_from_the_default_exchange() -> None:
     broker.server.add_vhost("other")
     client.ask("queue.bind", queue="q", exchange="amq.direct", routing_key="")
     rows = (await api.get("/api/bindings")).json
-    assert [(row["source"], row["destination"], row["properties_key"]) for row in rows] == [("", "q", "q"), ("amq.direct", "q", "~")]
+    assert [(row["source"], row["destination"], row["properties_key"]) for row in rows] == [
+        ("", "q", "q"),
+        ("amq.direct", "q", "~"),
+    ]
     assert rows == (await api.get("/api/bindings/%2F")).json
     assert (await api.get("/api/bindings/other")).json == []
 
@@ -94,4 +113,6 @@ async def test_arguments_tell_bindings_apart_in_any_order() -> None:
     client.ask("queue.unbind", queue="q", exchange="amq.headers", routing_key="", arguments={"b": 3, "a": 1})
     client.ask("queue.unbind", queue="q", exchange="amq.headers", routing_key="", arguments={"a": 1, "b": 2})
     client.ask("queue.bind", queue="q", exchange="amq.headers", routing_key="", arguments={"b": 2, "a": 1})
-    assert [row["properties_key"] for row in (await api.get("/api/exchanges/%2F/amq.headers/bindings/source")).json] == keys[:1]
+    assert [
+        row["properties_key"] for row in (await api.get("/api/exchanges/%2F/amq.headers/bindings/source")).json
+    ] == keys[:1]

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.asyncio
 PUBLISH = "/api/exchanges/%2F/amq.default/publish"
 GET = "/api/queues/%2F/q/get"
 LOCKED = (
-    "405 RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally declared on "
-    "another connection or the exclusive property value does not match that of the original declaration."
+    "405 RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally "
+    "declared on another connection or the exclusive property value does not match that of the original declaration."
 )
 
 
@@ -84,7 +84,13 @@ async def test_what_cannot_be_published_is_refused(changes: dict[str, object], r
         (b"[1]", "not_json"),
         (b'"\xff"', "not_json"),
         (b'{"payload": "", "properties": {}, "routing_key": ""}', "[{key_missing,payload_encoding}]"),
-        (b"", "[{key_missing,routing_key},\n {key_missing,properties},\n {key_missing,payload},\n {key_missing,payload_encoding}]"),
+        (
+            b"",
+            (
+                "[{key_missing,routing_key},\n {key_missing,properties},\n {key_missing,payload},\n"
+                " {key_missing,payload_encoding}]"
+            ),
+        ),
     ],
 )
 async def test_bodies_that_say_nothing(body: bytes, reason: str) -> None:
@@ -151,12 +157,19 @@ async def test_getting_shows_messages_as_rabbitmq_does() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "left", "dead"),
-    [("ack_requeue_true", 2, 0), ("reject_requeue_true", 2, 0), ("ack_requeue_false", 0, 0), ("reject_requeue_false", 0, 2)],
+    [
+        ("ack_requeue_true", 2, 0),
+        ("reject_requeue_true", 2, 0),
+        ("ack_requeue_false", 0, 0),
+        ("reject_requeue_false", 0, 2),
+    ],
 )
 async def test_the_ack_mode_decides_what_becomes_of_messages(mode: str, left: int, dead: int) -> None:
     broker, client, api = start()
     client.ask("queue.declare", queue="dead")
-    client.ask("queue.declare", queue="d", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    client.ask(
+        "queue.declare", queue="d", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    )
     for body in (b"1", b"2"):
         client.send(publish(1, "", "d", body))
     rows = (await api.post("/api/queues/%2F/d/get", wanted(count=9, ackmode=mode))).json
@@ -164,7 +177,9 @@ async def test_the_ack_mode_decides_what_becomes_of_messages(mode: str, left: in
     broker.run_turn()
     assert (broker.depth("d"), broker.depth("dead")) == ((left, 0), (dead, 0))
     again = (await api.post("/api/queues/%2F/d/get", wanted(count=9))).json
-    assert [(row["payload"], row["redelivered"]) for row in again] == [("1", True), ("2", True)][:left], "in their places"
+    assert [(row["payload"], row["redelivered"]) for row in again] == [("1", True), ("2", True)][:left], (
+        "in their places"
+    )
 
 
 async def test_payloads_are_cut_and_encoded_as_wanted() -> None:
@@ -215,7 +230,10 @@ async def test_what_cannot_be_wanted(body: dict[str, object], reason: object) ->
 async def test_queues_that_cannot_be_got_from() -> None:
     _, _, api = start()
     reply = await api.post("/api/queues/%2F/none/get", wanted())
-    assert (reply.status, reply.json) == (404, {"error": "not_found", "reason": "NOT_FOUND - no queue 'none' in vhost '/'"})
+    assert (reply.status, reply.json) == (
+        404,
+        {"error": "not_found", "reason": "NOT_FOUND - no queue 'none' in vhost '/'"},
+    )
     reply = await api.post("/api/queues/%2F/mine/get", wanted())
     assert (reply.status, reply.json) == (400, {"error": "bad_request", "reason": LOCKED})
     assert (await api.post("/api/queues/none/q/get", wanted())).status == 404

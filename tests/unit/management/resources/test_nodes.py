@@ -1,4 +1,5 @@
-"""Nodes and the health checks of alarms (RabbitMQ docs, HTTP API; Monitoring, Health Checks): fields and types that clients read."""
+"""Nodes and the health checks of alarms (RabbitMQ docs, HTTP API; Monitoring, Health Checks): fields and types that
+clients read."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from tests.support.memory import Broker
 pytestmark = pytest.mark.asyncio
 
 NUMBERS = (
-    "uptime", "processors", "run_queue", "mem_used", "mem_limit", "disk_free", "disk_free_limit", "fd_used", "fd_total", "sockets_used",
-    "sockets_total", "proc_used", "proc_total",
+    "uptime", "processors", "run_queue", "mem_used", "mem_limit", "disk_free", "disk_free_limit", "fd_used", "fd_total",
+    "sockets_used", "sockets_total", "proc_used", "proc_total",
 )  # fmt: skip
 
 
@@ -47,7 +48,10 @@ async def test_one_node_by_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("alarms", "There are alarms in effect in the cluster"), ("local-alarms", "There are alarms in effect on the node")],
+    [
+        ("alarms", "There are alarms in effect in the cluster"),
+        ("local-alarms", "There are alarms in effect on the node"),
+    ],
 )
 async def test_health_checks_fail_while_there_is_an_alarm(path: str, reason: str) -> None:
     """RabbitMQ docs, HTTP API: 200 with status ok, otherwise 503 with status failed, a reason, and the alarms."""

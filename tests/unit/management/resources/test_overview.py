@@ -1,4 +1,5 @@
-"""Overview, whoami, vhosts, policies, aliveness test. Rule: the fields that clients read, with their types (RabbitMQ docs, HTTP API)."""
+"""Overview, whoami, vhosts, policies, aliveness test. Rule: the fields that clients read, with their types (RabbitMQ
+docs, HTTP API)."""
 
 from __future__ import annotations
 
@@ -21,9 +22,18 @@ def shape(value: Any) -> Any:
 
 
 async def test_an_idle_node_shows_zeros_and_leaves_nothing_out() -> None:
-    """Telegraf refuses a node that has no message_stats, queue_totals or object_totals; rates are floats, or Go clients fail."""
+    """Telegraf refuses a node that has no message_stats, queue_totals or object_totals; rates are floats, or Go clients
+    fail."""
     overview = (await Api(Broker()).get("/api/overview")).json
-    for name in ("management_version", "rabbitmq_version", "product_name", "product_version", "cluster_name", "node", "erlang_version"):
+    for name in (
+        "management_version",
+        "rabbitmq_version",
+        "product_name",
+        "product_version",
+        "cluster_name",
+        "node",
+        "erlang_version",
+    ):
         assert isinstance(overview[name], str), name
         assert overview[name], name
     assert overview["node"] == "leveret@memory"

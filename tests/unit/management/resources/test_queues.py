@@ -11,8 +11,8 @@ from tests.support.wire import publish
 pytestmark = pytest.mark.asyncio
 
 LOCKED = (
-    "cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally declared on another connection or "
-    "the exclusive property value does not match that of the original declaration."
+    "cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally declared on another "
+    "connection or the exclusive property value does not match that of the original declaration."
 )
 
 
@@ -25,7 +25,8 @@ def start() -> tuple[Broker, Client, Api]:
 
 
 async def test_a_queue_shows_what_clients_read() -> None:
-    """Rust's client needs name, vhost, type, durable, auto_delete, exclusive, arguments; KEDA and Flower need the counts."""
+    """Rust's client needs name, vhost, type, durable, auto_delete, exclusive, arguments; KEDA and Flower need the
+    counts."""
     _, client, api = start()
     client.ask("basic.consume", queue="q", consumer_tag="t")
     client.send(publish(1, "", "q", b"x"))
@@ -147,4 +148,7 @@ async def test_bindings_of_a_queue() -> None:
     _, client, api = start()
     client.ask("queue.bind", queue="q", exchange="amq.topic", routing_key="a.#", arguments={"x": 1})
     rows = (await api.get("/api/queues/%2F/q/bindings")).json
-    assert [(row["source"], row["routing_key"], row["arguments"]) for row in rows] == [("", "q", {}), ("amq.topic", "a.#", {"x": 1})]
+    assert [(row["source"], row["routing_key"], row["arguments"]) for row in rows] == [
+        ("", "q", {}),
+        ("amq.topic", "a.#", {"x": 1}),
+    ]
