@@ -1,7 +1,7 @@
 """Load from locust: each user has a connection of its own, publishes to a queue with confirms, and consumes what it has
 published.
 
-    locust -f scripts/load/locustfile.py --headless --users 50 --spawn-rate 10 --run-time 1m \\
+    locust -f scripts/load/locustfile.py --headless --users 50 --spawn-rate 10 --run-time 1m
         --host amqp://guest:guest@127.0.0.1:5672/%2f
 
 The figures that come out: `connect`, `publish` (until the confirm), `consume` (the wait for the delivery) and
