@@ -1,4 +1,4 @@
-"""Runs the groups of the test suite one after the other and adds them up; called by scripts/test, in the environment it
+"""Runs the groups of the test suite and adds them up; called by scripts/test, in the environment it
 has made.
 
 Every group runs on the installed, compiled package; `unit` and `spec` run a second time interpreted, on the checkout.
@@ -8,14 +8,16 @@ processors. Arguments go to pytest; with paths among them only those run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
@@ -90,17 +92,53 @@ def environment(build: str) -> dict[str, str]:
     return names
 
 
-def carry_out(run: Run) -> tuple[Counts, int]:
-    """Runs pytest; what became of the tests, and its exit code."""
+def rounds(arguments: list[str], build: str) -> list[list[Run]]:
+    """The same, in the order in which they are carried out; those of one round at the same time, in a run of the whole
+    suite: unit and spec tests, which are many and small, and wait for nothing."""
+    runs = plan(arguments, build)
+    if arguments:
+        return [[run] for run in runs]
+    found: list[list[Run]] = []
+    for run in runs:
+        group, _, how = run.label.partition(", ")
+        if group == "spec" and found and [before.label for before in found[-1]] == [f"unit, {how}"]:
+            found[-1].append(run)
+        else:
+            found.append([run])
+    return found
+
+
+def carry_out(run: Run, output: IO[bytes] | None = None) -> tuple[Counts, int, float]:
+    """Runs pytest; what became of the tests, its exit code, and how many seconds it took."""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *run.arguments]
-        code = subprocess.run(command, cwd=ROOT, env=environment(run.build), check=False).returncode
+        code = subprocess.run(
+            command, cwd=ROOT, env=environment(run.build), check=False, stdout=output, stderr=output
+        ).returncode
         counts = read_report(report)
     if code not in (0, NO_TESTS_COLLECTED) and not counts.failed:
         # pytest itself ended badly: an option it does not know, a crash of the interpreter.
         counts = counts._replace(failed=1)
-    return counts, code
+    return counts, code, time.monotonic() - started
+
+
+def carry_out_together(runs: list[Run]) -> list[tuple[Counts, int, float]]:
+    """The same for several at once. What the first says is seen as it goes, that of the others when it is done."""
+    with contextlib.ExitStack() as stack:
+        outputs = [None, *(stack.enter_context(tempfile.TemporaryFile()) for _ in runs[1:])]
+        with ThreadPoolExecutor(len(runs)) as pool:
+            waiting = [pool.submit(carry_out, run, output) for run, output in zip(runs, outputs, strict=True)]
+            found: list[tuple[Counts, int, float]] = []
+            for run, output, result in zip(runs, outputs, waiting, strict=True):
+                print(f"\n=== {run.label}: pytest {' '.join(run.arguments)}", flush=True)
+                found.append(result.result())
+                if output is not None:
+                    output.seek(0)
+                    sys.stdout.buffer.write(output.read())
+                    sys.stdout.flush()
+    return found
 
 
 def read_report(report: Path) -> Counts:
@@ -129,13 +167,12 @@ def main(arguments: list[str]) -> int:
         print("leveret: nothing is compiled here, so there is one pass, interpreted", flush=True)
     lines: list[str] = []
     total = Counts()
-    for run in plan(arguments, build):
-        print(f"\n=== {run.label}: pytest {' '.join(run.arguments)}", flush=True)
-        started = time.monotonic()
-        counts, code = carry_out(run)
-        lines.append(f"{run.label:<28} {time.monotonic() - started:7.1f} s  {counts}")
-        total = Counts(*(one + other for one, other in zip(total, counts, strict=True)))
-        if code == INTERRUPTED and not counts.failed:
+    for runs in rounds(arguments, build):
+        found = carry_out_together(runs)
+        for run, (counts, _, seconds) in zip(runs, found, strict=True):
+            lines.append(f"{run.label:<28} {seconds:7.1f} s  {counts}")
+            total = Counts(*(one + other for one, other in zip(total, counts, strict=True)))
+        if any(code == INTERRUPTED and not counts.failed for counts, code, _ in found):
             break
     print("\n" + "\n".join(lines))
     print(total)
