@@ -187,6 +187,17 @@ def invalid(name: str, label: str, fault: str) -> ChannelException:
     return ChannelException(PRECONDITION_FAILED, f"invalid arg '{name}' for {label}: {fault}")
 
 
+def check_exchange_name(name: str, arguments: FieldTable, label: str) -> None:
+    """Of an argument that names an exchange, of a queue or of an exchange; looked at before all others.
+
+    Raises: PRECONDITION_FAILED (406) ``invalid type '...' for arg '...' in <label>`` if it is no string.
+    """
+    if arguments.has(name) and arguments.type_of(name) != "longstr":
+        raise ChannelException(
+            PRECONDITION_FAILED, f"invalid type '{arguments.type_of(name)}' for arg '{name}' in {label}"
+        )
+
+
 def validate(arguments: FieldTable, label: str) -> None:
     """Check the known arguments of a queue.
 

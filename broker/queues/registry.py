@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.errors import PRECONDITION_FAILED, ChannelException
-from broker.queues.arguments import CLASSIC, QUEUE_TYPE, invalid, refuse_foreign, validate
+from broker.queues.arguments import CLASSIC, QUEUE_TYPE, check_exchange_name, invalid, refuse_foreign, validate
 from broker.queues.classic import ClassicQueue
 from broker.queues.queue_type import QueueType
 from broker.wire.table import FieldTable
@@ -44,11 +43,7 @@ def check(arguments: FieldTable, label: str) -> QueueType:
 
     Raises: PRECONDITION_FAILED (406) ``invalid arg ...``.
     """
-    target = "x-dead-letter-exchange"
-    if arguments.has(target) and arguments.type_of(target) != "longstr":
-        raise ChannelException(
-            PRECONDITION_FAILED, f"invalid type '{arguments.type_of(target)}' for arg '{target}' in {label}"
-        )
+    check_exchange_name("x-dead-letter-exchange", arguments, label)
     found = type_named(arguments)
     if found is None:
         kind = arguments.type_of(QUEUE_TYPE)

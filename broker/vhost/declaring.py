@@ -15,13 +15,14 @@ from broker.metadata.changes import DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
 from broker.native import i64
 from broker.queues import registry as queue_types
+from broker.queues.arguments import check_exchange_name
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.queue import Queue
-from broker.routing.exchange import Binding, Exchange
+from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import check_type, create
 from broker.vhost.bindings import Bindings, Unbinding
 from broker.vhost.routes import Routes
-from broker.vhost.rules import check_alternate, check_exchange, check_owner, check_queue
+from broker.vhost.rules import check_exchange, check_owner, check_queue
 from broker.wire.table import FieldTable
 
 
@@ -73,7 +74,7 @@ class Declaring:
         new name that begins with ``amq.``.
         """
         check_type(kind)
-        check_alternate(arguments, exchange_label(name, self._vhost))
+        check_exchange_name(ALTERNATE_EXCHANGE, arguments, exchange_label(name, self._vhost))
         current = self._exchanges.get(name)
         if current is not None:
             check_exchange(current, kind, durable, auto_delete, internal, arguments, self._vhost)

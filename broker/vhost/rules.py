@@ -37,15 +37,6 @@ def check_owner(queue: Queue, owner: object, vhost: str) -> None:
         raise locked(queue, vhost)
 
 
-def check_alternate(arguments: FieldTable, label: str) -> None:
-    """Raises: PRECONDITION_FAILED (406) if the alternate exchange is no string."""
-    if arguments.has(ALTERNATE_EXCHANGE) and arguments.type_of(ALTERNATE_EXCHANGE) != "longstr":
-        raise ChannelException(
-            PRECONDITION_FAILED,
-            f"invalid type '{arguments.type_of(ALTERNATE_EXCHANGE)}' for arg '{ALTERNATE_EXCHANGE}' in {label}",
-        )
-
-
 def check_exchange(
     current: Exchange, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable, vhost: str
 ) -> None:
