@@ -33,10 +33,14 @@ class MessageTarget(Destination):
         """Its figures, now that something happens."""
         figures = self.figures
         if figures is None:
-            figures = QueueFigures(sampler)
+            figures = self.new_figures(sampler)
             self.figures = figures
         figures.stir()
         return figures
+
+    def new_figures(self, sampler: Sampler) -> QueueFigures:
+        """None of them counted yet."""
+        return QueueFigures(sampler)
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
         """Take a message: ``ACCEPTED``, ``REJECTED``, ``LOGGED``, or ``DEFERRED`` (then ``confirm`` hears about

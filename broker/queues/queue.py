@@ -66,10 +66,8 @@ class Queue(MessageTarget, Dispatchable):
         self.delivered: i64 = 0
         """Messages that consumers have got."""
 
-    def stirred(self, sampler: Sampler) -> QueueFigures:
-        if self.figures is None:
-            self.figures = QueueFigures(sampler, self.link)
-        return super().stirred(sampler)
+    def new_figures(self, sampler: Sampler) -> QueueFigures:
+        return QueueFigures(sampler, self.link)
 
     def recover(self) -> None:
         """Its logs hold what recovery has found; everything in them waits."""
