@@ -48,13 +48,12 @@ from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
 from broker.wire.frames import FrameReader
 from broker.wire.methods import split_publish, undecodable
-from broker.wire.properties import headers_of
+from broker.wire.properties import CONTENT_PROPERTIES_AT, headers_of
 from broker.wire.writer import make_content, write_return
 
 if TYPE_CHECKING:
     from broker.protocol.direct_reply import ReplyTarget
 
-_PROPERTIES_AT: Final[i64] = 12
 _HEADER_FRAME_MIN: Final[i64] = 7 + 14 + 1
 
 
@@ -322,7 +321,7 @@ class Channel(Flushable):
             self.published = True
             self._route = route
             self._route_arguments = arguments
-        raw = content[7 + _PROPERTIES_AT : header_size - 1]
+        raw = content[CONTENT_PROPERTIES_AT : header_size - 1]
         traits = self._traits
         if traits is None or raw != traits.raw:
             traits = read_traits(raw)
@@ -400,11 +399,10 @@ class Channel(Flushable):
         session.counters.messages_received += 1
         if session.alarms.reason and not session.blocked:
             session.block()
+        if not self.transactional:
+            self._count_publish(route)
         if confirms is None:
-            if not self.transactional:
-                self._count_publish(route)
             return 0
-        self._count_publish(route)
         session.counters.messages_received_confirm += 1
         confirms.published += 1
         return confirms.published
@@ -472,7 +470,7 @@ class Channel(Flushable):
     def _rewritten(self, message: Message, copies: bool) -> Message:
         """``message`` without its BCC header, or with reply-to rewritten for direct reply-to."""
         content = message.content
-        at: i64 = 7 + _PROPERTIES_AT
+        at: i64 = CONTENT_PROPERTIES_AT
         end: i64 = message.header_size - 1
         tail = message.tail
         if copies:

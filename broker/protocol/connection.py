@@ -453,8 +453,9 @@ class Connection(FaultOwner, Flushable, Timed):
         disk may hang."""
         self._close_asked = True
         self.server.turn.costly = True
-        self._arm(_CLOSE_TIMEOUT_MS)
         self._close_if_asked()
+        if self._waits_to_close():
+            self._arm(_CLOSE_TIMEOUT_MS)
 
     def _waits_to_close(self) -> bool:
         return self._close_asked and self.state == RUNNING

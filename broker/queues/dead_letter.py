@@ -13,8 +13,7 @@ from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.native import i64
 from broker.queues.deaths import deaths_of, whole_deaths_of, with_death
 from broker.wire import properties, table
-from broker.wire.properties import CONTENT_PROPERTIES_AT as _PROPERTIES_AT
-from broker.wire.properties import headers_of
+from broker.wire.properties import CONTENT_PROPERTIES_AT, headers_of
 from broker.wire.table import FieldTable, Timestamp
 
 _REMEMBERED_MAX: Final[i64] = 4 << 20
@@ -42,9 +41,9 @@ class Death:
 
 def _expiration_of(message: Message) -> str:
     content = message.content
-    summary = properties.summarize(content, _PROPERTIES_AT, message.header_size - 1, True)
-    start = _PROPERTIES_AT + summary.expiration_start
-    return content[start : _PROPERTIES_AT + summary.expiration_end].decode("ascii", "replace")
+    summary = properties.summarize(content, CONTENT_PROPERTIES_AT, message.header_size - 1, True)
+    start = CONTENT_PROPERTIES_AT + summary.expiration_start
+    return content[start : CONTENT_PROPERTIES_AT + summary.expiration_end].decode("ascii", "replace")
 
 
 def keys_in(headers: bytes, name: bytes) -> list[str]:
@@ -121,7 +120,7 @@ def _history(
 
 def _changed_properties(message: Message, history: History) -> bytes:
     return properties.rewrite(
-        message.content, _PROPERTIES_AT, message.header_size - 1, history.headers_content, True, None
+        message.content, CONTENT_PROPERTIES_AT, message.header_size - 1, history.headers_content, True, None
     )
 
 
@@ -159,7 +158,7 @@ class _Header:
         self.history = history
         self.expires = expires
         """Whether it was made for messages with an expiration."""
-        self.size: i64 = len(changed) + _PROPERTIES_AT + 1
+        self.size: i64 = len(changed) + CONTENT_PROPERTIES_AT + 1
         self.start = (len(changed) + 12).to_bytes(4, "big") + b"\x00\x3c\x00\x00"
         self.end = changed + b"\xce"
 
@@ -167,7 +166,7 @@ class _Header:
         """The content of a message with this header. Body frames stay as they are: whatever is large is copied once."""
         content = message.content
         at = message.header_size
-        start = [content[:3], self.start, content[11:_PROPERTIES_AT], self.end]
+        start = [content[:3], self.start, content[11:CONTENT_PROPERTIES_AT], self.end]
         if len(content) - at < _SLICED_MAX:
             return b"".join([*start, content[at:]])
         return b"".join([*start, memoryview(content)[at:]])
@@ -220,7 +219,7 @@ class DeathWriter:
         ):
             run = self._change_run(queue, reason, exchange, routing_key, wall_s)
         content = message.content
-        key = content[_PROPERTIES_AT : message.header_size] + _whole_tail(message)
+        key = content[CONTENT_PROPERTIES_AT : message.header_size] + _whole_tail(message)
         header = run.headers.get(key)
         if header is None or header.expires != (message.expiration_ms >= 0):
             header = self._make_header(message, run, wall_s)
