@@ -159,8 +159,7 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
         figures.get_no_ack += 1
         of_queue.get_no_ack += 1
     else:
-        item = entry if entry.deadline_us else entry.message
-        tag = channel.unacked.add(None, queue, queue.level_of(entry), [item], entry.position, 1)
+        tag = channel.unacked.add(None, queue.link, queue.level_of(entry), 1, entry.position, 1)
         counters.messages_got_ack += 1
         figures.get += 1
         of_queue.get += 1

@@ -13,7 +13,6 @@ from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be
 
 from broker import hidden_keys
 from broker.destination import MessageTarget
-from broker.discard import discard
 from broker.errors import (
     COMMAND_INVALID,
     FRAME_ERROR,
@@ -93,7 +92,7 @@ class Channel(Flushable):
     def __init__(self, number: i64, session: Session) -> None:
         self.number: i64 = number
         self.session = session
-        self.unacked = Unacked(session.turn)
+        self.unacked = Unacked()
         self.consumers: dict[str, Consumer] = {}
         self.queue_of: dict[str, Queue] = {}
         """Consumer tag -> the queue it consumes from."""
@@ -525,12 +524,11 @@ class Channel(Flushable):
     def carry_out_acks(self, runs: list[Run]) -> None:
         """One acknowledgement of a transaction that commits."""
         for run in runs:
-            run.settle(len(run.items))
+            run.settle(run.size)
             self.count_acks(run.live)
             consumer = run.consumer
             if consumer is not None:
                 consumer.settled(run.live)
-        discard(self.session.turn, [run.items for run in runs])
 
     # ---- promises ----------------------------------------------------------------------------------------------------
 

@@ -82,14 +82,8 @@ class ChannelConsumer(Consumer):
         self._start = b""
         self._start_for: i64 = -1
 
-    def capacity(self) -> i64:
+    def credit(self) -> i64:
         channel = self.channel
-        session = channel.session
-        if session.outbox.room() <= 0:
-            queue = self.queue
-            if queue is not None:
-                session.starve(self, queue)
-            return 0
         if not channel.flow_active or channel.closing:
             return 0
         room = _UNLIMITED
@@ -104,6 +98,15 @@ class ChannelConsumer(Consumer):
             if left < room and (left <= 0 or not self.no_ack):
                 room = left
         return room
+
+    def has_room(self) -> bool:
+        session = self.channel.session
+        if session.outbox.room() > 0:
+            return True
+        queue = self.queue
+        if queue is not None:
+            session.starve(self, queue)
+        return False
 
     def room_bytes(self) -> i64:
         return self.channel.session.outbox.room()
@@ -125,7 +128,7 @@ class ChannelConsumer(Consumer):
             tag = channel.unacked.skip(count)
         else:
             self.unacked += count
-            tag = channel.unacked.add(self, queue, level, items, first_position, stride)
+            tag = channel.unacked.add(self, queue.link, level, count, first_position, stride)
         _count(channel, queue, self.no_ack, count, redelivered)
         number = channel.number
         payload_max = session.payload_max
@@ -167,9 +170,7 @@ class ChannelConsumer(Consumer):
             tag = channel.unacked.skip(1)
         else:
             self.unacked += 1
-            tag = channel.unacked.add(
-                self, queue, level, [entry if entry.deadline_us else entry.message], entry.position, 1
-            )
+            tag = channel.unacked.add(self, queue.link, level, 1, entry.position, 1)
         _count(channel, queue, self.no_ack, 1, entry.redelivered)
         write_delivery(channel, self._tag_bytes, tag, entry.message, entry.redelivered)
 

@@ -19,7 +19,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, cast, final
 
 from broker.destination import MessageTarget
-from broker.discard import discard
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
@@ -27,7 +26,6 @@ from broker.protocol.settling import Rollback
 from broker.protocol.unacked import Run
 from broker.queues.consumer import Consumer
 from broker.queues.queue import Queue
-from broker.queues.returned_run import ReturnedRun
 from broker.routing.router import STEP, Routing
 from broker.store.logs import GroupHold
 from broker.turn import Deferred, SlicedWork
@@ -127,8 +125,8 @@ class Settling(SlicedWork):
         """When these runs are done: all that is outstanding up to this tag, a share at a time."""
         self._at: i64 = 0
         """The next run."""
-        self._returned: ReturnedRun | None = None
-        """What is left of it, once it was begun."""
+        self._ranges: list[tuple[int, int]] | None = None
+        """What is left of it, once it was begun: (position, count), the first one last."""
         self._held: dict[tuple[Queue, int], None] = {}
         """Queues, and their levels."""
         self._dead_lettering: dict[DeadLettering, None] = {}
@@ -145,7 +143,7 @@ class Settling(SlicedWork):
             is_costly = not self._requeue or queue is None
             if self._settle(runs[self._at]):
                 self._at += 1
-                self._returned = None
+                self._ranges = None
             if (is_costly or self._at % _PER_LOOK == 0) and turn.out_of_time():
                 return False
             if self._at == len(runs):
@@ -180,36 +178,42 @@ class Settling(SlicedWork):
 
     def _settle(self, run: Run) -> bool:
         """Some of a run; whether it is done."""
-        returned = self._returned
-        if returned is None:
-            returned = run.returned()
-            self._returned = returned
+        ranges = self._ranges
+        if ranges is None:
+            ranges = [(int(run.first_position + at * run.stride), count) for at, count in run.ranges(run.size)]
+            ranges.reverse()
+            self._ranges = ranges
             consumer = run.consumer
             if consumer is not None:
                 consumer.settled(run.live)  # first: one that has room again may take the message back in this very turn
         queue = run.link.queue
         if queue is None:  # it was deleted
-            discard(self._channel.session.turn, [returned.items])
             return True
         try:
             if not self._requeue:
-                return self._reject(queue, run.level, returned)
+                return self._reject(queue, run, ranges)
             place = (queue, int(run.level))
             if place not in self._held:
                 self._held[place] = None
                 queue.hold(run.level)
-            queue.requeue(run.level, returned)
+            while ranges:
+                first, count = ranges.pop()
+                queue.requeue(run.level, first, count, run.stride)
         except Exception as error:  # what belongs to other queues must not stay behind
             session = self._channel.session
             session.clock.faults.caught("requeue or reject", session.owner, error)
         return True
 
-    def _reject(self, queue: Queue, level: i64, returned: ReturnedRun) -> bool:
-        done = queue.reject(level, returned, _PER_LOOK)
+    def _reject(self, queue: Queue, run: Run, ranges: list[tuple[int, int]]) -> bool:
+        """Some of these ranges; whether all are done."""
+        first, count = ranges.pop()
+        done = queue.reject(run.level, first, count, run.stride)
+        if done < count:
+            ranges.append((int(first + done * run.stride), int(count - done)))
         letters = self._channel.session.vhost.dead_letters.under_way.get(queue)
         if letters is not None:
             self._dead_lettering[letters] = None
-        return done
+        return not ranges
 
     def fault_owner(self) -> FaultOwner | None:
         return self._channel.session.owner

@@ -1,9 +1,8 @@
 """Delivery tag -> what was delivered, for one channel (AMQP 0-9-1 basic.ack; RabbitMQ docs, Consumer Acknowledgements).
 
-Deliveries are kept as runs: consecutive delivery tags of one consumer whose messages stood in one line at equal
-distances. An acknowledgement of many is then a slice, one of a single message an index; nothing is stored per message
-but the message. A queue that is deleted is let go at once: the link that its deliveries share is cut
-(queues/queue_link.py).
+Deliveries are kept as runs: consecutive delivery tags of one consumer whose messages stood on one level of a queue at
+equal distances. Nothing is stored per message: its content stays with its queue. A queue that is deleted is let go at
+once: the link that its deliveries share is cut (queues/queue_link.py).
 """
 
 from __future__ import annotations
@@ -11,24 +10,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final, final
 
-from broker.discard import discard
+from librt.strings import BytesWriter
+
 from broker.errors import PRECONDITION_FAILED, ChannelException
-from broker.message import Message
 from broker.native import i64
 from broker.queues.consumer import Consumer
-from broker.queues.entry import Entry
-from broker.queues.queue import Queue
 from broker.queues.queue_link import QueueLink
-from broker.queues.returned_run import ReturnedRun, stretches
-from broker.turn import Turn
 
 _RUN_MAX: Final[i64] = 4096
 _COMPACT_AT: Final[i64] = 64
-_DISCARD_AT: Final[i64] = 4096
 _SHARE: Final[i64] = 64
-"""So many runs are settled or taken between two looks at the clock; a run with gaps counts for more, by its size."""
-_EVICTED_MIN: Final[i64] = 256
-"""So many earlier messages are looked at when a delivery finds the memory short, or twice what is delivered."""
+"""So many runs are settled or taken between two looks at the clock; a long one counts for more, and one with gaps for
+more again."""
 
 
 def unknown_tag(tag: i64) -> ChannelException:
@@ -41,14 +34,7 @@ class Run:
     """Consecutive deliveries: the one at index i has tag first_tag + i and position first_position + i * stride."""
 
     def __init__(
-        self,
-        consumer: Consumer | None,
-        link: QueueLink,
-        level: i64,
-        first_tag: i64,
-        first_position: i64,
-        stride: i64,
-        items: list[Message | Entry | None],
+        self, consumer: Consumer | None, link: QueueLink, level: i64, first_tag: i64, first_position: i64, stride: i64
     ) -> None:
         self.consumer = consumer
         """None for a basic.get."""
@@ -58,53 +44,150 @@ class Run:
         self.first_tag: i64 = first_tag
         self.first_position: i64 = first_position
         self.stride: i64 = stride
-        self.items = items
-        """None where it is settled."""
+        self.size: i64 = 0
+        """Deliveries, settled or not."""
         self.offset: i64 = 0
-        """Items before it are settled."""
-        self.live: i64 = len(items)
-        """Items that are not settled."""
-        self.expiring = isinstance(items[0], Entry)
-        """Some of them may be an ``Entry``."""
+        """Those before it are settled."""
+        self.live: i64 = 0
+        """Deliveries that are not settled."""
+        self._settled: BytesWriter | None = None
+        """1 at the index of each that is settled, as far as it does not stand before ``offset``; None if none is."""
+
+    def sized(self, size: i64) -> Run:
+        """The run, with so many deliveries that are not settled."""
+        self.size = size
+        self.live = size
+        return self
+
+    def grow(self, count: i64) -> None:
+        """So many more."""
+        self.size += count
+        self.live += count
+        settled = self._settled
+        if settled is not None:
+            settled.write(bytes(int(count)))
 
     def last_tag(self) -> i64:
-        """The tag of the last item."""
-        return self.first_tag + len(self.items) - 1
+        """The tag of the last one."""
+        return self.first_tag + self.size - 1
 
     def weight(self) -> i64:
-        """How much work it is to settle it, in runs without gaps."""
-        size: i64 = len(self.items)
-        return 1 if self.live == size - self.offset else 1 + size // 32
+        """How much work it is to settle it, in short runs without gaps."""
+        weight = 1 + self.live // 64
+        return weight if self._settled is None else weight + self.size // 32
+
+    def is_settled(self, index: i64) -> bool:
+        if index < self.offset:
+            return True
+        settled = self._settled
+        return settled is not None and settled[index] == 1
+
+    def take_out(self, index: i64) -> None:
+        """The one at this index is settled now."""
+        self.live -= 1
+        if index == self.offset:
+            self.offset += 1
+            return
+        settled = self._settled
+        if settled is None:
+            settled = BytesWriter()
+            settled.write(bytes(int(self.size)))
+            self._settled = settled
+        settled[index] = 1
+
+    def cut(self, size: i64) -> i64:
+        """Those before index ``size`` do not belong to it any more; how many of them were not settled."""
+        count: i64 = 0
+        for _, part in self.ranges(size):
+            count += part
+        self.live -= count
+        self.first_tag += size
+        self.first_position += size * self.stride
+        self.size -= size
+        self.offset = self.offset - size if self.offset > size else 0
+        settled = self._settled
+        if settled is not None:
+            rest = BytesWriter()
+            rest.write(settled.getvalue()[size:])
+            self._settled = rest if self.live < self.size - self.offset else None
+        return count
+
+    def part(self, size: i64) -> Run:
+        """Those before index ``size``, as a run of their own."""
+        part = Run(self.consumer, self.link, self.level, self.first_tag, self.first_position, self.stride).sized(size)
+        part.offset = self.offset if self.offset < size else size
+        settled = self._settled
+        if settled is not None:
+            part._settled = BytesWriter()
+            part._settled.write(settled.getvalue()[:size])
+        part.live = 0
+        for _, count in self.ranges(size):
+            part.live += count
+        return part
+
+    def fill(self, part: Run) -> None:
+        """What ``part`` holds, which has left gaps here, belongs to it again."""
+        start = part.first_tag - self.first_tag
+        settled = self._settled
+        if settled is None:
+            settled = BytesWriter()
+            settled.write(bytes(int(self.size)))
+            self._settled = settled
+        index: i64 = 0
+        while index < self.offset:
+            settled[index] = 1
+            index += 1
+        for first, count in part.ranges(part.size):
+            index = start + first
+            end = index + count
+            if index < self.offset:
+                self.offset = index
+            while index < end:
+                settled[index] = 0
+                index += 1
+        self.live += part.live
+
+    def ranges(self, size: i64) -> list[tuple[int, int]]:
+        """Where among the first ``size`` deliveries those are that are not settled, as (index, count)."""
+        found: list[tuple[int, int]] = []
+        index = self.offset
+        settled = self._settled
+        if settled is None or self.live == self.size - index:
+            return [(int(index), int(size - index))] if index < size else found
+        while index < size:
+            if settled[index] == 1:
+                index += 1
+                continue
+            first = index
+            while index < size and settled[index] == 0:
+                index += 1
+            found.append((int(first), int(index - first)))
+        return found
 
     def settle(self, size: i64) -> None:
-        """Tell the queue, if it is still there, that the unsettled ones among the first ``size`` items are settled."""
+        """Tell the queue, if it is still there, that the unsettled ones among the first ``size`` are acknowledged."""
         queue = self.link.queue
         if queue is None:
             return
-        level = self.level
-        index = self.offset
-        if self.live == len(self.items) - index:
-            _settle(queue, level, self.first_position + index * self.stride, size - index, self.stride)
+        figures = queue.figures
+        for index, count in self.ranges(size):
+            if figures is not None:  # which has counted their delivery
+                if figures.resting:
+                    figures.stir()
+                figures.ack += count
+            queue.settle(self.level, self.first_position + index * self.stride, count, self.stride)
+
+    def settle_one(self, index: i64) -> None:
+        """The same for the one at this index, which is not settled."""
+        queue = self.link.queue
+        if queue is None:
             return
-        # what is missing was settled before, or it waits in its queue again
-        for start, count in stretches(self.items, index, size, False):
-            _settle(queue, level, self.first_position + start * self.stride, count, self.stride)
-
-    def returned(self) -> ReturnedRun:
-        """The unsettled messages, as their queue gets them back; they are not this run's any more."""
-        items = self.items
-        self.items = []
-        return ReturnedRun(items, self.first_position, self.stride, self.offset, self.live, self.expiring)
-
-
-def _settle(queue: Queue, level: i64, first: i64, count: i64, stride: i64) -> None:
-    """These deliveries of the queue were acknowledged."""
-    figures = queue.figures
-    if figures is not None:  # which has counted their delivery
-        if figures.resting:
-            figures.stir()
-        figures.ack += count
-    queue.settle(level, first, count, stride)
+        figures = queue.figures
+        if figures is not None:
+            if figures.resting:
+                figures.stir()
+            figures.ack += 1
+        queue.settle(self.level, self.first_position + index * self.stride, 1, 1)
 
 
 def _first_tag(run: Run) -> int:
@@ -115,7 +198,7 @@ def _first_tag(run: Run) -> int:
 class Unacked:
     """The unacknowledged deliveries of one channel; hands out its delivery tags, from 1."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self) -> None:
         self.next_tag: i64 = 1
         self.count: i64 = 0
         """All outstanding deliveries."""
@@ -126,14 +209,11 @@ class Unacked:
         self.keeps_places = False
         """What is settled in a transaction may come back: the places of its runs are kept until the transaction is
         over."""
-        self._turn = turn
         self._runs: list[Run] = []
         """By their tags. The last one is not settled; those before ``_head`` are, and ``_settled_runs`` of those behind
         it."""
         self._head: i64 = 0
         self._settled_runs: i64 = 0
-        self._evicted: i64 = 0
-        """Below this tag, nothing that can be read back is kept in memory."""
 
     def skip(self, count: i64) -> i64:
         """Tags for deliveries that are never acknowledged; returns the first."""
@@ -142,76 +222,30 @@ class Unacked:
         return tag
 
     def add(
-        self,
-        consumer: Consumer | None,
-        queue: Queue,
-        level: i64,
-        items: list[Message | Entry | None],
-        first_position: i64,
-        stride: i64,
+        self, consumer: Consumer | None, link: QueueLink, level: i64, count: i64, first_position: i64, stride: i64
     ) -> i64:
         """Record deliveries; returns the tag of the first."""
         runs = self._runs
-        if runs:
-            item = items[0]
-            message = item.message if isinstance(item, Entry) else item
-            if message is not None and queue.over_memory_limit(level, message):
-                self._evict(2 * len(items))
         tag = self.next_tag
-        count: i64 = len(items)
         self.next_tag += count
         self.count += count
         if consumer is not None:
             self.consumer_count += count
         if runs and stride == 1:
             last = runs[-1]
-            size: i64 = len(last.items)
             if (
-                last.link is queue.link
+                last.link is link
                 and last.level == level
                 and last.consumer is consumer
                 and last.stride == 1
-                and size < _RUN_MAX
-                and last.first_tag + size == tag
-                and last.first_position + size == first_position
+                and last.size < _RUN_MAX
+                and last.first_tag + last.size == tag
+                and last.first_position + last.size == first_position
             ):
-                last.items.extend(items)
-                last.live += count
-                if isinstance(items[0], Entry):
-                    last.expiring = True
+                last.grow(count)
                 return tag
-        runs.append(Run(consumer, queue.link, level, tag, first_position, stride, items))
+        runs.append(Run(consumer, link, level, tag, first_position, stride).sized(count))
         return tag
-
-    def _evict(self, left: i64) -> None:
-        """Take the content of some of what was delivered earlier out of the memory, where it can be read back
-        (queues/reload.py)."""
-        if left < _EVICTED_MIN:
-            left = _EVICTED_MIN
-        runs = self._runs
-        at: i64 = bisect_right(runs, self._evicted, key=_first_tag) - 1
-        if at < self._head:
-            at = self._head
-        while at < len(runs):
-            run = runs[at]
-            start = self._evicted - run.first_tag
-            if start < run.offset:
-                start = run.offset
-            end: i64 = len(run.items)
-            if start + left < end:
-                end = start + left
-            queue = run.link.queue
-            stopped = end
-            if queue is not None and start < end:
-                stopped = queue.evict(run.level, run.items, start, end, run.first_position, run.stride)
-            if stopped > start:
-                left -= stopped - start
-            left -= 1
-            self._evicted = run.first_tag + stopped
-            if left <= 0 or stopped < end:
-                return
-            at += 1
-        self._evicted = self.next_tag
 
     def _find(self, tag: i64) -> i64:
         """Index of the run that holds ``tag``.
@@ -227,7 +261,7 @@ class Unacked:
             at = bisect_right(runs, tag, lo=at, key=_first_tag) - 1
             run = runs[at]
         index = tag - run.first_tag
-        if index < 0 or index >= len(run.items) or run.items[index] is None:
+        if index < 0 or index >= run.size or run.is_settled(index):
             raise unknown_tag(tag)
         return at
 
@@ -241,21 +275,12 @@ class Unacked:
         at = self._find(tag)
         run = self._runs[at]
         index = tag - run.first_tag
-        self._take_out(run, at, index)
-        queue = run.link.queue
-        if queue is not None:
-            _settle(queue, run.level, run.first_position + index * run.stride, 1, run.stride)
-        self._settled(run, 1)
-        return 1
-
-    def _take_out(self, run: Run, at: i64, index: i64) -> None:
-        """The item at ``index`` of the run at index ``at`` is not its any more."""
-        run.items[index] = None
-        run.live -= 1
+        run.take_out(index)
         if run.live == 0:
             self._remove(at)
-        elif index == run.offset:
-            run.offset += 1
+        run.settle_one(index)
+        self._settled(run, 1)
+        return 1
 
     def _remove(self, at: i64) -> None:
         """The run at this index is settled."""
@@ -268,8 +293,6 @@ class Unacked:
                 del runs[-1]
                 self._settled_runs -= 1
         else:  # those behind it stay where they are until it is worth moving them
-            runs[at].items = []
-            runs[at].offset = 0
             self._settled_runs += 1
             if not self.keeps_places:
                 self._compact()
@@ -293,8 +316,8 @@ class Unacked:
             return
         at = self._head
         first = runs[at]
-        gone = Run(None, first.link, 0, first.first_tag, 0, 1, [None])
-        gone.live = 0
+        gone = Run(None, first.link, 0, first.first_tag, 0, 1)
+        gone.size = gone.offset = 1
         while at < end:  # let go of them now, and of their slots later
             runs[at] = gone
             at += 1
@@ -334,14 +357,12 @@ class Unacked:
                 self._settled_runs -= 1
                 continue
             total += run.live
-            run.settle(len(run.items))
+            run.settle(run.size)
             self._settled(run, run.live)
-        if total >= _DISCARD_AT:
-            discard(self._turn, [run.items for run in runs[self._head : at]])
         if whole < last:
             run = runs[last]
             run.settle(tag - run.first_tag + 1)
-            count = self._cut(run, tag - run.first_tag + 1)
+            count = run.cut(tag - run.first_tag + 1)
             total += count
             self._settled(run, count)
             if run.live == 0:
@@ -349,22 +370,6 @@ class Unacked:
         if at > self._head:
             self._remove_before(at)
         return total
-
-    def _cut(self, run: Run, size: i64) -> i64:
-        """Settle the first ``size`` items of a run; returns how many were not settled before."""
-        items = run.items
-        count: i64 = 0
-        index = run.offset
-        while index < size:
-            if items[index] is not None:
-                count += 1
-            index += 1
-        del items[:size]
-        run.first_tag += size
-        run.first_position += size * run.stride
-        run.offset = 0
-        run.live -= count
-        return count
 
     def take(self, tag: i64) -> Run:
         """Remove one delivery, and return it as a run. Its queue is not told. (Of many: ``take_some``.)
@@ -374,9 +379,11 @@ class Unacked:
         at = self._find(tag)
         run = self._runs[at]
         index = tag - run.first_tag
-        item = run.items[index]
-        part = Run(run.consumer, run.link, run.level, tag, run.first_position + index * run.stride, run.stride, [item])
-        self._take_out(run, at, index)
+        position = run.first_position + index * run.stride
+        part = Run(run.consumer, run.link, run.level, tag, position, run.stride).sized(1)
+        run.take_out(index)
+        if run.live == 0:
+            self._remove(at)
         self._taken(part)
         return part
 
@@ -391,13 +398,9 @@ class Unacked:
             return taken
         run = taken[-1]
         size = tag - run.first_tag + 1
-        if size < len(run.items):
-            part = Run(
-                run.consumer, run.link, run.level, run.first_tag, run.first_position, run.stride, run.items[:size]
-            )
-            part.offset = run.offset if run.offset < size else size
-            part.live = self._cut(run, size)
-            part.expiring = run.expiring
+        if size < run.size:
+            part = run.part(size)
+            run.cut(size)
             taken[-1] = part
             if run.live > 0:
                 end = last
@@ -450,7 +453,7 @@ class Unacked:
             return 0, True
         last = runs[end - 1]
         size = through - last.first_tag + 1
-        if size < len(last.items):  # it goes on behind what was meant, or has grown meanwhile
+        if size < last.size:  # it goes on behind what was meant, or has grown meanwhile
             if last.offset < size:
                 return self._ack_through(end - 1, through), True
             end -= 1
@@ -509,12 +512,14 @@ class Unacked:
         if at >= self._head:
             place = runs[at]
             if run.last_tag() <= place.last_tag():
-                _fill(place, run)
+                if place.live == 0:
+                    self._settled_runs -= 1
+                place.fill(run)
                 return
             if place.first_tag == tag:  # what stood there was all taken, or belongs into a gap
                 runs[at] = run
                 if place.live > 0:
-                    _fill(run, place)
+                    run.fill(place)
                 else:
                     self._settled_runs -= 1
                 self._swallow(at)
@@ -544,22 +549,8 @@ class Unacked:
         while end < len(runs) and runs[end].first_tag <= run.last_tag():
             other = runs[end]
             if other.live > 0:
-                _fill(run, other)
+                run.fill(other)
             else:
                 self._settled_runs -= 1
             end += 1
         del runs[at + 1 : end]
-
-
-def _fill(run: Run, part: Run) -> None:
-    """Put what ``part`` holds into the gaps of ``run``."""
-    start = part.first_tag - run.first_tag
-    index = part.offset
-    while index < len(part.items):
-        item = part.items[index]
-        if item is not None:
-            run.items[start + index] = item
-            if start + index < run.offset:
-                run.offset = start + index
-        index += 1
-    run.live += part.live

@@ -9,7 +9,7 @@ limits or priorities takes the short way in ``enqueue`` and ``dispatch``, in bat
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from broker.discard import discard
 from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
@@ -29,8 +29,10 @@ from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX
 from broker.queues.queue import Queue
 from broker.queues.queue_expiry import QueueExpiry
-from broker.queues.returned_run import ReturnedRun
 from broker.turn import Deferred
+
+_REJECTED_AT_ONCE: Final[i64] = 16
+"""Messages, each of which may be dead-lettered to many queues."""
 
 
 @final
@@ -44,10 +46,8 @@ class ClassicQueue(Queue):
         self._turn = environment.turn
         self._clock = environment.clock
         levels = options.levels()
-        self.levels: list[MessageBacklog] = [MessageBacklog(level) for level in range(levels)]
+        self.levels: list[MessageBacklog] = [MessageBacklog(level, self._turn) for level in range(levels)]
         self._backlog = self.levels[0]
-        for level in self.levels:
-            level.requeued.counts_bodies = options.max_length_bytes >= 0
         self._disks: list[DiskBacklog] = []
         self._waiters: list[Deferred] = []
         self._is_scheduled = False
@@ -67,7 +67,7 @@ class ClassicQueue(Queue):
         if logs is not None:
             for level in self.levels:
                 log = logs.open(self.log_number + len(self._disks)) if self.log_number else None
-                disk = DiskBacklog(level, self, logs, environment.clock, log, environment.memory)
+                disk = DiskBacklog(level, self, environment, logs, log)
                 level.disk = disk
                 self._disks.append(disk)
         if options.expires_ms > 0:
@@ -79,7 +79,7 @@ class ClassicQueue(Queue):
             self.schedule_dispatch_behind()
         for disk in self._disks:
             disk.recover()
-            if disk.paging and (self.options.message_ttl_ms >= 0 or disk.may_expire()):
+            if disk.paging and (self.options.message_ttl_ms >= 0 or disk.kept.may_expire()):
                 self.expiration.expiring = True
                 self.schedule_dispatch()  # the head is read, so that it can expire without a consumer
 
@@ -149,8 +149,6 @@ class ClassicQueue(Queue):
     def ready_bytes(self) -> i64:
         size: i64 = 0
         for level in self.levels:
-            if not level.requeued.is_counted():
-                return -1
             size += level.body_bytes
         return size
 
@@ -268,7 +266,7 @@ class ClassicQueue(Queue):
         now_us = self._clock.now_us
         if self.expiration.expiring and not self.expiration.expire(self, now_us):
             return None
-        entry = self._pop(now_us)
+        entry = self._pop(now_us, no_ack)
         if self.expiration.expiring:
             self.expiration.expire(self, now_us)
         if entry is None:
@@ -279,15 +277,17 @@ class ClassicQueue(Queue):
             self.unacked += 1
         return entry
 
-    def _pop(self, now_us: i64) -> Entry | None:
+    def _pop(self, now_us: i64, no_ack: bool) -> Entry | None:
         at: i64 = len(self.levels) - 1
         while at >= 0:
             level = self.levels[at]
             while level.count() > 0:
+                if not no_ack:
+                    level.evict(self.unacked, 1)
                 entry = level.pop()
                 if entry.message is not ON_DISK:
                     return entry
-                # its content is lost: the one behind it is the head now
+                level.settle(entry.position, 1, 1)  # its content is lost: the one behind it is the head now
                 if self.expiration.expiring and not self.expiration.expire(self, now_us):
                     return None
             at -= 1
@@ -305,18 +305,7 @@ class ClassicQueue(Queue):
 
     def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         self.unacked -= count
-        if self._disks:  # none once it is deleted
-            self.levels[level].settle(first, count, stride)
-
-    def over_memory_limit(self, level: i64, sample: Message) -> bool:
-        disk = self.levels[level].disk
-        return disk is not None and disk.over_memory_limit(self.unacked, sample)
-
-    def evict(
-        self, level: i64, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64
-    ) -> i64:
-        disk = self.levels[level].disk
-        return end if disk is None else disk.evict(items, start, end, first_position, stride)
+        self.levels[level].settle(first, count, stride)
 
     def hold(self, level: i64) -> None:
         self.levels[level].holds += 1
@@ -331,39 +320,35 @@ class ClassicQueue(Queue):
             self._limit.drop_excess(self)
         self.schedule_dispatch()
 
-    def requeue(self, level: i64, run: ReturnedRun) -> None:
-        self.unacked -= run.live
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64) -> None:
+        self.unacked -= count
         if self.deleted:
-            discard(self._turn, [run.items])
             return
-        if run.expiring:
+        backlog = self.levels[level]
+        backlog.requeue(first, count, stride)
+        if backlog.requeued.expiring > 0:
             self.expiration.expiring = True
-        self.levels[level].put_back(run)
         if self.expiration.expiring:
             self.expiration.arm(self)
         if self.options.limited and self.options.overflow == DROP_HEAD:
             self._limit.drop_excess(self)
         self.schedule_dispatch()
 
-    def reject(self, level: i64, run: ReturnedRun, limit: i64) -> bool:
+    def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
+        if self.deleted:
+            self.unacked -= count
+            return count
         backlog = self.levels[level]
-        end: i64 = len(run.items)
-        if end > run.offset + limit and not self.deleted:
-            end = run.offset + limit
-        if not self.deleted:
-            if self.options.dead_letter_exchange is not None:
-                end = backlog.reloaded_at_once(run, end)
-                self._dead_letter_rejected(backlog, run, end)
-            if backlog.disk is not None:
-                run.settle(backlog, end)
-        self.unacked -= run.drop(end)
-        return run.live == 0
-
-    def _dead_letter_rejected(self, backlog: MessageBacklog, run: ReturnedRun, end: i64) -> None:
-        entries = run.entries(end)
-        backlog.reload_now(entries)
-        for entry in entries:
-            self._dead_letter(entry, "rejected")
+        if count > _REJECTED_AT_ONCE:
+            count = _REJECTED_AT_ONCE
+        if self.options.dead_letter_exchange is not None:
+            entries, count = backlog.taken(first, count, stride)
+            backlog.reload_now(entries)
+            for entry in entries:
+                self._dead_letter(entry, "rejected")
+        self.unacked -= count
+        backlog.settle(first, count, stride)
+        return count
 
     def _dead_letter(self, entry: Entry, reason: str) -> None:
         if entry.message is not ON_DISK:  # otherwise its content is lost, and the log has told so
@@ -383,7 +368,7 @@ class ClassicQueue(Queue):
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
         for disk in self._disks:
-            disk.has_consumers = True
+            disk.kept.has_consumers = True
         self.schedule_dispatch()
 
     def remove_consumer(self, consumer: Consumer) -> None:
@@ -394,7 +379,7 @@ class ClassicQueue(Queue):
             self.schedule_dispatch()
             return
         for disk in self._disks:
-            disk.has_consumers = False
+            disk.kept.has_consumers = False
         self.mark_used()
         if self.auto_delete and not self.deleted:
             self._host.remove_queue(self)
@@ -404,9 +389,6 @@ class ClassicQueue(Queue):
             self.schedule_dispatch()
 
     # ---- time --------------------------------------------------------------------------------------------------------
-
-    def expires_from_now(self) -> None:
-        self.expiration.expiring = True
 
     def mark_used(self) -> None:
         if self._expiry is not None and not self.deleted:
@@ -418,8 +400,10 @@ class ClassicQueue(Queue):
             self._host.remove_queue(self)
 
     def on_shutdown(self) -> None:
-        for disk in self._disks:
-            disk.on_shutdown()
+        for level in self.levels:
+            disk = level.disk
+            if disk is not None:
+                disk.kept.on_shutdown(level.head_position)
 
     def close(self) -> i64:
         count = self.ready_count()
@@ -431,14 +415,13 @@ class ClassicQueue(Queue):
         dropped: list[list[Message | Entry | None]] = []
         for disk in self._disks:
             try:
-                disk.close(dropped)
+                disk.close()
             except Exception as error:
                 self._clock.faults.caught("log of a queue that is deleted", None, error)
         self._disks = []
         self.link.cut()
         for level in self.levels:
-            level.disk = None
-            level.clear(dropped)
+            level.close(dropped)
         discard(self._turn, dropped)
         self._resume_waiters()
         return count

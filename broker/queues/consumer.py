@@ -37,8 +37,14 @@ class Consumer:
         self.registered = False
         """Whether its queue still knows it."""
 
-    def capacity(self) -> i64:
-        """How many messages it takes now; 0 when it has no room."""
+    def credit(self) -> i64:
+        """How many more messages it may have before it settles some; 0 or less for none. When that changes, it is
+        unblocked."""
+        raise NotImplementedError
+
+    def has_room(self) -> bool:
+        """Whether its connection takes more now. If not, it is unblocked when it does: this is asked only by whoever
+        has a message for it."""
         raise NotImplementedError
 
     def room_bytes(self) -> i64:
@@ -54,7 +60,8 @@ class Consumer:
         stride: i64,
         redelivered: bool,
     ) -> None:
-        """Take these messages, at most ``capacity()``: the one at index i has position first_position + i * stride.
+        """Take these messages, at most ``credit()``, and only read the list: the one at index i has position
+        first_position + i * stride.
 
         ``redelivered``: all of them were delivered before, or none.
         """

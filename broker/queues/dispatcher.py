@@ -10,11 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
-from broker.message import Message
 from broker.native import i64
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Group
-from broker.queues.entry import Entry
 from broker.queues.expiration import is_past
 from broker.queues.message_backlog import MessageBacklog
 from broker.turn import Turn
@@ -62,9 +60,9 @@ class Dispatcher:
                 return False
             active = group.active
             consumer = active[group.turn]
-            capacity = consumer.capacity()
+            credit = consumer.credit()
             self._left -= 1
-            if capacity <= 0:
+            if credit <= 0 or not consumer.has_room():
                 group.block(consumer)
                 continue
             plain = backlog.plain()
@@ -77,20 +75,8 @@ class Dispatcher:
                 continue
             size: i64 = len(active)
             if size == 1:
-                count = plain if plain < capacity else capacity
-                count = self._bounded(backlog, consumer, count)
-                queue.unacked += 0 if consumer.no_ack else count
-                position = backlog.next_position()
-                stride = backlog.next_stride()
-                redelivered = backlog.redelivers()
-                items = backlog.take(count)
-                try:
-                    consumer.deliver(queue, backlog.level, items, position, stride, redelivered)
-                except Exception as error:
-                    self._undelivered(queue, consumer, error)
-                if consumer.no_ack:
-                    backlog.settle(position, count, stride)
-                queue.delivered += count
+                count = self._bounded(backlog, consumer, plain if plain < credit else credit)
+                self._deliver_batch(queue, consumer, backlog, count)
                 self._left -= count // 16
             elif plain >= size and size <= _TURNS_MAX and not group.crowded:
                 self._left -= (
@@ -101,6 +87,7 @@ class Dispatcher:
         return backlog.count() == 0 and backlog.holds == 0
 
     def _bounded(self, backlog: MessageBacklog, consumer: Consumer, count: i64) -> i64:
+        """How many of ``count`` messages a consumer may get at once."""
         if count > _BATCH_MAX:
             count = _BATCH_MAX
         size = backlog.head_body_size()
@@ -110,32 +97,41 @@ class Dispatcher:
                 count = room
         return count
 
+    def _deliver_batch(self, queue: ClassicQueue, consumer: Consumer, backlog: MessageBacklog, count: i64) -> None:
+        """The next ``count`` messages, at most ``plain``, go to this consumer."""
+        no_ack = consumer.no_ack
+        if not no_ack:
+            backlog.evict(queue.unacked, count)
+            queue.unacked += count
+        queue.delivered += count
+        redelivered = backlog.requeued.count > 0
+        position = backlog.next_position()
+        items = backlog.take(count)
+        try:
+            consumer.deliver(queue, backlog.level, items, position, 1, redelivered)
+        except Exception as error:
+            self._undelivered(queue, consumer, error)
+        if no_ack:
+            backlog.settle(position, count, 1)
+
     def _deliver_one(self, queue: ClassicQueue, group: Group, consumer: Consumer, backlog: MessageBacklog) -> None:
         group.turn += 1
         if group.turn >= len(group.active):
             group.turn = 0
+        if backlog.plain() > 0:
+            self._deliver_batch(queue, consumer, backlog, 1)
+            return
         if not consumer.no_ack:
+            backlog.evict(queue.unacked, 1)
             queue.unacked += 1
         queue.delivered += 1
-        plain = backlog.plain()
-        position = backlog.next_position()
-        redelivered = backlog.redelivers()
-        entry: Entry | None = None
-        items: list[Message | Entry | None] = []
-        if plain:
-            items = backlog.take(1)
-        else:
-            entry = backlog.pop()
-            position = entry.position
+        entry = backlog.pop()
         try:
-            if entry is None:
-                consumer.deliver(queue, backlog.level, items, position, 1, redelivered)
-            else:
-                consumer.deliver_entry(queue, backlog.level, entry)
+            consumer.deliver_entry(queue, backlog.level, entry)
         except Exception as error:
             self._undelivered(queue, consumer, error)
         if consumer.no_ack:
-            backlog.settle(position, 1, 1)
+            backlog.settle(entry.position, 1, 1)
 
     def _deliver_in_turns(self, queue: ClassicQueue, group: Group, backlog: MessageBacklog, plain: i64) -> i64:
         """Every consumer of the group gets one message a round, as many rounds as all have room for; how many messages
@@ -143,47 +139,58 @@ class Dispatcher:
         active = group.active
         size: i64 = len(active)
         rounds = plain // size
+        keeping: i64 = 0
         index: i64 = 0
         while index < size:
             consumer = active[index]
-            capacity = consumer.capacity()
-            if capacity <= 0:
+            credit = consumer.credit()
+            if credit <= 0 or not consumer.has_room():
                 group.block(consumer)
                 return size
-            capacity = self._bounded(backlog, consumer, capacity)
-            if capacity < rounds:
-                rounds = capacity
+            credit = self._bounded(backlog, consumer, credit)
+            if credit < rounds:
+                rounds = credit
             if consumer.shared:
                 self._deliver_one(queue, group, active[group.turn], backlog)
                 return size
+            if not consumer.no_ack:
+                keeping += 1
             index += 1
-        position = backlog.next_position()
-        stride = backlog.next_stride()
-        redelivered = backlog.redelivers()
-        items = backlog.take(rounds * size)
+        if keeping > 0:
+            backlog.evict(queue.unacked, rounds * size)
+        queue.unacked += rounds * keeping
         queue.delivered += rounds * size
-        start = group.turn
+        self._deliver_rounds(queue, group, backlog, rounds, keeping == 0)
+        return rounds * size
+
+    def _deliver_rounds(
+        self, queue: ClassicQueue, group: Group, backlog: MessageBacklog, rounds: i64, settles: bool
+    ) -> None:
+        """Deliver so many rounds; ``settles``: none of the consumers acknowledges."""
+        active = group.active
+        size: i64 = len(active)
+        redelivered = backlog.requeued.count > 0
+        position = backlog.next_position()
+        items = backlog.take(rounds * size)
         failed: list[tuple[Consumer, Exception]] = []
-        index = 0
+        index: i64 = 0
         while index < size:
-            at = start + index
+            at = group.turn + index
             if at >= size:
                 at -= size
             consumer = active[at]
-            if not consumer.no_ack:
-                queue.unacked += rounds
+            first = position + index
             try:
-                consumer.deliver(
-                    queue, backlog.level, items[index::size], position + index * stride, size * stride, redelivered
-                )
+                consumer.deliver(queue, backlog.level, items[index::size], first, size, redelivered)
             except Exception as error:
                 failed.append((consumer, error))
-            if consumer.no_ack:
-                backlog.settle(position + index * stride, rounds, size * stride)
+            if consumer.no_ack and not settles:
+                backlog.settle(first, rounds, size)
             index += 1
+        if settles:
+            backlog.settle(position, rounds * size, 1)
         for refused, mistake in failed:
             self._undelivered(queue, refused, mistake)
-        return rounds * size
 
     def _undelivered(self, queue: ClassicQueue, consumer: Consumer, error: Exception) -> None:
         """A delivery failed by a mistake of ours: its connection ends, and what it had goes back; until then it gets

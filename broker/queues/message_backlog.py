@@ -1,103 +1,99 @@
-"""What waits in a queue, in order. A requeued message goes back to its place.
+"""What waits on one level of a queue, in order, and what consumers have got of it.
 
-    requeued        | current chunk | chunks read ahead | on disk only | tail
-    (requeued.py)     from the head                       (disk_backlog.py)    (disk_backlog.py)
+    settled, delivered or requeued | ready, in memory | on disk only     | tail
+                                   head                 (disk_backlog.py)  (tail.py)             next
 
-The backlog is a list of messages with a moving head; the position of a message is the head's position plus its index,
-so nothing is stored per message. Messages that expire stand in the backlog as an ``Entry``; messages that were
-delivered before and came back stand in front of it, because every position that was ever taken is smaller than the
-head's.
-A backlog that has been on disk has gaps: it is several chunks then, each without one.
-A queue with priorities has one ``MessageBacklog`` per level.
+Messages stand in a table by their positions (message_table.py) from the time they come until they are settled: a
+delivery moves the head and nothing else, and what comes back waits again where it stands (requeued.py), in front of the
+head, because every position that was ever taken is smaller than the head's. A queue with priorities has one
+``MessageBacklog`` per level.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
 from broker.message import ON_DISK, Message
 from broker.native import i64
+from broker.queues.block import BLOCK_SIZE, MESSAGE_BYTES, Block, body_size, is_missing, memory_size, message_of
 from broker.queues.entry import Entry
+from broker.queues.message_table import MessageTable
 from broker.queues.requeued import Requeued
-from broker.queues.returned_run import ReturnedRun, body_size, is_missing
+from broker.turn import Turn
 
 if TYPE_CHECKING:
     from broker.queues.disk_backlog import DiskBacklog
-    from broker.queues.reload import Reload
-
-MESSAGE_BYTES: Final[i64] = 160
-"""About what a waiting message costs in memory beside its content."""
-_PLACE_BYTES: Final[i64] = 8
-"""The same, where the content is on disk only."""
-_COMPACT_AT: Final[i64] = 1024
-
-
-def memory_size(message: Message) -> i64:
-    """About what this message costs in memory while it waits."""
-    return len(message.content) + MESSAGE_BYTES
-
-
-@final
-class Chunk:
-    """Messages of a backlog without a gap between them."""
-
-    def __init__(self, first: i64) -> None:
-        self.first: i64 = first
-        """The position of the first of them."""
-        self.items: list[Message | Entry | None] = []
-        self.entries: i64 = 0
-        """How many of the items are an ``Entry``."""
-        self.memory_bytes: i64 = 0
-        """About what they cost in memory. Of chunks in the tail and of those that come from the disk."""
-        self.body_bytes: i64 = 0
-        """Sum of the bodies' sizes, of the same."""
+    from broker.queues.tail import Part
+    from broker.store.logs import GroupHold
 
 
 @final
 class MessageBacklog:
-    """The messages of one queue, or of one priority level of it, that wait for a consumer."""
+    """The messages of one queue, or of one priority level of it."""
 
-    def __init__(self, level: i64 = 0) -> None:
+    def __init__(self, level: i64 = 0, turn: Turn | None = None) -> None:
         self.level: i64 = level
         """Its number in the queue."""
-        self._items: list[Message | Entry | None] = []
-        self._head: i64 = 0
+        self.turn = turn
+        """Where work that takes long is done in slices."""
         self.head_position: i64 = 0
-        """The position of the first message that was never taken."""
-        self.requeued = Requeued()
-        """What was delivered before and came back."""
-        self._entries: i64 = 0
-        self._chunks: list[Chunk] = []
-        self._chunks_count: i64 = 0
+        """The position of the first message that was never taken, or a smaller one that nothing stands at."""
         self.next: i64 = 0
         """The position of the message that comes next."""
         self.holds: i64 = 0
         """Nothing may be delivered while somebody holds the backlog, because earlier messages are about to come
         back."""
-        self.line_body_bytes: i64 = 0
-        """Sum of the bodies' sizes, on disk or not, without those that came back."""
+        self.table = MessageTable()
+        self.requeued = Requeued(self.table)
+        """What was delivered before and waits."""
         self.memory_bytes: i64 = 0
-        """About what the messages in the chunks cost in memory."""
+        """About what the ready messages behind the head cost in memory."""
         self.disk: DiskBacklog | None = None
         """Keeps what must survive, and what is too much for the memory, on disk; None for a backlog that lives in
         memory only."""
+        self._body_bytes: i64 = 0
+        self._ready: i64 = 0
+        """Messages from the head on, in memory."""
+        self._entries: i64 = 0
+        """How many of these are an ``Entry``."""
+        self._block: Block | None = None
+        """Where the head stands, or stood."""
+        self._ahead: list[Block] = []
+        """Those behind it in which ready messages are."""
+        self._plain_end: i64 = 0
+        """Between the head and this position there are messages in memory, if it is greater."""
+
+    # ---- how much ----------------------------------------------------------------------------------------------------
 
     def count(self) -> i64:
         """Messages waiting."""
-        count = self.in_memory()
         disk = self.disk
-        if disk is not None:
-            count += disk.count()
-        return count
+        count = self._ready + self.requeued.count
+        return count if disk is None else count + disk.count()
+
+    def in_memory(self) -> i64:
+        """Messages waiting that can be taken without a look at the disk, but for the content of those that came
+        back."""
+        return self._ready + self.requeued.count
+
+    def is_drained(self) -> bool:
+        """Nothing that was never taken is in memory, but for the tail."""
+        return self._ready == 0
 
     @property
     def body_bytes(self) -> i64:
         """Sum of the bodies' sizes, on disk or not; of what came back, only what is in memory."""
-        return self.line_body_bytes + self.requeued.body_bytes()
+        return self._body_bytes + self.requeued.body_bytes
 
-    def in_memory(self) -> i64:
-        """Messages waiting whose content is at hand, without those in the tail."""
-        return len(self._items) - self._head + self.requeued.count + self._chunks_count
+    def correct_body_bytes(self, change: i64) -> None:
+        """What is on disk only has more, or fewer, bytes in its bodies than was thought."""
+        self._body_bytes += change
+
+    @property
+    def expiring(self) -> bool:
+        """Whether any waiting message may have a deadline."""
+        disk = self.disk
+        return self._entries > 0 or self.requeued.expiring > 0 or (disk is not None and disk.expiring)
 
     def available(self) -> i64:
         """How many messages may be delivered now; 0 also while their content, or the mark that they were, is on its
@@ -106,70 +102,68 @@ class MessageBacklog:
         disk = self.disk
         if disk is None or count == 0 or self.requeued.count > 0:
             return count
-        return self._allowed(disk, count)
+        return disk.kept.allowed_of(self.head_position, count)
 
     def at_hand(self) -> i64:
         """How many messages are next in memory. 0 also while their content is on its way: this asks for it."""
         if self.holds:
             return 0
         requeued = self.requeued
+        disk = self.disk
         if requeued.count > 0:
-            if is_missing(requeued.next_item()):
-                self._reload().begin()
+            if disk is not None and is_missing(requeued.next_item()):
+                disk.reload().begin()
                 return 0
             return requeued.count
-        count: i64 = len(self._items) - self._head
-        disk = self.disk
-        if disk is None:
-            return count
-        if count == 0:
-            return self._next_chunk(disk)
-        if disk.paging:
-            disk.read_ahead()
-        return count
-
-    def _allowed(self, disk: DiskBacklog, count: i64) -> i64:
-        """How many of the next ``count`` messages may be delivered before a mark that they were is on the disk."""
-        allowance = disk.allowance(self.head_position)
-        return allowance if allowance < count else count
-
-    def _next_chunk(self, disk: DiskBacklog) -> i64:
-        if not self._chunks and disk.paging:
+        if disk is not None and disk.paging:
             disk.refill()
-        if not self._chunks:
-            return 0
-        chunk = self._chunks.pop(0)
-        self._items = chunk.items
-        self._head = 0
-        self.head_position = chunk.first
-        self._entries = chunk.entries
-        count: i64 = len(chunk.items)
-        self._chunks_count -= count
-        if disk.paging:
-            disk.read_ahead()
-        return count
+        if self._ready > 0:
+            self._head_block()
+        return self._ready
 
     def plain(self) -> i64:
-        """How many of the ``available`` ones can be taken with ``take``; 0 when some need a look one by one."""
-        requeued = self.requeued
-        if requeued.count > 0:
-            return requeued.plain()
-        if self._entries:
+        """How many of the ``available`` ones can be taken with ``take``; 0 when the next one needs a look."""
+        if self.requeued.count > 0:
+            return self.requeued.plain()
+        if self._ready == 0:
             return 0
-        count: i64 = len(self._items) - self._head
+        block = self._head_block()
+        end = block.first + len(block.items)
         disk = self.disk
-        return count if disk is None else self._allowed(disk, count)
+        if disk is not None and disk.paging and disk.on_disk.first < end:
+            end = disk.on_disk.first
+        if block.uneven:
+            if self._plain_end <= self.head_position:
+                self._look(block, end)
+            end = self._plain_end
+        count = end - self.head_position
+        return count if disk is None or count == 0 else disk.kept.allowed_of(self.head_position, count)
 
-    @property
-    def expiring(self) -> bool:
-        """Whether any waiting message may have a deadline."""
-        if self._entries > 0 or self.requeued.expiring > 0:
-            return True
-        for chunk in self._chunks:
-            if chunk.entries > 0:
-                return True
-        disk = self.disk
-        return disk is not None and disk.expiring
+    def _look(self, block: Block, end: i64) -> None:
+        """Find out where the messages that stand behind each other from the head on end."""
+        index = self.head_position - block.first
+        size = end - block.first
+        while index < size and isinstance(block.items[index], Message):
+            index += 1
+        self._plain_end = block.first + index
+
+    def _head_block(self) -> Block:
+        """The block of the next one of those that were never taken. There must be one in memory."""
+        block = self._block
+        while True:
+            if block is not None:
+                items = block.items
+                index = self.head_position - block.first
+                size: i64 = len(items)
+                while index < size and items[index] is None:
+                    index += 1
+                if index < size:
+                    self.head_position = block.first + index
+                    return block
+            block = self._ahead.pop(0)
+            self._block = block
+            if block.first > self.head_position:
+                self.head_position = block.first
 
     # ---- in ----------------------------------------------------------------------------------------------------------
 
@@ -185,143 +179,114 @@ class MessageBacklog:
     def _append(self, item: Message | Entry, message: Message, entries: i64) -> bool:
         disk = self.disk
         stored = False
-        self.line_body_bytes += message.body_size
+        self._body_bytes += message.body_size
         if disk is not None:
             stored = disk.store(message, self.next)
             if disk.paging:
-                if entries > 0:
-                    disk.expiring = True
-                disk.keep(item, message)
+                self.table.append(self.next, item)
                 self.next += 1
+                disk.keep(item, message, self.next - 1)
                 return stored
-        self._add(item, entries)
-        self.memory_bytes += memory_size(message)
+        block = self.table.append(self.next, item)
         self.next += 1
-        if disk is not None and self.memory_bytes > disk.check_above:
+        if block is not self._block:
+            self._note(block)
+        self._ready += 1
+        self._entries += entries
+        self.memory_bytes += memory_size(message)
+        if disk is not None and self.memory_bytes > disk.share.check_above:
             disk.check()
         return stored
 
-    def _add(self, item: Message | Entry, entries: i64) -> None:
-        chunks = self._chunks
-        if not chunks:
-            if self.head_position + len(self._items) - self._head == self.next:
-                self._items.append(item)
-                self._entries += entries
-                return
-            if len(self._items) == self._head:
-                self._items = [item]
-                self._head = 0
-                self.head_position = self.next
-                self._entries = entries
-                return
-        if not chunks or chunks[-1].first + len(chunks[-1].items) != self.next:
-            chunks.append(Chunk(self.next))
-        last = chunks[-1]
-        last.items.append(item)
-        last.entries += entries
-        self._chunks_count += 1
+    def _note(self, block: Block) -> None:
+        """Something is ready in this block, and nothing behind it."""
+        ahead = self._ahead
+        if not ahead or ahead[-1] is not block:
+            ahead.append(block)
 
-    def add_chunk(self, chunk: Chunk) -> None:
-        """Messages from the disk or from the tail, behind all others that are in memory; their bodies are counted
-        already."""
-        self._chunks.append(chunk)
-        self._chunks_count += len(chunk.items)
-        self.memory_bytes += chunk.memory_bytes
+    def bring(self, position: i64, item: Message | Entry, memory_bytes: i64) -> None:
+        """A message has come from the disk, behind all others that are ready; its body is counted already."""
+        block = self.table.put(position, item)
+        if block is not self._block:
+            self._note(block)
+        self._ready += 1
+        self.memory_bytes += memory_bytes
+        if isinstance(item, Entry):
+            self._entries += 1
 
-    def start_at(self, position: i64) -> None:
-        """The backlog is empty and goes on at this position."""
-        self.head_position = position
-        self.next = position
+    def take_part(self, part: Part) -> None:
+        """The next part of the tail is ready."""
+        position = part.first
+        while position < part.end():
+            block = self.table.at(position)
+            assert block is not None
+            if block is not self._block:
+                self._note(block)
+            position = block.end()
+        self._ready += part.count
+        self._entries += part.entries
+        self.memory_bytes += part.memory_bytes
+
+    def start_at(self, first: i64, next_position: i64, body_bytes: i64) -> None:
+        """Nothing is in memory; what is on disk begins at position ``first``."""
+        self.head_position = first
+        self.next = next_position
+        self._body_bytes = body_bytes
 
     # ---- out ---------------------------------------------------------------------------------------------------------
 
-    def redelivers(self) -> bool:
-        """Whether what goes next was delivered before."""
-        return self.requeued.count > 0
-
     def next_position(self) -> i64:
         """The position of the first message that ``take`` would return, after ``plain``."""
-        if self.requeued.count > 0:
-            return self.requeued.next_position()
-        return self.head_position
+        return self.requeued.next_position() if self.requeued.count > 0 else self.head_position
 
-    def next_stride(self) -> i64:
-        """The distance between the positions of those that ``take`` would return, after ``plain``."""
+    def _next_item(self) -> Message | Entry | None:
+        """The next message that is in memory, if there is one."""
         if self.requeued.count > 0:
-            return self.requeued.next_stride()
-        return 1
+            return self.requeued.next_item()
+        if self._ready == 0:
+            return None
+        block = self._head_block()
+        return block.items[self.head_position - block.first]
 
     def head_body_size(self) -> i64:
         """Body size of the next message; 0 when there is none."""
-        if self.requeued.count > 0:
-            return body_size(self.requeued.next_item())
-        if self._head < len(self._items):
-            return body_size(self._items[self._head])
-        return 0
+        return body_size(self._next_item())
 
     def head(self) -> Message | None:
         """The next message; None also if it is on disk only."""
-        item: Message | Entry | None = None
-        if self.requeued.count > 0:
-            item = self.requeued.next_item()
-        elif self._head < len(self._items):
-            item = self._items[self._head]
-        elif self._chunks:
-            item = self._chunks[0].items[0]
-        message = item.message if isinstance(item, Entry) else item
+        message = message_of(self._next_item())
         return None if message is ON_DISK else message
 
     def take(self, count: i64) -> list[Message | Entry | None]:
-        """Remove and return the next ``count`` messages; at most ``plain()``. Their positions are ``next_stride``
-        apart."""
+        """The next ``count`` messages, which are not ready any more, at neighbouring positions; at most ``plain()``.
+        The list is only to be read."""
         if self.requeued.count > 0:
             again = self.requeued.take(count)
             self._report()
             return again
-        items = self._items
-        head = self._head
-        size: i64 = len(items)
-        if head == 0 and count == size:
-            taken = items
-            self._items = []
-            self.head_position += count
-        else:
-            taken = items[head : head + count]
-            self._advance(count)
+        block = self._head_block()
+        index = self.head_position - block.first
+        taken = block.items
+        if index != 0 or count != len(taken):
+            taken = taken[index : index + count]
+        self.head_position += count
+        self._ready -= count
         total: i64 = 0
         memory: i64 = count * MESSAGE_BYTES
         for item in taken:
             if isinstance(item, Message):
                 total += item.body_size
                 memory += len(item.content)
-        self.line_body_bytes -= total
+        self._body_bytes -= total
         self.memory_bytes -= memory
         disk = self.disk
-        if disk is not None and self.memory_bytes < disk.check_below:
+        if disk is not None and self.memory_bytes < disk.share.check_below:
             disk.report()
         return taken
 
-    def _advance(self, count: i64) -> None:
-        items = self._items
-        head = self._head
-        self.head_position += count
-        size: i64 = len(items)
-        if head + count == size:
-            self._items = []
-            self._head = 0
-            return
-        at = head
-        head += count
-        while at < head:  # release the messages now, the slots later
-            items[at] = None
-            at += 1
-        if head >= _COMPACT_AT and head * 2 >= size:
-            del items[:head]
-            head = 0
-        self._head = head
-
     def pop(self, read: bool = True) -> Entry:
-        """Remove and return the next message, as an entry. There must be one in memory, or one that was there before.
+        """The next message, which is not ready any more, as an entry. There must be one in memory, or one that was
+        there before.
 
         Of the latter the content is read at once, unless ``read`` is false; when it is lost, the entry comes back
         without it.
@@ -329,24 +294,24 @@ class MessageBacklog:
         if self.requeued.count > 0:
             entry = self.requeued.pop()
             if read and entry.message is ON_DISK:
-                self._reload().now([entry])
+                self.reload_now([entry])
             self._report()
             return entry
-        disk = self.disk
-        if disk is not None and self._head == len(self._items):
-            self._next_chunk(disk)
-        item = self._items[self._head]
+        block = self._head_block()
         position = self.head_position
-        self._advance(1)
+        item = block.items[position - block.first]
+        self.head_position += 1
+        self._ready -= 1
         if isinstance(item, Entry):
             self._entries -= 1
             entry = item
         else:
-            assert isinstance(item, Message)
+            assert item is not None
             entry = Entry(item, position, 0)
-        self.line_body_bytes -= entry.message.body_size
+        self._body_bytes -= entry.message.body_size
         self.memory_bytes -= memory_size(entry.message)
-        if disk is not None and self.memory_bytes < disk.check_below:
+        disk = self.disk
+        if disk is not None and self.memory_bytes < disk.share.check_below:
             disk.report()
         return entry
 
@@ -355,89 +320,113 @@ class MessageBacklog:
         way."""
         if self.holds:
             return 0  # what comes back stands before it, and expires before it
-        if self.requeued.count > 0:
-            first = self.requeued.next_item()
-            return first.deadline_us if isinstance(first, Entry) else 0
-        if self._head == len(self._items):
+        if self.requeued.count == 0:
             disk = self.disk
-            if disk is not None:
-                self._next_chunk(disk)
-        if self._entries and self._head < len(self._items):
-            item = self._items[self._head]
-            if isinstance(item, Entry):
-                return item.deadline_us
-        return 0
+            if self._ready == 0 and disk is not None and disk.paging:
+                disk.refill()
+            if self._entries == 0:
+                return 0
+        item = self._next_item()
+        return item.deadline_us if isinstance(item, Entry) else 0
 
-    def _reload(self) -> Reload:
+    # ---- back --------------------------------------------------------------------------------------------------------
+
+    def requeue(self, first: i64, count: i64, stride: i64) -> None:
+        """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, wait again."""
+        self.requeued.add(first, count, stride)
         disk = self.disk
-        assert disk is not None
-        return disk.reload()
+        if disk is not None:
+            disk.eviction.came_back(first)
+            disk.report()
 
-    def put_back(self, run: ReturnedRun) -> None:
-        """Return messages taken earlier to their places in front of the backlog."""
-        item: Message | Entry | None = None
-        if run.live > 0:
-            run.skip_missing()
-            item = run.items[run.offset]
-        message = item.message if isinstance(item, Entry) else item
-        if message is not None:
-            self.requeued.push(run, memory_size(message) if message is not ON_DISK else _PLACE_BYTES)
-            self._report()
+    def settle(self, first: i64, count: i64, stride: i64) -> None:
+        """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, will not come back."""
+        self.table.release(first, count, stride)
+        disk = self.disk
+        if disk is not None:
+            disk.kept.settle(first, count, stride)
+
+    def taken(self, first: i64, count: i64, stride: i64) -> tuple[list[Entry], i64]:
+        """Messages that were taken, with their places; the content of some may be on disk only (``reload_now``). Of
+        very large ones that are, there is not more than one: how many were looked at."""
+        found: list[Entry] = []
+        disk = self.disk
+        done: i64 = 0
+        while done < count:
+            position = first + done * stride
+            item = self.table.item(position)
+            is_large = disk is not None and is_missing(item) and disk.is_large(position)
+            if is_large and done > 0:
+                return found, done
+            done += 1
+            if isinstance(item, Entry):
+                found.append(item)
+            elif item is not None:
+                found.append(Entry(item, position, 0))
+            if is_large:
+                return found, done
+        return found, done
+
+    def evict(self, unacked: i64, delivered: i64) -> None:
+        """So many messages are about to be delivered to consumers that have ``unacked`` already: some of the earlier
+        ones may have to leave the memory."""
+        disk = self.disk
+        if disk is not None and unacked > 0:
+            disk.evict(unacked, delivered)
+
+    def reload_now(self, entries: list[Entry]) -> None:
+        """Have the content of messages that were taken in memory again. An entry that is still without it afterwards
+        has lost it."""
+        disk = self.disk
+        for entry in entries:
+            if entry.message is ON_DISK and disk is not None:
+                disk.reload().now(entries)
+                return
 
     def _report(self) -> None:
         disk = self.disk
         if disk is not None:
             disk.report()
 
-    def reloaded_at_once(self, run: ReturnedRun, end: i64) -> i64:
-        """Where to stop before index ``end`` of a run, so that ``recall_now`` has no more than one large content to
-        read."""
-        index = run.offset
-        while index < end:
-            if is_missing(run.items[index]):
-                disk = self.disk
-                if disk is not None and disk.is_large(run.first_position + index * run.stride):
-                    return index if index > run.offset else index + 1
-            index += 1
-        return end
-
-    def reload_now(self, entries: list[Entry]) -> None:
-        """Have the content of messages that were taken in memory again. An entry that is still without it afterwards
-        has lost it."""
-        for entry in entries:
-            if entry.message is ON_DISK:
-                self._reload().now(entries)
-                return
-
-    def settle(self, first: i64, count: i64, stride: i64) -> None:
-        """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, will not come back."""
+    def group_hold(self) -> GroupHold | None:
+        """Keeps what is told to the log in one commit group."""
         disk = self.disk
-        if disk is not None:
-            disk.settle(first, count, stride)
+        return None if disk is None else disk.group_hold()
 
-    def clear(self, dropped: list[list[Message | Entry | None]] | None = None) -> i64:
+    def clear(self, dropped: list[list[Message | Entry | None]]) -> i64:
         """Drop everything that waits; returns how many. Positions go on behind it.
 
         ``dropped`` gets the lists that it stood in: whoever lets go of them lets go of all the messages.
         """
-        lists: list[list[Message | Entry | None]] = [] if dropped is None else dropped
         count = self.count()
+        self.requeued.clear(self)
         disk = self.disk
-        self.requeued.clear(self, lists)
-        lists.append(self._items)
-        lists += [chunk.items for chunk in self._chunks]
         if disk is not None:
             if self.next > self.head_position:
-                disk.settle(self.head_position, self.next - self.head_position, 1)
-            disk.clear(lists)
-        self._items = []
-        self._head = 0
-        self.head_position = self.next
-        self._entries = 0
-        self._chunks = []
-        self._chunks_count = 0
-        self.line_body_bytes = 0
-        self.memory_bytes = 0
-        if disk is not None:
-            disk.report()
+                disk.kept.settle(self.head_position, self.next - self.head_position, 1)
+            disk.clear(dropped)
+        block = self._block
+        if block is not None:
+            self._ahead.append(block)
+        for block in self._ahead:
+            self.table.take_out(block, self.head_position - block.first, BLOCK_SIZE, dropped)
+        self._forget()
+        self._report()
         return count
+
+    def close(self, dropped: list[list[Message | Entry | None]]) -> None:
+        """The queue is gone, and with it what consumers have got; ``dropped`` as for ``clear``."""
+        self.disk = None
+        self.table.clear(dropped)
+        self.requeued = Requeued(self.table)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing that was never taken waits."""
+        self._block = None
+        self._ahead = []
+        self.head_position = self.next
+        self._ready = 0
+        self._entries = 0
+        self._body_bytes = 0
+        self.memory_bytes = 0

@@ -9,9 +9,10 @@ from broker.message import Message
 from broker.native import i64
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
-from broker.queues.message_backlog import Chunk
+from broker.queues.message_table import MessageTable
 from broker.queues.options import QueueOptions
 from broker.queues.stored import stored_size, write_message
+from broker.queues.tail import Part
 from broker.store.batch import UNDIVIDED, BatchWriter
 from broker.store.log import Log
 from broker.store.pages import PageBlock
@@ -19,19 +20,20 @@ from broker.store.records import TRANSIENT
 from broker.store.segment_extent import Extent
 
 
-def block_of(log: Log, chunks: list[Chunk], options: QueueOptions, clock: Clock) -> PageBlock:
-    """The messages of these chunks."""
+def block_of(log: Log, parts: list[Part], table: MessageTable, options: QueueOptions, clock: Clock) -> PageBlock:
+    """The messages of these parts."""
     writer = BatchWriter(1, None, UNDIVIDED)
     extents: list[Extent] = []
     memory_bytes: i64 = 0
-    for chunk in chunks:
-        memory_bytes += chunk.memory_bytes
-        position = chunk.first
+    for part in parts:
+        memory_bytes += part.memory_bytes
+        position = part.first
         extent = Extent(position, writer.location, writer.size())
-        extent.count = len(chunk.items)
+        extent.count = part.count
         extent.kind = TRANSIENT
         extents.append(extent)
-        for item in chunk.items:
+        while position < part.end():
+            item = table.item(position)
             if isinstance(item, Entry):
                 _write(writer, log, position, item.message, _enqueued_ms(item, options, clock))
             elif item is not None:

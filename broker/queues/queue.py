@@ -4,8 +4,8 @@ A queue knows consumers, never channels; a host, never the virtual host's class.
 **enqueues**, **dispatches**, client **settles**, queue **requeues**, **expires** or **dead-letters**.
 
 A delivery is known by its queue, its level (a number below ``QueueOptions.levels``) and its position: a dense number
-that the queue gives out when it takes the message, on each level from 0. What comes back is said in runs of such
-positions.
+that the queue gives out when it takes the message, on each level from 0. What is settled or comes back is said in such
+positions, never in messages: a queue need not have their content.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from broker.queues.consumers import Consumers
 from broker.queues.declaration import QueueDeclaration
 from broker.queues.entry import Entry
 from broker.queues.queue_link import QueueLink
-from broker.queues.returned_run import ReturnedRun
 from broker.stats import QueueFigures, Sampler
 from broker.turn import Deferred, Dispatchable
 
@@ -130,18 +129,6 @@ class Queue(MessageTarget, Dispatchable):
         apart."""
         raise NotImplementedError
 
-    def over_memory_limit(self, level: i64, sample: Message) -> bool:
-        """Whether what clients have got and not settled, if all were like ``sample``, is more than may stay in
-        memory."""
-        return False
-
-    def evict(
-        self, level: i64, items: list[Message | Entry | None], start: i64, end: i64, first_position: i64, stride: i64
-    ) -> i64:
-        """Keep no content of these delivered messages, from index ``start`` up to ``end``, that can be read back; where
-        that stops."""
-        return end
-
     def hold(self, level: i64) -> None:
         """Deliver nothing from that level until ``release``, which is called as often: what is about to come back goes
         first."""
@@ -151,14 +138,15 @@ class Queue(MessageTarget, Dispatchable):
         """What ``hold`` waited for has come back."""
         raise NotImplementedError
 
-    def requeue(self, level: i64, run: ReturnedRun) -> None:
-        """Delivered messages come back to the places they had. The queue owns the run from now on."""
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64) -> None:
+        """Delivered messages, said as for ``settle``, come back to the places they had."""
         raise NotImplementedError
 
-    def reject(self, level: i64, run: ReturnedRun, limit: i64) -> bool:
-        """Delivered messages were refused without requeue: they are dead-lettered (reason ``rejected``) or dropped.
+    def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
+        """Delivered messages, said as for ``settle``, were refused without requeue: they are dead-lettered (reason
+        ``rejected``) or dropped.
 
-        About ``limit`` of them, those from ``run.offset`` on, which moves on; whether all are done.
+        How many of them, the first ones: where that takes long, not all.
         """
         raise NotImplementedError
 
@@ -176,10 +164,6 @@ class Queue(MessageTarget, Dispatchable):
 
     def unblock(self, consumer: Consumer) -> None:
         """``consumer`` has room again."""
-        raise NotImplementedError
-
-    def expires_from_now(self) -> None:
-        """A message with a deadline has come back from the disk."""
         raise NotImplementedError
 
     def mark_used(self) -> None:

@@ -1,12 +1,7 @@
-"""Messages that consumers have for long leave the memory; one that comes back is read again before anybody gets it.
+"""Content that was evicted (eviction.py) is read again before anybody gets it.
 
-    delivered, not settled         more than ``DiskBacklog.memory_max``: of what is on the disk only the position is
-                                   kept, and ``ON_DISK`` stands in its place (DiskBacklog.evict)
-    requeued                       waits in its place; before it is the next to go, it is read, with some that follow it
-    dead-lettered, basic.get       cannot wait: read at once
-
-A consumer without a prefetch limit gets a whole backlog; it must not bring into the memory what paging has kept out of
-it.
+requeued                       waits in its place; before it is the next to go, it is read, with some that follow it
+dead-lettered, basic.get       cannot wait: read at once
 """
 
 from __future__ import annotations
@@ -16,7 +11,6 @@ from typing import TYPE_CHECKING, Final, final
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
-from broker.queues.returned_run import ReturnedRun
 from broker.queues.stored import read_head, read_message
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
@@ -34,8 +28,8 @@ class _Wanted(LogUser):
     """What one read has to find."""
 
     def __init__(self) -> None:
-        self.runs: dict[int, ReturnedRun] = {}
-        """Where those stand that wait in the backlog, by their positions; those not found yet."""
+        self.waiting: dict[int, None] = {}
+        """The positions of those that wait in the backlog; those not found yet."""
         self.entries: dict[int, Entry] = {}
         """The same of those that do not."""
         self.through: i64 = 0
@@ -48,22 +42,22 @@ class _Wanted(LogUser):
         """Of no interest: everything that is asked for is on the disk."""
 
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
-        if int(position) in self.entries or int(position) in self.runs:
+        if int(position) in self.entries or int(position) in self.waiting:
             self._take(position, read_message(data, start, end, self._tail))
 
     def large_record(self, position: i64, head: bytes, content: bytes) -> None:
-        if int(position) in self.entries or int(position) in self.runs:
+        if int(position) in self.entries or int(position) in self.waiting:
             self._take(position, read_head(head, 0, content, self._tail))
 
     def _take(self, position: i64, message: Message) -> None:
-        entry = self.entries.pop(int(position), None)
-        run = self.runs.pop(int(position), None)
         self._tail = message.tail
         reload = self.reload
+        entry = self.entries.pop(int(position), None)
         if entry is not None:
             entry.message = message
-        elif run is not None and reload is not None:
-            reload.backlog.requeued.reloaded(run, position, message)
+        elif reload is not None:
+            del self.waiting[int(position)]
+            reload.backlog.requeued.reloaded(position, message)
 
     def loaded(self, through: i64) -> None:
         self.through = through
@@ -89,25 +83,25 @@ class Reload:
             return
         wanted = _Wanted()
         wanted.reload = self
-        wanted.runs = self.backlog.requeued.missing()
+        positions = self.backlog.requeued.missing()
+        for position in positions:
+            wanted.waiting[position] = None
         self._reading = wanted
-        first: i64 = min(wanted.runs)
-        last: i64 = max(wanted.runs)
-        self._logs.read(self._log, first, last + 1, _BYTES_MAX, wanted)
+        self._logs.read(self._log, positions[0], positions[-1] + 1, _BYTES_MAX, wanted)
 
     def found(self, wanted: _Wanted) -> None:
         """A read that was begun is over."""
         self._reading = None
-        for position, run in wanted.runs.items():
+        for position in wanted.waiting:
             if position < wanted.through:
-                self.backlog.requeued.lose(run, position)  # damaged: the log has told so
+                self.backlog.requeued.lose(position)  # damaged: the log has told so
         self._queue.schedule_dispatch()
 
     def clear(self) -> None:
         """Nothing waits in the backlog any more."""
         wanted = self._reading
         if wanted is not None:
-            wanted.runs = {}
+            wanted.waiting = {}
 
     def now(self, entries: list[Entry]) -> None:
         """Read these before returning. One that is still ``ON_DISK`` afterwards is lost."""

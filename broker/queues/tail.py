@@ -1,7 +1,9 @@
 """The end of a backlog that pages: in memory, and on the disk or on the way there, or (of a queue that is not durable)
 not yet.
 
-    chunks    requested: handed over to be written to a page file, and perhaps there | the rest: in memory only
+    parts    requested: handed over to be written to a page file, and perhaps there | the rest: in memory only
+
+Its messages stand in the table of the backlog; what is known here is where a part begins, and what it costs.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from typing import Final, final
 
 from broker.message import Message
 from broker.native import i64
+from broker.queues.block import memory_size
 from broker.queues.entry import Entry
-from broker.queues.message_backlog import Chunk, memory_size
 
 PAGED_OUT_BYTES: Final[i64] = 1 << 20
 """What is written to page files at a time costs so much memory, at the most, ..."""
@@ -19,10 +21,30 @@ _PAGED_OUT_MIN: Final[i64] = 16 << 10
 """... and at the least, where a thousand backlogs share the memory."""
 _FAR_BYTES: Final[i64] = 2 << 20
 """With more on the disk than in its tail, a backlog has no use for a longer tail soon."""
-_CHUNK_COUNT: Final[i64] = 1024
-"""Messages in a chunk, at the most: they leave the memory together."""
-_CHUNK_BYTES: Final[i64] = 1 << 18
-"""A chunk ends when it costs so much memory."""
+_PART_COUNT: Final[i64] = 1024
+"""Messages in a part, at the most: they leave the memory together."""
+_PART_BYTES: Final[i64] = 1 << 18
+"""A part ends when it costs so much memory."""
+
+
+@final
+class Part:
+    """Some neighbouring messages: they are written together, and leave the memory together."""
+
+    def __init__(self, first: i64) -> None:
+        self.first: i64 = first
+        """The position of the first of them."""
+        self.count: i64 = 0
+        self.entries: i64 = 0
+        """How many of them are an ``Entry``."""
+        self.memory_bytes: i64 = 0
+        """About what they cost in memory."""
+        self.body_bytes: i64 = 0
+        """Sum of the bodies' sizes."""
+
+    def end(self) -> i64:
+        """The position behind the last of them."""
+        return self.first + self.count
 
 
 @final
@@ -30,7 +52,7 @@ class Tail:
     """The tail of one backlog, and how long it may be."""
 
     def __init__(self) -> None:
-        self.chunks: list[Chunk] = []
+        self.parts: list[Part] = []
         self.count: i64 = 0
         """Messages."""
         self.memory_bytes: i64 = 0
@@ -41,45 +63,45 @@ class Tail:
         """What may be there beside them."""
         self._due: i64 = 0
         self._requested: i64 = 0
-        """So many chunks, the first ones, were handed over to be written."""
+        """So many parts, the first ones, were handed over to be written."""
 
     def add(self, item: Message | Entry, message: Message, position: i64) -> None:
         """One more message, at its end."""
-        chunks = self.chunks
-        count: i64 = len(chunks)
-        if count == self._requested or len(chunks[-1].items) >= _CHUNK_COUNT or chunks[-1].memory_bytes >= _CHUNK_BYTES:
-            chunks.append(Chunk(position))
-        chunk = chunks[-1]
-        chunk.items.append(item)
+        parts = self.parts
+        count: i64 = len(parts)
+        if count == self._requested or parts[-1].count >= _PART_COUNT or parts[-1].memory_bytes >= _PART_BYTES:
+            parts.append(Part(position))
+        part = parts[-1]
+        part.count += 1
         if isinstance(item, Entry):
-            chunk.entries += 1
+            part.entries += 1
         size = memory_size(message)
-        chunk.memory_bytes += size
-        chunk.body_bytes += message.body_size
+        part.memory_bytes += size
+        part.body_bytes += message.body_size
         self.count += 1
         self.memory_bytes += size
 
-    def clear(self) -> list[Chunk]:
+    def clear(self) -> list[Part]:
         """What was in it."""
-        chunks = self.chunks
-        self.chunks = []
+        parts = self.parts
+        self.parts = []
         self.count = 0
         self.memory_bytes = 0
         self._requested = 0
-        return chunks
+        return parts
 
-    def let_go(self, most: i64, durable_next: i64) -> list[Chunk]:
-        """The oldest chunks, without which it is no longer than ``most``; only those whose messages are all below
+    def let_go(self, most: i64, durable_next: i64) -> list[Part]:
+        """The oldest parts, without which it is no longer than ``most``; only those whose messages are all below
         ``durable_next``."""
         count: i64 = 0
-        for chunk in self.chunks:
-            if self.memory_bytes <= most or chunk.first + len(chunk.items) > durable_next:
+        for part in self.parts:
+            if self.memory_bytes <= most or part.end() > durable_next:
                 break
             count += 1
-            self.memory_bytes -= chunk.memory_bytes
-            self.count -= len(chunk.items)
-        gone = self.chunks[:count]
-        del self.chunks[:count]
+            self.memory_bytes -= part.memory_bytes
+            self.count -= part.count
+        gone = self.parts[:count]
+        del self.parts[:count]
         self._requested = self._requested - count if self._requested > count else 0
         return gone
 
@@ -110,16 +132,16 @@ class Tail:
         self._due = due if due < self.max else self.max
         return step
 
-    def request(self, step: i64) -> list[Chunk]:
-        """The oldest chunks that were not handed over, about ``step`` bytes of them: they are now."""
+    def request(self, step: i64) -> list[Part]:
+        """The oldest parts that were not handed over, about ``step`` bytes of them: they are now."""
         first = self._requested
         end = first
         size: i64 = 0
-        for chunk in self.chunks[first:]:
-            if end > first and size + chunk.memory_bytes > step:
+        for part in self.parts[first:]:
+            if end > first and size + part.memory_bytes > step:
                 break
-            size += chunk.memory_bytes
+            size += part.memory_bytes
             end += 1
         self._requested = end
         self.in_flight += size
-        return self.chunks[first:end]
+        return self.parts[first:end]

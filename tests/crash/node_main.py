@@ -21,9 +21,9 @@ from broker.metadata.journal import Journal
 from broker.protocol import channel as channel_module
 from broker.protocol import dispatch, tx_methods
 from broker.protocol.channel import Channel
-from broker.queues import dead_letter, disk_backlog, requeued
+from broker.queues import dead_letter, disk_backlog, read_back, requeued
 from broker.queues.classic import ClassicQueue
-from broker.queues.disk_backlog import DiskBacklog
+from broker.queues.queue_log import QueueLog
 from broker.store import log as log_module
 from broker.store.batch import Batch
 from broker.store.compactor_options import CompactorOptions
@@ -150,7 +150,7 @@ def dropped_not_settled() -> None:
 @plant
 def purge_forgets_what_came_back() -> None:
     """What was delivered before and came back is purged in memory only."""
-    replace(requeued._Dropping, "step", lambda _: lambda _dropping: True)
+    replace(requeued.Dropping, "step", lambda _: lambda _dropping: True)
 
 
 @plant
@@ -196,14 +196,14 @@ def mark_covers_what_comes_later() -> None:
     reaches it."""
 
     def make(recover: Any) -> Any:
-        def patched(self: DiskBacklog) -> None:
+        def patched(self: QueueLog) -> None:
             recover(self)
             assert self.log is not None
-            self._redelivered_through = self.log.mark
+            self.redelivered_through = self.log.mark
 
         return patched
 
-    replace(DiskBacklog, "recover", make)
+    replace(QueueLog, "recover", make)
 
 
 @plant
@@ -427,7 +427,7 @@ def main(arguments: list[str]) -> int:
             )
         elif name == "--memory":
             disk_backlog.MEMORY_MAX = int(value)  # type: ignore[misc]
-            disk_backlog.READ_BYTES = int(value) // 4  # type: ignore[misc]
+            read_back.READ_BYTES = int(value) // 4  # type: ignore[misc]
         elif name == "--mark-ahead":
             log_module.MARK_AHEAD = int(value)  # type: ignore[misc]
         elif name == "--slow-disk":

@@ -20,7 +20,7 @@ from tests.support.wire import method, publish
 TURN_MS = 5
 PIECES = 60
 """So many pieces of work, each of which goes on for longer than two turns."""
-RUNS = 12
+RUNS = 60
 
 
 @pytest.fixture(autouse=True)

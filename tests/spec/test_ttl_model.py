@@ -158,7 +158,7 @@ class History:
         self.client.ask("queue.declare", queue="q", durable=self.durable, arguments=self.arguments())
         if self.paged:
             for line in self.broker.queue("q").levels:
-                pager_of(line).memory_max = MEMORY_MAX
+                pager_of(line).share.most = MEMORY_MAX
         self.graveyard: Client = self.broker.open()
         self.graveyard.ask("queue.declare", queue="dead", durable=self.durable)
         self.graveyard.consume("dead", no_ack=True)

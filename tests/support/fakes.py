@@ -96,9 +96,12 @@ class FakeConsumer(Consumer):
         self.log: list[tuple[str, str]] | None = None
         """Shared between consumers when the test looks at who got what in which order."""
 
-    def capacity(self) -> int:
+    def credit(self) -> int:
         self.asked += 1
         return self.room
+
+    def has_room(self) -> bool:
+        return True
 
     def room_bytes(self) -> int:
         return self.bytes_room

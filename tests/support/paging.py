@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from broker.message import Message
 from broker.queues.disk_backlog import DiskBacklog
+from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
 from tests.support.durable import DurableBroker
 from tests.support.memory import Client
@@ -28,7 +30,7 @@ class Setting:
         self.client: Client = self.broker.open()
         self.client.ask("queue.declare", queue="q", durable=self.durable, arguments=self.arguments)
         for line in self.lines:
-            pager_of(line).memory_max = MEMORY_MAX
+            pager_of(line).share.most = MEMORY_MAX
 
     @property
     def lines(self) -> list[MessageBacklog]:
@@ -59,7 +61,8 @@ class Setting:
     def live(self) -> int:
         """Records of the queue that the log still keeps."""
         self.broker.settled()
-        return sum(int(disk.log.positions.live()) for disk in map(pager_of, self.lines) if disk.log is not None)
+        logs = [pager_of(line).kept.log for line in self.lines]
+        return sum(int(log.positions.live()) for log in logs if log is not None)
 
     def restart(self) -> None:
         self.broker = self.broker.settled().killed()
@@ -94,3 +97,15 @@ KINDS = pytest.mark.parametrize(
     [(True, True), (True, False), (False, True)],
     ids=["persistent", "transient message", "transient queue"],
 )
+
+
+def unacked_items(line: MessageBacklog) -> list[Message | Entry]:
+    """What the backlog keeps of the messages that clients have got."""
+    found = []
+    for block in line.table._blocks.values():
+        flags = block.requeued
+        for index, item in enumerate(block.items):
+            if item is None or block.first + index >= line.head_position or (flags is not None and flags[index]):
+                continue
+            found.append(item)
+    return found

@@ -2,7 +2,7 @@
 own number.
 
 It shows what a queue type must bring: this module and its registration. Positions are numbers of its own, from 1000 on;
-what comes back is known by them, not by the content that a channel may give back with it.
+what comes back is known by them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.queues.queue_type import QueueType
-from broker.queues.returned_run import ReturnedRun, stretches
 from broker.turn import Deferred
 from tests.support.fakes import make_message
 
@@ -63,7 +62,7 @@ class CountingQueue(Queue):
     def dispatch_some(self) -> bool:
         while self.waiting and (group := self.consumers.group()) is not None:
             consumer = group.active[group.turn]
-            if consumer.capacity() <= 0:
+            if consumer.credit() <= 0 or not consumer.has_room():
                 group.block(consumer)
                 continue
             group.turn = (group.turn + 1) % len(group.active)
@@ -105,18 +104,16 @@ class CountingQueue(Queue):
     def release(self, level: int) -> None:
         self.schedule_dispatch()
 
-    def requeue(self, level: int, run: ReturnedRun) -> None:
-        for start, count in stretches(run.items, run.offset, len(run.items), False):
-            for index in range(start, start + count):
-                position = int(run.first_position + index * run.stride)
-                self.again.add(position)
-                heapq.heappush(self.waiting, position)
-        self.unacked -= run.live
+    def requeue(self, level: int, first: int, count: int, stride: int) -> None:
+        for position in range(first, first + count * stride, stride):
+            self.again.add(position)
+            heapq.heappush(self.waiting, position)
+        self.unacked -= count
         self.schedule_dispatch()
 
-    def reject(self, level: int, run: ReturnedRun, limit: int) -> bool:
-        self.unacked -= run.live
-        return True
+    def reject(self, level: int, first: int, count: int, stride: int) -> int:
+        self.unacked -= count
+        return count
 
     def purge(self) -> int:
         count = len(self.waiting)
@@ -133,9 +130,6 @@ class CountingQueue(Queue):
     def unblock(self, consumer: Consumer) -> None:
         if self.consumers.unblock(consumer):
             self.schedule_dispatch()
-
-    def expires_from_now(self) -> None:
-        pass
 
     def mark_used(self) -> None:
         pass

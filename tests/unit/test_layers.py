@@ -41,7 +41,6 @@ CONTRACT_OF_QUEUES = frozenset(
         "queue",
         "consumer",
         "entry",
-        "returned_run",
         "queue_link",
         "memory",
         "arguments",

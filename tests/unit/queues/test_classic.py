@@ -8,10 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from broker.message import ACCEPTED, REJECTED, Message
+from broker.message import ACCEPTED, REJECTED
 from broker.queues.classic import ClassicQueue
-from broker.queues.entry import Entry
-from broker.queues.returned_run import ReturnedRun
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock, HurriedClock
 from tests.support.fakes import (
@@ -52,12 +50,6 @@ class Setting:
         while (entry := self.queue.get(True)) is not None:
             bodies.append(text_of(entry))
         return bodies
-
-
-def run_of(*entries: Entry) -> ReturnedRun:
-    """Messages with consecutive positions, as a channel gives them back."""
-    items: list[Message | Entry | None] = [entry if entry.deadline_us else entry.message for entry in entries]
-    return ReturnedRun(items, entries[0].position, 1, 0, len(items), any(entry.deadline_us for entry in entries))
 
 
 def numbers(*values: int) -> list[str]:
@@ -178,8 +170,8 @@ def test_requeued_messages_go_back_to_their_places() -> None:
     entries = [setting.queue.get(False) for _ in range(3)]
     returned = [entry for entry in entries if entry is not None]
     level = setting.queue.level_of(returned[0])
-    setting.queue.requeue(level, run_of(returned[2]))
-    setting.queue.requeue(level, run_of(returned[0]))
+    setting.queue.requeue(level, returned[2].position, 1, 1)
+    setting.queue.requeue(level, returned[0].position, 1, 1)
     assert setting.queue.unacked == 1
     found = [
         entry
@@ -194,7 +186,7 @@ def test_a_consumer_hears_that_a_message_was_delivered_before() -> None:
     setting.publish(2)
     entry = setting.queue.get(False)
     assert entry is not None
-    setting.queue.requeue(setting.queue.level_of(entry), run_of(entry))
+    setting.queue.requeue(setting.queue.level_of(entry), entry.position, 1, 1)
     consumer = setting.consumer()
     setting.turn.run()
     assert consumer.got == numbers(0, 1)
@@ -205,7 +197,7 @@ def test_rejected_messages_are_dead_lettered() -> None:
     setting = Setting(x_dead_letter_exchange="")
     setting.publish(2)
     entries = [entry for entry in (setting.queue.get(False), setting.queue.get(False)) if entry is not None]
-    assert setting.queue.reject(setting.queue.level_of(entries[0]), run_of(*entries), 10)
+    assert setting.queue.reject(setting.queue.level_of(entries[0]), entries[0].position, 2, 1) == 2
     assert setting.host.dead == [("0", "rejected"), ("1", "rejected")]
     assert setting.queue.unacked == 0
 
@@ -282,10 +274,12 @@ def test_what_comes_back_to_a_closed_queue_is_dropped() -> None:
     setting = Setting()
     setting.publish(2)
     entry = setting.queue.get(False)
+    other = setting.queue.get(False)
     assert entry is not None
+    assert other is not None
     setting.queue.close()
-    setting.queue.requeue(setting.queue.level_of(entry), run_of(entry))
-    assert setting.queue.reject(setting.queue.level_of(entry), ReturnedRun([], 0, 1, 0, 0, False), 10)
+    setting.queue.requeue(setting.queue.level_of(entry), entry.position, 1, 1)
+    assert setting.queue.reject(setting.queue.level_of(other), other.position, 1, 1) == 1
     assert (setting.queue.unacked, setting.queue.ready_count(), setting.host.dead) == (0, 0, [])
 
 
@@ -353,10 +347,9 @@ def test_the_sizes_of_what_comes_back_are_summed_up_as_it_comes() -> None:
     setting.turn.drain()
     assert len(consumer.got) == 50
     queue = setting.queue
-    run = ReturnedRun([*numbered(50)], 0, 1, 0, 50, False)
     queue.hold(0)
-    queue.requeue(0, run)
-    assert run.body_bytes == sum(len(str(number)) for number in range(50))
+    queue.requeue(0, 0, 50, 1)
+    assert queue._backlog.requeued.body_bytes == sum(len(str(number)) for number in range(50))
     queue.release(0)
     assert queue._backlog.body_bytes == sum(len(str(number)) for number in range(100))
 

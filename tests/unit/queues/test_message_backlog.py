@@ -6,10 +6,9 @@ import random
 
 import pytest
 
-from broker.message import Message
+from broker.queues.block import BLOCK_SIZE
 from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
-from broker.queues.returned_run import ReturnedRun
 from tests.support.fakes import make_message, numbered, text_of, texts
 
 ORDER = "RabbitMQ docs, Queues, Message Ordering: a requeued message goes back to its original place if possible"
@@ -25,17 +24,16 @@ def filled(count: int) -> MessageBacklog:
 def back(backlog: MessageBacklog, *entries: Entry) -> None:
     """Messages come back as a channel gives them back one by one."""
     for entry in entries:
-        item = entry if entry.deadline_us else entry.message
-        backlog.put_back(ReturnedRun([item], entry.position, 1, 0, 1, entry.deadline_us > 0))
+        backlog.requeue(entry.position, 1, 1)
 
 
-def entries_of(items: list[Message | Entry | None], first_position: int, stride: int = 1) -> list[Entry]:
-    """What a channel gives back: an entry for every message that was taken, with the place it had."""
-    result = []
-    for index, item in enumerate(items):
-        assert item is not None
-        result.append(item if isinstance(item, Entry) else Entry(item, first_position + index * stride, 0))
-    return result
+def taken(backlog: MessageBacklog, count: int) -> list[Entry]:
+    """Messages that were taken, with the places they had."""
+    first = int(backlog.next_position())
+    for_consumer = backlog.take(count)
+    entries, looked_at = backlog.taken(first, count, 1)
+    assert (texts(for_consumer), looked_at) == ([text_of(each) for each in entries], count)
+    return entries
 
 
 def rest(backlog: MessageBacklog) -> list[str]:
@@ -46,7 +44,7 @@ def test_a_new_line_is_empty() -> None:
     backlog = MessageBacklog()
     assert (backlog.count(), backlog.plain(), backlog.body_bytes, backlog.next_position()) == (0, 0, 0, 0)
     assert (backlog.head_deadline(), backlog.head_body_size(), backlog.expiring) == (0, 0, False)
-    assert backlog.clear() == 0
+    assert backlog.clear([]) == 0
 
 
 def test_first_in_first_out() -> None:
@@ -72,7 +70,7 @@ def test_positions_go_on_behind_what_was_cleared() -> None:
     """A delivery from before a purge that comes back must stand in front of what came after the purge."""
     backlog = filled(3)
     first = backlog.pop()
-    assert backlog.clear() == 2
+    assert backlog.clear([]) == 2
     backlog.append(make_message(b"new"))
     back(backlog, first)
     assert rest(backlog) == ["0", "new"]
@@ -81,36 +79,37 @@ def test_positions_go_on_behind_what_was_cleared() -> None:
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]])
 def test_returned_messages_go_back_to_their_places(order: list[int]) -> None:
     backlog = filled(5)
-    taken = entries_of(backlog.take(3), 0)
+    out = taken(backlog, 3)
     for index in order:
-        back(backlog, taken[index])
+        back(backlog, out[index])
     assert rest(backlog) == ["0", "1", "2", "3", "4"], ORDER
 
 
 def test_several_messages_return_at_once_whatever_their_order() -> None:
     backlog = filled(6)
-    taken = entries_of(backlog.take(5), 0)
-    back(backlog, taken[1], taken[3])
-    back(backlog, taken[4], taken[0], taken[2])
+    out = taken(backlog, 5)
+    back(backlog, out[1], out[3])
+    back(backlog, out[4], out[0], out[2])
     assert rest(backlog) == ["0", "1", "2", "3", "4", "5"], ORDER
 
 
 def test_what_returned_is_taken_apart_from_what_did_not() -> None:
     """The flag redelivered is one for all that `take` hands out."""
     backlog = filled(5)
-    taken = entries_of(backlog.take(3), 0)
-    assert (backlog.plain(), backlog.redelivers()) == (2, False)
-    back(backlog, taken[1])
-    assert (backlog.count(), backlog.plain(), backlog.redelivers()) == (3, 1, True)
+    out = taken(backlog, 3)
+    assert (backlog.plain(), (backlog.requeued.count > 0)) == (2, False)
+    back(backlog, out[1])
+    assert (backlog.count(), backlog.plain(), (backlog.requeued.count > 0)) == (3, 1, True)
     assert (backlog.next_position(), backlog.head_position) == (1, 3)
     assert texts(backlog.take(1)) == ["1"]
-    assert (backlog.plain(), backlog.redelivers(), backlog.next_position()) == (2, False, 3)
+    assert (backlog.plain(), (backlog.requeued.count > 0), backlog.next_position()) == (2, False, 3)
 
 
 def test_several_that_returned_are_taken_at_once() -> None:
     backlog = filled(6)
-    backlog.put_back(ReturnedRun(backlog.take(4), 0, 1, 0, 4, False))
-    assert (backlog.plain(), backlog.next_stride()) == (4, 1)
+    backlog.take(4)
+    backlog.requeue(0, 4, 1)
+    assert backlog.plain() == 4
     assert texts(backlog.take(3)) == ["0", "1", "2"]
     assert rest(backlog) == ["3", "4", "5"]
 
@@ -127,9 +126,10 @@ def test_a_line_that_is_held_delivers_nothing() -> None:
 def test_what_expires_is_taken_one_by_one() -> None:
     backlog = filled(1)
     backlog.append_expiring(make_message(b"1"), 500)
-    assert (backlog.count(), backlog.plain(), backlog.expiring) == (2, 0, True)
+    assert (backlog.count(), backlog.plain(), backlog.expiring) == (2, 1, True)
     assert backlog.head_deadline() == 0
     backlog.pop()
+    assert backlog.plain() == 0
     assert backlog.head_deadline() == 500
     assert backlog.pop().position == 1
     assert not backlog.expiring
@@ -163,17 +163,23 @@ def test_the_size_is_the_sum_of_the_bodies() -> None:
     assert (backlog.body_bytes, backlog.head_body_size()) == (90, 40)
     backlog.pop()
     assert backlog.head_body_size() == 50
-    backlog.clear()
+    backlog.clear([])
     assert backlog.body_bytes == 0
 
 
 def test_a_long_line_lets_go_of_what_left_it() -> None:
-    """Positions survive the moments at which the list's front is given back."""
+    """Positions survive the moments at which a block of it is given back."""
     backlog = filled(5000)
-    for expected in range(0, 5000, 50):
+    expected = 0
+    while backlog.count() > 0:
         assert backlog.next_position() == expected
-        assert texts(backlog.take(50)) == [str(number) for number in range(expected, expected + 50)]
-    assert backlog.count() == 0
+        count = min(50, int(backlog.plain()))
+        assert texts(backlog.take(count)) == [str(number) for number in range(expected, expected + count)]
+        backlog.settle(expected, count, 1)
+        expected += count
+        assert len(backlog.table._blocks) <= -(-(5000 - expected) // BLOCK_SIZE) + 1
+    assert expected == 5000
+    assert not backlog.table._blocks
 
 
 class Model:
@@ -206,7 +212,7 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
     serial = 0
     for step in range(400):
         match chance.choice(
-            ["append", "append", "expiring", "take", "pop", "put_back", "clear"] if step % 97 else ["clear"]
+            ["append", "append", "expiring", "take", "pop", "put_back", "settle", "clear"] if step % 97 else ["clear"]
         ):
             case "append":
                 for _ in range(chance.randrange(1, 8)):
@@ -221,13 +227,10 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
             case "take":
                 count = chance.randrange(0, int(backlog.plain()) + 1)
                 if count:
-                    position, stride = int(backlog.next_position()), int(backlog.next_stride())
-                    items = backlog.take(count)
-                    expected = model.take(count)
-                    found = [(position + index * stride, text) for index, text in enumerate(texts(items))]
-                    assert found == expected, f"seed {seed}, step {step}"
-                    for entry in entries_of(items, position, stride):
-                        out[int(entry.position)] = entry
+                    entries = taken(backlog, count)
+                    found = [(int(entry.position), text_of(entry)) for entry in entries]
+                    assert found == model.take(count), f"seed {seed}, step {step}"
+                    out.update({int(entry.position): entry for entry in entries})
             case "pop":
                 if model.line:
                     entry = backlog.pop()
@@ -237,10 +240,20 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
                 chosen = chance.sample(sorted(out), chance.randrange(0, min(len(out), 6) + 1))
                 back(backlog, *(out.pop(position) for position in chosen))
                 model.put_back(chosen)
+            case "settle":
+                for position in chance.sample(sorted(out), chance.randrange(0, min(len(out), 6) + 1)):
+                    del out[position]
+                    backlog.settle(position, 1, 1)
+                    assert backlog.table.item(position) is None, f"seed {seed}, step {step}"
             case "clear":
                 if chance.random() < 0.1:
-                    assert backlog.clear() == len(model.line)
+                    assert backlog.clear([]) == len(model.line)
                     model.line = []
         assert backlog.count() == len(model.line), f"seed {seed}, step {step}"
         assert backlog.body_bytes == sum(len(text) for _, text in model.line), f"seed {seed}, step {step}"
+        for position, entry in out.items():
+            item = backlog.table.item(position)
+            assert (item.message if isinstance(item, Entry) else item) is entry.message, f"seed {seed}, step {step}"
     assert rest(backlog) == [text for _, text in model.line], f"seed {seed}"
+    backlog.settle(0, backlog.next, 1)
+    assert not backlog.table._blocks, f"seed {seed}"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import pytest
 
-from broker.message import ON_DISK, Message
+from broker.message import ON_DISK
 from broker.queues.entry import Entry
 from broker.store.batch_reader import IDLE_MS
 from broker.store.filesystem import File
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory import Client
-from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number
+from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number, unacked_items
 from tests.support.wire import Said
 
 COUNT = 300
@@ -26,14 +26,10 @@ def tag_of(said: Said) -> int:
     return int(str(said.method["delivery_tag"]))
 
 
-def kept(client: Client) -> int:
-    """Bytes that the unacknowledged deliveries of a client keep in memory."""
-    size = 0
-    for run in client.opened.channels[1].unacked._runs:
-        for item in run.items:
-            message = item.message if isinstance(item, Entry) else item
-            size += len(message.content) if isinstance(message, Message) else 0
-    return size
+def kept(setting: Setting) -> int:
+    """Bytes of unacknowledged deliveries that are in memory."""
+    items = [item for line in setting.lines for item in unacked_items(line)]
+    return sum(len((item.message if isinstance(item, Entry) else item).content) for item in items)
 
 
 def take_all(setting: Setting, count: int = COUNT) -> Client:
@@ -63,7 +59,7 @@ def test_what_a_consumer_does_not_acknowledge_leaves_the_memory(durable: bool, p
     setting.publish(COUNT, persistent=persistent)
     reader = take_all(setting)
     in_memory_only = 0 if persistent and durable else 30 * BODY  # what came before the line began to page
-    assert kept(reader) < in_memory_only + 10 * BODY
+    assert kept(setting) < in_memory_only + 10 * BODY
     assert setting.broker.depth("q") == (0, COUNT + 2)
     reader.tell("basic.ack", delivery_tag=0, multiple=True)
     assert is_empty(setting)
@@ -72,8 +68,8 @@ def test_what_a_consumer_does_not_acknowledge_leaves_the_memory(durable: bool, p
 def test_a_few_are_kept() -> None:
     setting = Setting()
     setting.publish(10)
-    reader = take_all(setting, 10)
-    assert kept(reader) > 12 * BODY
+    take_all(setting, 10)
+    assert kept(setting) > 12 * BODY
     assert 12 * BODY < MEMORY_MAX
 
 
@@ -98,7 +94,7 @@ def test_messages_that_consumers_get_as_they_come_leave_the_memory_too() -> None
         setting.publish(10)
         got += len(reader.deliveries())
     assert got == COUNT
-    assert kept(reader) < MEMORY_MAX + 20 * BODY
+    assert kept(setting) < MEMORY_MAX + 20 * BODY
     reader.drop()
     assert order(setting.client) == [(each, True) for each in range(COUNT)]
     assert is_empty(setting)
@@ -110,9 +106,9 @@ def test_what_waits_again_counts_as_memory_as_far_as_it_is_there(count: int) -> 
     setting = Setting()
     setting.publish(count)
     reader = take_all(setting, count)
-    memory = setting.disk._memory
+    memory = setting.disk.share._memory
     assert memory.used < 2 * BODY, "told from time to time"
-    in_memory = kept(reader)
+    in_memory = kept(setting)
     reader.drop()
     assert setting.broker.depth("q") == (count + 2, 0)
     if count == 10:
@@ -161,8 +157,7 @@ def test_several_consumers_in_turns() -> None:
     for _ in range(30):
         setting.publish(12)
         setting.broker.settled()
-    for reader in readers:
-        assert kept(reader) < MEMORY_MAX + 20 * BODY
+    assert kept(setting) < MEMORY_MAX + 20 * BODY
     readers[0].drop()
     readers[2].drop()
     heard = [number(said.body) for said in readers[1].deliveries()]
@@ -287,7 +282,7 @@ def test_a_transaction_that_is_rolled_back_keeps_them() -> None:
         setting.publish(1)
         heard += reader.deliveries()
         setting.broker.settled()
-    assert kept(reader) < 10 * BODY
+    assert kept(setting) < 10 * BODY
     reader.tell("basic.nack", delivery_tag=100, multiple=True, requeue=True)
     reader.ask("tx.rollback")
     reader.tell("basic.ack", delivery_tag=50, multiple=True)
@@ -337,8 +332,8 @@ def test_what_cannot_be_read_is_lost_and_told(wanted: str) -> None:
     setting.client.ask("queue.declare", queue="dead")
     setting.publish(28)
     reader = take_all(setting, 28)
-    assert kept(reader) < 10 * BODY
-    log = setting.disk.log
+    assert kept(setting) < 10 * BODY
+    log = setting.disk.kept.log
     assert log is not None
     place = log.extents[log.head].location
     disk = setting.broker.disk
@@ -375,13 +370,13 @@ def test_nothing_is_forgotten_before_it_is_on_the_disk() -> None:
     for _ in range(10):
         setting.publish(7)
     assert len(reader.deliveries()) == 70
-    assert kept(reader) > 70 * BODY
+    assert kept(setting) > 70 * BODY
     assert ON_DISK.content == b""
     setting.broker.disk_is_stalled = False
     setting.broker.settled()
     setting.publish(1)
     assert len(reader.deliveries()) == 1
-    assert kept(reader) < 10 * BODY
+    assert kept(setting) < 10 * BODY
     reader.drop()
     assert setting.drain() == list(range(71))
     assert is_empty(setting)

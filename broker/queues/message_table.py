@@ -1,0 +1,186 @@
+"""Position -> message, for one level of a queue: everything in it that is not settled and not on disk only, whether it
+waits or a consumer has got it.
+
+    number    0          1          2       ...      (position >> BLOCK_BITS)
+    block     settled    | . . 7 8 . . |  | 9 10 ...
+
+A block is there as long as something in it is. What is settled leaves the table at once; what consumers have got and do
+not settle keeps its block, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from broker.message import Message
+from broker.native import i64
+from broker.queues.block import BLOCK_BITS, BLOCK_SIZE, Block
+from broker.queues.entry import Entry
+
+
+@final
+class MessageTable:
+    """The messages of one level."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, Block] = {}
+        self._last: Block | None = None
+        """Where the last message was appended."""
+        self._near: Block | None = None
+        """Where somebody looked last."""
+
+    def at(self, position: i64) -> Block | None:
+        """The block that this position belongs to. The position may lie outside of its items."""
+        number = position >> BLOCK_BITS
+        near = self._near
+        if near is not None and near.first >> BLOCK_BITS == number:
+            return near
+        near = self._blocks.get(int(number))
+        if near is not None:
+            self._near = near
+        return near
+
+    def numbered(self, number: int) -> Block | None:
+        """The block with this number."""
+        return self._blocks.get(number)
+
+    def item(self, position: i64) -> Message | Entry | None:
+        """What stands there."""
+        block = self.at(position)
+        if block is None:
+            return None
+        index = position - block.first
+        return block.items[index] if 0 <= index < len(block.items) else None
+
+    # ---- in ----------------------------------------------------------------------------------------------------------
+
+    def append(self, position: i64, item: Message | Entry) -> Block:
+        """A message comes, behind all others; the block that it stands in."""
+        block = self._last
+        if block is None or position - block.first != len(block.items) or position & (BLOCK_SIZE - 1) == 0:
+            block = self._opened(position)
+            self._last = block
+        block.items.append(item)
+        block.live += 1
+        if isinstance(item, Entry):
+            block.uneven = True
+        return block
+
+    def put(self, position: i64, item: Message | Entry) -> Block:
+        """A message comes back from the disk; the block that it stands in."""
+        block = self._opened(position)
+        index = position - block.first
+        if index < len(block.items):
+            block.items[index] = item
+        else:
+            block.items.append(item)
+        block.live += 1
+        if isinstance(item, Entry):
+            block.uneven = True
+        return block
+
+    def _opened(self, position: i64) -> Block:
+        """The block of this position, whose items reach up to it at least."""
+        block = self.at(position)
+        if block is None:
+            block = Block(position)
+            self._blocks[int(position >> BLOCK_BITS)] = block
+            return block
+        if position < block.first:
+            block.reach_back(position)
+        missing = position - block.first - len(block.items)
+        if missing > 0:
+            block.items += [None] * int(missing)
+            block.uneven = True
+        return block
+
+    # ---- out ---------------------------------------------------------------------------------------------------------
+
+    def release(self, first: i64, count: i64, stride: i64) -> None:
+        """These positions, none of which waits, are settled."""
+        position = first
+        while count > 0:
+            block = self._near
+            if block is None or block.first >> BLOCK_BITS != position >> BLOCK_BITS:
+                block = self.at(position)
+            rest = (BLOCK_SIZE - 1 - (position & (BLOCK_SIZE - 1))) // stride + 1
+            if rest > count:
+                rest = count
+            if block is not None:
+                if rest == block.live:
+                    self.drop(block)
+                else:
+                    _release_in(block, position, rest, stride)
+                    if block.live == 0:
+                        self.drop(block)
+            position += rest * stride
+            count -= rest
+
+    def drop(self, block: Block) -> None:
+        """Nothing in it is needed any more."""
+        del self._blocks[int(block.first >> BLOCK_BITS)]
+        block.items = []
+        block.live = 0
+        if block is self._last:
+            self._last = None
+        if block is self._near:
+            self._near = None
+
+    def take_out(self, block: Block, start: i64, end: i64, lists: list[list[Message | Entry | None]]) -> None:
+        """Let go of what stands from index ``start`` up to ``end``; ``lists`` gets what it stood in."""
+        items = block.items
+        size: i64 = len(items)
+        if start < 0:
+            start = 0
+        if end > size:
+            end = size
+        count: i64 = 0
+        index = start
+        if start == 0 and end == size:
+            count = block.live
+            index = end
+        while index < end:
+            if items[index] is not None:
+                count += 1
+            index += 1
+        if count == 0:
+            return
+        if count == block.live:
+            lists.append(items)
+            self.drop(block)
+            return
+        lists.append(items[start:end])
+        items[start:end] = [None] * int(end - start)
+        block.live -= count
+        block.uneven = True
+
+    def take_out_range(self, first: i64, end: i64, lists: list[list[Message | Entry | None]]) -> None:
+        """The same for these positions."""
+        number = first >> BLOCK_BITS
+        while number << BLOCK_BITS < end:
+            block = self._blocks.get(int(number))
+            if block is not None:
+                self.take_out(block, first - block.first, end - block.first, lists)
+            number += 1
+
+    def clear(self, lists: list[list[Message | Entry | None]]) -> None:
+        """Let go of everything."""
+        for block in self._blocks.values():
+            lists.append(block.items)
+            block.items = []
+            block.live = 0
+        self._blocks = {}
+        self._last = None
+        self._near = None
+
+
+def _release_in(block: Block, position: i64, count: i64, stride: i64) -> None:
+    items = block.items
+    index = position - block.first
+    end = index + count * stride
+    size: i64 = len(items)
+    while index < end:
+        if 0 <= index < size and items[index] is not None:
+            items[index] = None
+            block.live -= 1
+        index += stride

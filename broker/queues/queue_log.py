@@ -1,0 +1,103 @@
+"""What one level of a queue tells its log: what comes and must survive, what is settled, and up to where messages may
+have been delivered when the node ends."""
+
+from __future__ import annotations
+
+from typing import final
+
+from broker.clock import Clock
+from broker.message import Message
+from broker.native import i64
+from broker.queues.stored import EXPIRES, stored_size, write_message
+from broker.store.log import Log
+from broker.store.logs import GroupHold, Logs
+from broker.store.records import MESSAGE, TRANSIENT
+
+
+@final
+class QueueLog:
+    """The log of one level."""
+
+    def __init__(self, logs: Logs, clock: Clock, log: Log | None) -> None:
+        self.log = log
+        """None until a backlog that need not survive the node has too much in memory; its log is on page files."""
+        self.durable = log is not None
+        """The queue survives the node."""
+        self.has_consumers = False
+        """The queue has consumers: what comes is delivered soon."""
+        self.redelivered_through: i64 = -1
+        """Messages up to this position, which were there when the node started, may have been delivered before."""
+        self._logs = logs
+        self._clock = clock
+        self._waits_for_mark = False
+
+    def recover(self) -> None:
+        """The log was found by recovery."""
+        log = self.log
+        assert log is not None
+        self.redelivered_through = log.mark if log.mark < log.positions.next else log.positions.next - 1
+
+    def may_expire(self) -> bool:
+        """Whether recovery has found messages with an expiration of their own."""
+        log = self.log
+        return log is not None and log.flags & EXPIRES != 0
+
+    def group_hold(self) -> GroupHold:
+        """Keeps what is told to the log in one commit group."""
+        return GroupHold(self._logs if self.durable else None)
+
+    def store(self, message: Message, position: i64, paging: bool) -> bool:
+        """Append it if that is necessary, as it is for a transient message only where its backlog pages; whether a
+        promise depends on it."""
+        if not self.durable:
+            return False
+        promised = False
+        kind = TRANSIENT
+        if message.persistent:
+            promised = True
+            kind = MESSAGE
+        elif not paging:
+            return False
+        log = self.log
+        assert log is not None
+        if self.has_consumers:
+            log.cover(position)
+        if log.append(position, kind, stored_size(message), message):
+            write_message(self._logs.batch, message, self._clock.wall_ms)
+        return promised
+
+    def allowed_of(self, position: i64, count: i64) -> i64:
+        """How many of the next ``count``, from this position on, may be delivered before a mark that they were is on
+        the disk: a crash must not forget that they may have been."""
+        log = self.log
+        if log is None or not self.durable:
+            return count
+        allowance = log.allowance(position)
+        if allowance == 0:
+            self._waits_for_mark = True
+        return allowance if allowance < count else count
+
+    def mark_has_come(self) -> bool:
+        """What was appended is on the disk: whether somebody has waited for the mark."""
+        waited = self._waits_for_mark
+        self._waits_for_mark = False
+        return waited
+
+    def settle(self, first: i64, count: i64, stride: i64) -> None:
+        """These positions are not needed any more."""
+        log = self.log
+        if log is not None:
+            log.settle(first, count, stride)
+
+    def on_shutdown(self, head_position: i64) -> None:
+        """Whatever stands before the head was delivered; nothing behind it was, unless it was before this start."""
+        log = self.log
+        if log is not None and self.durable:
+            log.write_exact_mark(max(head_position - 1, self.redelivered_through))
+
+    def close(self) -> None:
+        """The queue is gone, and its log with it."""
+        log = self.log
+        if log is not None:
+            self._logs.drop(log)
+            self.log = None
