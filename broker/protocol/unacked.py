@@ -50,7 +50,7 @@ class Run:
         """Those before it are settled."""
         self.live: i64 = 0
         """Deliveries that are not settled."""
-        self._settled: BytesWriter | None = None
+        self.settled: BytesWriter | None = None
         """1 at the index of each that is settled, as far as it does not stand before ``offset``; None if none is."""
 
     def sized(self, size: i64) -> Run:
@@ -63,7 +63,7 @@ class Run:
         """So many more."""
         self.size += count
         self.live += count
-        settled = self._settled
+        settled = self.settled
         if settled is not None:
             settled.write(bytes(int(count)))
 
@@ -74,13 +74,7 @@ class Run:
     def weight(self) -> i64:
         """How much work it is to settle it, in short runs without gaps."""
         weight = 1 + self.live // 64
-        return weight if self._settled is None else weight + self.size // 32
-
-    def is_settled(self, index: i64) -> bool:
-        if index < self.offset:
-            return True
-        settled = self._settled
-        return settled is not None and settled[index] == 1
+        return weight if self.settled is None else weight + self.size // 32
 
     def take_out(self, index: i64) -> None:
         """The one at this index is settled now."""
@@ -88,11 +82,11 @@ class Run:
         if index == self.offset:
             self.offset += 1
             return
-        settled = self._settled
+        settled = self.settled
         if settled is None:
             settled = BytesWriter()
             settled.write(bytes(int(self.size)))
-            self._settled = settled
+            self.settled = settled
         settled[index] = 1
 
     def cut(self, size: i64) -> i64:
@@ -105,21 +99,21 @@ class Run:
         self.first_position += size * self.stride
         self.size -= size
         self.offset = self.offset - size if self.offset > size else 0
-        settled = self._settled
+        settled = self.settled
         if settled is not None:
             rest = BytesWriter()
             rest.write(settled.getvalue()[size:])
-            self._settled = rest if self.live < self.size - self.offset else None
+            self.settled = rest if self.live < self.size - self.offset else None
         return count
 
     def part(self, size: i64) -> Run:
         """Those before index ``size``, as a run of their own."""
         part = Run(self.consumer, self.link, self.level, self.first_tag, self.first_position, self.stride).sized(size)
         part.offset = self.offset if self.offset < size else size
-        settled = self._settled
+        settled = self.settled
         if settled is not None:
-            part._settled = BytesWriter()
-            part._settled.write(settled.getvalue()[:size])
+            part.settled = BytesWriter()
+            part.settled.write(settled.getvalue()[:size])
         part.live = 0
         for _, count in self.ranges(size):
             part.live += count
@@ -128,11 +122,11 @@ class Run:
     def fill(self, part: Run) -> None:
         """What ``part`` holds, which has left gaps here, belongs to it again."""
         start = part.first_tag - self.first_tag
-        settled = self._settled
+        settled = self.settled
         if settled is None:
             settled = BytesWriter()
             settled.write(bytes(int(self.size)))
-            self._settled = settled
+            self.settled = settled
         index: i64 = 0
         while index < self.offset:
             settled[index] = 1
@@ -151,7 +145,7 @@ class Run:
         """Where among the first ``size`` deliveries those are that are not settled, as (index, count)."""
         found: list[tuple[int, int]] = []
         index = self.offset
-        settled = self._settled
+        settled = self.settled
         if settled is None or self.live == self.size - index:
             return [(int(index), int(size - index))] if index < size else found
         while index < size:
@@ -261,7 +255,8 @@ class Unacked:
             at = bisect_right(runs, tag, lo=at, key=_first_tag) - 1
             run = runs[at]
         index = tag - run.first_tag
-        if index < 0 or index >= run.size or run.is_settled(index):
+        settled = run.settled
+        if index < run.offset or index >= run.size or (settled is not None and settled[index] == 1):
             raise unknown_tag(tag)
         return at
 
@@ -275,7 +270,11 @@ class Unacked:
         at = self._find(tag)
         run = self._runs[at]
         index = tag - run.first_tag
-        run.take_out(index)
+        if index == run.offset:
+            run.offset += 1
+            run.live -= 1
+        else:
+            run.take_out(index)
         if run.live == 0:
             self._remove(at)
         run.settle_one(index)

@@ -14,14 +14,14 @@ from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
 
-BLOCK_BITS: Final[i64] = 10
+BLOCK_BITS: Final[i64] = 11
 BLOCK_SIZE: Final[i64] = 1 << BLOCK_BITS
 """Positions of a block."""
 MESSAGE_BYTES: Final[i64] = 160
 """About what a message costs in memory beside its content."""
 PLACE_BYTES: Final[i64] = 8
 """The same, where the content is on disk only."""
-_NONE_REQUEUED: Final = bytes(1 << 10)
+_NONE_REQUEUED: Final = bytes(int(BLOCK_SIZE))
 
 
 def memory_size(message: Message) -> i64:
@@ -56,8 +56,8 @@ class Block:
         self.items: list[Message | Entry | None] = []
         """None where it is settled, or where what waits there is on disk only; ``ON_DISK``, or an ``Entry`` with it,
         where a consumer has got it and its content is on disk only."""
-        self.live: i64 = 0
-        """Items that are not None."""
+        self.gone: i64 = 0
+        """Items that are None."""
         self.uneven = False
         """Not all items are messages in memory: some were not when they came, or are not any more though they wait."""
         self.listed = False
@@ -65,6 +65,20 @@ class Block:
         self.requeued: BytesWriter | None = None
         """1 at the index of each that waits again, otherwise 0."""
         self.requeued_count: i64 = 0
+
+    def live(self) -> i64:
+        """Items that are not None."""
+        return len(self.items) - self.gone
+
+    def begin_at(self, position: i64) -> None:
+        """Nothing in it is needed any more: it is used for what comes, from this position on."""
+        self.first = position
+        self.items = []
+        self.gone = 0
+        self.uneven = False
+        self.listed = False
+        self.requeued = None
+        self.requeued_count = 0
 
     def end(self) -> i64:
         """The first position behind those that have its number."""
@@ -95,5 +109,6 @@ class Block:
         """Begin at this position, which is before the first: nothing in it was delivered yet, then."""
         missing = self.first - position
         self.items[:0] = [None] * int(missing)
+        self.gone += missing
         self.first = position
         self.uneven = True

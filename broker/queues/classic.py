@@ -305,7 +305,8 @@ class ClassicQueue(Queue):
 
     def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         self.unacked -= count
-        self.levels[level].settle(first, count, stride)
+        backlog = self._backlog if level == 0 else self.levels[level]
+        backlog.settle(first, count, stride)
 
     def hold(self, level: i64) -> None:
         self.levels[level].holds += 1

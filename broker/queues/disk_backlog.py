@@ -58,6 +58,8 @@ class DiskBacklog(LogUser):
         self.tail = Tail()
         self.paging = False
         """What comes is added to the tail, and is not ready."""
+        self.takes_part = log is not None
+        """It has to be told of what comes."""
         self.expiring = False
         """What is not ready may have deadlines."""
         self._logs = logs
@@ -73,10 +75,14 @@ class DiskBacklog(LogUser):
         log = kept.log
         assert log is not None
         self.on_disk.recover(log)
-        self.paging = self.on_disk.count > 0
+        self._set_paging(self.on_disk.count > 0)
         self.expiring = self.paging
         positions = log.positions
         self.backlog.start_at(positions.first if self.paging else positions.next, positions.next, log.body_bytes)
+
+    def _set_paging(self, paging: bool) -> None:
+        self.paging = paging
+        self.takes_part = paging or self.kept.durable
 
     def count(self) -> i64:
         """Messages of the backlog that are not ready."""
@@ -100,7 +106,7 @@ class DiskBacklog(LogUser):
             log.positions.first = log.positions.next = self.backlog.next
             log.user = self
             kept.log = log
-        self.paging = True
+        self._set_paging(True)
         self.on_disk.begin_at(self.backlog.next)
         self.tail.clear()
         self.tail.measure(self.report(), self.share.allowed(), 0)
@@ -181,7 +187,7 @@ class DiskBacklog(LogUser):
 
     def _take_tail(self) -> None:
         """Everything before it is ready: the backlog goes on in memory."""
-        self.paging = False
+        self._set_paging(False)
         self.expiring = False
         for part in self.tail.clear():
             self.backlog.take_part(part)
@@ -272,7 +278,7 @@ class DiskBacklog(LogUser):
             self.backlog.table.take_out_range(part.first, part.end(), dropped)
         self.on_disk.stop()
         self.on_disk.begin_at(self.backlog.next)
-        self.paging = False
+        self._set_paging(False)
         self.expiring = False
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ class Dispatcher:
                 continue
             size: i64 = len(active)
             if size == 1:
-                count = self._bounded(backlog, consumer, plain if plain < credit else credit)
+                count = _bounded(consumer, plain if plain < credit else credit, backlog.head_body_size())
                 self._deliver_batch(queue, consumer, backlog, count)
                 self._left -= count // 16
             elif plain >= size and size <= _TURNS_MAX and not group.crowded:
@@ -85,17 +85,6 @@ class Dispatcher:
             else:
                 self._deliver_one(queue, group, consumer, backlog)
         return backlog.count() == 0 and backlog.holds == 0
-
-    def _bounded(self, backlog: MessageBacklog, consumer: Consumer, count: i64) -> i64:
-        """How many of ``count`` messages a consumer may get at once."""
-        if count > _BATCH_MAX:
-            count = _BATCH_MAX
-        size = backlog.head_body_size()
-        if size > _SMALL_BODY:
-            room = consumer.room_bytes() // size + 1
-            if count > room:
-                count = room
-        return count
 
     def _deliver_batch(self, queue: ClassicQueue, consumer: Consumer, backlog: MessageBacklog, count: i64) -> None:
         """The next ``count`` messages, at most ``plain``, go to this consumer."""
@@ -139,6 +128,7 @@ class Dispatcher:
         active = group.active
         size: i64 = len(active)
         rounds = plain // size
+        body_size = backlog.head_body_size()
         keeping: i64 = 0
         index: i64 = 0
         while index < size:
@@ -147,7 +137,7 @@ class Dispatcher:
             if credit <= 0 or not consumer.has_room():
                 group.block(consumer)
                 return size
-            credit = self._bounded(backlog, consumer, credit)
+            credit = _bounded(consumer, credit, body_size)
             if credit < rounds:
                 rounds = credit
             if consumer.shared:
@@ -197,3 +187,14 @@ class Dispatcher:
         nothing more."""
         queue.consumers.suspend(consumer)
         self._clock.faults.caught(f"delivery from queue '{queue.name}'", consumer.fault_owner(), error)
+
+
+def _bounded(consumer: Consumer, count: i64, body_size: i64) -> i64:
+    """How many of ``count`` messages, if all are as large as the first one, a consumer may get at once."""
+    if count > _BATCH_MAX:
+        count = _BATCH_MAX
+    if body_size > _SMALL_BODY:
+        room = consumer.room_bytes() // body_size + 1
+        if count > room:
+            count = room
+    return count

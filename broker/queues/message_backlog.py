@@ -60,6 +60,8 @@ class MessageBacklog:
         """Where the head stands, or stood."""
         self._ahead: list[Block] = []
         """Those behind it in which ready messages are."""
+        self._is_simple = False
+        """The head stands in the last block, and there is nothing on disk only: what comes is added there."""
         self._plain_end: i64 = 0
         """Between the head and this position there are messages in memory, if it is greater."""
 
@@ -100,8 +102,9 @@ class MessageBacklog:
         way."""
         count = self.at_hand()
         disk = self.disk
-        if disk is None or count == 0 or self.requeued.count > 0:
+        if disk is None or count == 0 or not disk.kept.durable or self.requeued.count > 0:
             return count
+        self._head_block()
         return disk.kept.allowed_of(self.head_position, count)
 
     def at_hand(self) -> i64:
@@ -117,8 +120,6 @@ class MessageBacklog:
             return requeued.count
         if disk is not None and disk.paging:
             disk.refill()
-        if self._ready > 0:
-            self._head_block()
         return self._ready
 
     def plain(self) -> i64:
@@ -137,7 +138,9 @@ class MessageBacklog:
                 self._look(block, end)
             end = self._plain_end
         count = end - self.head_position
-        return count if disk is None or count == 0 else disk.kept.allowed_of(self.head_position, count)
+        if disk is None or count == 0 or not disk.kept.durable:
+            return count
+        return disk.kept.allowed_of(self.head_position, count)
 
     def _look(self, block: Block, end: i64) -> None:
         """Find out where the messages that stand behind each other from the head on end."""
@@ -162,6 +165,7 @@ class MessageBacklog:
                     return block
             block = self._ahead.pop(0)
             self._block = block
+            self._is_simple = False
             if block.first > self.head_position:
                 self.head_position = block.first
 
@@ -169,7 +173,19 @@ class MessageBacklog:
 
     def append(self, message: Message) -> bool:
         """Add at the end of the backlog; whether a promise about it depends on the open batch of the log."""
-        return self._append(message, message, 0)
+        disk = self.disk
+        if not self._is_simple or self.next & (BLOCK_SIZE - 1) == 0 or (disk is not None and disk.takes_part):
+            return self._append(message, message, 0)
+        block = self._block
+        assert block is not None
+        block.items.append(message)
+        self.next += 1
+        self._ready += 1
+        self._body_bytes += message.body_size
+        self.memory_bytes += len(message.content) + MESSAGE_BYTES
+        if disk is not None and self.memory_bytes > disk.share.check_above:
+            disk.check()
+        return False
 
     def append_expiring(self, message: Message, deadline_us: i64) -> bool:
         """Add at the end of the backlog a message that is not delivered from ``deadline_us`` on; the answer is as that
@@ -179,18 +195,20 @@ class MessageBacklog:
     def _append(self, item: Message | Entry, message: Message, entries: i64) -> bool:
         disk = self.disk
         stored = False
-        self._body_bytes += message.body_size
+        position = self.next
         if disk is not None:
-            stored = disk.store(message, self.next)
-            if disk.paging:
-                self.table.append(self.next, item)
-                self.next += 1
-                disk.keep(item, message, self.next - 1)
-                return stored
-        block = self.table.append(self.next, item)
-        self.next += 1
-        if block is not self._block:
-            self._note(block)
+            stored = disk.store(message, position)
+        self.next = position + 1
+        self._body_bytes += message.body_size
+        block = self.table.append(position, item)
+        if entries > 0:
+            block.uneven = True
+        if disk is not None and disk.paging:
+            self._is_simple = False
+            disk.keep(item, message, position)
+            return stored
+        self._note(block, position)
+        self._is_simple = block is self._block
         self._ready += 1
         self._entries += entries
         self.memory_bytes += memory_size(message)
@@ -198,32 +216,37 @@ class MessageBacklog:
             disk.check()
         return stored
 
-    def _note(self, block: Block) -> None:
-        """Something is ready in this block, and nothing behind it."""
+    def _note(self, block: Block, position: i64) -> None:
+        """What stands at this position, in this block, is going to be ready, behind everything that is."""
         ahead = self._ahead
-        if not ahead or ahead[-1] is not block:
+        if self._ready == 0:
+            self._block = block
+            self.head_position = position
+        elif block is not self._block and (not ahead or ahead[-1] is not block):
             ahead.append(block)
 
     def bring(self, position: i64, item: Message | Entry, memory_bytes: i64) -> None:
         """A message has come from the disk, behind all others that are ready; its body is counted already."""
         block = self.table.put(position, item)
-        if block is not self._block:
-            self._note(block)
+        self._is_simple = False
+        self._note(block, position)
         self._ready += 1
         self.memory_bytes += memory_bytes
         if isinstance(item, Entry):
             self._entries += 1
+            block.uneven = True
 
     def take_part(self, part: Part) -> None:
         """The next part of the tail is ready."""
+        self._is_simple = False
         position = part.first
         while position < part.end():
             block = self.table.at(position)
             assert block is not None
-            if block is not self._block:
-                self._note(block)
-            position = block.end()
-        self._ready += part.count
+            self._note(block, position)
+            count = block.end() - position if block.end() < part.end() else part.end() - position
+            self._ready += count
+            position += count
         self._entries += part.entries
         self.memory_bytes += part.memory_bytes
 
@@ -250,7 +273,12 @@ class MessageBacklog:
 
     def head_body_size(self) -> i64:
         """Body size of the next message; 0 when there is none."""
-        return body_size(self._next_item())
+        if self.requeued.count > 0:
+            return body_size(self.requeued.next_item())
+        if self._ready == 0:
+            return 0
+        block = self._head_block()
+        return body_size(block.items[self.head_position - block.first])
 
     def head(self) -> Message | None:
         """The next message; None also if it is on disk only."""
@@ -341,10 +369,15 @@ class MessageBacklog:
 
     def settle(self, first: i64, count: i64, stride: i64) -> None:
         """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, will not come back."""
-        self.table.release(first, count, stride)
+        if count == 1:
+            self.table.release_one(first)
+        else:
+            self.table.release(first, count, stride)
         disk = self.disk
         if disk is not None:
-            disk.kept.settle(first, count, stride)
+            log = disk.kept.log
+            if log is not None:
+                log.settle(first, count, stride)
 
     def taken(self, first: i64, count: i64, stride: i64) -> tuple[list[Entry], i64]:
         """Messages that were taken, with their places; the content of some may be on disk only (``reload_now``). Of
@@ -403,7 +436,9 @@ class MessageBacklog:
         disk = self.disk
         if disk is not None:
             if self.next > self.head_position:
-                disk.kept.settle(self.head_position, self.next - self.head_position, 1)
+                log = disk.kept.log
+                if log is not None:
+                    log.settle(self.head_position, self.next - self.head_position, 1)
             disk.clear(dropped)
         block = self._block
         if block is not None:
@@ -424,6 +459,7 @@ class MessageBacklog:
     def _forget(self) -> None:
         """Nothing that was never taken waits."""
         self._block = None
+        self._is_simple = False
         self._ahead = []
         self.head_position = self.next
         self._ready = 0

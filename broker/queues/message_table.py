@@ -24,14 +24,19 @@ class MessageTable:
 
     def __init__(self) -> None:
         self._blocks: dict[int, Block] = {}
+        """All but the last one, by their numbers."""
         self._last: Block | None = None
-        """Where the last message was appended."""
+        """Where messages are appended. It is used again when all in it is settled: a queue whose messages leave it as
+        fast as they come makes no blocks."""
         self._near: Block | None = None
         """Where somebody looked last."""
 
     def at(self, position: i64) -> Block | None:
         """The block that this position belongs to. The position may lie outside of its items."""
         number = position >> BLOCK_BITS
+        last = self._last
+        if last is not None and last.first >> BLOCK_BITS == number:
+            return last
         near = self._near
         if near is not None and near.first >> BLOCK_BITS == number:
             return near
@@ -40,9 +45,13 @@ class MessageTable:
             self._near = near
         return near
 
-    def numbered(self, number: int) -> Block | None:
-        """The block with this number."""
-        return self._blocks.get(number)
+    def blocks(self) -> list[Block]:
+        """All of them in which something is."""
+        found = list(self._blocks.values())
+        last = self._last
+        if last is not None and last.live() > 0:
+            found.append(last)
+        return found
 
     def item(self, position: i64) -> Message | Entry | None:
         """What stands there."""
@@ -58,12 +67,22 @@ class MessageTable:
         """A message comes, behind all others; the block that it stands in."""
         block = self._last
         if block is None or position - block.first != len(block.items) or position & (BLOCK_SIZE - 1) == 0:
-            block = self._opened(position)
-            self._last = block
+            block = self._next_last(position)
         block.items.append(item)
-        block.live += 1
-        if isinstance(item, Entry):
-            block.uneven = True
+        return block
+
+    def _next_last(self, position: i64) -> Block:
+        """The block of this position, up to which its items reach, is the last one from now on."""
+        block = self._last
+        number = int(position >> BLOCK_BITS)
+        if block is not None and block.first >> BLOCK_BITS != number:
+            if block.live() > 0:
+                self._blocks[int(block.first >> BLOCK_BITS)] = block
+            self._last = None
+        block = self._opened(position)
+        self._blocks.pop(number, None)
+        self._last = block
+        self._near = None
         return block
 
     def put(self, position: i64, item: Message | Entry) -> Block:
@@ -72,11 +91,9 @@ class MessageTable:
         index = position - block.first
         if index < len(block.items):
             block.items[index] = item
+            block.gone -= 1
         else:
             block.items.append(item)
-        block.live += 1
-        if isinstance(item, Entry):
-            block.uneven = True
         return block
 
     def _opened(self, position: i64) -> Block:
@@ -91,38 +108,51 @@ class MessageTable:
         missing = position - block.first - len(block.items)
         if missing > 0:
             block.items += [None] * int(missing)
+            block.gone += missing
             block.uneven = True
         return block
 
     # ---- out ---------------------------------------------------------------------------------------------------------
 
+    def release_one(self, position: i64) -> None:
+        """This position, which does not wait, is settled."""
+        block = self.at(position)
+        if block is None:
+            return
+        index = position - block.first
+        if index < 0 or index >= len(block.items) or block.items[index] is None:
+            return
+        block.items[index] = None
+        block.gone += 1
+        if block.gone == len(block.items):
+            self.drop(block)
+
     def release(self, first: i64, count: i64, stride: i64) -> None:
         """These positions, none of which waits, are settled."""
         position = first
         while count > 0:
-            block = self._near
-            if block is None or block.first >> BLOCK_BITS != position >> BLOCK_BITS:
-                block = self.at(position)
+            block = self.at(position)
             rest = (BLOCK_SIZE - 1 - (position & (BLOCK_SIZE - 1))) // stride + 1
             if rest > count:
                 rest = count
             if block is not None:
-                if rest == block.live:
+                if rest == block.live():
                     self.drop(block)
                 else:
                     _release_in(block, position, rest, stride)
-                    if block.live == 0:
+                    if block.live() == 0:
                         self.drop(block)
             position += rest * stride
             count -= rest
 
     def drop(self, block: Block) -> None:
         """Nothing in it is needed any more."""
+        if block is self._last:
+            block.begin_at(block.first + len(block.items))
+            return
         del self._blocks[int(block.first >> BLOCK_BITS)]
         block.items = []
-        block.live = 0
-        if block is self._last:
-            self._last = None
+        block.gone = 0
         if block is self._near:
             self._near = None
 
@@ -137,7 +167,7 @@ class MessageTable:
         count: i64 = 0
         index = start
         if start == 0 and end == size:
-            count = block.live
+            count = block.live()
             index = end
         while index < end:
             if items[index] is not None:
@@ -145,30 +175,30 @@ class MessageTable:
             index += 1
         if count == 0:
             return
-        if count == block.live:
+        if count == block.live():
             lists.append(items)
             self.drop(block)
             return
         lists.append(items[start:end])
         items[start:end] = [None] * int(end - start)
-        block.live -= count
+        block.gone += count
         block.uneven = True
 
     def take_out_range(self, first: i64, end: i64, lists: list[list[Message | Entry | None]]) -> None:
         """The same for these positions."""
         number = first >> BLOCK_BITS
         while number << BLOCK_BITS < end:
-            block = self._blocks.get(int(number))
+            block = self.at(number << BLOCK_BITS)
             if block is not None:
                 self.take_out(block, first - block.first, end - block.first, lists)
             number += 1
 
     def clear(self, lists: list[list[Message | Entry | None]]) -> None:
         """Let go of everything."""
-        for block in self._blocks.values():
+        for block in self.blocks():
             lists.append(block.items)
             block.items = []
-            block.live = 0
+            block.gone = 0
         self._blocks = {}
         self._last = None
         self._near = None
@@ -182,5 +212,5 @@ def _release_in(block: Block, position: i64, count: i64, stride: i64) -> None:
     while index < end:
         if 0 <= index < size and items[index] is not None:
             items[index] = None
-            block.live -= 1
+            block.gone += 1
         index += stride

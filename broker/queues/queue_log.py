@@ -83,12 +83,6 @@ class QueueLog:
         self._waits_for_mark = False
         return waited
 
-    def settle(self, first: i64, count: i64, stride: i64) -> None:
-        """These positions are not needed any more."""
-        log = self.log
-        if log is not None:
-            log.settle(first, count, stride)
-
     def on_shutdown(self, head_position: i64) -> None:
         """Whatever stands before the head was delivered; nothing behind it was, unless it was before this start."""
         log = self.log

@@ -82,8 +82,9 @@ class Requeued:
         items = block.items
         added: i64 = 0
         end = index + count * stride
+        size: i64 = len(items)
         while index < end:
-            item = items[index]
+            item = items[index] if 0 <= index < size else None
             if item is not None:
                 flags[index] = 1
                 added += 1
@@ -119,7 +120,7 @@ class Requeued:
         numbers = self._numbers
         self._plain = 0
         while True:
-            block = self._table.numbered(numbers[0])
+            block = self._table.at(numbers[0] << BLOCK_BITS)
             if block is not None and block.requeued_count > 0:
                 self._block = block
                 self._index = block.next_requeued(0)
@@ -202,7 +203,7 @@ class Requeued:
         is on the disk."""
         flagged: list[tuple[int, BytesWriter]] = []
         for number in self._numbers:
-            block = self._table.numbered(number)
+            block = self._table.at(number << BLOCK_BITS)
             if block is None:
                 continue
             flags = block.requeued
@@ -235,7 +236,7 @@ class Requeued:
         number = self.next_position() >> BLOCK_BITS
         end = number + (_REACH >> BLOCK_BITS)
         while number < end:
-            block = self._table.numbered(int(number))
+            block = self._table.at(number << BLOCK_BITS)
             index: i64 = -1 if block is None else block.next_requeued(0)
             while block is not None and index >= 0:
                 if is_missing(block.items[index]):
@@ -281,10 +282,10 @@ class Requeued:
         block.flags()[index] = 0
         block.requeued_count -= 1
         block.items[index] = None
-        block.live -= 1
+        block.gone += 1
         self.count -= 1
         self._block = None
-        if block.live == 0:
+        if block.live() == 0:
             self._table.drop(block)
 
 

@@ -102,7 +102,7 @@ KINDS = pytest.mark.parametrize(
 def unacked_items(line: MessageBacklog) -> list[Message | Entry]:
     """What the backlog keeps of the messages that clients have got."""
     found = []
-    for block in line.table._blocks.values():
+    for block in line.table.blocks():
         flags = block.requeued
         for index, item in enumerate(block.items):
             if item is None or block.first + index >= line.head_position or (flags is not None and flags[index]):

@@ -177,9 +177,9 @@ def test_a_long_line_lets_go_of_what_left_it() -> None:
         assert texts(backlog.take(count)) == [str(number) for number in range(expected, expected + count)]
         backlog.settle(expected, count, 1)
         expected += count
-        assert len(backlog.table._blocks) <= -(-(5000 - expected) // BLOCK_SIZE) + 1
+        assert len(backlog.table.blocks()) <= -(-(5000 - expected) // BLOCK_SIZE) + 1
     assert expected == 5000
-    assert not backlog.table._blocks
+    assert not backlog.table.blocks()
 
 
 class Model:
@@ -256,4 +256,4 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
             assert (item.message if isinstance(item, Entry) else item) is entry.message, f"seed {seed}, step {step}"
     assert rest(backlog) == [text for _, text in model.line], f"seed {seed}"
     backlog.settle(0, backlog.next, 1)
-    assert not backlog.table._blocks, f"seed {seed}"
+    assert not backlog.table.blocks(), f"seed {seed}"

@@ -25,11 +25,11 @@ def filled(count: int, first: int = 0) -> MessageTable:
 def test_a_block_is_there_as_long_as_something_in_it_is() -> None:
     table = filled(2 * BLOCK_SIZE)
     table.release(0, BLOCK_SIZE - 1, 1)
-    assert table.numbered(0) is not None
+    assert len(table.blocks()) == 2
     table.release(BLOCK_SIZE - 1, 1, 1)
-    assert table.numbered(0) is None
+    assert len(table.blocks()) == 1
     table.release(BLOCK_SIZE, BLOCK_SIZE, 1)
-    assert not table._blocks
+    assert not table.blocks()
 
 
 def test_positions_go_on_in_the_middle_of_a_block_that_is_gone() -> None:
@@ -55,22 +55,13 @@ def test_what_is_taken_out_may_come_again() -> None:
     first, end = BLOCK_SIZE // 2, 2 * BLOCK_SIZE + 5
     table.take_out_range(first, end, lists)
     assert sum(item is not None for items in lists for item in items) == end - first
-    assert table.numbered(1) is None
+    assert table.at(BLOCK_SIZE) is None
     for position in range(first, end, 2):
         table.put(position, make_message(b"%d" % position))
     there = [position for position in range(3 * BLOCK_SIZE) if table.item(position) is not None]
     assert there == [*range(first), *range(first, end, 2), *range(end, 3 * BLOCK_SIZE)]
     table.append(3 * BLOCK_SIZE, make_message(b"next"))
     assert table.item(3 * BLOCK_SIZE) is not None
-
-
-def test_a_block_says_whether_it_needs_a_look() -> None:
-    table = filled(2)
-    block = table.at(0)
-    assert block is not None
-    assert not block.uneven
-    table.append(2, Entry(make_message(b"2"), 2, 100))
-    assert block.uneven
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -112,8 +103,8 @@ def test_random_operations_agree_with_a_dictionary(seed: int) -> None:
                 for position in sorted(on_disk)[: chance.choice([1, 30, 1000])]:
                     model[position] = on_disk.pop(position)
                     table.put(position, model[position])
-        assert sum(int(block.live) for block in table._blocks.values()) == len(model), where
-        assert all(block.live > 0 for block in table._blocks.values()), where
+        assert sum(int(block.live()) for block in table.blocks()) == len(model), where
+        assert all(block.live() > 0 for block in table.blocks()), where
     for position, message in model.items():
         assert table.item(position) is message, f"seed {seed}"
     dropped: Lists = []

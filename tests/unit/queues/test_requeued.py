@@ -149,7 +149,7 @@ def test_what_is_lost_leaves_its_block() -> None:
     setting.requeued.add(0, BLOCK_SIZE + 1, 1)
     for position in setting.requeued.missing():
         setting.requeued.lose(position)
-    assert setting.table.numbered(0) is None
+    assert setting.table.at(0) is None
     assert (setting.requeued.count, setting.requeued.pop().position) == (1, BLOCK_SIZE)
 
 
