@@ -27,13 +27,14 @@ from broker.message import Message
 from broker.native import i64
 from broker.protocol.confirms import Confirms
 from broker.protocol.content import Content
+from broker.protocol.delivery_run import Run
 from broker.protocol.session import Session
 from broker.protocol.settling import Acknowledging, Rollback, Taking
 from broker.protocol.shared_window import SharedWindow
 from broker.protocol.sliced import AT_ONCE, ChannelEnd, ChannelWork, Publishing, Settling
 from broker.protocol.traits import Traits, read_traits
 from broker.protocol.transaction import Pending, Settlement
-from broker.protocol.unacked import Run, Unacked
+from broker.protocol.unacked import Unacked
 from broker.queues.consumer import Consumer
 from broker.queues.dead_letter import keys_in
 from broker.queues.queue import Queue

@@ -22,8 +22,8 @@ from broker.destination import MessageTarget
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
+from broker.protocol.delivery_run import Run
 from broker.protocol.settling import Rollback
-from broker.protocol.unacked import Run
 from broker.queues.consumer import Consumer
 from broker.queues.queue import Queue
 from broker.routing.router import STEP, Routing

@@ -6,7 +6,7 @@ from typing import final
 
 from broker.destination import MessageTarget
 from broker.message import Message
-from broker.protocol.unacked import Run
+from broker.protocol.delivery_run import Run
 from broker.vhost.routes import Route
 
 

@@ -1,38 +1,38 @@
 """The classic queue: one node; messages in memory, and on disk where they must survive it or are too many
 (disk_backlog.py).
 
-It is made of parts, each with its file: the backlog of each level (message_backlog.py), who gets the next message
-(dispatcher.py, consumers.py), what expires (expiration.py), what is too much (length_limit.py), what its own arguments
-decide (guard.py), how long it goes unused (queue_expiry.py). Features cost only where they are on: a queue without TTL,
+It is made of parts, each with its file: the backlog of each level (message_backlog.py, levels.py), who gets the next
+message (dispatcher.py, consumers.py) and when (dispatch_schedule.py), what is taken in (admission.py, guard.py), what
+expires (expiration.py), what is too much (length_limit.py), what becomes of both (dropping.py), how long it goes unused
+(queue_expiry.py). Features cost only where they are on: a queue without TTL,
 limits or priorities takes the short way in ``enqueue`` and ``dispatch``, in batches.
 """
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import final
 
 from broker.discard import discard
-from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
+from broker.message import ACCEPTED, LOGGED, ON_DISK, Confirm, Message
 from broker.native import i64
-from broker.queues.arguments import guards
+from broker.queues.admission import Admission
+from broker.queues.block import message_of
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Cancelling
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.disk_backlog import DiskBacklog
-from broker.queues.dispatcher import Dispatcher
+from broker.queues.dispatch_schedule import DispatchSchedule
+from broker.queues.dispatcher import Dispatcher, evict_some
+from broker.queues.dropping import reject
 from broker.queues.entry import Entry
 from broker.queues.expiration import Expiration
-from broker.queues.expiry import ttl_ms
-from broker.queues.guard import ADMITTED
 from broker.queues.length_limit import LengthLimit
+from broker.queues.levels import body_bytes, highest, level_of, may_take, ready_count
 from broker.queues.message_backlog import MessageBacklog
-from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX
+from broker.queues.options import DROP_HEAD
 from broker.queues.queue import Queue
 from broker.queues.queue_expiry import QueueExpiry
 from broker.turn import Deferred
-
-_REJECTED_AT_ONCE: Final[i64] = 16
-"""Messages, each of which may be dead-lettered to many queues."""
 
 
 @final
@@ -42,223 +42,97 @@ class ClassicQueue(Queue):
     def __init__(self, declared: QueueDeclaration, environment: QueueEnvironment) -> None:
         super().__init__(declared)
         options = declared.options
-        self._host = environment.host
-        self._turn = environment.turn
-        self._clock = environment.clock
-        levels = options.levels()
-        self.levels: list[MessageBacklog] = [MessageBacklog(level, self._turn) for level in range(levels)]
-        self._backlog = self.levels[0]
-        self._disks: list[DiskBacklog] = []
-        self._waiters: list[Deferred] = []
-        self._is_scheduled = False
-        self._is_behind = False
-        """It is marked for the slice of those with much to drop."""
-        self.yields = False
-        """What is being done comes before that slice: it drops little, and leaves the rest to it."""
+        turn, clock, logs = environment.turn, environment.clock, environment.logs
+        self.host = environment.host
+        self.levels: list[MessageBacklog] = [MessageBacklog(level, turn) for level in range(options.levels())]
         self.held: i64 = 0
         """Holds of all its backlogs."""
-        self._guards = guards(declared.arguments)
-        self._featured = levels > 1 or options.limited or options.message_ttl_ms >= 0 or bool(self._guards)
-        self._limit = LengthLimit(self._turn, self._clock)
-        self._dispatcher = Dispatcher(self._turn, self._clock)
-        self.expiration = Expiration(self._turn, self._clock)
-        self._expiry = QueueExpiry(self._clock, options.expires_ms) if options.expires_ms > 0 else None
-        logs = environment.logs
+        self.schedule = DispatchSchedule(turn, clock)
+        self.dispatcher = Dispatcher(turn, clock)
+        self.admission = Admission(declared, clock)
+        self.limit = LengthLimit(turn, clock)
+        self.expiration = Expiration(turn, clock)
+        self.expiry = QueueExpiry(clock, options.expires_ms) if options.expires_ms > 0 else None
+        self._backlog = self.levels[0]
+        self._decides = self.admission.is_needed
+        self._disks: list[DiskBacklog] = []
+        self._turn = turn
+        self._clock = clock
         if logs is not None:
             for level in self.levels:
                 log = logs.open(self.log_number + len(self._disks)) if self.log_number else None
                 disk = DiskBacklog(level, self, environment, logs, log)
                 level.disk = disk
                 self._disks.append(disk)
-        if options.expires_ms > 0:
-            self.mark_used()
+        self.mark_used()
 
     def recover(self) -> None:
         if self.options.limited and self.options.overflow == DROP_HEAD:
-            self._limit.is_over = True  # perhaps: what consumers had is ready again
-            self.schedule_dispatch_behind()
+            self.limit.is_over = True  # perhaps: what consumers had is ready again
+            self.schedule.schedule_behind(self)
         for disk in self._disks:
             disk.recover()
             if disk.paging and (self.options.message_ttl_ms >= 0 or disk.kept.may_expire()):
                 self.expiration.expiring = True
-                self.schedule_dispatch()  # the head is read, so that it can expire without a consumer
-
-    # ---- in ----------------------------------------------------------------------------------------------------------
+                self.schedule.schedule(self)  # the head is read, so that it can expire without a consumer
 
     def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
-        if self._featured or message.expiration_ms >= 0:
-            return self._enqueue_featured(message)
+        if self._decides or message.expiration_ms >= 0:
+            return self.admission.enqueue(self, message)
         stored = self._backlog.append(message)
-        if not self._is_scheduled and self.consumers.groups:
-            self.schedule_dispatch()
+        if not self.schedule.is_scheduled and self.consumers.groups:
+            self.schedule.schedule(self)
         return LOGGED if stored else ACCEPTED
 
-    def _enqueue_featured(self, message: Message) -> int:
-        for guard in self._guards:
-            outcome = guard.decide(message)
-            if outcome != ADMITTED:
-                return outcome
-        options = self.options
-        if options.limited and options.overflow != DROP_HEAD and self._limit.is_full(self):
-            if options.overflow == REJECT_PUBLISH_DLX:
-                self._host.dead_letter(self, message, "maxlen")
-            return REJECTED
-        backlog = self._level(message)
-        ttl = ttl_ms(options, message)
-        stored = backlog.append(message) if ttl < 0 else self._append_expiring(backlog, message, ttl)
-        if options.limited and options.overflow == DROP_HEAD:
-            self._limit.drop_excess(self)
-        if self.consumers.groups:
-            self.schedule_dispatch()
-        return LOGGED if stored else ACCEPTED
-
-    def _append_expiring(self, backlog: MessageBacklog, message: Message, ttl: i64) -> bool:
-        now_us = self._clock.now_us
-        if ttl == 0:
-            self.dispatch_now(now_us)  # consumers are offered what stands before it
-        stored = backlog.append_expiring(message, now_us + ttl * 1000)
-        self.expiration.expiring = True
-        if ttl > 0:
-            self.expiration.arm(self)
-            return stored
-        self.dispatch_now(now_us - 1)  # one that has room now gets it, nobody else ever
-        self.expiration.expire(self, now_us)
-        return stored
-
-    def _level(self, message: Message) -> MessageBacklog:
-        top: i64 = len(self.levels) - 1
-        if top == 0 or message.priority <= 0:
-            return self._backlog
-        priority: i64 = message.priority
-        return self.levels[priority if priority < top else top]
+    # ---- how much ----------------------------------------------------------------------------------------------------
 
     def ready_count(self) -> i64:
-        if len(self.levels) == 1:
-            return self._backlog.count()
-        count: i64 = 0
-        for level in self.levels:
-            count += level.count()
-        return count
+        return ready_count(self.levels)
 
     def head(self) -> Message | None:
-        at: i64 = len(self.levels) - 1
-        while at > 0 and self.levels[at].count() == 0:
-            at -= 1
-        return self.levels[at].head()
+        message = message_of(highest(self.levels).next_item())
+        return None if message is ON_DISK else message
 
     def ready_bytes(self) -> i64:
-        size: i64 = 0
-        for level in self.levels:
-            size += level.body_bytes
-        return size
-
-    def is_dead_lettering(self) -> bool:
-        """Whether nothing more should die in it now."""
-        return self._host.is_dead_lettering(self)
-
-    def bury(self, level: MessageBacklog, reason: str) -> None:
-        """What stands at the head of a level dies."""
-        entry = level.pop(self.options.dead_letter_exchange is not None)
-        self._dead_letter(entry, reason)
-        level.settle(entry.position, 1, 1)
+        return body_bytes(self.levels)
 
     # ---- out ---------------------------------------------------------------------------------------------------------
 
     def schedule_dispatch(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._turn.schedule_dispatch(self)
-
-    def schedule_dispatch_behind(self) -> None:
-        """Dispatch it in the slice of those with much to drop."""
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._is_behind = True
-            self._turn.schedule_dispatch_behind(self)
-
-    def dispatch_now(self, now_us: i64) -> None:
-        """Consumers get what they can take, before something is decided about the rest."""
-        # the mark stays: the turn's own dispatch then finds less, or nothing, to do
-        if self.consumers.groups:
-            self._dispatch(now_us)
-        elif self.expiration.expiring:
-            self.expiration.expire(self, now_us)
-
-    def dispatch_some(self) -> bool:
-        if not self._is_scheduled or not self.consumers.groups:
-            return True
-        self._dispatcher.bounded_time = True
-        try:
-            self._dispatch(self._clock.now_us)
-        finally:
-            self._dispatcher.bounded_time = False
-        return not self._dispatcher.is_cut
+        self.schedule.schedule(self)
 
     def dispatch(self) -> None:
-        self._is_scheduled = False
-        self.yields = not self._is_behind
-        self._is_behind = False
+        self.schedule.begin()
         try:
             if not self.deleted:
-                self._dispatcher.bounded_time = True
-                if self._limit.is_over:
-                    self._limit.drop_excess(self)
-                self._dispatch(self._clock.monotonic_us() if self.expiration.expiring else 0)
+                if self.limit.is_over:
+                    self.dispatcher.bounded_time = True
+                    self.limit.drop_excess(self)
+                now_us = self._clock.monotonic_us() if self.expiration.expiring else 0
+                self.dispatcher.dispatch_bounded(self, now_us)
         finally:
-            self._dispatcher.bounded_time = False
-            self.yields = False
-            self._resume_waiters()
+            self.dispatcher.bounded_time = False
+            self.schedule.end()
 
-    def _resume_waiters(self) -> None:
-        if self._waiters:
-            waiters = self._waiters
-            self._waiters = []
-            for waiter in waiters:
-                try:
-                    waiter.resume()
-                except Exception as error:
-                    self._clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
+    def dispatch_some(self) -> bool:
+        if not self.schedule.is_scheduled or not self.consumers.groups:
+            return True
+        return self.dispatcher.dispatch_bounded(self, self._clock.now_us)
 
-    def _dispatch(self, now_us: i64) -> None:
-        """Deliver what has not expired at that time, which nobody asks for where nothing expires."""
-        self._dispatcher.is_cut = False
-        if self.expiration.expiring and not self.expiration.expire(self, now_us):
-            self._dispatcher.is_cut = True
-            return
-        levels = self.levels
-        if not self.consumers.groups:
-            if self.expiration.expiring:
-                for level in levels:
-                    level.at_hand()  # the head is read, so that it can expire without a consumer
-        else:
-            at: i64 = len(levels) - 1
-            while at >= 0 and self._dispatcher.dispatch(self, levels[at], now_us):
-                at -= 1
-            if at > 0 and levels[at].available() == 0:
-                # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the
-                # other
-                for level in levels[:at]:
-                    level.available()
-        if self.expiration.expiring and not self._is_behind:
-            self.expiration.expire(self, now_us)  # what stands at the head now may be another message than before
+    def refresh(self) -> None:
+        self.dispatch_some()
+        if self.expiration.expiring:
+            self.expiration.expire(self, self._clock.now_us)
 
     def can_get(self) -> bool:
         if not self.dispatch_some():
             return False
         if self.expiration.expiring and not self.expiration.expire(self, self._clock.now_us):
             return False
-        at: i64 = len(self.levels) - 1
-        while at >= 0:
-            level = self.levels[at]
-            if level.available() > 0:
-                return True
-            if level.count() > 0 or level.holds:
-                return False
-            at -= 1
-        return True
+        return may_take(self.levels)
 
     def wait(self, waiter: Deferred) -> None:
-        self._waiters.append(waiter)
+        self.schedule.wait(waiter)
 
     def get(self, no_ack: bool) -> Entry | None:
         self.mark_used()
@@ -272,34 +146,27 @@ class ClassicQueue(Queue):
         if entry is None:
             return None
         if no_ack:
-            self._level(entry.message).settle(entry.position, 1, 1)
+            level_of(self.levels, entry.message).settle(entry.position, 1, 1)
         else:
             self.unacked += 1
         return entry
 
     def _pop(self, now_us: i64, no_ack: bool) -> Entry | None:
-        at: i64 = len(self.levels) - 1
-        while at >= 0:
-            level = self.levels[at]
-            while level.count() > 0:
-                if not no_ack:
-                    level.evict(self.unacked, 1)
-                entry = level.pop()
-                if entry.message is not ON_DISK:
-                    return entry
-                level.settle(entry.position, 1, 1)  # its content is lost: the one behind it is the head now
-                if self.expiration.expiring and not self.expiration.expire(self, now_us):
-                    return None
-            at -= 1
+        level = highest(self.levels)
+        while level.count() > 0:
+            if not no_ack:
+                evict_some(level, self.unacked, 1)
+            entry = level.pop()
+            if entry.message is not ON_DISK:
+                return entry
+            level.settle(entry.position, 1, 1)  # its content is lost: the one behind it is the head now
+            if self.expiration.expiring and not self.expiration.expire(self, now_us):
+                return None
+            level = highest(self.levels)
         return None
 
     def level_of(self, entry: Entry) -> i64:
-        return self._level(entry.message).level
-
-    def refresh(self) -> None:
-        self.dispatch_some()
-        if self.expiration.expiring:
-            self.expiration.expire(self, self._clock.now_us)
+        return level_of(self.levels, entry.message).level
 
     # ---- back --------------------------------------------------------------------------------------------------------
 
@@ -318,8 +185,8 @@ class ClassicQueue(Queue):
         if self.deleted:
             return
         if self.held == 0 and self.options.limited and self.options.overflow == DROP_HEAD:
-            self._limit.drop_excess(self)
-        self.schedule_dispatch()
+            self.limit.drop_excess(self)
+        self.schedule.schedule(self)
 
     def requeue(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         self.unacked -= count
@@ -332,28 +199,14 @@ class ClassicQueue(Queue):
         if self.expiration.expiring:
             self.expiration.arm(self)
         if self.options.limited and self.options.overflow == DROP_HEAD:
-            self._limit.drop_excess(self)
-        self.schedule_dispatch()
+            self.limit.drop_excess(self)
+        self.schedule.schedule(self)
 
     def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
-        if self.deleted:
-            self.unacked -= count
-            return count
-        backlog = self.levels[level]
-        if count > _REJECTED_AT_ONCE:
-            count = _REJECTED_AT_ONCE
-        if self.options.dead_letter_exchange is not None:
-            entries, count = backlog.taken(first, count, stride)
-            backlog.reload_now(entries)
-            for entry in entries:
-                self._dead_letter(entry, "rejected")
+        if not self.deleted:
+            count = reject(self, self.levels[level], first, count, stride)
         self.unacked -= count
-        backlog.settle(first, count, stride)
         return count
-
-    def _dead_letter(self, entry: Entry, reason: str) -> None:
-        if entry.message is not ON_DISK:  # otherwise its content is lost, and the log has told so
-            self._host.dead_letter(self, entry.message, reason)
 
     def purge(self) -> i64:
         self.dispatch_some()
@@ -370,35 +223,30 @@ class ClassicQueue(Queue):
         self.consumers.add(consumer)
         for disk in self._disks:
             disk.kept.has_consumers = True
-        self.schedule_dispatch()
+        self.schedule.schedule(self)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         if not consumer.registered:
             return
         self.consumers.remove(consumer)
         if self.consumers.count():
-            self.schedule_dispatch()
+            self.schedule.schedule(self)
             return
         for disk in self._disks:
             disk.kept.has_consumers = False
         self.mark_used()
         if self.auto_delete and not self.deleted:
-            self._host.remove_queue(self)
+            self.host.remove_queue(self)
 
     def unblock(self, consumer: Consumer) -> None:
         if self.consumers.unblock(consumer):
-            self.schedule_dispatch()
+            self.schedule.schedule(self)
 
     # ---- time --------------------------------------------------------------------------------------------------------
 
     def mark_used(self) -> None:
-        if self._expiry is not None and not self.deleted:
-            self._expiry.mark_used(self)
-
-    def expire_if_unused(self, now_ms: i64) -> None:
-        """x-expires: its time may be over."""
-        if self._expiry is not None and self._expiry.is_over(self, now_ms):
-            self._host.remove_queue(self)
+        if self.expiry is not None and not self.deleted:
+            self.expiry.mark_used(self)
 
     def on_shutdown(self) -> None:
         for level in self.levels:
@@ -410,8 +258,8 @@ class ClassicQueue(Queue):
         count = self.ready_count()
         self.deleted = True
         self.expiration.stop()
-        if self._expiry is not None:
-            self._expiry.stop()
+        if self.expiry is not None:
+            self.expiry.stop()
         self._turn.start(Cancelling(self._clock.faults, self.consumers.dissolve()))
         dropped: list[list[Message | Entry | None]] = []
         for disk in self._disks:
@@ -424,5 +272,5 @@ class ClassicQueue(Queue):
         for level in self.levels:
             level.close(dropped)
         discard(self._turn, dropped)
-        self._resume_waiters()
+        self.schedule.end()
         return count

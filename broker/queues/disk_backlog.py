@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, final
 from broker.discard import discard
 from broker.message import Message
 from broker.native import i64
-from broker.queues.block import MESSAGE_BYTES
+from broker.queues.block import MESSAGE_BYTES, body_size
 from broker.queues.declaration import QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.eviction import Eviction
@@ -29,7 +29,7 @@ from broker.queues.read_back import ReadBack
 from broker.queues.reload import Reload
 from broker.queues.tail import Tail
 from broker.store.log import Log, LogUser
-from broker.store.logs import GroupHold, Logs
+from broker.store.logs import Logs
 
 if TYPE_CHECKING:
     from broker.queues.classic import ClassicQueue
@@ -78,7 +78,7 @@ class DiskBacklog(LogUser):
         self._set_paging(self.on_disk.count > 0)
         self.expiring = self.paging
         positions = log.positions
-        self.backlog.start_at(positions.first if self.paging else positions.next, positions.next, log.body_bytes)
+        self.backlog.start_at(positions.first if self.paging else positions.next, positions.next)
 
     def _set_paging(self, paging: bool) -> None:
         self.paging = paging
@@ -88,15 +88,11 @@ class DiskBacklog(LogUser):
         """Messages of the backlog that are not ready."""
         return self.on_disk.count + self.tail.count
 
-    def group_hold(self) -> GroupHold:
-        """Keeps what is told to the log in one commit group."""
-        return self.kept.group_hold()
+    def body_bytes(self) -> i64:
+        """Sum of the sizes of their bodies."""
+        return self.on_disk.body_bytes + self.tail.body_bytes
 
     # ---- in ----------------------------------------------------------------------------------------------------------
-
-    def store(self, message: Message, position: i64) -> bool:
-        """Append to the log if that is necessary; whether a promise depends on it."""
-        return self.kept.durable and self.kept.store(message, position, self.paging)
 
     def begin(self) -> None:
         """The backlog has too much in memory: from now on it pages."""
@@ -195,12 +191,12 @@ class DiskBacklog(LogUser):
 
     # ---- out ---------------------------------------------------------------------------------------------------------
 
-    def refill(self) -> None:
-        """What is ready may run out: bring on what follows."""
+    def refill(self, is_drained: bool) -> None:
+        """What is ready may run out, or has (``is_drained``): bring on what follows."""
         log = self.kept.log
         if self.on_disk.count > 0 and log is not None:
             self.on_disk.read_ahead(log, self.backlog.memory_bytes, self.share.allowed())
-        elif self.on_disk.count == 0 and self.backlog.is_drained():
+        elif self.on_disk.count == 0 and is_drained:
             self._take_tail()
 
     def load(self) -> bool:
@@ -212,7 +208,7 @@ class DiskBacklog(LogUser):
         log = self.kept.log
         while log is not None and self.on_disk.count > 0 and self.backlog.in_memory() == 0:
             if not self.on_disk.read_some(log):
-                self.refill()
+                self.refill(True)
                 return False
         if self.paging and self.on_disk.count == 0:
             self._take_tail()
@@ -223,7 +219,7 @@ class DiskBacklog(LogUser):
         log = self.kept.log
         if log is None or self.on_disk.count == 0 or self.backlog.in_memory() > 0:
             return False
-        log.settle(self.on_disk.drop_first(self.backlog, log), 1, 1)
+        log.settle(self.on_disk.drop_first(log), 1, 1)
         return True
 
     def is_large(self, position: i64) -> bool:
@@ -242,7 +238,7 @@ class DiskBacklog(LogUser):
         log = self.kept.log
         if log is None:
             return
-        self.on_disk.end_read(self.backlog, log, through)
+        self.on_disk.end_read(log, through)
         if self.paging and self.on_disk.count == 0 and self.report() < self.share.allowed():
             self._take_tail()
         self.report()
@@ -255,7 +251,7 @@ class DiskBacklog(LogUser):
         together are too many for the memory, some of the earlier ones leave it."""
         backlog = self.backlog
         log = self.kept.log
-        if log is not None and unacked * (MESSAGE_BYTES + backlog.head_body_size()) > self.share.allowed():
+        if log is not None and unacked * (MESSAGE_BYTES + body_size(backlog.next_item())) > self.share.allowed():
             self.eviction.go_on(backlog.table, log, backlog.head_position, delivered)
 
     def reload(self) -> Reload:
@@ -276,7 +272,6 @@ class DiskBacklog(LogUser):
             self._reload.clear()
         for part in self.tail.clear():
             self.backlog.table.take_out_range(part.first, part.end(), dropped)
-        self.on_disk.stop()
         self.on_disk.begin_at(self.backlog.next)
         self._set_paging(False)
         self.expiring = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
 from broker.native import i64
+from broker.queues.block import body_size
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Group
 from broker.queues.expiration import is_past
@@ -42,7 +43,47 @@ class Dispatcher:
         self._left: i64 = _DELIVERIES_PER_LOOK
         """Deliveries, on all levels, until it does so again."""
 
-    def dispatch(self, queue: ClassicQueue, backlog: MessageBacklog, now_us: i64) -> bool:
+    def dispatch(self, queue: ClassicQueue, now_us: i64) -> None:
+        """Deliver what has not expired at that time, which nobody asks for where nothing expires."""
+        self.is_cut = False
+        expiration = queue.expiration
+        if expiration.expiring and not expiration.expire(queue, now_us):
+            self.is_cut = True
+            return
+        levels = queue.levels
+        if queue.consumers.groups:
+            at: i64 = len(levels) - 1
+            while at >= 0 and self._dispatch_level(queue, levels[at], now_us):
+                at -= 1
+            if at > 0 and levels[at].available() == 0:
+                # it waits for the disk: what the lower levels need from it comes with the same sync, not one after the
+                # other
+                for level in levels[:at]:
+                    level.available()
+        elif expiration.expiring:
+            for level in levels:
+                level.at_hand()  # the head is read, so that it can expire without a consumer
+        if expiration.expiring and not queue.schedule.is_behind:
+            expiration.expire(queue, now_us)  # what stands at the head now may be another message than before
+
+    def dispatch_bounded(self, queue: ClassicQueue, now_us: i64) -> bool:
+        """The same, as far as the slice of the turn goes; whether that sufficed."""
+        self.bounded_time = True
+        try:
+            self.dispatch(queue, now_us)
+        finally:
+            self.bounded_time = False
+        return not self.is_cut
+
+    def dispatch_now(self, queue: ClassicQueue, now_us: i64) -> None:
+        """Consumers get what they can take, before something is decided about the rest."""
+        # the mark stays: the turn's own dispatch then finds less, or nothing, to do
+        if queue.consumers.groups:
+            self.dispatch(queue, now_us)
+        elif queue.expiration.expiring:
+            queue.expiration.expire(queue, now_us)
+
+    def _dispatch_level(self, queue: ClassicQueue, backlog: MessageBacklog, now_us: i64) -> bool:
         """Dispatch one level; False when consumers ran out before messages did, messages are on their way from the
         disk, or too much has expired between those that were delivered."""
         consumers = queue.consumers
@@ -51,7 +92,7 @@ class Dispatcher:
                 self._left = _DELIVERIES_PER_LOOK
                 if self.bounded_time and self._turn.out_of_time():
                     self.is_cut = True
-                    queue.schedule_dispatch()
+                    queue.schedule.schedule(queue)
                     return False
                 if self.bounded_time and queue.expiration.expiring:
                     now_us = self._clock.monotonic_us()
@@ -75,7 +116,7 @@ class Dispatcher:
                 continue
             size: i64 = len(active)
             if size == 1:
-                count = _bounded(consumer, plain if plain < credit else credit, backlog.head_body_size())
+                count = _bounded(consumer, plain if plain < credit else credit, body_size(backlog.next_item()))
                 self._deliver_batch(queue, consumer, backlog, count)
                 self._left -= count // 16
             elif plain >= size and size <= _TURNS_MAX and not group.crowded:
@@ -90,7 +131,7 @@ class Dispatcher:
         """The next ``count`` messages, at most ``plain``, go to this consumer."""
         no_ack = consumer.no_ack
         if not no_ack:
-            backlog.evict(queue.unacked, count)
+            evict_some(backlog, queue.unacked, count)
             queue.unacked += count
         queue.delivered += count
         redelivered = backlog.requeued.count > 0
@@ -111,7 +152,7 @@ class Dispatcher:
             self._deliver_batch(queue, consumer, backlog, 1)
             return
         if not consumer.no_ack:
-            backlog.evict(queue.unacked, 1)
+            evict_some(backlog, queue.unacked, 1)
             queue.unacked += 1
         queue.delivered += 1
         entry = backlog.pop()
@@ -128,7 +169,7 @@ class Dispatcher:
         active = group.active
         size: i64 = len(active)
         rounds = plain // size
-        body_size = backlog.head_body_size()
+        head_size = body_size(backlog.next_item())
         keeping: i64 = 0
         index: i64 = 0
         while index < size:
@@ -137,7 +178,7 @@ class Dispatcher:
             if credit <= 0 or not consumer.has_room():
                 group.block(consumer)
                 return size
-            credit = _bounded(consumer, credit, body_size)
+            credit = _bounded(consumer, credit, head_size)
             if credit < rounds:
                 rounds = credit
             if consumer.shared:
@@ -147,7 +188,7 @@ class Dispatcher:
                 keeping += 1
             index += 1
         if keeping > 0:
-            backlog.evict(queue.unacked, rounds * size)
+            evict_some(backlog, queue.unacked, rounds * size)
         queue.unacked += rounds * keeping
         queue.delivered += rounds * size
         self._deliver_rounds(queue, group, backlog, rounds, keeping == 0)
@@ -187,6 +228,14 @@ class Dispatcher:
         nothing more."""
         queue.consumers.suspend(consumer)
         self._clock.faults.caught(f"delivery from queue '{queue.name}'", consumer.fault_owner(), error)
+
+
+def evict_some(backlog: MessageBacklog, unacked: i64, delivered: i64) -> None:
+    """So many messages are about to be delivered to consumers that have ``unacked`` already: some of the earlier ones
+    may have to leave the memory."""
+    disk = backlog.disk
+    if disk is not None and unacked > 0:
+        disk.evict(unacked, delivered)
 
 
 def _bounded(consumer: Consumer, count: i64, body_size: i64) -> i64:

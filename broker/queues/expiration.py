@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import NEVER, Clock, Timed, Timer
 from broker.native import i64
+from broker.queues.dropping import drop_head
 from broker.queues.message_backlog import MessageBacklog
 from broker.turn import Turn
 
@@ -31,7 +32,7 @@ class _ExpiryTimer(Timed):
         self.queue = queue
 
     def on_timer(self, now_ms: i64) -> None:
-        self.queue.schedule_dispatch_behind()  # what has expired goes in the turn, where time is bounded
+        self.queue.schedule.schedule_behind(self.queue)  # what has expired goes in the turn, where time is bounded
 
 
 @final
@@ -69,15 +70,15 @@ class Expiration:
     def expire_level(self, queue: ClassicQueue, level: MessageBacklog, now_us: i64) -> bool:
         """The same for one level."""
         while is_past(level.head_deadline(), now_us):
-            if queue.is_dead_lettering():
-                queue.schedule_dispatch_behind()
+            if queue.host.is_dead_lettering(queue):
+                queue.schedule.schedule_behind(queue)
                 return False
-            queue.bury(level, "expired")
+            drop_head(queue, level, "expired")
             self._drops_left -= 1
             if self._drops_left <= 0:
                 self._drops_left = _DROPS_PER_LOOK
-                if queue.yields or self._turn.out_of_time():
-                    queue.schedule_dispatch_behind()
+                if queue.schedule.yields or self._turn.out_of_time():
+                    queue.schedule.schedule_behind(queue)
                     return False
         return True
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
 from broker.native import i64
+from broker.queues.dropping import drop_head
 from broker.queues.expiration import is_past
+from broker.queues.levels import body_bytes, highest, ready_count
 from broker.queues.limits import full, over_limit
 from broker.turn import Turn
 
@@ -34,17 +36,14 @@ class LengthLimit:
 
     def _totals(self, queue: ClassicQueue) -> tuple[i64, i64]:
         """Messages, and the sum of their bodies' sizes where there is a limit to it."""
-        size: i64 = 0
-        if queue.options.max_length_bytes >= 0:
-            for level in queue.levels:
-                size += level.body_bytes
-        return queue.ready_count(), size
+        size = body_bytes(queue.levels) if queue.options.max_length_bytes >= 0 else 0
+        return ready_count(queue.levels), size
 
     def is_full(self, queue: ClassicQueue) -> bool:
         count, size = self._totals(queue)
         if not full(queue.options, count, size):
             return False
-        queue.dispatch_now(self._clock.now_us)
+        queue.dispatcher.dispatch_now(queue, self._clock.now_us)
         count, size = self._totals(queue)
         return full(queue.options, count, size)
 
@@ -55,33 +54,30 @@ class LengthLimit:
         if not over_limit(queue.options, count, size):
             return
         now_us = self._clock.now_us
-        queue.dispatch_now(now_us)
+        queue.dispatcher.dispatch_now(queue, now_us)
         self.is_over = False
         left = _DROPS_PER_LOOK
         while True:
             count, size = self._totals(queue)
             if not over_limit(queue.options, count, size):
                 break
-            slow = queue.is_dead_lettering()
+            slow = queue.host.is_dead_lettering(queue)
             if not slow and not self._drop_head(queue, now_us):
                 return
             left -= 1
             if left == 0 or slow:
                 left = _DROPS_PER_LOOK
-                if slow or queue.yields or self._turn.out_of_time():
+                if slow or queue.schedule.yields or self._turn.out_of_time():
                     self.is_over = True
-                    queue.schedule_dispatch_behind()
+                    queue.schedule.schedule_behind(queue)
                     return
         if queue.expiration.expiring:
             queue.expiration.expire(queue, now_us)  # another message stands at the head now
 
     def _drop_head(self, queue: ClassicQueue, now_us: i64) -> bool:
-        at: i64 = len(queue.levels) - 1
-        while at >= 0 and queue.levels[at].count() == 0:
-            at -= 1
-        if at < 0:
+        level = highest(queue.levels)
+        if level.count() == 0:
             return False
-        level = queue.levels[at]
         disk = level.disk
         if disk is not None and disk.paging and level.in_memory() == 0:
             if queue.options.dead_letter_exchange is None and disk.skip():
@@ -91,7 +87,6 @@ class LengthLimit:
                 return False
             if level.in_memory() == 0:
                 return True  # what was there is lost
-        queue.bury(
-            level, "expired" if queue.expiration.expiring and is_past(level.head_deadline(), now_us) else "maxlen"
-        )
+        is_expired = queue.expiration.expiring and is_past(level.head_deadline(), now_us)
+        drop_head(queue, level, "expired" if is_expired else "maxlen")
         return True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, final
 
 from broker.message import ON_DISK, Message
 from broker.native import i64
-from broker.queues.block import BLOCK_SIZE, MESSAGE_BYTES, Block, body_size, is_missing, memory_size, message_of
+from broker.queues.block import BLOCK_SIZE, MESSAGE_BYTES, Block, body_size, is_missing, memory_size
 from broker.queues.entry import Entry
 from broker.queues.message_table import MessageTable
 from broker.queues.requeued import Requeued
@@ -24,7 +24,6 @@ from broker.turn import Turn
 if TYPE_CHECKING:
     from broker.queues.disk_backlog import DiskBacklog
     from broker.queues.tail import Part
-    from broker.store.logs import GroupHold
 
 
 @final
@@ -78,18 +77,12 @@ class MessageBacklog:
         back."""
         return self._ready + self.requeued.count
 
-    def is_drained(self) -> bool:
-        """Nothing that was never taken is in memory, but for the tail."""
-        return self._ready == 0
-
     @property
     def body_bytes(self) -> i64:
         """Sum of the bodies' sizes, on disk or not; of what came back, only what is in memory."""
-        return self._body_bytes + self.requeued.body_bytes
-
-    def correct_body_bytes(self, change: i64) -> None:
-        """What is on disk only has more, or fewer, bytes in its bodies than was thought."""
-        self._body_bytes += change
+        disk = self.disk
+        size = self._body_bytes + self.requeued.body_bytes
+        return size if disk is None else size + disk.body_bytes()
 
     @property
     def expiring(self) -> bool:
@@ -119,7 +112,7 @@ class MessageBacklog:
                 return 0
             return requeued.count
         if disk is not None and disk.paging:
-            disk.refill()
+            disk.refill(self._ready == 0)
         return self._ready
 
     def plain(self) -> i64:
@@ -135,20 +128,12 @@ class MessageBacklog:
             end = disk.on_disk.first
         if block.uneven:
             if self._plain_end <= self.head_position:
-                self._look(block, end)
+                self._plain_end = _plain_end(block, self.head_position, end)
             end = self._plain_end
         count = end - self.head_position
         if disk is None or count == 0 or not disk.kept.durable:
             return count
         return disk.kept.allowed_of(self.head_position, count)
-
-    def _look(self, block: Block, end: i64) -> None:
-        """Find out where the messages that stand behind each other from the head on end."""
-        index = self.head_position - block.first
-        size = end - block.first
-        while index < size and isinstance(block.items[index], Message):
-            index += 1
-        self._plain_end = block.first + index
 
     def _head_block(self) -> Block:
         """The block of the next one of those that were never taken. There must be one in memory."""
@@ -175,7 +160,7 @@ class MessageBacklog:
         """Add at the end of the backlog; whether a promise about it depends on the open batch of the log."""
         disk = self.disk
         if not self._is_simple or self.next & (BLOCK_SIZE - 1) == 0 or (disk is not None and disk.takes_part):
-            return self._append(message, message, 0)
+            return self.add(message, message)
         block = self._block
         assert block is not None
         block.items.append(message)
@@ -187,30 +172,28 @@ class MessageBacklog:
             disk.check()
         return False
 
-    def append_expiring(self, message: Message, deadline_us: i64) -> bool:
-        """Add at the end of the backlog a message that is not delivered from ``deadline_us`` on; the answer is as that
-        of ``append``."""
-        return self._append(Entry(message, self.next, deadline_us), message, 1)
-
-    def _append(self, item: Message | Entry, message: Message, entries: i64) -> bool:
+    def add(self, item: Message | Entry, message: Message) -> bool:
+        """The same for one that may need more than its place: as an ``Entry`` for the position that comes next, if it
+        has a deadline."""
         disk = self.disk
         stored = False
         position = self.next
-        if disk is not None:
-            stored = disk.store(message, position)
+        if disk is not None and disk.kept.durable:
+            stored = disk.kept.store(message, position, disk.paging)
         self.next = position + 1
-        self._body_bytes += message.body_size
         block = self.table.append(position, item)
-        if entries > 0:
-            block.uneven = True
         if disk is not None and disk.paging:
             self._is_simple = False
+            block.uneven = block.uneven or isinstance(item, Entry)
             disk.keep(item, message, position)
             return stored
         self._note(block, position)
         self._is_simple = block is self._block
+        if isinstance(item, Entry):
+            self._entries += 1
+            block.uneven = True
         self._ready += 1
-        self._entries += entries
+        self._body_bytes += message.body_size
         self.memory_bytes += memory_size(message)
         if disk is not None and self.memory_bytes > disk.share.check_above:
             disk.check()
@@ -226,11 +209,12 @@ class MessageBacklog:
             ahead.append(block)
 
     def bring(self, position: i64, item: Message | Entry, memory_bytes: i64) -> None:
-        """A message has come from the disk, behind all others that are ready; its body is counted already."""
+        """A message has come from the disk, behind all others that are ready."""
         block = self.table.put(position, item)
         self._is_simple = False
         self._note(block, position)
         self._ready += 1
+        self._body_bytes += body_size(item)
         self.memory_bytes += memory_bytes
         if isinstance(item, Entry):
             self._entries += 1
@@ -248,13 +232,13 @@ class MessageBacklog:
             self._ready += count
             position += count
         self._entries += part.entries
+        self._body_bytes += part.body_bytes
         self.memory_bytes += part.memory_bytes
 
-    def start_at(self, first: i64, next_position: i64, body_bytes: i64) -> None:
+    def start_at(self, first: i64, next_position: i64) -> None:
         """Nothing is in memory; what is on disk begins at position ``first``."""
         self.head_position = first
         self.next = next_position
-        self._body_bytes = body_bytes
 
     # ---- out ---------------------------------------------------------------------------------------------------------
 
@@ -262,8 +246,8 @@ class MessageBacklog:
         """The position of the first message that ``take`` would return, after ``plain``."""
         return self.requeued.next_position() if self.requeued.count > 0 else self.head_position
 
-    def _next_item(self) -> Message | Entry | None:
-        """The next message that is in memory, if there is one."""
+    def next_item(self) -> Message | Entry | None:
+        """The next message as it stands in the table; None if there is none in memory."""
         if self.requeued.count > 0:
             return self.requeued.next_item()
         if self._ready == 0:
@@ -271,26 +255,13 @@ class MessageBacklog:
         block = self._head_block()
         return block.items[self.head_position - block.first]
 
-    def head_body_size(self) -> i64:
-        """Body size of the next message; 0 when there is none."""
-        if self.requeued.count > 0:
-            return body_size(self.requeued.next_item())
-        if self._ready == 0:
-            return 0
-        block = self._head_block()
-        return body_size(block.items[self.head_position - block.first])
-
-    def head(self) -> Message | None:
-        """The next message; None also if it is on disk only."""
-        message = message_of(self._next_item())
-        return None if message is ON_DISK else message
-
     def take(self, count: i64) -> list[Message | Entry | None]:
         """The next ``count`` messages, which are not ready any more, at neighbouring positions; at most ``plain()``.
         The list is only to be read."""
         if self.requeued.count > 0:
             again = self.requeued.take(count)
-            self._report()
+            if self.disk is not None:
+                self.disk.report()
             return again
         block = self._head_block()
         index = self.head_position - block.first
@@ -321,9 +292,11 @@ class MessageBacklog:
         """
         if self.requeued.count > 0:
             entry = self.requeued.pop()
-            if read and entry.message is ON_DISK:
-                self.reload_now([entry])
-            self._report()
+            disk = self.disk
+            if disk is not None:
+                if read and entry.message is ON_DISK:
+                    disk.reload().now([entry])
+                disk.report()
             return entry
         block = self._head_block()
         position = self.head_position
@@ -351,10 +324,10 @@ class MessageBacklog:
         if self.requeued.count == 0:
             disk = self.disk
             if self._ready == 0 and disk is not None and disk.paging:
-                disk.refill()
+                disk.refill(True)
             if self._entries == 0:
                 return 0
-        item = self._next_item()
+        item = self.next_item()
         return item.deadline_us if isinstance(item, Entry) else 0
 
     # ---- back --------------------------------------------------------------------------------------------------------
@@ -379,53 +352,6 @@ class MessageBacklog:
             if log is not None:
                 log.settle(first, count, stride)
 
-    def taken(self, first: i64, count: i64, stride: i64) -> tuple[list[Entry], i64]:
-        """Messages that were taken, with their places; the content of some may be on disk only (``reload_now``). Of
-        very large ones that are, there is not more than one: how many were looked at."""
-        found: list[Entry] = []
-        disk = self.disk
-        done: i64 = 0
-        while done < count:
-            position = first + done * stride
-            item = self.table.item(position)
-            is_large = disk is not None and is_missing(item) and disk.is_large(position)
-            if is_large and done > 0:
-                return found, done
-            done += 1
-            if isinstance(item, Entry):
-                found.append(item)
-            elif item is not None:
-                found.append(Entry(item, position, 0))
-            if is_large:
-                return found, done
-        return found, done
-
-    def evict(self, unacked: i64, delivered: i64) -> None:
-        """So many messages are about to be delivered to consumers that have ``unacked`` already: some of the earlier
-        ones may have to leave the memory."""
-        disk = self.disk
-        if disk is not None and unacked > 0:
-            disk.evict(unacked, delivered)
-
-    def reload_now(self, entries: list[Entry]) -> None:
-        """Have the content of messages that were taken in memory again. An entry that is still without it afterwards
-        has lost it."""
-        disk = self.disk
-        for entry in entries:
-            if entry.message is ON_DISK and disk is not None:
-                disk.reload().now(entries)
-                return
-
-    def _report(self) -> None:
-        disk = self.disk
-        if disk is not None:
-            disk.report()
-
-    def group_hold(self) -> GroupHold | None:
-        """Keeps what is told to the log in one commit group."""
-        disk = self.disk
-        return None if disk is None else disk.group_hold()
-
     def clear(self, dropped: list[list[Message | Entry | None]]) -> i64:
         """Drop everything that waits; returns how many. Positions go on behind it.
 
@@ -446,7 +372,8 @@ class MessageBacklog:
         for block in self._ahead:
             self.table.take_out(block, self.head_position - block.first, BLOCK_SIZE, dropped)
         self._forget()
-        self._report()
+        if disk is not None:
+            disk.report()
         return count
 
     def close(self, dropped: list[list[Message | Entry | None]]) -> None:
@@ -466,3 +393,12 @@ class MessageBacklog:
         self._entries = 0
         self._body_bytes = 0
         self.memory_bytes = 0
+
+
+def _plain_end(block: Block, position: i64, end: i64) -> i64:
+    """Where the messages that stand behind each other from this position on end, in this block and before ``end``."""
+    index = position - block.first
+    size = end - block.first
+    while index < size and isinstance(block.items[index], Message):
+        index += 1
+    return block.first + index

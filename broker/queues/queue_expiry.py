@@ -17,7 +17,10 @@ class _UnusedTimer(Timed):
         self.queue = queue
 
     def on_timer(self, now_ms: i64) -> None:
-        self.queue.expire_if_unused(now_ms)
+        queue = self.queue
+        expiry = queue.expiry
+        if expiry is not None and expiry.is_over(queue, now_ms):
+            queue.host.remove_queue(queue)
 
 
 @final

@@ -21,7 +21,6 @@ from broker.store.read_request import COUNT_MAX
 
 if TYPE_CHECKING:
     from broker.queues.disk_backlog import DiskBacklog
-    from broker.queues.message_backlog import MessageBacklog
 
 READ_BYTES: Final[i64] = 1 << 20
 """Read back at a time, at the most, and no sooner than less than this is left: what is read long before it goes has
@@ -41,10 +40,10 @@ class ReadBack:
         """Where the tail begins."""
         self.count: i64 = 0
         self.reading = False
-        self._body_bytes: i64 = 0
-        self._known_bytes: i64 = 0
-        """Of the bodies that the read that is on its way has brought so far."""
-        self._known_count: i64 = 0
+        self.body_bytes: i64 = 0
+        """Sum of the bodies' sizes, about."""
+        self._brought: i64 = 0
+        """Messages that the read that is on its way has brought so far."""
         self._tail = b""
         self._logs = logs
         self._options = options
@@ -54,33 +53,29 @@ class ReadBack:
         """Nothing is on disk only; what will be stands from this position on."""
         self.first = self.end = position
         self.count = 0
-        self._body_bytes = 0
+        self.body_bytes = 0
+        self._brought = 0
 
     def recover(self, log: Log) -> None:
         """Everything that is live in the log is on disk only."""
         self.first = log.positions.first
         self.end = log.positions.next
         self.count = log.positions.live()
-        self._body_bytes = log.body_bytes
+        self.body_bytes = log.body_bytes
 
     def extend(self, end: i64, count: i64, body_bytes: i64) -> None:
         """The oldest of the tail has left the memory: so many messages, up to that position."""
         self.end = end
         self.count += count
-        self._body_bytes += body_bytes
+        self.body_bytes += body_bytes
 
-    def drop_first(self, backlog: MessageBacklog, log: Log) -> i64:
+    def drop_first(self, log: Log) -> i64:
         """The first of them is dropped without being read; its position."""
         position = log.positions.next_live(self.first)
-        self._correct(backlog, self.count - 1, 0, 0)
+        self._correct(self.count - 1, 1)
         self.count -= 1
         self.first = position + 1
         return position
-
-    def stop(self) -> None:
-        """What a read that is on its way brings is not needed."""
-        self._known_bytes = 0
-        self._known_count = 0
 
     # ---- reading -----------------------------------------------------------------------------------------------------
 
@@ -92,7 +87,7 @@ class ReadBack:
             return
         self.reading = True
         size = allowed // 2 if allowed // 2 < READ_BYTES else READ_BYTES
-        count = size // (MESSAGE_BYTES + self._body_bytes // self.count) + 1
+        count = size // (MESSAGE_BYTES + self.body_bytes // self.count) + 1
         if count > COUNT_MAX or (log.on_pages and size == READ_BYTES):  # such a block is read in one go
             count = COUNT_MAX
         self._logs.read(log, self.first, self.end, size, None, count)
@@ -117,8 +112,8 @@ class ReadBack:
     def _bring(self, disk: DiskBacklog, position: i64, message: Message, data: bytes, start: i64) -> None:
         self.first = position + 1
         self._tail = message.tail
-        self._known_bytes += message.body_size
-        self._known_count += 1
+        self.body_bytes -= message.body_size
+        self._brought += 1
         redelivered = position <= disk.kept.redelivered_through
         ttl = ttl_ms(self._options, message)
         if not redelivered and ttl < 0:
@@ -133,25 +128,20 @@ class ReadBack:
             disk.queue.expiration.expiring = True
         disk.backlog.bring(position, entry, memory_size(message))
 
-    def end_read(self, backlog: MessageBacklog, log: Log, through: i64) -> None:
+    def end_read(self, log: Log, through: i64) -> None:
         """A read is over: everything below that position was told."""
         if through > self.first:
             self.first = through if through < self.end else self.end
         left = log.positions.live_between(self.first, self.end)
-        self._correct(backlog, left, self._known_count, self._known_bytes)
-        self.stop()
+        self._correct(left, self.count - left - self._brought)
+        self._brought = 0
         self.count = left
 
-    def _correct(self, backlog: MessageBacklog, left: i64, known: i64, body_bytes: i64) -> None:
-        """Of the messages on disk ``left`` stay there; ``known`` of the others have so many bytes in their bodies.
-
-        Of the rest, which were settled there, and of all of them after a start, the sizes are only known in sum, and
-        about.
-        """
-        unknown = self.count - left - known
-        rest = self._body_bytes - body_bytes
+    def _correct(self, left: i64, unknown: i64) -> None:
+        """So many messages stay on disk; of ``unknown`` others, which were settled there, the sizes are only known in
+        sum, and about, as are those of all of them after a start."""
+        rest = self.body_bytes
         guess: i64 = rest
         if left > 0:
             guess = rest * unknown // (left + unknown) if rest > 0 else rest
-        self._body_bytes = rest - guess
-        backlog.correct_body_bytes(-guess)
+        self.body_bytes = rest - guess

@@ -299,7 +299,8 @@ class Dropping(SlicedWork):
         """Position, and a flag for each from that one on: 1 if it was dropped."""
         self._index: i64 = 0
         """Flags of the last of these that are done."""
-        self._hold: GroupHold | None = backlog.group_hold()
+        disk = backlog.disk
+        self._hold: GroupHold | None = None if disk is None else disk.kept.group_hold()
 
     def step(self) -> bool:
         done = True

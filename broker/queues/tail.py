@@ -57,6 +57,8 @@ class Tail:
         """Messages."""
         self.memory_bytes: i64 = 0
         """About what they cost in memory."""
+        self.body_bytes: i64 = 0
+        """Sum of the bodies' sizes."""
         self.in_flight: i64 = 0
         """What those cost in memory that are on their way to a page file."""
         self.max: i64 = 0
@@ -80,6 +82,7 @@ class Tail:
         part.body_bytes += message.body_size
         self.count += 1
         self.memory_bytes += size
+        self.body_bytes += message.body_size
 
     def clear(self) -> list[Part]:
         """What was in it."""
@@ -87,6 +90,7 @@ class Tail:
         self.parts = []
         self.count = 0
         self.memory_bytes = 0
+        self.body_bytes = 0
         self._requested = 0
         return parts
 
@@ -99,6 +103,7 @@ class Tail:
                 break
             count += 1
             self.memory_bytes -= part.memory_bytes
+            self.body_bytes -= part.body_bytes
             self.count -= part.count
         gone = self.parts[:count]
         del self.parts[:count]

@@ -21,7 +21,7 @@ from broker.metadata.journal import Journal
 from broker.protocol import channel as channel_module
 from broker.protocol import dispatch, tx_methods
 from broker.protocol.channel import Channel
-from broker.queues import dead_letter, disk_backlog, read_back, requeued
+from broker.queues import dead_letter, disk_backlog, dropping, length_limit, read_back, requeued
 from broker.queues.classic import ClassicQueue
 from broker.queues.queue_log import QueueLog
 from broker.store import log as log_module
@@ -135,16 +135,15 @@ def settled_before_dead_lettered() -> None:
 def dropped_not_settled() -> None:
     """What a length limit drops goes to the dead letter queue, and stays where it was as well."""
 
-    def make(bury: Any) -> Any:
-        def patched(self: ClassicQueue, level: Any, reason: str) -> None:
-            if reason == "maxlen":
-                self._dead_letter(level.pop(True), reason)
-            else:
-                bury(self, level, reason)
+    drop_head = dropping.drop_head
 
-        return patched
+    def patched(queue: ClassicQueue, level: Any, reason: str) -> None:
+        if reason == "maxlen":
+            queue.host.dead_letter(queue, level.pop(True).message, reason)
+        else:
+            drop_head(queue, level, reason)
 
-    replace(ClassicQueue, "bury", make)
+    vars(length_limit)["drop_head"] = patched
 
 
 @plant

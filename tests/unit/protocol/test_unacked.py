@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from broker.errors import PRECONDITION_FAILED, ChannelException
-from broker.protocol.unacked import Run, Unacked
+from broker.protocol.delivery_run import Run
+from broker.protocol.unacked import Unacked
 from tests.support.fakes import FakeConsumer, FakeQueue
 
 UNKNOWN = "RabbitMQ docs, Consumer Acknowledgements: acknowledging an unknown delivery tag is a channel error 406"

@@ -1,0 +1,66 @@
+"""What a queue with arguments does with a message that comes: its guards and limits decide, and it may expire (RabbitMQ
+docs, Queue Length Limit; Time-To-Live)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from broker.clock import Clock
+from broker.message import ACCEPTED, LOGGED, REJECTED, Message
+from broker.native import i64
+from broker.queues.arguments import guards
+from broker.queues.declaration import QueueDeclaration
+from broker.queues.entry import Entry
+from broker.queues.expiry import ttl_ms
+from broker.queues.guard import ADMITTED
+from broker.queues.levels import level_of
+from broker.queues.message_backlog import MessageBacklog
+from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX
+
+if TYPE_CHECKING:
+    from broker.queues.classic import ClassicQueue
+
+
+@final
+class Admission:
+    """Of one queue, which is handed in every time: neither keeps the other when the queue is gone."""
+
+    def __init__(self, declared: QueueDeclaration, clock: Clock) -> None:
+        options = declared.options
+        self._guards = guards(declared.arguments)
+        self._clock = clock
+        self.is_needed = options.levels() > 1 or options.limited or options.message_ttl_ms >= 0 or bool(self._guards)
+        """Without it, a message that does not expire itself is just added."""
+
+    def enqueue(self, queue: ClassicQueue, message: Message) -> int:
+        """As ``Queue.enqueue``."""
+        for guard in self._guards:
+            outcome = guard.decide(message)
+            if outcome != ADMITTED:
+                return outcome
+        options = queue.options
+        if options.limited and options.overflow != DROP_HEAD and queue.limit.is_full(queue):
+            if options.overflow == REJECT_PUBLISH_DLX:
+                queue.host.dead_letter(queue, message, "maxlen")
+            return REJECTED
+        backlog = level_of(queue.levels, message)
+        ttl = ttl_ms(options, message)
+        stored = backlog.append(message) if ttl < 0 else self._append_expiring(queue, backlog, message, ttl)
+        if options.limited and options.overflow == DROP_HEAD:
+            queue.limit.drop_excess(queue)
+        if queue.consumers.groups:
+            queue.schedule.schedule(queue)
+        return LOGGED if stored else ACCEPTED
+
+    def _append_expiring(self, queue: ClassicQueue, backlog: MessageBacklog, message: Message, ttl: i64) -> bool:
+        now_us = self._clock.now_us
+        if ttl == 0:
+            queue.dispatcher.dispatch_now(queue, now_us)  # consumers are offered what stands before it
+        stored = backlog.add(Entry(message, backlog.next, now_us + ttl * 1000), message)
+        queue.expiration.expiring = True
+        if ttl > 0:
+            queue.expiration.arm(queue)
+            return stored
+        queue.dispatcher.dispatch_now(queue, now_us - 1)  # one that has room now gets it, nobody else ever
+        queue.expiration.expire(queue, now_us)
+        return stored
