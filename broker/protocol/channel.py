@@ -26,6 +26,7 @@ from broker.errors import (
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
+from broker.promises import Promise, PromiseSource, PromiseSources, PromiseWaiter
 from broker.protocol.confirms import Confirms
 from broker.protocol.content import Content
 from broker.protocol.session import Session
@@ -40,9 +41,8 @@ from broker.queues.dead_letter import keys_in
 from broker.queues.queue import Queue
 from broker.routing.routed import Routed
 from broker.stats import ChannelFigures
-from broker.store.batch import Listener
 from broker.turn import Deferred, Flushable, SlicedWork
-from broker.vhost.publishing import IN_LOG, REFUSED, immediate, publish
+from broker.vhost.publishing import PENDING_ELSEWHERE, PENDING_USUALLY, REFUSED, immediate, publish
 from broker.vhost.routes import Route
 from broker.wire import properties, spec, table
 from broker.wire.erlang import frame
@@ -73,17 +73,46 @@ class _Waiter(Deferred):
 
 
 @final
-class _Promise(Listener):
-    """Tells a channel that the disk has what it waits for."""
+class _Kept(PromiseWaiter):
+    """Tells a channel that what it waits for is kept."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
 
-    def durable(self, through: i64) -> None:
-        self.channel.durable(through)
+    def kept(self, source: PromiseSource) -> None:
+        self.channel.kept(source)
+
+    def lost(self, source: PromiseSource) -> None:
+        self.channel.lost(source)
 
     def fault_owner(self) -> FaultOwner | None:
         return self.channel.session.owner
+
+
+@final
+class _Refusal(Deferred):
+    """What the client hears instead of the answer that it waits for."""
+
+    def __init__(self, channel: Channel, refusal: ChannelException) -> None:
+        self.channel = channel
+        self.refusal = refusal
+
+    def resume(self) -> None:
+        raise self.refusal
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self.channel.session.owner
+
+
+@final
+class _HeldAnswer:
+    """An answer that leaves when everything it promises is kept."""
+
+    def __init__(self, answer: bytes, promises: list[Promise], refusal: ChannelException | None) -> None:
+        self.answer = answer
+        self.promises = promises
+        self.refusal = refusal
+        """What is answered instead if one of them is lost."""
 
 
 @final
@@ -126,9 +155,7 @@ class Channel(Flushable):
         """Pieces of work that were begun (``carry_out``) and are not done: the channel does not end before."""
         self.retry: Deferred | None = None
         """What to do again when the wait is over, before the frames that were kept."""
-        self._held_for: i64 = 0
-        self._held_answer = b""
-        self._promised_group: i64 = 0
+        self._held_answer: _HeldAnswer | None = None
         self._route: Route | None = None
         self._route_arguments = b""
         self._traits: Traits | None = None
@@ -384,10 +411,10 @@ class Channel(Flushable):
             if not targets:
                 self._unroutable(message, route)
                 return
-            publish(route.figures, targets, message, None, 0)
+            publish(route.figures, targets, message, None)
             return
         if targets:
-            self.promise(sequence, publish(route.figures, targets, message, self.confirms, sequence))
+            self.promise(sequence, publish(route.figures, targets, message, self.confirms))
             return
         self._unroutable(message, route)
         self.promise(sequence, 0)
@@ -434,25 +461,24 @@ class Channel(Flushable):
         confirms = self.confirms
         if confirms is None:
             return
+        if outcome == PENDING_USUALLY:
+            usual = confirms.usual
+            if usual is not None and confirms.joins(sequence, usual.ticket()):
+                return
         refused = outcome & REFUSED != 0
-        deferred = outcome >> 2
-        if outcome & IN_LOG and not refused:
-            logs = self.session.logs
-            assert logs is not None
-            group = logs.batch.group
-            if group != self._promised_group:
-                self._promised_group = group
-                logs.batch.listen(_Promise(self))
-            confirms.logged(sequence, group, deferred)
-            return
-        if deferred:
-            confirms.defer(sequence, int(deferred))
-            if refused:
-                confirms.refuse(sequence)
-            return
+        if outcome > REFUSED:
+            promises = _open_promises(confirms, outcome)
+            if promises and not refused:
+                self._ask(confirms.wait(sequence, promises))
+                return
         confirms.decided(sequence, refused, self.session.outbox, self.number)
         if not self._dirty:
             self.mark_dirty()
+
+    def _ask(self, promises: list[Promise]) -> None:
+        """Hear of these, ``kept`` or ``lost``."""
+        for promise in promises:
+            promise.source.when(promise.ticket, _Kept(self))
 
     def carry_out(self, work: SlicedWork, then: Deferred | None = None) -> None:
         """Do work that may take longer than a turn, and then ``then``; until that is done the channel's later frames
@@ -513,14 +539,15 @@ class Channel(Flushable):
         session.outbox.write_content(message, self.number, session.payload_max)
         session.touch()
 
-    def carry_out_publish(self, pending: Pending) -> bool:
-        """One publish of a transaction that commits; False if a queue refused the message."""
+    def carry_out_publish(self, pending: Pending, promised_by: PromiseSources) -> bool:
+        """One publish of a transaction that commits, which is promised when all of ``promised_by`` have kept it; False
+        if a queue refused the message."""
         route = pending.route
         self._count_publish(route)
         if not pending.targets:
             self._unroutable(pending.message, route)
             return True
-        return publish(route.figures, pending.targets, pending.message, None, 0) & REFUSED == 0
+        return publish(route.figures, pending.targets, pending.message, promised_by) & REFUSED == 0
 
     def carry_out_acks(self, runs: list[Run]) -> None:
         """One acknowledgement of a transaction that commits."""
@@ -534,52 +561,68 @@ class Channel(Flushable):
 
     # ---- promises ----------------------------------------------------------------------------------------------------
 
-    def answer_when(self, sequence: i64, answer: bytes) -> None:
-        """Send ``answer`` when record number ``sequence`` of the log is on the disk; until then the channel's frames
-        wait."""
-        logs = self.session.logs
-        if logs is None or sequence <= logs.batch.durable_through:
+    def answer_when(self, promises: list[Promise], answer: bytes, refusal: ChannelException | None = None) -> None:
+        """Send ``answer`` when all of these are kept, ``refusal`` if one of them is lost; until then the channel's
+        frames wait."""
+        promises = [promise for promise in promises if not promise.is_kept()]
+        if not promises:
             if answer:
                 self.session.send(answer)
             return
         self.held = True
-        self._held_for = sequence
-        self._held_answer = answer
+        self._held_answer = _HeldAnswer(answer, promises, refusal)
         self.session.answers_held += 1
-        logs.batch.listen(_Promise(self))
+        self._ask(promises)
 
-    def answer_when_durable(self, answer: bytes) -> None:
-        """Send ``answer`` when everything that was appended to the log so far, settlements included, is on the disk."""
-        logs = self.session.logs
-        if logs is None:
-            self.session.send(answer)
-            return
-        logs.settle()
-        self.answer_when(logs.batch.next_sequence - 1, answer)
+    def answer_when_durable(
+        self, answer: bytes, sources: list[PromiseSource], refusal: ChannelException | None = None
+    ) -> None:
+        """Send ``answer`` when these have kept everything they were told so far, settlements included."""
+        self.answer_when([Promise(source, source.full_ticket()) for source in sources], answer, refusal)
 
     def answer_when_declared(self, answer: bytes, durable: bool) -> None:
-        """Send ``answer``; if it is about something ``durable``, when everything that was declared so far is on the
-        disk."""
-        self.answer_when(self.session.vhost.last_change() if durable else 0, answer)
+        """Send ``answer``; if it is about something ``durable``, when everything that was declared so far is kept."""
+        last = self.session.vhost.last_change() if durable else None
+        self.answer_when([] if last is None else [last], answer)
 
-    def durable(self, through: i64) -> None:
-        """The log is on the disk up to record number ``through``."""
+    def kept(self, source: PromiseSource) -> None:
+        """``source`` has kept what it says."""
         if self.closing:
             return
-        session = self.session
         confirms = self.confirms
-        logs = session.logs
-        if confirms is not None and logs is not None:
-            confirms.durable(logs.batch.durable_group, session.outbox, self.number)
+        if confirms is not None:
+            confirms.kept(source)
             self.mark_dirty()
-        if self._held_for and self._held_for <= through:
-            self._held_for = 0
-            session.answers_held -= 1
-            if self._held_answer:
-                session.send(self._held_answer)
-                self._held_answer = b""
-            session.touch()  # notices may have waited for this answer
-            session.release(self)
+        held = self._held_answer
+        if held is None:
+            return
+        held.promises = [promise for promise in held.promises if not promise.is_kept()]
+        if held.promises:
+            return
+        self._end_hold()
+        if held.answer:
+            self.session.send(held.answer)
+        self.session.touch()  # notices may have waited for this answer
+        self.session.release(self)
+
+    def lost(self, source: PromiseSource) -> None:
+        """``source`` will keep nothing any more."""
+        if self.closing:
+            return
+        confirms = self.confirms
+        if confirms is not None:
+            confirms.lost(source)
+            self.mark_dirty()
+        held = self._held_answer
+        if held is not None and source in [promise.source for promise in held.promises]:
+            assert held.refusal is not None
+            self._end_hold()
+            self.retry = _Refusal(self, held.refusal)
+            self.session.release(self)
+
+    def _end_hold(self) -> None:
+        self._held_answer = None
+        self.session.answers_held -= 1
 
     def hold_for(self, queue: Queue, retry: Deferred) -> None:
         """Wait until ``queue`` has something to get, then ``retry`` and go on."""
@@ -721,10 +764,21 @@ class Channel(Flushable):
         self.held = False
         self._held_frames = None
         self.retry = None
-        if self._held_for:
-            self._held_for = 0
-            self.session.answers_held -= 1
-        self._held_answer = b""
+        if self._held_answer is not None:
+            self._end_hold()
+
+
+def _open_promises(sources: PromiseSources, outcome: i64) -> list[Promise]:
+    """What one message has to wait for, as ``publish`` has said. Where that is a single source, it is the usual one
+    from now on."""
+    asked = sources.take_others() if outcome & PENDING_ELSEWHERE else []
+    if outcome & PENDING_USUALLY:
+        if sources.usual is not None:
+            asked.append(sources.usual)
+    elif len(asked) == 1:
+        sources.usual = asked[0]
+    promises = [Promise(source, source.ticket()) for source in asked]
+    return [promise for promise in promises if not promise.is_kept()]
 
 
 def not_transactional() -> ChannelException:

@@ -131,9 +131,10 @@ def purge(channel: Channel, method: Method) -> None:
     """queue.purge. Raises: 404, 405."""
     fields = method.fields
     assert isinstance(fields, commands.Queue.Purge)
-    count = find(channel, fields.queue).purge()
+    queue = find(channel, fields.queue)
+    answer = method_frame(int(channel.number), spec.QUEUE_PURGE_OK, [("long", int(queue.purge()))])
     if not fields.nowait:
-        channel.answer_when_durable(method_frame(int(channel.number), spec.QUEUE_PURGE_OK, [("long", int(count))]))
+        channel.answer_when_durable(answer, [] if queue.promises is None else [queue.promises])
 
 
 def delete(channel: Channel, method: Method) -> None:

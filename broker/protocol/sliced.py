@@ -23,6 +23,7 @@ from broker.discard import discard
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
+from broker.promises import PromiseSources
 from broker.protocol.settling import Rollback
 from broker.protocol.unacked import Run
 from broker.queues.consumer import Consumer
@@ -33,7 +34,7 @@ from broker.store.logs import GroupHold
 from broker.turn import Deferred, SlicedWork
 from broker.vhost.bindings import Unbinding
 from broker.vhost.dead_letters import DeadLettering
-from broker.vhost.publishing import publish, together
+from broker.vhost.publishing import publish
 from broker.vhost.routes import Route
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ class Publishing(SlicedWork):
         while self._at < len(targets):
             part = targets[self._at : self._at + _PER_LOOK]
             self._at += _PER_LOOK
-            outcome = publish(self._route.figures, part, self._message, channel.confirms, self._sequence)
-            self._outcome = together(self._outcome, outcome)
+            self._outcome |= publish(self._route.figures, part, self._message, channel.confirms)
             if self._at < len(targets) and turn.out_of_time():
                 return False
         if self._sequence > 0:
@@ -386,6 +386,8 @@ class Commit(SlicedWork):
         self._acked: i64 = 0
         """Runs of the settlement."""
         self._hold = GroupHold(channel.session.logs)
+        self.promised_by = PromiseSources()
+        """Who keeps what is published."""
         self.accepted = True
         """False once a queue has refused a message."""
 
@@ -401,7 +403,7 @@ class Commit(SlicedWork):
         turn = channel.session.turn
         publishes = self._publishes
         while publishes:
-            if not channel.carry_out_publish(publishes.pop()):
+            if not channel.carry_out_publish(publishes.pop(), self.promised_by):
                 self.accepted = False
             if publishes and len(publishes) % _PER_LOOK == 0 and turn.out_of_time():
                 return False

@@ -56,11 +56,18 @@ class _Committed(Deferred):
 
     def resume(self) -> None:
         channel = self.channel
+        partial = ChannelException(
+            PRECONDITION_FAILED, "partial tx completion", spec.TX_COMMIT >> 16, spec.TX_COMMIT & 0xFFFF
+        )
         if not self.commit.accepted:
-            raise ChannelException(
-                PRECONDITION_FAILED, "partial tx completion", spec.TX_COMMIT >> 16, spec.TX_COMMIT & 0xFFFF
-            )
-        channel.answer_when_durable(method_frame(int(channel.number), spec.TX_COMMIT_OK, []))
+            raise partial
+        sources = self.commit.promised_by
+        logs = channel.session.logs
+        if logs is not None:
+            sources.add(logs.promises)  # for what was settled
+        channel.answer_when_durable(
+            method_frame(int(channel.number), spec.TX_COMMIT_OK, []), sources.take_others(), partial
+        )
 
     def fault_owner(self) -> FaultOwner | None:
         return self.channel.session.owner

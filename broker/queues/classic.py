@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import final
 
 from broker.discard import discard
-from broker.message import ACCEPTED, LOGGED, ON_DISK, REJECTED, Confirm, Message
+from broker.message import ACCEPTED, ON_DISK, PENDING, REJECTED, Message
 from broker.native import i64
 from broker.queues.arguments import guards
 from broker.queues.consumer import Consumer
@@ -65,6 +65,7 @@ class ClassicQueue(Queue):
         self._expiry = QueueExpiry(self._clock, options.expires_ms) if options.expires_ms > 0 else None
         logs = environment.logs
         if logs is not None:
+            self.promises = logs.promises
             for level in self.levels:
                 log = logs.open(self.log_number + len(self._disks)) if self.log_number else None
                 disk = DiskBacklog(level, self, logs, environment.clock, log, environment.memory)
@@ -85,13 +86,13 @@ class ClassicQueue(Queue):
 
     # ---- in ----------------------------------------------------------------------------------------------------------
 
-    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
+    def enqueue(self, message: Message) -> int:
         if self._featured or message.expiration_ms >= 0:
             return self._enqueue_featured(message)
         stored = self._backlog.append(message)
         if not self._is_scheduled and self.consumers.groups:
             self.schedule_dispatch()
-        return LOGGED if stored else ACCEPTED
+        return PENDING if stored else ACCEPTED
 
     def _enqueue_featured(self, message: Message) -> int:
         for guard in self._guards:
@@ -110,7 +111,7 @@ class ClassicQueue(Queue):
             self._limit.drop_excess(self)
         if self.consumers.groups:
             self.schedule_dispatch()
-        return LOGGED if stored else ACCEPTED
+        return PENDING if stored else ACCEPTED
 
     def _append_expiring(self, backlog: MessageBacklog, message: Message, ttl: i64) -> bool:
         now_us = self._clock.now_us

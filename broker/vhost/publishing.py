@@ -17,8 +17,9 @@ from broker.errors import (
     ConnectionException,
     exchange_label,
 )
-from broker.message import ACCEPTED, LOGGED, REJECTED, Confirm, Message
+from broker.message import ACCEPTED, REJECTED, Message
 from broker.native import i64
+from broker.promises import PromiseSources
 from broker.routing.exchange import Exchange
 from broker.routing.routed import Routed
 from broker.routing.router import CarbonCopies, Router, Routing
@@ -31,10 +32,10 @@ _KEYS_AT_ONCE: Final[i64] = 32
 """More routing keys than these are read step by step."""
 REFUSED: Final[i64] = 1
 """A bit of what ``publish`` returns: a target has refused the message."""
-IN_LOG: Final[i64] = 2
-"""The same: a target can promise it when the open batch of the log is on the disk."""
-ANSWER_LATER: Final[i64] = 4
-"""One of those targets that will tell the ``Confirm`` themselves: their number is what is above the bits."""
+PENDING_USUALLY: Final[i64] = 2
+"""The same: a target's promise is the usual source's (``PromiseSources.usual``)."""
+PENDING_ELSEWHERE: Final[i64] = 4
+"""The same: a target's promise is another source's, which was added to the ``PromiseSources``."""
 
 
 def immediate() -> ConnectionException:
@@ -43,12 +44,12 @@ def immediate() -> ConnectionException:
 
 
 def publish(
-    source: ExchangeFigures, targets: list[MessageTarget], message: Message, confirm: Confirm | None, sequence: i64
+    source: ExchangeFigures, targets: list[MessageTarget], message: Message, promised_by: PromiseSources | None
 ) -> i64:
-    """Hand a message to every target that is still there: ``REFUSED``, ``IN_LOG`` and the number of those that answer
-    later, in one.
+    """Hand a message to every target that is still there; what they have answered, as bits.
 
-    ``source`` is what is counted for the exchange that it was published to.
+    ``source`` is what is counted for the exchange that it was published to; ``promised_by`` takes the sources of
+    promises that its publisher has to ask, if that wants a promise.
     """
     outcome: i64 = 0
     for target in targets:
@@ -59,21 +60,17 @@ def publish(
             figures = target.stirred(source.sampler)
         figures.publish += 1
         source.publish_out += 1
-        answer = target.enqueue(message, confirm, sequence)
+        answer = target.enqueue(message)
         if answer == ACCEPTED:
             continue
-        if answer == LOGGED:
-            outcome |= IN_LOG
-        elif answer == REJECTED:
+        if answer == REJECTED:
             outcome |= REFUSED
+        elif promised_by is None or target.promises is promised_by.usual:
+            outcome |= PENDING_USUALLY
         else:
-            outcome += ANSWER_LATER
+            promised_by.add(target.promises)
+            outcome |= PENDING_ELSEWHERE
     return outcome
-
-
-def together(one: i64, other: i64) -> i64:
-    """What was said of two parts of the targets, as one."""
-    return ((one | other) & (REFUSED | IN_LOG)) + (((one >> 2) + (other >> 2)) << 2)
 
 
 @final

@@ -15,6 +15,7 @@ from broker.errors import NOT_FOUND, ChannelException
 from broker.message import Message
 from broker.metadata.changes import Declared, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
+from broker.promises import Promise
 from broker.queues import registry as queue_types
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.memory import QueueMemory
@@ -150,6 +151,6 @@ class VHost(QueueHost):
             found.update(queue.log_numbers())
         return found
 
-    def last_change(self) -> int:
-        """The record of the log that holds the last change of what is declared; 0 if nothing is kept."""
-        return 0 if self._journal is None else self._journal.last_sequence
+    def last_change(self) -> Promise | None:
+        """What whoever declares something durable waits for; None on a node that keeps nothing."""
+        return None if self._journal is None else self._journal.last

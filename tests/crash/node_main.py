@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from broker.metadata.changes import DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
+from broker.promises import PromiseSources
 from broker.protocol import channel as channel_module
 from broker.protocol import dispatch, tx_methods
 from broker.protocol.channel import Channel
@@ -32,7 +33,7 @@ from broker.store.log import Log
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
 from broker.vhost.bindings import Bindings
-from broker.vhost.publishing import IN_LOG
+from broker.vhost.publishing import REFUSED
 from broker.vhost.vhost import VHost
 from broker.wire import spec
 
@@ -67,7 +68,7 @@ def confirm_before_sync() -> None:
 
     def make(publish: Any) -> Any:
         def patched(*arguments: Any) -> int:
-            return int(publish(*arguments)) & ~int(IN_LOG)
+            return int(publish(*arguments)) & int(REFUSED)
 
         return patched
 
@@ -78,7 +79,7 @@ def confirm_before_sync() -> None:
 def commit_ok_before_sync() -> None:
     """tx.commit-ok leaves with the turn."""
 
-    def patched(self: Channel, answer: bytes) -> None:
+    def patched(self: Channel, answer: bytes, *_: Any) -> None:
         self.session.send(answer)
 
     replace(Channel, "answer_when_durable", lambda _: patched)
@@ -88,17 +89,17 @@ def commit_ok_before_sync() -> None:
 def transaction_in_two_batches() -> None:
     """The messages of a transaction are appended one by one, each with a batch of its own if the writer is free."""
 
-    def make(enqueue: Any) -> Any:
-        def patched(self: Any, message: Any, confirm: Any, sequence: Any) -> Any:
-            outcome = enqueue(self, message, confirm, sequence)
-            if confirm is None:
-                for disk in self._disks:
+    def make(carry_out_publish: Any) -> Any:
+        def patched(self: Channel, pending: Any, promised_by: Any) -> Any:
+            accepted = carry_out_publish(self, pending, promised_by)
+            for target in pending.targets:
+                for disk in target._disks:
                     disk._logs.batch.sync()
-            return outcome
+            return accepted
 
         return patched
 
-    replace(ClassicQueue, "enqueue", make)
+    replace(Channel, "carry_out_publish", make)
 
 
 @plant
@@ -174,7 +175,7 @@ def rollback_publishes() -> None:
 
     def patched(channel: Channel, method: Any) -> None:
         for pending in channel.pending:
-            channel.carry_out_publish(pending)
+            channel.carry_out_publish(pending, PromiseSources())
         tx_methods.tx_rollback(channel, method)
 
     dispatch.HANDLERS[spec.TX_ROLLBACK] = patched

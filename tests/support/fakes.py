@@ -7,7 +7,7 @@ import pytest
 
 from broker import build
 from broker.clock import Clock
-from broker.message import ACCEPTED, Confirm, Message, make_tail
+from broker.message import ACCEPTED, Message, make_tail
 from broker.queues import registry
 from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
@@ -164,7 +164,7 @@ class FakeQueue(Queue):
     def settle(self, level: int, first: int, count: int, stride: int) -> None:
         self.settled_positions += [first + index * stride for index in range(count)]
 
-    def enqueue(self, message: Message, confirm: Confirm | None, sequence: int) -> int:
+    def enqueue(self, message: Message) -> int:
         return ACCEPTED
 
 

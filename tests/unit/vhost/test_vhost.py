@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.destination import MessageTarget
 from broker.errors import (
     ACCESS_REFUSED,
     FRAME_ERROR,
@@ -14,13 +15,16 @@ from broker.errors import (
     ChannelException,
     ConnectionException,
 )
+from broker.message import ACCEPTED, PENDING, Message
+from broker.promises import PromiseSources
 from broker.vhost.names import generate_name
-from broker.vhost.publishing import ANSWER_LATER, IN_LOG, REFUSED, publish, together
+from broker.vhost.publishing import PENDING_ELSEWHERE, PENDING_USUALLY, REFUSED, publish
 from broker.vhost.vhost import VHost
 from broker.wire.table import EMPTY
 from tests.support.fakes import arguments, make_message, text_of
 from tests.support.memory import Broker
 from tests.support.wire import method_payload
+from tests.toys.promising import ToySource
 
 ME, YOU = object(), object()
 
@@ -228,7 +232,7 @@ def test_deleting_twice_does_no_harm() -> None:
     broker = Broker()
     vhost = broker.vhost
     queue, _ = vhost.declaring.declare_queue("q", False, False, False, EMPTY, ME)
-    queue.enqueue(make_message(b"x"), None, 0)
+    queue.enqueue(make_message(b"x"))
     assert vhost.declaring.remove_queue(queue).messages == 1
     again = vhost.declaring.remove_queue(queue)
     assert (again.messages, again.unbinding) == (0, None)
@@ -243,20 +247,48 @@ def test_a_message_is_delivered_to_all_its_queues() -> None:
     )
     plain, _ = vhost.declaring.declare_queue("plain", False, False, False, EMPTY, ME)
     source = vhost.exchange("").stirred(vhost.sampler)
-    assert publish(source, [full, plain], make_message(b"x"), None, 0) == REFUSED
-    assert publish(source, [plain], make_message(b"y"), None, 0) == 0
+    assert publish(source, [full, plain], make_message(b"x"), None) == REFUSED
+    assert publish(source, [plain], make_message(b"y"), None) == 0
     vhost.declaring.remove_queue(full)
-    assert publish(source, [full, plain], make_message(b"z"), None, 0) == 0, "what is deleted is passed over"
+    assert publish(source, [full, plain], make_message(b"z"), None) == 0, "what is deleted is passed over"
     bodies = []
     while (entry := plain.get(True)) is not None:
         bodies.append(text_of(entry))
     assert bodies == ["x", "y", "z"]
 
 
-def test_what_two_parts_of_the_targets_say_is_put_together() -> None:
-    assert together(0, 0) == 0
-    assert together(REFUSED + 3 * ANSWER_LATER, IN_LOG + 2 * ANSWER_LATER) == REFUSED + IN_LOG + 5 * ANSWER_LATER
-    assert together(REFUSED, REFUSED + ANSWER_LATER) == REFUSED + ANSWER_LATER
+class Pending(MessageTarget):
+    """Its messages are kept by a source of promises."""
+
+    def enqueue(self, message: Message) -> int:
+        return PENDING
+
+
+class Taking(MessageTarget):
+    """It needs no source."""
+
+    def enqueue(self, message: Message) -> int:
+        return ACCEPTED
+
+
+def test_a_publisher_learns_whom_it_has_to_ask() -> None:
+    vhost = made()
+    source = vhost.exchange("").stirred(vhost.sampler)
+    queues: list[MessageTarget] = [Pending("a"), Pending("b"), Taking("c"), Pending("d")]
+    one, other = ToySource(), ToySource()
+    queues[0].promises = one
+    queues[1].promises = queues[3].promises = other
+    asked = PromiseSources()
+    message = make_message(b"x")
+    assert publish(source, queues, message, asked) == PENDING_ELSEWHERE
+    assert asked.take_others() == [one, other]
+    asked.usual = other
+    assert publish(source, queues, message, asked) == PENDING_ELSEWHERE | PENDING_USUALLY
+    assert asked.take_others() == [one]
+    assert publish(source, queues[1:], message, asked) == PENDING_USUALLY
+    assert publish(source, queues[2:3], message, asked) == 0
+    assert asked.take_others() == []
+    assert publish(source, queues, message, None) == PENDING_USUALLY, "nobody is to be asked"
 
 
 def test_direct_replies_reach_their_token_until_it_is_gone() -> None:
