@@ -58,6 +58,7 @@ COMPILED = (
     "routing",
     "vhost",
     "alarms.py",
+    "auth/access.py",
     "protocol",
     "perf/histogram.py",
     "perf/load.py",

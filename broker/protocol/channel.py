@@ -343,7 +343,11 @@ class Channel(Flushable):
         vhost = session.vhost
         route = self._route
         if route is None or route.stale or arguments != self._route_arguments:
-            route = vhost.publishing.route(arguments)
+            try:
+                route = vhost.publishing.route(arguments, session.access)
+            except ChannelException as error:
+                error.name_method(spec.BASIC_PUBLISH)
+                raise
             session.turn.costly = True
             self.published = True
             self._route = route

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, cast, final
 
+from broker.auth.access import WRITE, Access
 from broker.destination import MessageTarget
 from broker.errors import (
     ACCESS_REFUSED,
@@ -21,6 +22,7 @@ from broker.message import ACCEPTED, REJECTED, Message
 from broker.native import i64
 from broker.promises import PromiseSources
 from broker.routing.exchange import Exchange
+from broker.routing.registry import TOPIC
 from broker.routing.routed import Routed
 from broker.routing.router import CarbonCopies, Router, Routing
 from broker.stats import ExchangeFigures, Sampler
@@ -88,27 +90,32 @@ class Publishing:
         self._routes = routes
         self._sampler = sampler
 
-    def route(self, arguments: bytes) -> Route:
-        """The route for the arguments of a basic.publish (as they stand in the frame, after the method id).
+    def route(self, arguments: bytes, access: Access) -> Route:
+        """The route for the arguments of a basic.publish (as they stand in the frame, after the method id), if that may
+        be used: those that are remembered are everybody's.
 
-        Raises: NOT_FOUND (404) if there is no such exchange, ACCESS_REFUSED (403) if it is internal,
-        NOT_IMPLEMENTED (540) for immediate=true, FRAME_ERROR (501) if the arguments do not fit the frame.
+        Raises: ACCESS_REFUSED (403) if the user may not write there, or the exchange is internal; NOT_FOUND (404) if
+        there is no such exchange, NOT_IMPLEMENTED (540) for immediate=true, FRAME_ERROR (501) if the arguments do not
+        fit the frame.
         """
         found = self._routes.get(arguments)
         if found is not None:
+            if not access.is_full:
+                access.check_exchange(WRITE, found.exchange.name)
+                self._check_topic(found.exchange, found.routing_key, access)
             return found
         raw_name, raw_key, bits = split_publish(arguments)
         if bits & 2:
             raise immediate()
         name = raw_name.decode("utf-8", "surrogateescape")
         key = raw_key.decode("utf-8", "surrogateescape")
+        access.check_exchange(WRITE, name)
         exchange = self._exchanges.get(name)
         if exchange is None:
-            raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self._vhost}'", 60, 40)
+            raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self._vhost}'")
         if exchange.internal:
-            raise ChannelException(
-                ACCESS_REFUSED, f"cannot publish to internal {exchange_label(name, self._vhost)}", 60, 40
-            )
+            raise ChannelException(ACCESS_REFUSED, f"cannot publish to internal {exchange_label(name, self._vhost)}")
+        self._check_topic(exchange, key, access)
         route = Route(exchange, exchange.stirred(self._sampler), key, bits, arguments)
         if not name and key.startswith(REPLY_TO_PREFIX):
             reply = self.reply_targets.get(key[len(REPLY_TO_PREFIX) :])
@@ -119,6 +126,10 @@ class Publishing:
             route.by_message = route.targets is not None and self._router.used_message
         self._routes.add(route)
         return route
+
+    def _check_topic(self, exchange: Exchange, key: str, access: Access) -> None:
+        if exchange.type_name == TOPIC:
+            access.check_topic(WRITE, exchange.name, key)
 
     def routes_known(self) -> int:
         """How many routes are remembered."""

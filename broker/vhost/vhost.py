@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import cast, final
 
+from broker.auth.access import READ, Requester
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.destination import Destination
@@ -81,16 +82,25 @@ class VHost(QueueHost):
             raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self.name}'")
         return found
 
-    def queue(self, name: str, owner: object) -> Queue:
-        """The queue of that name, if ``owner`` may use it.
+    def queue(self, name: str, requester: Requester) -> Queue:
+        """The queue of that name, for whoever may know of it.
 
         Raises: NOT_FOUND (404), RESOURCE_LOCKED (405) if it is exclusive to another connection.
         """
         found = self.queues.get(name)
         if found is None:
             raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{self.name}'")
-        check_owner(found, owner, self.name)
+        check_owner(found, requester.owner, self.name)
         return found
+
+    def readable_queue(self, name: str, requester: Requester) -> Queue:
+        """The same for whoever takes messages from it. Raises: also ACCESS_REFUSED (403)."""
+        requester.access.check_queue(READ, name)
+        return self.queue(name, requester)
+
+    def access_changed(self) -> None:
+        """Somebody may do more or less here than before: whoever publishes next is asked about again."""
+        self._routes.forget_all()
 
     # ---- what queues ask of their host -------------------------------------------------------------------------------
 

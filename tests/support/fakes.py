@@ -3,9 +3,12 @@ confirm."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from broker import build
+from broker.auth.access import FullAccess, Requester
 from broker.clock import Clock
 from broker.message import ACCEPTED, Message, make_tail
 from broker.queues import registry
@@ -166,6 +169,15 @@ class FakeQueue(Queue):
 
     def enqueue(self, message: Message) -> int:
         return ACCEPTED
+
+
+FULL: Final = FullAccess("guest", "/")
+"""May do everything."""
+
+
+def requester() -> Requester:
+    """Somebody who may do everything, on a connection of his own."""
+    return Requester(FULL, object())
 
 
 class FakeHost(QueueHost):

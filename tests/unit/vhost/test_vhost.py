@@ -19,14 +19,15 @@ from broker.message import ACCEPTED, PENDING, Message
 from broker.promises import PromiseSources
 from broker.vhost.names import generate_name
 from broker.vhost.publishing import PENDING_ELSEWHERE, PENDING_USUALLY, REFUSED, publish
+from broker.vhost.rules import ExchangeDeclaration
 from broker.vhost.vhost import VHost
 from broker.wire.table import EMPTY
-from tests.support.fakes import arguments, make_message, text_of
+from tests.support.fakes import FULL, arguments, make_message, requester, text_of
 from tests.support.memory import Broker
 from tests.support.wire import method_payload
 from tests.toys.promising import ToySource
 
-ME, YOU = object(), object()
+ME, YOU = requester(), requester()
 
 
 def made() -> VHost:
@@ -39,7 +40,7 @@ def publishing(exchange: str, key: str, **bits: bool) -> bytes:
 
 
 def targets(vhost: VHost, exchange: str, key: str) -> list[str]:
-    queues = vhost.publishing.route(publishing(exchange, key)).targets
+    queues = vhost.publishing.route(publishing(exchange, key), FULL).targets
     assert queues is not None
     return [queue.name for queue in queues]
 
@@ -69,7 +70,7 @@ def test_exclusive_queues_have_an_owner() -> None:
     """RabbitMQ docs, Queues, Exclusive Queues."""
     vhost = made()
     queue, _ = vhost.declaring.declare_queue("q", True, True, False, EMPTY, ME)
-    assert (queue.owner, queue.durable) == (ME, False)
+    assert (queue.owner, queue.durable) == (ME.owner, False)
     assert vhost.queue("q", ME) is queue
     for attempt in (
         lambda: vhost.queue("q", YOU),
@@ -103,7 +104,7 @@ def test_nothing_is_left_of_a_declaration_that_failed() -> None:
     with pytest.raises(ChannelException):
         vhost.declaring.declare_queue("q", False, False, False, arguments(x_max_length=-1), ME)
     with pytest.raises(ChannelException):
-        vhost.declaring.declare_exchange("x", "z", False, False, False, EMPTY)
+        vhost.declaring.declare_exchange(ExchangeDeclaration("x", "z", False, False, False, EMPTY), ME)
     assert vhost.queues == {}
     assert "x" not in vhost.exchanges
 
@@ -113,7 +114,7 @@ def test_what_is_not_there() -> None:
     for attempt in (
         lambda: vhost.queue("q", ME),
         lambda: vhost.exchange("x"),
-        lambda: vhost.publishing.route(publishing("x", "k")),
+        lambda: vhost.publishing.route(publishing("x", "k"), FULL),
     ):
         with pytest.raises(ChannelException) as raised:
             attempt()
@@ -139,33 +140,33 @@ def test_routes_follow_the_bindings() -> None:
 def test_a_route_is_found_again_until_something_changes() -> None:
     vhost = made()
     data = publishing("amq.direct", "k")
-    route = vhost.publishing.route(data)
-    assert vhost.publishing.route(data) is route
+    route = vhost.publishing.route(data, FULL)
+    assert vhost.publishing.route(data, FULL) is route
     queue, _ = vhost.declaring.declare_queue("q", False, False, False, EMPTY, ME)
-    assert vhost.publishing.route(data) is route, "nothing that it goes through has changed"
+    assert vhost.publishing.route(data, FULL) is route, "nothing that it goes through has changed"
     vhost.declaring.bind(vhost.exchange("amq.direct"), queue, "other", EMPTY)
-    assert vhost.publishing.route(data) is not route
+    assert vhost.publishing.route(data, FULL) is not route
 
 
 def test_routes_that_are_remembered_are_bounded() -> None:
     """RabbitMQ's security advisories: a cache keyed by what clients send has an end."""
     vhost = made()
     for number in range(50_000):
-        vhost.publishing.route(publishing("amq.direct", f"key-{number}"))
+        vhost.publishing.route(publishing("amq.direct", f"key-{number}"), FULL)
     assert vhost.publishing.routes_known() <= 20_000
 
 
 def test_a_route_knows_whether_it_is_mandatory() -> None:
     vhost = made()
     assert [
-        vhost.publishing.route(publishing("", "q", mandatory=mandatory)).mandatory for mandatory in (False, True)
+        vhost.publishing.route(publishing("", "q", mandatory=mandatory), FULL).mandatory for mandatory in (False, True)
     ] == [False, True]
 
 
 def test_immediate_is_not_implemented() -> None:
     """RabbitMQ docs, Specification, immediate."""
     with pytest.raises(ConnectionException) as raised:
-        made().publishing.route(publishing("", "q", immediate=True))
+        made().publishing.route(publishing("", "q", immediate=True), FULL)
     assert (raised.value.code, raised.value.explanation) == (NOT_IMPLEMENTED, "immediate=true")
 
 
@@ -175,15 +176,15 @@ def test_immediate_is_not_implemented() -> None:
 )
 def test_arguments_that_do_not_fit_are_a_frame_error(data: bytes) -> None:
     with pytest.raises(ConnectionException) as raised:
-        made().publishing.route(data)
+        made().publishing.route(data, FULL)
     assert raised.value.code == FRAME_ERROR
 
 
 def test_internal_exchanges_are_not_published_to() -> None:
     vhost = made()
-    vhost.declaring.declare_exchange("x", "fanout", False, False, True, EMPTY)
+    vhost.declaring.declare_exchange(ExchangeDeclaration("x", "fanout", False, False, True, EMPTY), ME)
     with pytest.raises(ChannelException) as raised:
-        vhost.publishing.route(publishing("x", ""))
+        vhost.publishing.route(publishing("x", ""), FULL)
     assert code(raised) == ACCESS_REFUSED
 
 
@@ -194,7 +195,7 @@ def test_reserved_names() -> None:
         vhost.declaring.declare_queue("amq.q", False, False, False, EMPTY, ME)
     assert code(raised) == ACCESS_REFUSED
     with pytest.raises(ChannelException) as raised:
-        vhost.declaring.declare_exchange("amq.x", "direct", False, False, False, EMPTY)
+        vhost.declaring.declare_exchange(ExchangeDeclaration("amq.x", "direct", False, False, False, EMPTY), ME)
     assert code(raised) == ACCESS_REFUSED
 
 
