@@ -84,7 +84,7 @@ async def totals_of(server: Server) -> Totals:
             if index % _SLICE == 0:
                 await asyncio.sleep(0)
     for index, connection in enumerate(list(server.connections.values()), 1):
-        publishers += sum(channel.published for channel in connection.channels.values())
+        publishers += sum(channel.is_publisher for channel in connection.channels.values())
         if index % _SLICE == 0:
             await asyncio.sleep(0)
     return Totals(server.channels_open, consumers, publishers, queues, ready, unacked)

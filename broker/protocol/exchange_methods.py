@@ -7,6 +7,7 @@ from pamqp import commands
 from broker.auth.access import Requester
 from broker.faults import FaultOwner
 from broker.protocol.channel import Channel
+from broker.protocol.holding import answer_when_declared
 from broker.protocol.sliced import Deleting
 from broker.turn import Deferred
 from broker.vhost.bindings import Unbinding
@@ -50,7 +51,7 @@ class Reply(Deferred):
 
 def reply_when_declared(channel: Channel, nowait: bool, index: int, durable: bool) -> None:
     """The same about something durable, but only when it would survive the node."""
-    channel.answer_when_declared(_answer(channel, nowait, index), durable)
+    answer_when_declared(channel, _answer(channel, nowait, index), durable)
 
 
 def _answer(channel: Channel, nowait: bool, index: int) -> bytes:
@@ -61,7 +62,7 @@ def reply_when_unbound(channel: Channel, answer: bytes, durable: bool, unbinding
     """Send ``answer``, which may be empty, when all bindings of what was deleted are undone and, if ``durable``, when
     that would survive the node; the channel's later frames wait."""
     if unbinding is None:
-        channel.answer_when_declared(answer, durable)
+        answer_when_declared(channel, answer, durable)
         return
     deleting = Deleting(channel, unbinding)
     channel.carry_out(deleting, _Unbound(channel, deleting, answer, durable))
@@ -78,7 +79,7 @@ class _Unbound(Deferred):
         self.durable = durable
 
     def resume(self) -> None:
-        self.channel.answer_when_declared(self.answer, self.durable)
+        answer_when_declared(self.channel, self.answer, self.durable)
         self.deleting.answered()
 
     def fault_owner(self) -> FaultOwner | None:

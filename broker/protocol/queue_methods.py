@@ -9,6 +9,7 @@ from broker.errors import (
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.exchange_methods import reply_when_declared, reply_when_unbound, requester, stripped
+from broker.protocol.holding import answer_when_declared, answer_when_durable
 from broker.queues.queue import Queue
 from broker.vhost.bindings import Unbinding
 from broker.vhost.names import REPLY_TO, REPLY_TO_PREFIX, generate_name
@@ -43,7 +44,7 @@ def _declared(channel: Channel, nowait: bool, name: str, messages: i64, consumer
             spec.QUEUE_DECLARE_OK,
             [("shortstr", name), ("long", int(messages)), ("long", consumers)],
         )
-    channel.answer_when_declared(answer, durable)
+    answer_when_declared(channel, answer, durable)
 
 
 def declare(channel: Channel, method: Method) -> None:
@@ -135,7 +136,7 @@ def purge(channel: Channel, method: Method) -> None:
     queue = find(channel, fields.queue)
     answer = method_frame(int(channel.number), spec.QUEUE_PURGE_OK, [("long", int(queue.purge()))])
     if not fields.nowait:
-        channel.answer_when_durable(answer, [] if queue.promises is None else [queue.promises])
+        answer_when_durable(channel, answer, [] if queue.promises is None else [queue.promises])
 
 
 def delete(channel: Channel, method: Method) -> None:

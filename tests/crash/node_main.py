@@ -19,9 +19,10 @@ from typing import Any, Final
 from broker.metadata.changes import DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
 from broker.promises import PromiseSources
-from broker.protocol import channel as channel_module
-from broker.protocol import dispatch, tx_methods
+from broker.protocol import dispatch, exchange_methods, queue_methods, tx_methods
+from broker.protocol import publisher as publisher_module
 from broker.protocol.channel import Channel
+from broker.protocol.publisher import Publisher
 from broker.queues import dead_letter, disk_backlog, requeued
 from broker.queues.classic import ClassicQueue
 from broker.queues.disk_backlog import DiskBacklog
@@ -72,26 +73,26 @@ def confirm_before_sync() -> None:
 
         return patched
 
-    replace(channel_module, "publish", make)
+    replace(publisher_module, "publish", make)
 
 
 @plant
 def commit_ok_before_sync() -> None:
     """tx.commit-ok leaves with the turn."""
 
-    def patched(self: Channel, answer: bytes, *_: Any) -> None:
-        self.session.send(answer)
+    def patched(channel: Channel, answer: bytes, *_: Any) -> None:
+        channel.session.send(answer)
 
-    replace(Channel, "answer_when_durable", lambda _: patched)
+    replace(tx_methods, "answer_when_durable", lambda _: patched)
 
 
 @plant
 def transaction_in_two_batches() -> None:
     """The messages of a transaction are appended one by one, each with a batch of its own if the writer is free."""
 
-    def make(carry_out_publish: Any) -> Any:
-        def patched(self: Channel, pending: Any, promised_by: Any) -> Any:
-            accepted = carry_out_publish(self, pending, promised_by)
+    def make(carry_out: Any) -> Any:
+        def patched(self: Publisher, channel: Channel, pending: Any, promised_by: Any) -> Any:
+            accepted = carry_out(self, channel, pending, promised_by)
             for target in pending.targets:
                 for disk in target._disks:
                     disk._logs.batch.sync()
@@ -99,7 +100,7 @@ def transaction_in_two_batches() -> None:
 
         return patched
 
-    replace(Channel, "carry_out_publish", make)
+    replace(Publisher, "carry_out", make)
 
 
 @plant
@@ -174,8 +175,9 @@ def rollback_publishes() -> None:
     """What a transaction has published reaches its queues though it is rolled back."""
 
     def patched(channel: Channel, method: Any) -> None:
-        for pending in channel.pending:
-            channel.carry_out_publish(pending, PromiseSources())
+        assert channel.transaction is not None
+        for pending in channel.transaction.pending:
+            channel.publishing().carry_out(channel, pending, PromiseSources())
         tx_methods.tx_rollback(channel, method)
 
     dispatch.HANDLERS[spec.TX_ROLLBACK] = patched
@@ -211,11 +213,12 @@ def mark_covers_what_comes_later() -> None:
 def declare_ok_before_sync() -> None:
     """declare-ok and the like leave with the turn."""
 
-    def patched(self: Channel, answer: bytes, *_: Any) -> None:
+    def patched(channel: Channel, answer: bytes, *_: Any) -> None:
         if answer:
-            self.session.send(answer)
+            channel.session.send(answer)
 
-    replace(Channel, "answer_when_declared", lambda _: patched)
+    for methods in (exchange_methods, queue_methods):
+        replace(methods, "answer_when_declared", lambda _: patched)
 
 
 @plant
