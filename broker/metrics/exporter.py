@@ -269,9 +269,9 @@ TABLE: Final = (
         _CLASSIC,
         "Messages delivered to consumers or to basic.get",
         lambda s, t: (
-            s.counters.messages_delivered
+            s.counters.messages_delivered_auto_ack
             + s.counters.messages_delivered_ack
-            + s.counters.messages_got
+            + s.counters.messages_got_auto_ack
             + s.counters.messages_got_ack
         ),
     ),
@@ -280,7 +280,7 @@ TABLE: Final = (
         "counter",
         _CLASSIC,
         "Messages delivered to consumers with automatic acknowledgement",
-        lambda s, t: s.counters.messages_delivered,
+        lambda s, t: s.counters.messages_delivered_auto_ack,
     ),
     Row(
         "rabbitmq_global_messages_delivered_consume_manual_ack",
@@ -294,7 +294,7 @@ TABLE: Final = (
         "counter",
         _CLASSIC,
         "Messages delivered to basic.get with automatic acknowledgement",
-        lambda s, t: s.counters.messages_got,
+        lambda s, t: s.counters.messages_got_auto_ack,
     ),
     Row(
         "rabbitmq_global_messages_delivered_get_manual_ack",

@@ -157,7 +157,7 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
         return
     if no_ack:
         tag = channel.unacked.skip(1)
-        counters.messages_got += 1
+        counters.messages_got_auto_ack += 1
         figures.get_no_ack += 1
         of_queue.get_no_ack += 1
     else:

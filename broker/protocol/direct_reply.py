@@ -32,7 +32,7 @@ class ReplyTarget(MessageTarget):
     def enqueue(self, message: Message) -> int:
         channel = self._channel
         if channel is not None and not channel.closing:
-            channel.session.counters.messages_delivered += 1
+            channel.session.counters.messages_delivered_auto_ack += 1
             channel.stirred().deliver_no_ack += 1
             write_delivery(channel, self._tag_bytes, channel.unacked.skip(1), message, False)
         return ACCEPTED
