@@ -27,11 +27,11 @@ class Counters:
         self.messages_confirmed: i64 = 0
         self.messages_unroutable_returned = 0
         self.messages_unroutable_dropped = 0
-        self.messages_delivered: i64 = 0
+        self.messages_delivered_auto_ack: i64 = 0
         self.messages_delivered_ack: i64 = 0
         self.messages_redelivered: i64 = 0
         self.messages_acked: i64 = 0
-        self.messages_got: i64 = 0
+        self.messages_got_auto_ack: i64 = 0
         self.messages_got_ack: i64 = 0
         self.messages_got_empty = 0
         self.dead_lettered_expired = 0
@@ -40,4 +40,9 @@ class Counters:
 
     def messages_moved(self) -> int:
         """Grows with every message that comes or goes: a node where it stands still is quiet."""
-        return int(self.messages_received + self.messages_delivered + self.messages_delivered_ack + self.messages_acked)
+        return int(
+            self.messages_received
+            + self.messages_delivered_auto_ack
+            + self.messages_delivered_ack
+            + self.messages_acked
+        )

@@ -3,8 +3,8 @@ messages."""
 
 from mypy_extensions import mypyc_attr
 
-from broker.message import Confirm, Message
-from broker.native import i64
+from broker.message import Message
+from broker.promises import PromiseSource
 from broker.stats import QueueFigures, Sampler
 
 
@@ -28,6 +28,8 @@ class MessageTarget(Destination):
         super().__init__(name, False)
         self.figures: QueueFigures | None = None
         """What was counted; None while nothing has happened."""
+        self.promises: PromiseSource | None = None
+        """Who keeps the messages for which it answers ``PENDING``; the same for all of its life."""
 
     def stirred(self, sampler: Sampler) -> QueueFigures:
         """Its figures, now that something happens."""
@@ -42,7 +44,6 @@ class MessageTarget(Destination):
         """None of them counted yet."""
         return QueueFigures(sampler)
 
-    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
-        """Take a message: ``ACCEPTED``, ``REJECTED``, ``LOGGED``, or ``DEFERRED`` (then ``confirm`` hears about
-        ``sequence`` later)."""
+    def enqueue(self, message: Message) -> int:
+        """Take a message: ``ACCEPTED``, ``REJECTED``, or ``PENDING`` (then ``promises`` is to be asked)."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""One published message as every queue shares it, and the promise to its publisher.
+"""One published message as every queue shares it, and what a queue answers that is given one.
 
 A message stays in its wire form: ``content`` holds the header frame and the body frames exactly as they were received.
 Properties are decoded only by features that ask for them.
@@ -14,11 +14,9 @@ ACCEPTED: Final = 0
 """The queue took the message; nothing further will be heard of it."""
 REJECTED: Final = 1
 """The queue refused the message (x-overflow reject-publish)."""
-DEFERRED: Final = 2
-"""The queue took it and will tell the ``Confirm`` when the promise can be given."""
-LOGGED: Final = 3
-"""The queue took it and has appended it to the open batch of the node's log: the promise can be given when that is on
-the disk."""
+PENDING: Final = 2
+"""The queue took it and has told its source of promises (``MessageTarget.promises``): the publisher may be promised it
+when that has kept what it gathers now."""
 
 
 @final
@@ -99,17 +97,3 @@ def routing_key_of(tail: bytes) -> bytes:
 def make_tail(exchange: bytes, routing_key: bytes) -> bytes:
     """The end of a basic.deliver for this exchange and routing key (each at most 255 bytes)."""
     return b"\x00" + bytes([len(exchange)]) + exchange + bytes([len(routing_key)]) + routing_key + b"\xce"
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Confirm:
-    """The promise to a publisher; one per channel in confirm or transaction mode, told by queues that answered
-    ``DEFERRED``."""
-
-    def accepted(self, sequence: i64) -> None:
-        """One of the queues that message number ``sequence`` reached can promise it now."""
-        raise NotImplementedError
-
-    def rejected(self, sequence: i64) -> None:
-        """One of the queues refused message number ``sequence`` after all."""
-        raise NotImplementedError

@@ -91,7 +91,7 @@ def restore(server: Server, store: Store, default_vhost: str) -> None:
     """Bring back what the disk holds, and let the store work from now on."""
     server.logs = store.logs
     server.damage = store.damage
-    server.journal = Journal(store.wal.batch, store.compactor.declarations.add)
+    server.journal = Journal(store.wal.batch, store.logs.promises, store.compactor.declarations.add)
     server.add_vhost(default_vhost)
     store.logs.settled_by_recovery()
     for declared in declarations(replay(store.changes)):

@@ -190,9 +190,9 @@ class NodeFigures(Figures):
         return [
             counters.messages_received,
             counters.messages_delivered_ack,
-            counters.messages_delivered,
+            counters.messages_delivered_auto_ack,
             counters.messages_got_ack,
-            counters.messages_got,
+            counters.messages_got_auto_ack,
             counters.messages_got_empty,
             counters.messages_redelivered,
             counters.messages_acked,

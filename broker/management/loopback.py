@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pamqp.base import Frame
 
-from broker.errors import NAMES
+from broker.errors import ACCESS_REFUSED, NAMES
+from broker.management.answers import Failure, bad_request, not_authorised
 from broker.protocol.connection import Connection
 from broker.protocol.outbox import Outbox, Piece, Sink
 from broker.wire import properties, spec
@@ -45,6 +46,13 @@ class Refused(Exception):
     def explanation(self) -> str:
         """The text without the name of the code in front."""
         return self.text.removeprefix(f"{NAMES.get(self.code, '')} - ")
+
+    @property
+    def failure(self) -> Failure:
+        """What the caller of the API is told (RabbitMQ: ``rabbit_mgmt_util:direct_request``)."""
+        if self.code == ACCESS_REFUSED:
+            return not_authorised("Access refused.")
+        return bad_request(self.explanation)
 
 
 class Answer:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue, decode
+from broker.promises import Promise, PromiseSource
 from broker.store.batch import BatchWriter
 from broker.store.records import DELETE, JOURNAL, PUT, key_of, put_body, value_of
 
@@ -16,11 +17,13 @@ _ORDER: Final = (DurableExchange, DurableQueue, DurableBinding)
 
 
 class Journal:
-    """Log 0. One per node. ``told`` hears of every record: kind and body."""
+    """Log 0. One per node. ``promises`` are those of ``batch``; ``told`` hears of every record: kind and body."""
 
-    def __init__(self, batch: BatchWriter, told: Callable[[int, bytes], None] | None = None) -> None:
-        self.last_sequence = batch.next_sequence - 1
-        """The number of the last change: promises about what is declared depend on it."""
+    def __init__(
+        self, batch: BatchWriter, promises: PromiseSource, told: Callable[[int, bytes], None] | None = None
+    ) -> None:
+        self.last = Promise(promises, promises.ticket())
+        """That of the last change: what is declared may be promised when it is kept."""
         self._batch = batch
         self._told = told
 
@@ -33,7 +36,8 @@ class Journal:
         self._append(int(DELETE), declared.key())
 
     def _append(self, kind: int, body: bytes) -> None:
-        self.last_sequence = self._batch.append(JOURNAL, kind, body)
+        self._batch.append(JOURNAL, kind, body)
+        self.last = Promise(self.last.source, self.last.source.ticket())
         if self._told is not None:
             self._told(kind, body)
 

@@ -84,7 +84,7 @@ async def totals_of(server: Server) -> Totals:
             if index % _SLICE == 0:
                 await asyncio.sleep(0)
     for index, connection in enumerate(list(server.connections.values()), 1):
-        publishers += sum(channel.published for channel in connection.channels.values())
+        publishers += sum(channel.is_publisher for channel in connection.channels.values())
         if index % _SLICE == 0:
             await asyncio.sleep(0)
     return Totals(server.channels_open, consumers, publishers, queues, ready, unacked)
@@ -269,9 +269,9 @@ TABLE: Final = (
         _CLASSIC,
         "Messages delivered to consumers or to basic.get",
         lambda s, t: (
-            s.counters.messages_delivered
+            s.counters.messages_delivered_auto_ack
             + s.counters.messages_delivered_ack
-            + s.counters.messages_got
+            + s.counters.messages_got_auto_ack
             + s.counters.messages_got_ack
         ),
     ),
@@ -280,7 +280,7 @@ TABLE: Final = (
         "counter",
         _CLASSIC,
         "Messages delivered to consumers with automatic acknowledgement",
-        lambda s, t: s.counters.messages_delivered,
+        lambda s, t: s.counters.messages_delivered_auto_ack,
     ),
     Row(
         "rabbitmq_global_messages_delivered_consume_manual_ack",
@@ -294,7 +294,7 @@ TABLE: Final = (
         "counter",
         _CLASSIC,
         "Messages delivered to basic.get with automatic acknowledgement",
-        lambda s, t: s.counters.messages_got,
+        lambda s, t: s.counters.messages_got_auto_ack,
     ),
     Row(
         "rabbitmq_global_messages_delivered_get_manual_ack",

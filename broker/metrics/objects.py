@@ -155,13 +155,13 @@ def _of_channel(found: tuple[Connection, Channel]) -> str:
 
 def _channel(found: tuple[Connection, Channel]) -> Row:
     channel = found[1]
-    confirms, window = channel.confirms, channel.window
+    confirms, window, transaction = channel.confirms, channel.window, channel.transaction
     values = (
         len(channel.consumers),
         int(channel.unacked.count),
         0 if confirms is None else confirms.unconfirmed,
-        len(channel.pending),
-        len(channel.settlements),
+        0 if transaction is None else len(transaction.pending),
+        0 if transaction is None else len(transaction.settlements),
         int(channel.prefetch_new),
         0 if window is None else int(window.size),
     )

@@ -20,7 +20,9 @@ from broker.protocol.channel_consumer import ChannelConsumer
 from broker.protocol.direct_reply import ReplyTarget
 from broker.protocol.dispatching import Dispatching
 from broker.protocol.exchange_methods import Reply, reply
+from broker.protocol.holding import hold_for
 from broker.protocol.queue_methods import find, name_or_last
+from broker.protocol.settlement import requeue_through
 from broker.queues.consumer_arguments import priority_of
 from broker.queues.queue import Queue
 from broker.turn import Deferred
@@ -140,7 +142,7 @@ class _Get(Deferred):
 
 def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
     if not queue.can_get():
-        channel.hold_for(queue, _Get(channel, queue, no_ack))
+        hold_for(channel, queue, _Get(channel, queue, no_ack))
         return
     session = channel.session
     counters = session.counters
@@ -155,7 +157,7 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
         return
     if no_ack:
         tag = channel.unacked.skip(1)
-        counters.messages_got += 1
+        counters.messages_got_auto_ack += 1
         figures.get_no_ack += 1
         of_queue.get_no_ack += 1
     else:
@@ -184,7 +186,7 @@ class _Requeue(Deferred):
         self.then = then
 
     def resume(self) -> None:
-        self.channel.requeue_through(self.through, self.then)
+        requeue_through(self.channel, self.through, self.then)
 
     def fault_owner(self) -> FaultOwner | None:
         return self.channel.session.owner

@@ -49,7 +49,7 @@ def _count(channel: Channel, queue: Queue, no_ack: bool, count: i64, redelivered
     if of_queue is None or of_queue.resting:
         of_queue = queue.stirred(figures.sampler)
     if no_ack:
-        counters.messages_delivered += count
+        counters.messages_delivered_auto_ack += count
         figures.deliver_no_ack += count
         of_queue.deliver_no_ack += count
     else:

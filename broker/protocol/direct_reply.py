@@ -11,8 +11,7 @@ import secrets
 from typing import final
 
 from broker.destination import MessageTarget
-from broker.message import ACCEPTED, Confirm, Message
-from broker.native import i64
+from broker.message import ACCEPTED, Message
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import write_delivery
 from broker.vhost.names import REPLY_TO, REPLY_TO_PREFIX
@@ -30,10 +29,10 @@ class ReplyTarget(MessageTarget):
         self._channel: Channel | None = channel
         self._tag_bytes = consumer_tag.encode("utf-8", "surrogateescape")
 
-    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
+    def enqueue(self, message: Message) -> int:
         channel = self._channel
         if channel is not None and not channel.closing:
-            channel.session.counters.messages_delivered += 1
+            channel.session.counters.messages_delivered_auto_ack += 1
             channel.stirred().deliver_no_ack += 1
             write_delivery(channel, self._tag_bytes, channel.unacked.skip(1), message, False)
         return ACCEPTED

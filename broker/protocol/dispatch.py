@@ -127,7 +127,7 @@ def _handle_dispatched(channel: Channel, method: Method) -> None:
 
 def _group_is_taken(channel: Channel) -> bool:
     logs = channel.session.logs
-    return logs is not None and logs.batch.is_held_for_long()
+    return logs is not None and logs.promises.is_held_for_long()
 
 
 @final

@@ -4,13 +4,14 @@ from typing import final
 
 from pamqp import commands
 
-from broker.errors import ACCESS_REFUSED, NOT_FOUND, ChannelException
+from broker.auth.access import Requester
 from broker.faults import FaultOwner
 from broker.protocol.channel import Channel
+from broker.protocol.holding import answer_when_declared
 from broker.protocol.sliced import Deleting
-from broker.routing.exchange import Exchange
 from broker.turn import Deferred
 from broker.vhost.bindings import Unbinding
+from broker.vhost.rules import ExchangeDeclaration, refuse_default
 from broker.wire import spec
 from broker.wire.methods import Method, method_frame
 
@@ -22,10 +23,9 @@ def stripped(name: str) -> str:
     return name
 
 
-def refuse_default(name: str) -> None:
-    """Raises: ACCESS_REFUSED (403) if ``name`` is the default exchange's."""
-    if not name:
-        raise ChannelException(ACCESS_REFUSED, "operation not permitted on the default exchange")
+def requester(channel: Channel) -> Requester:
+    """Who asks for what comes on this channel."""
+    return Requester(channel.session.access, channel.session)
 
 
 def reply(channel: Channel, nowait: bool, index: int) -> None:
@@ -51,7 +51,7 @@ class Reply(Deferred):
 
 def reply_when_declared(channel: Channel, nowait: bool, index: int, durable: bool) -> None:
     """The same about something durable, but only when it would survive the node."""
-    channel.answer_when_declared(_answer(channel, nowait, index), durable)
+    answer_when_declared(channel, _answer(channel, nowait, index), durable)
 
 
 def _answer(channel: Channel, nowait: bool, index: int) -> bytes:
@@ -62,7 +62,7 @@ def reply_when_unbound(channel: Channel, answer: bytes, durable: bool, unbinding
     """Send ``answer``, which may be empty, when all bindings of what was deleted are undone and, if ``durable``, when
     that would survive the node; the channel's later frames wait."""
     if unbinding is None:
-        channel.answer_when_declared(answer, durable)
+        answer_when_declared(channel, answer, durable)
         return
     deleting = Deleting(channel, unbinding)
     channel.carry_out(deleting, _Unbound(channel, deleting, answer, durable))
@@ -79,7 +79,7 @@ class _Unbound(Deferred):
         self.durable = durable
 
     def resume(self) -> None:
-        self.channel.answer_when_declared(self.answer, self.durable)
+        answer_when_declared(self.channel, self.answer, self.durable)
         self.deleting.answered()
 
     def fault_owner(self) -> FaultOwner | None:
@@ -92,13 +92,14 @@ def declare(channel: Channel, method: Method) -> None:
     assert isinstance(fields, commands.Exchange.Declare)
     vhost = channel.session.vhost
     name = stripped(fields.exchange)
-    refuse_default(name)
     if fields.passive:
+        refuse_default(name)
         exchange = vhost.exchange(name)
     else:
-        exchange = vhost.declaring.declare_exchange(
+        declared = ExchangeDeclaration(
             name, fields.exchange_type, fields.durable, fields.auto_delete, fields.internal, method.arguments
         )
+        exchange = vhost.declaring.declare_exchange(declared, requester(channel))
     reply_when_declared(channel, fields.nowait, spec.EXCHANGE_DECLARE_OK, exchange.durable)
 
 
@@ -108,29 +109,22 @@ def delete(channel: Channel, method: Method) -> None:
     fields = method.fields
     assert isinstance(fields, commands.Exchange.Delete)
     name = stripped(fields.exchange)
-    refuse_default(name)
-    deleted = channel.session.vhost.declaring.delete_exchange(name, fields.if_unused)
+    deleted = channel.session.vhost.declaring.delete_exchange(name, requester(channel), fields.if_unused)
     reply_when_unbound(
         channel, _answer(channel, fields.nowait, spec.EXCHANGE_DELETE_OK), deleted.durable, deleted.unbinding
     )
-
-
-def _ends(channel: Channel, source: str, destination: str) -> tuple[Exchange, Exchange]:
-    vhost = channel.session.vhost
-    refuse_default(source)
-    refuse_default(destination)
-    missing = [name for name in (source, destination) if name not in vhost.exchanges]
-    if missing:
-        raise ChannelException(NOT_FOUND, f"no exchange '{missing[0]}' in vhost '{vhost.name}'")
-    return vhost.exchanges[source], vhost.exchanges[destination]
 
 
 def bind(channel: Channel, method: Method) -> None:
     """exchange.bind. Raises: 403 for the default exchange, 404, 406 for unusable arguments."""
     fields = method.fields
     assert isinstance(fields, commands.Exchange.Bind)
-    source, destination = _ends(channel, stripped(fields.source), stripped(fields.destination))
-    channel.session.vhost.declaring.bind(source, destination, fields.routing_key, method.arguments)
+    vhost = channel.session.vhost
+    names = (stripped(fields.source), stripped(fields.destination))
+    vhost.declaring.check_binding(*names, True, fields.routing_key, requester(channel))
+    source = vhost.exchange(names[0])
+    destination = vhost.exchange(names[1])
+    vhost.declaring.bind(source, destination, fields.routing_key, method.arguments)
     reply_when_declared(channel, fields.nowait, spec.EXCHANGE_BIND_OK, source.durable and destination.durable)
 
 
@@ -141,8 +135,7 @@ def unbind(channel: Channel, method: Method) -> None:
     vhost = channel.session.vhost
     source = stripped(fields.source)
     destination = stripped(fields.destination)
-    refuse_default(source)
-    refuse_default(destination)
+    vhost.declaring.check_binding(source, destination, True, fields.routing_key, requester(channel))
     durable = False
     unbinding: Unbinding | None = None
     if source in vhost.exchanges and destination in vhost.exchanges:

@@ -8,7 +8,8 @@ from broker.errors import (
 )
 from broker.native import i64
 from broker.protocol.channel import Channel
-from broker.protocol.exchange_methods import refuse_default, reply_when_declared, reply_when_unbound, stripped
+from broker.protocol.exchange_methods import reply_when_declared, reply_when_unbound, requester, stripped
+from broker.protocol.holding import answer_when_declared, answer_when_durable
 from broker.queues.queue import Queue
 from broker.vhost.bindings import Unbinding
 from broker.vhost.names import REPLY_TO, REPLY_TO_PREFIX, generate_name
@@ -30,8 +31,8 @@ def name_or_last(channel: Channel, name: str) -> str:
 
 
 def find(channel: Channel, name: str) -> Queue:
-    """The queue that ``name`` means on this channel. Raises: 404, 405."""
-    return channel.session.vhost.queue(name_or_last(channel, name), channel.session)
+    """The queue that ``name`` means on this channel, to take messages from it. Raises: 403, 404, 405."""
+    return channel.session.vhost.readable_queue(name_or_last(channel, name), requester(channel))
 
 
 def _declared(channel: Channel, nowait: bool, name: str, messages: i64, consumers: int, durable: bool) -> None:
@@ -43,7 +44,7 @@ def _declared(channel: Channel, nowait: bool, name: str, messages: i64, consumer
             spec.QUEUE_DECLARE_OK,
             [("shortstr", name), ("long", int(messages)), ("long", consumers)],
         )
-    channel.answer_when_declared(answer, durable)
+    answer_when_declared(channel, answer, durable)
 
 
 def declare(channel: Channel, method: Method) -> None:
@@ -58,18 +59,18 @@ def declare(channel: Channel, method: Method) -> None:
         _declare_reply(channel, name, fields.nowait)
         return
     if fields.passive:
-        queue = vhost.queue(name, session)
+        queue = vhost.queue(name, requester(channel))
         queue.mark_used()
     elif not name:
         generated = generate_name("amq.gen-")
         queue = vhost.declaring.create_queue(
-            generated, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, session
+            generated, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, requester(channel)
         )
         if fields.exclusive:
             session.own(queue)
     else:
         queue, created = vhost.declaring.declare_queue(
-            name, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, session
+            name, fields.durable, fields.exclusive, fields.auto_delete, method.arguments, requester(channel)
         )
         if created and fields.exclusive:
             session.own(queue)
@@ -88,13 +89,14 @@ def _declare_reply(channel: Channel, name: str, nowait: bool) -> None:
 def _ends(channel: Channel, exchange: str, queue: str, key: str) -> tuple[str, str, str]:
     """Exchange, queue and binding key; without queue and key the name of the queue declared last is both.
 
-    Raises: NOT_FOUND (404) ``no previously declared queue``, ACCESS_REFUSED (403) for the default exchange.
+    Raises: NOT_FOUND (404) ``no previously declared queue``, ACCESS_REFUSED (403) for the default exchange and if the
+    user may not do that.
     """
     if not queue and not key:
         key = name_or_last(channel, "")
     name = name_or_last(channel, stripped(queue))
     source = stripped(exchange)
-    refuse_default(source)
+    channel.session.vhost.declaring.check_binding(source, name, False, key, requester(channel))
     return source, name, key
 
 
@@ -105,7 +107,7 @@ def bind(channel: Channel, method: Method) -> None:
     vhost = channel.session.vhost
     exchange, name, key = _ends(channel, fields.exchange, fields.queue, fields.routing_key)
     source = vhost.exchange(exchange)
-    queue = vhost.queue(name, channel.session)
+    queue = vhost.queue(name, requester(channel))
     vhost.declaring.bind(source, queue, key, method.arguments)
     reply_when_declared(channel, fields.nowait, spec.QUEUE_BIND_OK, source.durable and queue.durable)
 
@@ -131,9 +133,10 @@ def purge(channel: Channel, method: Method) -> None:
     """queue.purge. Raises: 404, 405."""
     fields = method.fields
     assert isinstance(fields, commands.Queue.Purge)
-    count = find(channel, fields.queue).purge()
+    queue = find(channel, fields.queue)
+    answer = method_frame(int(channel.number), spec.QUEUE_PURGE_OK, [("long", int(queue.purge()))])
     if not fields.nowait:
-        channel.answer_when_durable(method_frame(int(channel.number), spec.QUEUE_PURGE_OK, [("long", int(count))]))
+        answer_when_durable(channel, answer, [] if queue.promises is None else [queue.promises])
 
 
 def delete(channel: Channel, method: Method) -> None:
@@ -143,7 +146,7 @@ def delete(channel: Channel, method: Method) -> None:
     assert isinstance(fields, commands.Queue.Delete)
     session = channel.session
     name = name_or_last(channel, stripped(fields.queue))
-    deleted = session.vhost.declaring.delete_queue(name, session, fields.if_unused, fields.if_empty)
+    deleted = session.vhost.declaring.delete_queue(name, requester(channel), fields.if_unused, fields.if_empty)
     answer = b""
     if not fields.nowait:
         answer = method_frame(int(channel.number), spec.QUEUE_DELETE_OK, [("long", int(deleted.messages))])

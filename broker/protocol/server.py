@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from broker.alarms import Alarms
+from broker.auth.access import AccessControl
 from broker.auth.users import Users
 from broker.clock import Clock
 from broker.counters import Counters
@@ -109,6 +110,8 @@ class Server:
         self.next_connection = 1
         self.started_ms = clock.now_ms
         self.alarms = Alarms(turn)
+        self.access_control = AccessControl()
+        """What users may do."""
         self.logs: Logs | None = None
         """Where durable messages go; None on a node that keeps nothing."""
         self.journal: Journal | None = None
@@ -124,8 +127,9 @@ class Server:
 
     def new_session(self, name: str, user: str, vhost: VHost, outbox: Outbox) -> Session:
         """What the channels of a new connection will see of it and of this node."""
+        access = self.access_control.access(user, vhost.name)
         return Session(
-            name, user, vhost, outbox, self.turn, self.clock, self.counters, self.limits, self.alarms, self.logs
+            name, user, vhost, outbox, self.turn, self.clock, self.counters, self.limits, self.alarms, access, self.logs
         )
 
     def add_vhost(self, name: str) -> VHost:

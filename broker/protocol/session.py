@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from broker.alarms import Alarms, Blockable
+from broker.auth.access import Access
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.faults import FaultOwner
@@ -58,11 +59,14 @@ class Session(Blockable):
         counters: Counters,
         limits: Limits,
         alarms: Alarms,
+        access: Access,
         logs: Logs | None = None,
     ) -> None:
         self.name = name
         self.user = user
         self.vhost = vhost
+        self.access = access
+        """What he may do there."""
         self.outbox = outbox
         self.turn = turn
         self.clock = clock

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 from broker.discard import discard
 from broker.faults import FaultOwner
 from broker.native import i64
-from broker.protocol.transaction import Settlement
+from broker.protocol.transaction import Settlement, Transaction
 from broker.turn import SlicedWork
 
 if TYPE_CHECKING:
@@ -77,15 +77,16 @@ class Taking(SlicedWork):
 class Rollback(SlicedWork):
     """A transaction is undone: its publishes are forgotten, what it has settled is outstanding again."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, transaction: Transaction) -> None:
         self._channel = channel
-        discard(channel.session.turn, [channel.pending])
-        channel.pending = []
+        self._settlements = transaction.settlements
+        discard(channel.session.turn, [transaction.pending])
+        transaction.pending = []
 
     def step(self) -> bool:
         channel = self._channel
         unacked = channel.unacked
-        settlements = channel.settlements
+        settlements = self._settlements
         left = _PER_LOOK
         while settlements:
             runs = settlements[-1].runs

@@ -22,8 +22,10 @@ from broker.destination import MessageTarget
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
+from broker.promises import PromiseSources
 from broker.protocol.delivery_run import Run
 from broker.protocol.settling import Rollback
+from broker.protocol.transaction import Transaction
 from broker.queues.consumer import Consumer
 from broker.queues.queue import Queue
 from broker.routing.router import STEP, Routing
@@ -31,7 +33,7 @@ from broker.store.logs import GroupHold
 from broker.turn import Deferred, SlicedWork
 from broker.vhost.bindings import Unbinding
 from broker.vhost.dead_letters import DeadLettering
-from broker.vhost.publishing import publish, together
+from broker.vhost.publishing import publish
 from broker.vhost.routes import Route
 
 if TYPE_CHECKING:
@@ -88,22 +90,22 @@ class Publishing(SlicedWork):
                 return False
         targets = self._targets
         assert targets is not None
-        if len(targets) <= AT_ONCE or channel.transactional:
+        publisher = channel.publishing()
+        if len(targets) <= AT_ONCE or channel.transaction is not None:
             if channel.session.vhost.dead_letters.crowds_out(targets):
                 return False
-            channel.publish_to(targets, self._message, self._route)
+            publisher.publish_to(channel, targets, self._message, self._route)
             return True
         if self._at == 0:
-            self._sequence = channel.begin_publish(self._route)
+            self._sequence = publisher.begin(channel, self._route)
         while self._at < len(targets):
             part = targets[self._at : self._at + _PER_LOOK]
             self._at += _PER_LOOK
-            outcome = publish(self._route.figures, part, self._message, channel.confirms, self._sequence)
-            self._outcome = together(self._outcome, outcome)
+            self._outcome |= publish(self._route.figures, part, self._message, publisher.confirms)
             if self._at < len(targets) and turn.out_of_time():
                 return False
         if self._sequence > 0:
-            channel.promise(self._sequence, self._outcome)
+            publisher.promise(channel, self._sequence, self._outcome)
         return True
 
     def fault_owner(self) -> FaultOwner | None:
@@ -303,8 +305,8 @@ class ChannelEnd(SlicedWork):
         if channel.working > 0:
             return False  # it was asked for before: what it refuses, for example, must not go back
         rollback = self._rollback
-        if rollback is None and channel.transactional:
-            rollback = Rollback(channel)
+        if rollback is None and channel.transaction is not None:
+            rollback = Rollback(channel, channel.transaction)
             self._rollback = rollback
         if rollback is not None and not rollback.step():
             return False
@@ -376,20 +378,22 @@ class Commit(SlicedWork):
     """Carries out a transaction: publishes first, then settlements. The open commit group of the log is not handed over
     before its end."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, transaction: Transaction) -> None:
         self._channel = channel
         # the first one stands last: what is done is let go at once, and not all of it in the end
-        self._publishes = channel.pending
+        self._publishes = transaction.pending
         self._publishes.reverse()
-        self._settlements = channel.settlements
+        self._settlements = transaction.settlements
         self._settlements.reverse()
-        channel.pending = []
-        channel.settlements = []
+        transaction.pending = []
+        transaction.settlements = []
         channel.unacked.end_transaction()
         self._rejecting: Settling | None = None
         self._acked: i64 = 0
         """Runs of the settlement."""
         self._hold = GroupHold(channel.session.logs)
+        self.promised_by = PromiseSources()
+        """Who keeps what is published."""
         self.accepted = True
         """False once a queue has refused a message."""
 
@@ -404,8 +408,9 @@ class Commit(SlicedWork):
         channel = self._channel
         turn = channel.session.turn
         publishes = self._publishes
+        publisher = channel.publishing()
         while publishes:
-            if not channel.carry_out_publish(publishes.pop()):
+            if not publisher.carry_out(channel, publishes.pop(), self.promised_by):
                 self.accepted = False
             if publishes and len(publishes) % _PER_LOOK == 0 and turn.out_of_time():
                 return False

@@ -30,6 +30,8 @@ class Traits:
         """The headers have CC or BCC."""
         self.direct_reply = False
         """reply-to asks for direct reply-to."""
+        self.changes_message = False
+        """One of both: its properties are not kept as they came."""
 
 
 def _read_expiration(text: bytes) -> tuple[int, str]:
@@ -73,4 +75,5 @@ def read_traits(raw: bytes) -> Traits:
         traits.copies = table.find(raw, start, end, b"CC") >= 0 or table.find(raw, start, end, b"BCC") >= 0
     if summary.reply_to_start >= 0:
         traits.direct_reply = raw[summary.reply_to_start : summary.reply_to_end] == REPLY_TO.encode()
+    traits.changes_message = traits.copies or traits.direct_reply
     return traits

@@ -28,3 +28,12 @@ class Settlement:
         self.runs = runs
         self.requeue = requeue
         self.ack = ack
+
+
+@final
+class Transaction:
+    """What a channel's transaction has held back so far."""
+
+    def __init__(self) -> None:
+        self.pending: list[Pending] = []
+        self.settlements: list[Settlement] = []

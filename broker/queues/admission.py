@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from broker.clock import Clock
-from broker.message import ACCEPTED, LOGGED, REJECTED, Message
+from broker.message import ACCEPTED, PENDING, REJECTED, Message
 from broker.native import i64
 from broker.queues.arguments import guards
 from broker.queues.declaration import QueueDeclaration
@@ -50,7 +50,7 @@ class Admission:
             queue.limit.drop_excess(queue)
         if queue.consumers.groups:
             queue.schedule.schedule(queue)
-        return LOGGED if stored else ACCEPTED
+        return PENDING if stored else ACCEPTED
 
     def _append_expiring(self, queue: ClassicQueue, backlog: MessageBacklog, message: Message, ttl: i64) -> bool:
         now_us = self._clock.now_us

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXPIRY_MS_MAX: Final = 315_360_000_000
 """Ten years: RabbitMQ 4's bound on TTLs; 3.13 stops at 32 bits, which we take a superset of."""
+DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
 QUEUE_TYPE: Final = "x-queue-type"
 CLASSIC: Final = "classic"
 _INTEGER_TYPES: Final = frozenset(
@@ -139,7 +140,7 @@ def register(argument: QueueArgument) -> None:
 for _argument in (
     QueueArgument("x-expires", _positive_expiry),
     QueueArgument("x-message-ttl", _expiry),
-    QueueArgument("x-dead-letter-exchange", _string),
+    QueueArgument(DEAD_LETTER_EXCHANGE, _string),
     QueueArgument("x-dead-letter-routing-key", _string),
     QueueArgument("x-max-length", _non_negative),
     QueueArgument("x-max-length-bytes", _non_negative),
@@ -208,7 +209,7 @@ def validate(arguments: FieldTable, label: str) -> None:
             fault = argument.check(arguments.values[argument.name], arguments.types[argument.name])
             if fault:
                 raise invalid(argument.name, label, fault)
-    if "x-dead-letter-routing-key" in arguments.values and "x-dead-letter-exchange" not in arguments.values:
+    if "x-dead-letter-routing-key" in arguments.values and DEAD_LETTER_EXCHANGE not in arguments.values:
         raise invalid("x-dead-letter-routing-key", label, "routing_key_but_no_dlx_defined")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import final
 
 from broker.discard import discard
-from broker.message import ACCEPTED, LOGGED, ON_DISK, Confirm, Message
+from broker.message import ACCEPTED, ON_DISK, PENDING, Message
 from broker.native import i64
 from broker.queues.admission import Admission
 from broker.queues.block import message_of
@@ -59,6 +59,7 @@ class ClassicQueue(Queue):
         self._turn = turn
         self._clock = clock
         if logs is not None:
+            self.promises = logs.promises
             for level in self.levels:
                 log = logs.open(self.log_number + len(self._disks)) if self.log_number else None
                 disk = DiskBacklog(level, self, environment, logs, log)
@@ -76,13 +77,13 @@ class ClassicQueue(Queue):
                 self.expiration.expiring = True
                 self.schedule.schedule(self)  # the head is read, so that it can expire without a consumer
 
-    def enqueue(self, message: Message, confirm: Confirm | None, sequence: i64) -> int:
+    def enqueue(self, message: Message) -> int:
         if self._decides or message.expiration_ms >= 0:
             return self.admission.enqueue(self, message)
         stored = self._backlog.append(message)
         if not self.schedule.is_scheduled and self.consumers.groups:
             self.schedule.schedule(self)
-        return LOGGED if stored else ACCEPTED
+        return PENDING if stored else ACCEPTED
 
     # ---- how much ----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.queues.arguments import CLASSIC, QUEUE_TYPE, check_exchange_name, invalid, refuse_foreign, validate
+from broker.queues.arguments import (
+    CLASSIC,
+    DEAD_LETTER_EXCHANGE,
+    QUEUE_TYPE,
+    check_exchange_name,
+    invalid,
+    refuse_foreign,
+    validate,
+)
 from broker.queues.classic import ClassicQueue
 from broker.queues.queue_type import QueueType
 from broker.wire.table import FieldTable
@@ -43,7 +51,7 @@ def check(arguments: FieldTable, label: str) -> QueueType:
 
     Raises: PRECONDITION_FAILED (406) ``invalid arg ...``.
     """
-    check_exchange_name("x-dead-letter-exchange", arguments, label)
+    check_exchange_name(DEAD_LETTER_EXCHANGE, arguments, label)
     found = type_named(arguments)
     if found is None:
         kind = arguments.type_of(QUEUE_TYPE)

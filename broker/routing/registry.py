@@ -30,6 +30,8 @@ class ExchangeType:
 
 _TYPES: Final[dict[str, ExchangeType]] = {}
 
+TOPIC: Final = "topic"
+"""The type whose routing keys are topics, which users may be kept from (broker/auth/access.py)."""
 PREDECLARED: Final = (
     ("amq.direct", "direct", False),
     ("amq.fanout", "fanout", False),
@@ -55,7 +57,7 @@ def forget(name: str) -> None:
 
 register(ExchangeType("direct", DirectExchange))
 register(ExchangeType("fanout", FanoutExchange))
-register(ExchangeType("topic", TopicExchange))
+register(ExchangeType(TOPIC, TopicExchange))
 register(ExchangeType("headers", HeadersExchange))
 
 

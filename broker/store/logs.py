@@ -22,6 +22,7 @@ from broker.store.batch import (
 )
 from broker.store.log import Log, LogUser
 from broker.store.pages import Pages
+from broker.store.promises import LogPromises
 from broker.store.read_request import COUNT_MAX, LogReader, Read, index_location
 from broker.store.records import BODY_AT, JOURNAL, REFERENCE
 from broker.store.segment_extent import Segment
@@ -54,6 +55,8 @@ class Logs(Collector, Timed):
     def __init__(self, clock: Clock) -> None:
         self.batch = BatchWriter(1)
         """The open batch; of no file before ``attach``."""
+        self.promises = LogPromises(self.batch)
+        """When what is appended to it is on the disk."""
         self.logs: dict[int, Log] = {}
         self.next_number: i64 = 1
         self.touched: list[Log] = []
@@ -93,6 +96,7 @@ class Logs(Collector, Timed):
     def attach(self, batch: BatchWriter) -> None:
         """Append here from now on."""
         self.batch = batch
+        self.promises = LogPromises(batch)
         batch.collector = self
 
     def create(self, count: i64 = 1) -> i64:

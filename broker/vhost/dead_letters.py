@@ -81,7 +81,7 @@ class DeadLetters:
         """Whether nothing should die in a durable queue now: what is on its way has held the log's open group for long
         (``GroupHold``)."""
         logs = self.logs
-        return bool(self.under_way) and logs is not None and logs.batch.is_held_for_long()
+        return bool(self.under_way) and logs is not None and logs.promises.is_held_for_long()
 
     def add(self, queue: Queue, message: Message, reason: str) -> None:
         """Route ``message``, which has died in ``queue``; dropped if that has no dead letter exchange."""
@@ -169,7 +169,7 @@ def deliver(source: ExchangeFigures, targets: list[MessageTarget], death: Death,
     """Put a dead letter where it goes, except where it would go round in a circle."""
     if reason != "rejected":
         targets = [target for target in targets if not is_cycle(target.name, death.deaths)]
-    publish(source, targets, death.message, None, 0)
+    publish(source, targets, death.message, None)
 
 
 @final

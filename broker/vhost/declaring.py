@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import final
 
+from broker.auth.access import CONFIGURE, READ, Requester
 from broker.counters import Counters
 from broker.destination import Destination
 from broker.errors import ACCESS_REFUSED, PRECONDITION_FAILED, ChannelException, exchange_label, queue_label
@@ -19,10 +20,19 @@ from broker.queues.arguments import check_exchange_name
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.queue import Queue
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
-from broker.routing.registry import check_type, create
+from broker.routing.registry import TOPIC, check_type, create
 from broker.vhost.bindings import Bindings, Unbinding
 from broker.vhost.routes import Routes
-from broker.vhost.rules import check_exchange, check_owner, check_queue
+from broker.vhost.rules import (
+    ExchangeDeclaration,
+    check_alternate,
+    check_binding,
+    check_dead_letters,
+    check_exchange,
+    check_owner,
+    check_queue,
+    refuse_default,
+)
 from broker.wire.table import FieldTable
 
 
@@ -65,26 +75,33 @@ class Declaring:
 
     # ---- exchanges ---------------------------------------------------------------------------------------------------
 
-    def declare_exchange(
-        self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
-    ) -> Exchange:
+    def declare_exchange(self, declared: ExchangeDeclaration, requester: Requester) -> Exchange:
         """Create an exchange, or check that the one there is equivalent.
 
-        Raises: PRECONDITION_FAILED (406) if it exists and differs, or the type is unknown; ACCESS_REFUSED (403) for a
-        new name that begins with ``amq.``.
+        Raises: PRECONDITION_FAILED (406) if it exists and differs, or the type is unknown; ACCESS_REFUSED (403) for the
+        default exchange, for a new name that begins with ``amq.``, and if the user may not do that.
         """
-        check_type(kind)
+        name = declared.name
+        arguments = declared.arguments
+        check_type(declared.kind)
+        refuse_default(name)
+        requester.access.check_exchange(CONFIGURE, name)
         check_exchange_name(ALTERNATE_EXCHANGE, arguments, exchange_label(name, self._vhost))
         current = self._exchanges.get(name)
         if current is not None:
-            check_exchange(current, kind, durable, auto_delete, internal, arguments, self._vhost)
+            check_exchange(current, declared, self._vhost)
             return current
         if name.startswith("amq."):
             raise ChannelException(ACCESS_REFUSED, f"exchange name '{name}' contains reserved prefix 'amq.*'")
-        fresh = create(kind, name, durable, auto_delete, internal, arguments)
+        check_alternate(declared, requester.access)
+        fresh = create(declared.kind, name, declared.durable, declared.auto_delete, declared.internal, arguments)
         self.add_exchange(fresh)
-        if durable and self._journal is not None:
-            self._journal.put(DurableExchange(self._vhost, name, kind, auto_delete, internal, arguments.raw))
+        if declared.durable and self._journal is not None:
+            self._journal.put(
+                DurableExchange(
+                    self._vhost, name, declared.kind, declared.auto_delete, declared.internal, arguments.raw
+                )
+            )
         return fresh
 
     def add_exchange(self, exchange: Exchange) -> None:
@@ -92,15 +109,17 @@ class Declaring:
         self._exchanges[exchange.name] = exchange
         self._routes.exchange_added(exchange)
 
-    def delete_exchange(self, name: str, if_unused: bool) -> Deleted:
+    def delete_exchange(self, name: str, requester: Requester, if_unused: bool) -> Deleted:
         """Delete an exchange; a missing one counts as deleted.
 
-        Raises: ACCESS_REFUSED (403) for a predeclared one, PRECONDITION_FAILED (406) if ``if_unused`` and it is the
-        source of a binding.
+        Raises: ACCESS_REFUSED (403) for a predeclared one and if the user may not do that, PRECONDITION_FAILED (406) if
+        ``if_unused`` and it is the source of a binding.
         """
+        refuse_default(name)
         label = exchange_label(name, self._vhost)
         if name.startswith("amq."):
             raise ChannelException(ACCESS_REFUSED, f"deletion of system {label} not allowed")
+        requester.access.check_exchange(CONFIGURE, name)
         exchange = self._exchanges.get(name)
         if exchange is None:
             return Deleted(False, 0, None)
@@ -113,6 +132,20 @@ class Declaring:
         return Unbinding(self._bindings, exchange, self._bindings.take_exchange(exchange))
 
     # ---- bindings ----------------------------------------------------------------------------------------------------
+
+    def check_binding(
+        self, source: str, destination: str, to_exchange: bool, key: str, requester: Requester
+    ) -> Exchange | None:
+        """May this be bound or unbound? The source, if there is such an exchange.
+
+        Raises: ACCESS_REFUSED (403) if the user may not do that, or one of both is the default exchange.
+        """
+        access = requester.access
+        check_binding(source, destination, to_exchange, access)
+        exchange = self._exchanges.get(source)
+        if exchange is not None and exchange.type_name == TOPIC:
+            access.check_topic(READ, source, key)
+        return exchange
 
     def bind(self, source: Exchange, destination: Destination, key: str, arguments: FieldTable) -> None:
         """Add a binding; one that exists already is left as it is.
@@ -132,30 +165,34 @@ class Declaring:
     # ---- queues ------------------------------------------------------------------------------------------------------
 
     def declare_queue(
-        self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, owner: object
+        self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, requester: Requester
     ) -> tuple[Queue, bool]:
         """Create a queue, or check that the one there is equivalent; and whether it was created.
 
         Raises: RESOURCE_LOCKED (405) if it is exclusive to another connection or only one of both is exclusive,
-        PRECONDITION_FAILED (406) if it differs or an argument is invalid, ACCESS_REFUSED (403) for a reserved new name.
+        PRECONDITION_FAILED (406) if it differs or an argument is invalid, ACCESS_REFUSED (403) for a reserved name and
+        if the user may not do that.
         """
         if name.startswith("amq."):
             raise ChannelException(ACCESS_REFUSED, f"queue name '{name}' contains reserved prefix 'amq.*'")
         current = self._queues.get(name)
-        if current is not None:
-            check_owner(current, owner, self._vhost)
-            check_queue(current, durable, exclusive, auto_delete, arguments, self._vhost)
-            current.mark_used()
-            return current, False
-        return self.create_queue(name, durable, exclusive, auto_delete, arguments, owner), True
+        if current is None:
+            return self.create_queue(name, durable, exclusive, auto_delete, arguments, requester), True
+        requester.access.check_queue(CONFIGURE, name)
+        check_owner(current, requester.owner, self._vhost)
+        check_queue(current, durable, exclusive, auto_delete, arguments, self._vhost)
+        current.mark_used()
+        return current, False
 
     def create_queue(
-        self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, owner: object
+        self, name: str, durable: bool, exclusive: bool, auto_delete: bool, arguments: FieldTable, requester: Requester
     ) -> Queue:
         """A new queue; the name must be free and may be a reserved one.
 
-        Raises: PRECONDITION_FAILED (406) if an argument is invalid.
+        Raises: PRECONDITION_FAILED (406) if an argument is invalid, ACCESS_REFUSED (403) if the user may not do that.
         """
+        requester.access.check_queue(CONFIGURE, name)
+        check_dead_letters(name, arguments, requester.access)
         queue_type = queue_types.check(arguments, queue_label(name, self._vhost))
         declared = QueueDeclaration(
             name,
@@ -163,7 +200,7 @@ class Declaring:
             arguments,
             durable=durable and not exclusive,  # what belongs to a connection cannot outlive the node
             auto_delete=auto_delete,
-            owner=owner if exclusive else None,
+            owner=requester.owner if exclusive else None,
         )
         logs = self._environment.logs
         if declared.durable and logs is not None:
@@ -181,16 +218,17 @@ class Declaring:
         self._routes.name_changed(declared.name)
         return fresh
 
-    def delete_queue(self, name: str, owner: object, if_unused: bool, if_empty: bool) -> Deleted:
+    def delete_queue(self, name: str, requester: Requester, if_unused: bool, if_empty: bool) -> Deleted:
         """Delete a queue and its consumers; a missing one counts as deleted.
 
-        Raises: RESOURCE_LOCKED (405) if it is exclusive to another connection, PRECONDITION_FAILED (406) if it has
-        messages and ``if_empty``, or consumers and ``if_unused``.
+        Raises: ACCESS_REFUSED (403) if the user may not do that, RESOURCE_LOCKED (405) if it is exclusive to another
+        connection, PRECONDITION_FAILED (406) if it has messages and ``if_empty``, or consumers and ``if_unused``.
         """
+        requester.access.check_queue(CONFIGURE, name)
         queue = self._queues.get(name)
         if queue is None:
             return Deleted(False, 0, None)
-        check_owner(queue, owner, self._vhost)
+        check_owner(queue, requester.owner, self._vhost)
         label = queue_label(name, self._vhost)
         queue.refresh()
         if if_empty and queue.ready_count():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, cast, final
 
+from broker.auth.access import WRITE, Access
 from broker.destination import MessageTarget
 from broker.errors import (
     ACCESS_REFUSED,
@@ -17,9 +18,11 @@ from broker.errors import (
     ConnectionException,
     exchange_label,
 )
-from broker.message import ACCEPTED, LOGGED, REJECTED, Confirm, Message
+from broker.message import ACCEPTED, REJECTED, Message
 from broker.native import i64
+from broker.promises import PromiseSources
 from broker.routing.exchange import Exchange
+from broker.routing.registry import TOPIC
 from broker.routing.routed import Routed
 from broker.routing.router import CarbonCopies, Router, Routing
 from broker.stats import ExchangeFigures, Sampler
@@ -31,10 +34,10 @@ _KEYS_AT_ONCE: Final[i64] = 32
 """More routing keys than these are read step by step."""
 REFUSED: Final[i64] = 1
 """A bit of what ``publish`` returns: a target has refused the message."""
-IN_LOG: Final[i64] = 2
-"""The same: a target can promise it when the open batch of the log is on the disk."""
-ANSWER_LATER: Final[i64] = 4
-"""One of those targets that will tell the ``Confirm`` themselves: their number is what is above the bits."""
+PENDING_USUALLY: Final[i64] = 2
+"""The same: a target's promise is the usual source's (``PromiseSources.usual``)."""
+PENDING_ELSEWHERE: Final[i64] = 4
+"""The same: a target's promise is another source's, which was added to the ``PromiseSources``."""
 
 
 def immediate() -> ConnectionException:
@@ -43,12 +46,12 @@ def immediate() -> ConnectionException:
 
 
 def publish(
-    source: ExchangeFigures, targets: list[MessageTarget], message: Message, confirm: Confirm | None, sequence: i64
+    source: ExchangeFigures, targets: list[MessageTarget], message: Message, promised_by: PromiseSources | None
 ) -> i64:
-    """Hand a message to every target that is still there: ``REFUSED``, ``IN_LOG`` and the number of those that answer
-    later, in one.
+    """Hand a message to every target that is still there; what they have answered, as bits.
 
-    ``source`` is what is counted for the exchange that it was published to.
+    ``source`` is what is counted for the exchange that it was published to; ``promised_by`` takes the sources of
+    promises that its publisher has to ask, if that wants a promise.
     """
     outcome: i64 = 0
     for target in targets:
@@ -59,21 +62,17 @@ def publish(
             figures = target.stirred(source.sampler)
         figures.publish += 1
         source.publish_out += 1
-        answer = target.enqueue(message, confirm, sequence)
+        answer = target.enqueue(message)
         if answer == ACCEPTED:
             continue
-        if answer == LOGGED:
-            outcome |= IN_LOG
-        elif answer == REJECTED:
+        if answer == REJECTED:
             outcome |= REFUSED
+        elif promised_by is None or target.promises is promised_by.usual:
+            outcome |= PENDING_USUALLY
         else:
-            outcome += ANSWER_LATER
+            promised_by.add(target.promises)
+            outcome |= PENDING_ELSEWHERE
     return outcome
-
-
-def together(one: i64, other: i64) -> i64:
-    """What was said of two parts of the targets, as one."""
-    return ((one | other) & (REFUSED | IN_LOG)) + (((one >> 2) + (other >> 2)) << 2)
 
 
 @final
@@ -91,27 +90,32 @@ class Publishing:
         self._routes = routes
         self._sampler = sampler
 
-    def route(self, arguments: bytes) -> Route:
-        """The route for the arguments of a basic.publish (as they stand in the frame, after the method id).
+    def route(self, arguments: bytes, access: Access) -> Route:
+        """The route for the arguments of a basic.publish (as they stand in the frame, after the method id), if that may
+        be used: those that are remembered are everybody's.
 
-        Raises: NOT_FOUND (404) if there is no such exchange, ACCESS_REFUSED (403) if it is internal,
-        NOT_IMPLEMENTED (540) for immediate=true, FRAME_ERROR (501) if the arguments do not fit the frame.
+        Raises: ACCESS_REFUSED (403) if the user may not write there, or the exchange is internal; NOT_FOUND (404) if
+        there is no such exchange, NOT_IMPLEMENTED (540) for immediate=true, FRAME_ERROR (501) if the arguments do not
+        fit the frame.
         """
         found = self._routes.get(arguments)
         if found is not None:
+            if not access.is_full:
+                access.check_exchange(WRITE, found.exchange.name)
+                self._check_topic(found.exchange, found.routing_key, access)
             return found
         raw_name, raw_key, bits = split_publish(arguments)
         if bits & 2:
             raise immediate()
         name = raw_name.decode("utf-8", "surrogateescape")
         key = raw_key.decode("utf-8", "surrogateescape")
+        access.check_exchange(WRITE, name)
         exchange = self._exchanges.get(name)
         if exchange is None:
-            raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self._vhost}'", 60, 40)
+            raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self._vhost}'")
         if exchange.internal:
-            raise ChannelException(
-                ACCESS_REFUSED, f"cannot publish to internal {exchange_label(name, self._vhost)}", 60, 40
-            )
+            raise ChannelException(ACCESS_REFUSED, f"cannot publish to internal {exchange_label(name, self._vhost)}")
+        self._check_topic(exchange, key, access)
         route = Route(exchange, exchange.stirred(self._sampler), key, bits, arguments)
         if not name and key.startswith(REPLY_TO_PREFIX):
             reply = self.reply_targets.get(key[len(REPLY_TO_PREFIX) :])
@@ -122,6 +126,10 @@ class Publishing:
             route.by_message = route.targets is not None and self._router.used_message
         self._routes.add(route)
         return route
+
+    def _check_topic(self, exchange: Exchange, key: str, access: Access) -> None:
+        if exchange.type_name == TOPIC:
+            access.check_topic(WRITE, exchange.name, key)
 
     def routes_known(self) -> int:
         """How many routes are remembered."""

@@ -1,10 +1,36 @@
 """When two declarations mean the same, and what may not be declared: nothing is changed here."""
 
-from broker.errors import PRECONDITION_FAILED, RESOURCE_LOCKED, ChannelException, exchange_label, queue_label
-from broker.queues.arguments import check_argument, check_arguments
+from typing import final
+
+from broker.auth.access import READ, WRITE, Access
+from broker.errors import (
+    ACCESS_REFUSED,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    ChannelException,
+    exchange_label,
+    queue_label,
+)
+from broker.queues.arguments import DEAD_LETTER_EXCHANGE, check_argument, check_arguments
 from broker.queues.queue import Queue
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Exchange
 from broker.wire.table import FieldTable
+
+
+@final
+class ExchangeDeclaration:
+    """An exchange as a client declares it."""
+
+    def __init__(
+        self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        """The name of its type."""
+        self.durable = durable
+        self.auto_delete = auto_delete
+        self.internal = internal
+        self.arguments = arguments
 
 
 def _shown(value: bool) -> str:
@@ -37,17 +63,15 @@ def check_owner(queue: Queue, owner: object, vhost: str) -> None:
         raise locked(queue, vhost)
 
 
-def check_exchange(
-    current: Exchange, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: FieldTable, vhost: str
-) -> None:
+def check_exchange(current: Exchange, declared: ExchangeDeclaration, vhost: str) -> None:
     """Raises: PRECONDITION_FAILED (406) if an exchange that is declared again differs from the one there."""
     label = exchange_label(current.name, vhost)
-    if current.type_name != kind:
-        raise _inequivalent("type", label, kind, current.type_name)
-    _check_flag("durable", label, durable, current.durable)
-    _check_flag("auto_delete", label, auto_delete, current.auto_delete)
-    _check_flag("internal", label, internal, current.internal)
-    check_argument(ALTERNATE_EXCHANGE, arguments, current.arguments, label)
+    if current.type_name != declared.kind:
+        raise _inequivalent("type", label, declared.kind, current.type_name)
+    _check_flag("durable", label, declared.durable, current.durable)
+    _check_flag("auto_delete", label, declared.auto_delete, current.auto_delete)
+    _check_flag("internal", label, declared.internal, current.internal)
+    check_argument(ALTERNATE_EXCHANGE, declared.arguments, current.arguments, label)
 
 
 def check_queue(
@@ -61,3 +85,41 @@ def check_queue(
     _check_flag("durable", label, durable and not exclusive, current.durable)
     _check_flag("auto_delete", label, auto_delete, current.auto_delete)
     check_arguments(arguments, current.arguments, label)
+
+
+def check_alternate(declared: ExchangeDeclaration, access: Access) -> None:
+    """Raises: ACCESS_REFUSED (403) if a new exchange may not have this alternate exchange, if any: what cannot be
+    routed is read from the one, and written to the other."""
+    alternate = declared.arguments.get(ALTERNATE_EXCHANGE)
+    if isinstance(alternate, str):
+        access.check_exchange(READ, declared.name)
+        access.check_exchange(WRITE, alternate)
+
+
+def check_dead_letters(name: str, arguments: FieldTable, access: Access) -> None:
+    """Raises: ACCESS_REFUSED (403) if a new queue of that name may not have this dead letter exchange, if any: what has
+    died is read from the queue, and written to the exchange."""
+    target = arguments.get(DEAD_LETTER_EXCHANGE)
+    if isinstance(target, str):
+        access.check_queue(READ, name)
+        access.check_exchange(WRITE, target)
+
+
+def check_binding(source: str, destination: str, to_exchange: bool, access: Access) -> None:
+    """May this be bound or unbound? The destination is looked at first, as in RabbitMQ.
+
+    Raises: ACCESS_REFUSED (403), also if one of both is the default exchange.
+    """
+    if to_exchange:
+        access.check_exchange(WRITE, destination)
+        refuse_default(destination)
+    else:
+        access.check_queue(WRITE, destination)
+    refuse_default(source)
+    access.check_exchange(READ, source)
+
+
+def refuse_default(name: str) -> None:
+    """Raises: ACCESS_REFUSED (403) if ``name`` is the default exchange's."""
+    if not name:
+        raise ChannelException(ACCESS_REFUSED, "operation not permitted on the default exchange")

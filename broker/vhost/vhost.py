@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import cast, final
 
+from broker.auth.access import READ, Requester
 from broker.clock import Clock
 from broker.counters import Counters
 from broker.destination import Destination
@@ -15,6 +16,7 @@ from broker.errors import NOT_FOUND, ChannelException
 from broker.message import Message
 from broker.metadata.changes import Declared, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
+from broker.promises import Promise
 from broker.queues import registry as queue_types
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.memory import QueueMemory
@@ -80,16 +82,25 @@ class VHost(QueueHost):
             raise ChannelException(NOT_FOUND, f"no exchange '{name}' in vhost '{self.name}'")
         return found
 
-    def queue(self, name: str, owner: object) -> Queue:
-        """The queue of that name, if ``owner`` may use it.
+    def queue(self, name: str, requester: Requester) -> Queue:
+        """The queue of that name, for whoever may know of it.
 
         Raises: NOT_FOUND (404), RESOURCE_LOCKED (405) if it is exclusive to another connection.
         """
         found = self.queues.get(name)
         if found is None:
             raise ChannelException(NOT_FOUND, f"no queue '{name}' in vhost '{self.name}'")
-        check_owner(found, owner, self.name)
+        check_owner(found, requester.owner, self.name)
         return found
+
+    def readable_queue(self, name: str, requester: Requester) -> Queue:
+        """The same for whoever takes messages from it. Raises: also ACCESS_REFUSED (403)."""
+        requester.access.check_queue(READ, name)
+        return self.queue(name, requester)
+
+    def access_changed(self) -> None:
+        """Somebody may do more or less here than before: whoever publishes next is asked about again."""
+        self._routes.forget_all()
 
     # ---- what queues ask of their host -------------------------------------------------------------------------------
 
@@ -150,6 +161,6 @@ class VHost(QueueHost):
             found.update(queue.log_numbers())
         return found
 
-    def last_change(self) -> int:
-        """The record of the log that holds the last change of what is declared; 0 if nothing is kept."""
-        return 0 if self._journal is None else self._journal.last_sequence
+    def last_change(self) -> Promise | None:
+        """What whoever declares something durable waits for; None on a node that keeps nothing."""
+        return None if self._journal is None else self._journal.last

@@ -18,9 +18,11 @@ from typing import Any, Final
 
 from broker.metadata.changes import DurableExchange, DurableQueue
 from broker.metadata.journal import Journal
-from broker.protocol import channel as channel_module
-from broker.protocol import dispatch, tx_methods
+from broker.promises import PromiseSources
+from broker.protocol import dispatch, exchange_methods, queue_methods, tx_methods
+from broker.protocol import publisher as publisher_module
 from broker.protocol.channel import Channel
+from broker.protocol.publisher import Publisher
 from broker.queues import dead_letter, disk_backlog, dropping, length_limit, read_back, requeued
 from broker.queues.classic import ClassicQueue
 from broker.queues.queue_log import QueueLog
@@ -32,7 +34,7 @@ from broker.store.log import Log
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
 from broker.vhost.bindings import Bindings
-from broker.vhost.publishing import IN_LOG
+from broker.vhost.publishing import REFUSED
 from broker.vhost.vhost import VHost
 from broker.wire import spec
 
@@ -67,38 +69,38 @@ def confirm_before_sync() -> None:
 
     def make(publish: Any) -> Any:
         def patched(*arguments: Any) -> int:
-            return int(publish(*arguments)) & ~int(IN_LOG)
+            return int(publish(*arguments)) & int(REFUSED)
 
         return patched
 
-    replace(channel_module, "publish", make)
+    replace(publisher_module, "publish", make)
 
 
 @plant
 def commit_ok_before_sync() -> None:
     """tx.commit-ok leaves with the turn."""
 
-    def patched(self: Channel, answer: bytes) -> None:
-        self.session.send(answer)
+    def patched(channel: Channel, answer: bytes, *_: Any) -> None:
+        channel.session.send(answer)
 
-    replace(Channel, "answer_when_durable", lambda _: patched)
+    replace(tx_methods, "answer_when_durable", lambda _: patched)
 
 
 @plant
 def transaction_in_two_batches() -> None:
     """The messages of a transaction are appended one by one, each with a batch of its own if the writer is free."""
 
-    def make(enqueue: Any) -> Any:
-        def patched(self: Any, message: Any, confirm: Any, sequence: Any) -> Any:
-            outcome = enqueue(self, message, confirm, sequence)
-            if confirm is None:
-                for disk in self._disks:
+    def make(carry_out: Any) -> Any:
+        def patched(self: Publisher, channel: Channel, pending: Any, promised_by: Any) -> Any:
+            accepted = carry_out(self, channel, pending, promised_by)
+            for target in pending.targets:
+                for disk in target._disks:
                     disk._logs.batch.sync()
-            return outcome
+            return accepted
 
         return patched
 
-    replace(ClassicQueue, "enqueue", make)
+    replace(Publisher, "carry_out", make)
 
 
 @plant
@@ -172,8 +174,9 @@ def rollback_publishes() -> None:
     """What a transaction has published reaches its queues though it is rolled back."""
 
     def patched(channel: Channel, method: Any) -> None:
-        for pending in channel.pending:
-            channel.carry_out_publish(pending)
+        assert channel.transaction is not None
+        for pending in channel.transaction.pending:
+            channel.publishing().carry_out(channel, pending, PromiseSources())
         tx_methods.tx_rollback(channel, method)
 
     dispatch.HANDLERS[spec.TX_ROLLBACK] = patched
@@ -209,11 +212,12 @@ def mark_covers_what_comes_later() -> None:
 def declare_ok_before_sync() -> None:
     """declare-ok and the like leave with the turn."""
 
-    def patched(self: Channel, answer: bytes, *_: Any) -> None:
+    def patched(channel: Channel, answer: bytes, *_: Any) -> None:
         if answer:
-            self.session.send(answer)
+            channel.session.send(answer)
 
-    replace(Channel, "answer_when_declared", lambda _: patched)
+    for methods in (exchange_methods, queue_methods):
+        replace(methods, "answer_when_declared", lambda _: patched)
 
 
 @plant

@@ -111,4 +111,4 @@ def test_counters() -> None:
     client.get("q", no_ack=True)
     client.get("q")
     counters = broker.counters
-    assert (counters.messages_got_ack, counters.messages_got, counters.messages_got_empty) == (1, 1, 1)
+    assert (counters.messages_got_ack, counters.messages_got_auto_ack, counters.messages_got_empty) == (1, 1, 1)

@@ -134,13 +134,13 @@ def test_line_breaks_are_taken_out_of_names() -> None:
     client.ask("exchange.declare", exchange="ab", passive=True)
 
 
-@pytest.mark.parametrize("name", ["exchange.declare", "exchange.delete"])
-def test_the_default_exchange_is_off_limits(name: str) -> None:
-    """RabbitMQ docs, Exchanges, default exchange."""
+@pytest.mark.parametrize("passive", [False, True])
+def test_the_default_exchange_is_off_limits(passive: bool) -> None:
+    """RabbitMQ docs, Exchanges, default exchange; the type of a declaration is looked at first."""
+    refusal = "ACCESS_REFUSED - operation not permitted on the default exchange"
     client = Broker().open()
-    assert (
-        client.ask_error(403, name, exchange="") == "ACCESS_REFUSED - operation not permitted on the default exchange"
-    )
+    assert client.ask_error(403, "exchange.declare", exchange="", type="direct", passive=passive) == refusal
+    assert client.ask_error(403, "exchange.delete", exchange="") == refusal
 
 
 def test_nothing_is_bound_to_the_default_exchange_by_hand() -> None:

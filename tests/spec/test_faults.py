@@ -133,7 +133,7 @@ def delivery_to_one(broker: DurableBroker, victim: Client) -> int:
     victim.ask("queue.declare", queue="of-victim")
     victim.auto = False
     broker.queue("of-victim").add_consumer(BrokenConsumer(victim))
-    broker.queue("of-victim").enqueue(make_message(b"1"), None, 0)
+    broker.queue("of-victim").enqueue(make_message(b"1"))
     return 0
 
 
@@ -141,7 +141,7 @@ def delivery_in_turns(broker: DurableBroker, victim: Client) -> int:
     queue = broker.queue("shared")
     queue.add_consumer(BrokenConsumer(victim))
     for _ in range(4 * (OTHERS + 1)):
-        queue.enqueue(make_message(b"1"), None, 0)
+        queue.enqueue(make_message(b"1"))
     return 0
 
 
@@ -243,7 +243,7 @@ def new_file(broker: DurableBroker, victim: Client) -> int:
 def dead_letter_of_a_queue(broker: DurableBroker, victim: Client) -> int:
     made = declared("broken", arguments(x_dead_letter_exchange="", x_message_ttl=5))
     queue = ClassicQueue(made, environment(BrokenHost(), broker.turn, broker.clock))
-    queue.enqueue(make_message(b"1"), None, 0)
+    queue.enqueue(make_message(b"1"))
     return 7
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.durable import DurableBroker
+from tests.support.fakes import FULL
 from tests.support.memory import Broker
 from tests.support.wire import method, publish
 
@@ -47,7 +48,7 @@ def test_routes_go_with_the_queues_they_lead_to() -> None:
         client.send(publish(1, "", name, b"answer"))
         assert broker.depth(name) == (1, 0)
         client.ask("queue.delete", queue=name)
-    route = broker.vhost.publishing.route(b"\0\0\0\x01q\0")
+    route = broker.vhost.publishing.route(b"\0\0\0\x01q\0", FULL)
     assert route.targets == []
     assert broker.vhost.publishing.routes_known() == 1
 

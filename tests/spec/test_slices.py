@@ -131,6 +131,21 @@ def test_close_ok_of_a_connection_comes_when_its_exclusive_queues_are_gone() -> 
         following.ask("queue.declare", queue=f"own{index}", exclusive=True)
 
 
+def test_a_message_for_very_many_queues_is_promised_when_the_log_has_its_part() -> None:
+    """It has been on the disk for long when the last of them get it, which keep nothing."""
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("exchange.declare", exchange="many", type="fanout")
+    for number in range(300):
+        name = f"q{number}"
+        client.ask("queue.declare", queue=name, durable=number == 0)
+        client.ask("queue.bind", queue=name, exchange="many")
+    client.ask("confirm.select")
+    broker.settled()
+    client.publish("", b"x", exchange="many", properties={"delivery_mode": 2})
+    assert client.expect("basic.ack")["delivery_tag"] == 1
+
+
 def test_a_transaction_is_one_commit_group_however_many_turns_it_takes() -> None:
     broker = DurableBroker()
     client = broker.open()
@@ -758,7 +773,7 @@ def with_many_consumers(broker: Broker) -> Client:
     for number in range(300):
         client.consume("q", f"c{number}")
     for message in numbered_messages(301):
-        broker.queue("q").enqueue(message, None, 0)
+        broker.queue("q").enqueue(message)
     return client
 
 

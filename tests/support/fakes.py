@@ -3,11 +3,14 @@ confirm."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from broker import build
+from broker.auth.access import FullAccess, Requester
 from broker.clock import Clock
-from broker.message import ACCEPTED, Confirm, Message, make_tail
+from broker.message import ACCEPTED, Message, make_tail
 from broker.queues import registry
 from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
@@ -167,8 +170,17 @@ class FakeQueue(Queue):
     def settle(self, level: int, first: int, count: int, stride: int) -> None:
         self.settled_positions += [first + index * stride for index in range(count)]
 
-    def enqueue(self, message: Message, confirm: Confirm | None, sequence: int) -> int:
+    def enqueue(self, message: Message) -> int:
         return ACCEPTED
+
+
+FULL: Final = FullAccess("guest", "/")
+"""May do everything."""
+
+
+def requester() -> Requester:
+    """Somebody who may do everything, on a connection of his own."""
+    return Requester(FULL, object())
 
 
 class FakeHost(QueueHost):

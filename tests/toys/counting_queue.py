@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 
-from broker.message import ACCEPTED, Confirm, Message
+from broker.message import ACCEPTED, Message
 from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.entry import Entry
@@ -35,7 +35,7 @@ class CountingQueue(Queue):
         """Those of them that were delivered before."""
         self.marked = False
 
-    def enqueue(self, message: Message, confirm: Confirm | None, sequence: int) -> int:
+    def enqueue(self, message: Message) -> int:
         heapq.heappush(self.waiting, self.next)
         self.next += 1
         self.schedule_dispatch()

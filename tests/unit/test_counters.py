@@ -10,8 +10,9 @@ NAMES = [
     "connections_opened", "connections_closed", "channels_opened", "channels_closed", "queues_declared",
     "queues_created", "queues_deleted", "auth_attempts_succeeded", "auth_attempts_failed", "messages_received",
     "messages_received_confirm", "messages_confirmed", "messages_unroutable_returned", "messages_unroutable_dropped",
-    "messages_delivered", "messages_delivered_ack", "messages_redelivered", "messages_acked", "messages_got",
-    "messages_got_ack", "messages_got_empty", "dead_lettered_expired", "dead_lettered_maxlen", "dead_lettered_rejected",
+    "messages_delivered_auto_ack", "messages_delivered_ack", "messages_redelivered", "messages_acked",
+    "messages_got_auto_ack", "messages_got_ack", "messages_got_empty", "dead_lettered_expired", "dead_lettered_maxlen",
+    "dead_lettered_rejected",
 ]  # fmt: skip
 
 
@@ -58,11 +59,11 @@ def test_a_days_work_is_counted() -> None:
         "messages_confirmed": 0,
         "messages_unroutable_returned": 0,
         "messages_unroutable_dropped": 0,
-        "messages_delivered": 1,
+        "messages_delivered_auto_ack": 1,
         "messages_delivered_ack": 9,
         "messages_redelivered": 1,
         "messages_acked": 3,
-        "messages_got": 1,
+        "messages_got_auto_ack": 1,
         "messages_got_ack": 1,
         "messages_got_empty": 0,
     }

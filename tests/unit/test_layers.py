@@ -95,6 +95,28 @@ def test_pure_packages_never_await(package: str) -> None:
         assert not waits, f"{path.relative_to(CHECKOUT)}:{waits[0].lineno}"
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "assembly",
+        "basic_methods",
+        "channel",
+        "confirms",
+        "dispatch",
+        "exchange_methods",
+        "holding",
+        "publisher",
+        "queue_methods",
+        "settlement",
+        "tx_methods",
+    ],
+)
+def test_channels_know_promises_not_who_keeps_them(module: str) -> None:
+    """ARCHITECTURE, "What can be added by a module and its registration": a source of promises."""
+    found = imports_of(CHECKOUT / "broker" / "protocol" / f"{module}.py")
+    assert not {name for name in found if name.startswith("broker.store")}
+
+
 def test_wire_imports_the_standard_library_pamqp_and_errors_only() -> None:
     """ARCHITECTURE, "Layout of broker/", wire/."""
     for path in (CHECKOUT / "broker" / "wire").rglob("*.py"):

@@ -83,7 +83,7 @@ def test_a_slow_dispatch_names_the_queue() -> None:
     turn = Turn(clock)
     queue = ClassicQueue(declared("orders"), environment(FakeHost(), turn, clock))
     queue.add_consumer(SlowConsumer())
-    queue.enqueue(make_message(b"1"), None, 0)
+    queue.enqueue(make_message(b"1"))
     assert told(turn.run) == [("warning", SLOW_TURN, "dispatch", "ClassicQueue 'orders'")]
 
 

@@ -22,6 +22,7 @@ def row(found: tuple[Connection, Channel]) -> dict[str, Any]:
     """One channel."""
     connection, channel = found
     session = connection.session
+    confirms, transaction = channel.confirms, channel.transaction
     peer_host, peer_port, _, _ = ends(session.name)
     return {
         "name": f"{session.name} ({channel.number})",
@@ -32,16 +33,15 @@ def row(found: tuple[Connection, Channel]) -> dict[str, Any]:
         "vhost": session.vhost.name,
         "state": "closing" if channel.closing else "running" if channel.flow_active else "flow",
         "connection_details": {"name": session.name, "peer_host": peer_host, "peer_port": peer_port},
-        "confirm": channel.confirms is not None,
-        "transactional": channel.transactional,
+        "confirm": confirms is not None,
+        "transactional": transaction is not None,
         "consumer_count": len(channel.consumers),
         "prefetch_count": int(channel.prefetch_new),
         "global_prefetch_count": 0 if channel.window is None else int(channel.window.size),
         "messages_unacknowledged": int(channel.unacked.count),
-        # confirms leave at the end of the turn that decided them: between two turns none is open
-        "messages_unconfirmed": 0,
-        "messages_uncommitted": len(channel.pending),
-        "acks_uncommitted": len(channel.settlements),
+        "messages_unconfirmed": 0 if confirms is None else confirms.unconfirmed,
+        "messages_uncommitted": 0 if transaction is None else len(transaction.pending),
+        "acks_uncommitted": 0 if transaction is None else len(transaction.settlements),
         **idle_since(channel.figures),
         "message_stats": of_channel(channel.figures),
     }

@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from broker.errors import ACCESS_REFUSED
-from broker.management.answers import answer, bad_request, done, not_authorised
+from broker.management.answers import answer, done
 from broker.management.lists import listed
 from broker.management.loopback import Loopback, Refused
 from broker.management.present import fields
@@ -63,16 +62,15 @@ async def get_bindings_to(request: Request) -> Response:
 
 
 async def delete_exchange(request: Request) -> Response:
-    """DELETE /api/exchanges/vhost/name. Raises: 401 for a predeclared one, 400 if it is in use (if-unused)."""
+    """DELETE /api/exchanges/vhost/name. Raises: 401 for a predeclared one and without permission, 400 if it is in
+    use (if-unused)."""
     vhost, exchange = exchange_of(request)
     async with Loopback(server_of(request), vhost, user_of(request).name) as client:
         try:
             bits = int(flag(request, "if-unused"))
             await client.call(spec.EXCHANGE_DELETE, ("short", 0), ("shortstr", exchange.name), ("octet", bits))
         except Refused as refused:
-            if refused.code == ACCESS_REFUSED:
-                raise not_authorised("Access refused.") from None
-            raise bad_request(refused.explanation) from None
+            raise refused.failure from None
     return done()
 
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from broker.errors import NOT_FOUND
-from broker.management.answers import Failure, answer, bad_request
+from broker.errors import ACCESS_REFUSED, NOT_FOUND
+from broker.management.answers import Failure, answer, bad_request, not_authorised
 from broker.management.lists import in_slices
 from broker.management.loopback import Answer, Loopback, Refused
 from broker.management.present import properties, properties_from
@@ -50,10 +50,16 @@ def _name(value: str) -> str:
     return value
 
 
+def _failure(refused: Refused) -> Failure:
+    if refused.code == ACCESS_REFUSED:
+        return not_authorised(refused.text)
+    return bad_request(f"{refused.code} {refused.text}")
+
+
 async def publish(request: Request) -> Response:
     """POST /api/exchanges/vhost/name/publish: whether the message reached a queue.
 
-    Raises: 400 with the broker's reply code and text if it refuses the message.
+    Raises: 401 without permission, 400 with the broker's reply code and text if it refuses the message.
     """
     body = await body_of(request, "routing_key", "properties", "payload", "payload_encoding")
     vhost = vhost_of(request)
@@ -69,7 +75,7 @@ async def publish(request: Request) -> Response:
                 "" if exchange == DEFAULT_EXCHANGE else _name(exchange), _name(key), described, payload
             )
         except Refused as refused:
-            raise bad_request(f"{refused.code} {refused.text}") from None
+            raise _failure(refused) from None
     if not accepted:
         raise bad_request("rejected")
     return answer({"routed": routed})
@@ -152,7 +158,7 @@ async def get_messages(request: Request) -> Response:
         except Refused as refused:
             if refused.code == NOT_FOUND:
                 raise Failure(404, "not_found", refused.text) from None
-            raise bad_request(f"{refused.code} {refused.text}") from None
+            raise _failure(refused) from None
         if rows:
             client.tell(wanted.settlement())
     return in_slices(rows)

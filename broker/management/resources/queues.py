@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from broker.management.answers import answer, bad_request, done
+from broker.management.answers import answer, done
 from broker.management.lists import listed
 from broker.management.loopback import Loopback, Refused
 from broker.management.present import fields
@@ -101,25 +101,27 @@ async def get_bindings(request: Request) -> Response:
 
 
 async def delete_queue(request: Request) -> Response:
-    """DELETE /api/queues/vhost/name. Raises: 400 if it is exclusive, in use (if-unused) or not empty (if-empty)."""
+    """DELETE /api/queues/vhost/name. Raises: 401 without permission, 400 if it is exclusive, in use (if-unused) or not
+    empty (if-empty)."""
     vhost, queue = queue_of(request)
     bits = flag(request, "if-unused") | flag(request, "if-empty") << 1
     async with Loopback(server_of(request), vhost, user_of(request).name) as client:
         try:
             await client.call(spec.QUEUE_DELETE, ("short", 0), ("shortstr", queue.name), ("octet", bits))
         except Refused as refused:
-            raise bad_request(refused.explanation) from None
+            raise refused.failure from None
     return done()
 
 
 async def purge_queue(request: Request) -> Response:
-    """DELETE /api/queues/vhost/name/contents. Raises: 400 if it is exclusive to a connection."""
+    """DELETE /api/queues/vhost/name/contents. Raises: 401 without permission, 400 if it is exclusive to a
+    connection."""
     vhost, queue = queue_of(request)
     async with Loopback(server_of(request), vhost, user_of(request).name) as client:
         try:
             await client.call(spec.QUEUE_PURGE, ("short", 0), ("shortstr", queue.name), ("octet", 0))
         except Refused as refused:
-            raise bad_request(refused.explanation) from None
+            raise refused.failure from None
     return done()
 
 

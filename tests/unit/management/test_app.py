@@ -11,9 +11,11 @@ import pytest
 
 from broker.management import authentication
 from broker.protocol.channel_consumer import ChannelConsumer
+from broker.vhost.rules import ExchangeDeclaration
 from broker.wire import table
 from broker.wire.table import EMPTY
 from tests.support.api import Api
+from tests.support.fakes import requester
 from tests.support.memory import Broker, start_ok
 from tests.support.wire import PROTOCOL_HEADER, publish
 from tests.support.wire import method as wire_method
@@ -140,7 +142,7 @@ async def test_texts_that_are_not_utf8_do_not_break_a_list() -> None:
     client = broker.open()
     client.ask("queue.declare", queue="q")
     bad = table.decode(b"\x02k\xfft\x01", 0, 5)
-    broker.vhost.declaring.declare_queue("bad", False, False, False, bad, None)
+    broker.vhost.declaring.declare_queue("bad", False, False, False, bad, requester())
     client.send(publish(1, "", "q", b"x", properties={"message_id": b"\xfe"}))
     api = Api(broker)
     assert [row["arguments"] for row in (await api.get("/api/queues")).json] == [
@@ -219,8 +221,10 @@ async def test_names_that_are_not_utf8_are_answered_everywhere(
     )
     # a method with such a name is refused (501), so nothing that a client declares has one; a list must survive it all
     # the same
-    exchange = broker.vhost.declaring.declare_exchange("x\udce9", "topic", False, False, False, EMPTY)
-    queue, _ = broker.vhost.declaring.declare_queue("n\udce9", False, False, False, EMPTY, None)
+    exchange = broker.vhost.declaring.declare_exchange(
+        ExchangeDeclaration("x\udce9", "topic", False, False, False, EMPTY), requester()
+    )
+    queue, _ = broker.vhost.declaring.declare_queue("n\udce9", False, False, False, EMPTY, requester())
     broker.vhost.declaring.bind(exchange, queue, "k\udce9", table.make({"a\udce9": b"\xe9"}))
     channel = client.opened.channels[1]
     queue.add_consumer(ChannelConsumer(channel, queue, "t\udce9", False, False, 0, 0))

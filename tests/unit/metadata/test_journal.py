@@ -9,6 +9,7 @@ import pytest
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal, declared, replay
 from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
+from broker.store.promises import LogPromises
 from broker.store.records import JOURNAL
 
 X = DurableExchange("/", "x", "topic")
@@ -23,7 +24,7 @@ class Setting:
 
     def __init__(self) -> None:
         self.batch = BatchWriter(1)
-        self.journal = Journal(self.batch)
+        self.journal = Journal(self.batch, LogPromises(self.batch))
 
     def changes(self) -> list[tuple[int, bytes]]:
         """Kind and body of all records so far, as recovery tells them."""
@@ -85,14 +86,19 @@ def test_names_of_several_vhosts_do_not_meet() -> None:
 def test_promises_depend_on_the_last_change() -> None:
     """declare-ok leaves when that record is on the disk; nothing depends on what others have appended behind it."""
     setting = Setting()
-    assert setting.journal.last_sequence == 0
-    setting.batch.append(9, 1, b"a message")
+    assert setting.journal.last.is_kept()
     setting.journal.put(X)
-    assert setting.journal.last_sequence == 2
+    first = setting.journal.last
+    setting.batch.take()
     setting.batch.append(9, 1, b"a message")
-    assert setting.journal.last_sequence == 2
+    assert setting.journal.last is first
+    assert not first.is_kept()
+    setting.batch.committed()
+    assert first.is_kept()
+    setting.batch.take()
     setting.journal.delete(X)
-    assert setting.journal.last_sequence == 4
+    setting.batch.committed()
+    assert not setting.journal.last.is_kept()
 
 
 def test_records_of_other_kinds_are_passed_over() -> None:

@@ -36,7 +36,7 @@ class Setting:
         self.serial = 0
 
     def publish(self, count: int = 1) -> list[int]:
-        outcomes = [self.queue.enqueue(message, None, 0) for message in numbered(count, self.serial)]
+        outcomes = [self.queue.enqueue(message) for message in numbered(count, self.serial)]
         self.serial += count
         return outcomes
 
@@ -149,7 +149,7 @@ def test_large_messages_are_bounded_by_the_room_in_octets() -> None:
     consumer = setting.consumer()
     consumer.bytes_room = 100_000
     for _ in range(50):
-        setting.queue.enqueue(make_message(b"x" * 10_000), None, 0)
+        setting.queue.enqueue(make_message(b"x" * 10_000))
     setting.turn.run()
     assert max(consumer.batches) <= 11
     assert len(consumer.got) == 50
@@ -286,7 +286,7 @@ def test_what_comes_back_to_a_closed_queue_is_dropped() -> None:
 def test_purge() -> None:
     setting = Setting(x_max_priority=3)
     for priority in (0, 1, 2, 3):
-        setting.queue.enqueue(make_message(b"x", priority=priority), None, 0)
+        setting.queue.enqueue(make_message(b"x", priority=priority))
     assert setting.queue.purge() == 4
     assert setting.queue.ready_count() == 0
 
@@ -294,7 +294,7 @@ def test_purge() -> None:
 def test_each_priority_is_a_line_of_its_own() -> None:
     setting = Setting(x_max_priority=3)
     for place, priority in enumerate((0, 3, 1, 200, -1, 3)):
-        setting.queue.enqueue(make_message(f"{place}".encode(), priority=priority), None, 0)
+        setting.queue.enqueue(make_message(f"{place}".encode(), priority=priority))
     assert setting.drain() == numbers(1, 3, 5, 2, 0, 4)
 
 
@@ -361,7 +361,7 @@ def test_a_dispatch_of_many_levels_looks_at_the_clock_as_often_as_one_of_one() -
     consumer = setting.consumer("c", room=1_000_000)
     for priority in range(255):
         for _ in range(100):
-            setting.queue.enqueue(make_message(b"x", priority=priority), None, 0)
+            setting.queue.enqueue(make_message(b"x", priority=priority))
     turns = 0
     while len(consumer.got) < 25_500:
         setting.turn.run()

@@ -15,13 +15,14 @@ from broker.routing.router import Router
 from broker.turn import Turn
 from broker.vhost.names import REPLY_TO_PREFIX
 from broker.vhost.routes import ROUTES_MAX, Route
+from broker.vhost.rules import ExchangeDeclaration
 from broker.vhost.vhost import VHost
 from broker.wire.table import EMPTY, FieldTable
 from tests.support.fake_clock import FakeClock
-from tests.support.fakes import FakeQueue, arguments
+from tests.support.fakes import FULL, FakeQueue, arguments, requester
 from tests.support.wire import method
 
-ME = object()
+ME = requester()
 
 
 def made() -> VHost:
@@ -37,7 +38,7 @@ def with_exchanges(*names: str, alternate: str = "") -> VHost:
     vhost = made()
     given = arguments(alternate_exchange=alternate) if alternate else EMPTY
     for name in names:
-        vhost.declaring.declare_exchange(name, "topic", False, False, False, given)
+        vhost.declaring.declare_exchange(ExchangeDeclaration(name, "topic", False, False, False, given), ME)
     return vhost
 
 
@@ -48,25 +49,28 @@ def declare(vhost: VHost, name: str) -> Queue:
 def test_a_temporary_queue_touches_no_route_but_its_own() -> None:
     vhost = with_exchanges("x")
     vhost.declaring.bind(vhost.exchange("x"), declare(vhost, "q"), "k", EMPTY)
-    kept = [vhost.publishing.route(publishing("x", "k")), vhost.publishing.route(publishing("", "q"))]
+    kept = [vhost.publishing.route(publishing("x", "k"), FULL), vhost.publishing.route(publishing("", "q"), FULL)]
     for _ in range(3):
-        own = vhost.publishing.route(publishing("", "own"))
+        own = vhost.publishing.route(publishing("", "own"), FULL)
         assert own.targets == []
         queue = declare(vhost, "own")
         assert own.stale
-        own = vhost.publishing.route(publishing("", "own"))
+        own = vhost.publishing.route(publishing("", "own"), FULL)
         assert own.targets == [queue]
         vhost.remove_queue(queue)
         assert own.stale
     assert not any(route.stale for route in kept)
-    assert [vhost.publishing.route(publishing("x", "k")), vhost.publishing.route(publishing("", "q"))] == kept
+    assert [
+        vhost.publishing.route(publishing("x", "k"), FULL),
+        vhost.publishing.route(publishing("", "q"), FULL),
+    ] == kept
 
 
 def test_all_routes_to_a_queue_go_with_it() -> None:
     """They differ in the reserved field or in their bits."""
     vhost = made()
     declare(vhost, "q")
-    routes = [vhost.publishing.route(publishing("", "q", ticket)) for ticket in (0, 1)]
+    routes = [vhost.publishing.route(publishing("", "q", ticket), FULL) for ticket in (0, 1)]
     vhost.remove_queue(vhost.queues["q"])
     assert [route.stale for route in routes] == [True, True]
     assert vhost.publishing.routes_known() == 0
@@ -74,8 +78,8 @@ def test_all_routes_to_a_queue_go_with_it() -> None:
 
 def test_direct_reply_to_touches_its_own_route() -> None:
     vhost = with_exchanges("x")
-    kept = vhost.publishing.route(publishing("x", "k"))
-    reply = vhost.publishing.route(publishing("", REPLY_TO_PREFIX + "token"))
+    kept = vhost.publishing.route(publishing("x", "k"), FULL)
+    reply = vhost.publishing.route(publishing("", REPLY_TO_PREFIX + "token"), FULL)
     assert reply.targets == []
 
     class Reply(FakeQueue):
@@ -85,7 +89,7 @@ def test_direct_reply_to_touches_its_own_route() -> None:
     queue = Reply()
     vhost.publishing.add_reply_target("token", queue)
     assert reply.stale
-    reply = vhost.publishing.route(publishing("", REPLY_TO_PREFIX + "token"))
+    reply = vhost.publishing.route(publishing("", REPLY_TO_PREFIX + "token"), FULL)
     assert reply.targets == [queue]
     vhost.publishing.remove_reply_target("token")
     assert reply.stale
@@ -99,7 +103,7 @@ def test_a_binding_touches_its_source_and_what_leads_there() -> None:
     vhost.declaring.bind(far, near, "#", EMPTY)
 
     def routes() -> list[Route]:
-        return [vhost.publishing.route(publishing(name, "k")) for name in ("far", "near", "aside")]
+        return [vhost.publishing.route(publishing(name, "k"), FULL) for name in ("far", "near", "aside")]
 
     before = routes()
     vhost.declaring.bind(near, queue, "k", EMPTY)
@@ -119,7 +123,7 @@ def test_what_is_deleted_touches_the_exchanges_that_lead_there(end: str) -> None
     queue = declare(vhost, "q")
     vhost.declaring.bind(vhost.exchange("far"), vhost.exchange("near"), "#", EMPTY)
     vhost.declaring.bind(vhost.exchange("near"), queue, "k", EMPTY)
-    before = [vhost.publishing.route(publishing(name, "k")) for name in ("far", "near", "aside")]
+    before = [vhost.publishing.route(publishing(name, "k"), FULL) for name in ("far", "near", "aside")]
     if end == "queue":
         vhost.remove_queue(queue)
     else:
@@ -129,20 +133,20 @@ def test_what_is_deleted_touches_the_exchanges_that_lead_there(end: str) -> None
 
 def test_an_alternate_exchange_touches_those_that_use_it() -> None:
     vhost = with_exchanges("x", alternate="other")
-    route = vhost.publishing.route(publishing("x", "k"))
+    route = vhost.publishing.route(publishing("x", "k"), FULL)
     assert route.targets == []
-    vhost.declaring.declare_exchange("other", "fanout", False, False, False, EMPTY)
+    vhost.declaring.declare_exchange(ExchangeDeclaration("other", "fanout", False, False, False, EMPTY), ME)
     assert route.stale
-    route = vhost.publishing.route(publishing("x", "k"))
+    route = vhost.publishing.route(publishing("x", "k"), FULL)
     queue = declare(vhost, "q")
     assert not route.stale
     vhost.declaring.bind(vhost.exchange("other"), queue, "", EMPTY)
     assert route.stale
-    route = vhost.publishing.route(publishing("x", "k"))
+    route = vhost.publishing.route(publishing("x", "k"), FULL)
     assert route.targets == [queue]
     vhost.declaring.remove_exchange(vhost.exchange("other")).start()
     assert route.stale
-    assert vhost.publishing.route(publishing("x", "k")).targets == []
+    assert vhost.publishing.route(publishing("x", "k"), FULL).targets == []
     vhost.declaring.remove_exchange(vhost.exchange("x")).start()
     assert vhost.publishing.routes_known() == 0
 
@@ -152,18 +156,18 @@ def test_where_very_many_exchanges_lead_there_everything_is_forgotten() -> None:
     near = vhost.exchange("near")
     for number in range(100):
         vhost.declaring.bind(vhost.exchange(f"x{number}"), near, "#", EMPTY)
-    before = [vhost.publishing.route(publishing(name, "k")) for name in ("aside", "near", "x0", "x99")]
+    before = [vhost.publishing.route(publishing(name, "k"), FULL) for name in ("aside", "near", "x0", "x99")]
     queue = declare(vhost, "q")
     vhost.declaring.bind(near, queue, "k", EMPTY)
     assert all(route.stale for route in before)
-    after = [vhost.publishing.route(publishing(name, "k")).targets for name in ("aside", "near", "x0", "x99")]
+    after = [vhost.publishing.route(publishing(name, "k"), FULL).targets for name in ("aside", "near", "x0", "x99")]
     assert after == [[], [queue], [queue], [queue]]
 
 
 def test_what_is_remembered_stays_bounded() -> None:
     vhost = with_exchanges("x", "y")
     for number in range(3 * ROUTES_MAX):
-        vhost.publishing.route(publishing(("", "x", "y")[number % 3], f"k{number}"))
+        vhost.publishing.route(publishing(("", "x", "y")[number % 3], f"k{number}"), FULL)
         assert vhost.publishing.routes_known() <= ROUTES_MAX
     vhost.declaring.bind(vhost.exchange("x"), vhost.exchange("y"), "#", EMPTY)
     known = vhost.publishing.routes_known()
@@ -201,7 +205,9 @@ def test_what_is_remembered_is_what_the_bindings_say(seed: int) -> None:
                 given = (
                     arguments(alternate_exchange=chance.choice(exchanges)) if chance.random() < 0.5 else FieldTable(b"")
                 )
-                vhost.declaring.declare_exchange(name, kind, False, chance.random() < 0.3, False, given)
+                vhost.declaring.declare_exchange(
+                    ExchangeDeclaration(name, kind, False, chance.random() < 0.3, False, given), ME
+                )
         elif what == 1:
             if name in vhost.exchanges:
                 vhost.declaring.remove_exchange(vhost.exchanges[name]).start()
@@ -219,8 +225,8 @@ def test_what_is_remembered_is_what_the_bindings_say(seed: int) -> None:
                 fresh = Router(vhost.exchanges).route(route.exchange, [route.routing_key], None)
                 assert not route.exchange.deleted
                 assert route.targets == fresh, (route.exchange.name, route.routing_key)
-                assert vhost.publishing.route(data) is route
+                assert vhost.publishing.route(data, FULL) is route
         for exchange in ["", *(name for name in exchanges if name in vhost.exchanges)]:
             for key in keys:
                 data = publishing(exchange, key)
-                held[data] = vhost.publishing.route(data)
+                held[data] = vhost.publishing.route(data, FULL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.destination import MessageTarget
 from broker.errors import (
     ACCESS_REFUSED,
     FRAME_ERROR,
@@ -14,15 +15,19 @@ from broker.errors import (
     ChannelException,
     ConnectionException,
 )
+from broker.message import ACCEPTED, PENDING, Message
+from broker.promises import PromiseSources
 from broker.vhost.names import generate_name
-from broker.vhost.publishing import ANSWER_LATER, IN_LOG, REFUSED, publish, together
+from broker.vhost.publishing import PENDING_ELSEWHERE, PENDING_USUALLY, REFUSED, publish
+from broker.vhost.rules import ExchangeDeclaration
 from broker.vhost.vhost import VHost
 from broker.wire.table import EMPTY
-from tests.support.fakes import arguments, make_message, text_of
+from tests.support.fakes import FULL, arguments, make_message, requester, text_of
 from tests.support.memory import Broker
 from tests.support.wire import method_payload
+from tests.toys.promising import ToySource
 
-ME, YOU = object(), object()
+ME, YOU = requester(), requester()
 
 
 def made() -> VHost:
@@ -35,7 +40,7 @@ def publishing(exchange: str, key: str, **bits: bool) -> bytes:
 
 
 def targets(vhost: VHost, exchange: str, key: str) -> list[str]:
-    queues = vhost.publishing.route(publishing(exchange, key)).targets
+    queues = vhost.publishing.route(publishing(exchange, key), FULL).targets
     assert queues is not None
     return [queue.name for queue in queues]
 
@@ -65,7 +70,7 @@ def test_exclusive_queues_have_an_owner() -> None:
     """RabbitMQ docs, Queues, Exclusive Queues."""
     vhost = made()
     queue, _ = vhost.declaring.declare_queue("q", True, True, False, EMPTY, ME)
-    assert (queue.owner, queue.durable) == (ME, False)
+    assert (queue.owner, queue.durable) == (ME.owner, False)
     assert vhost.queue("q", ME) is queue
     for attempt in (
         lambda: vhost.queue("q", YOU),
@@ -99,7 +104,7 @@ def test_nothing_is_left_of_a_declaration_that_failed() -> None:
     with pytest.raises(ChannelException):
         vhost.declaring.declare_queue("q", False, False, False, arguments(x_max_length=-1), ME)
     with pytest.raises(ChannelException):
-        vhost.declaring.declare_exchange("x", "z", False, False, False, EMPTY)
+        vhost.declaring.declare_exchange(ExchangeDeclaration("x", "z", False, False, False, EMPTY), ME)
     assert vhost.queues == {}
     assert "x" not in vhost.exchanges
 
@@ -109,7 +114,7 @@ def test_what_is_not_there() -> None:
     for attempt in (
         lambda: vhost.queue("q", ME),
         lambda: vhost.exchange("x"),
-        lambda: vhost.publishing.route(publishing("x", "k")),
+        lambda: vhost.publishing.route(publishing("x", "k"), FULL),
     ):
         with pytest.raises(ChannelException) as raised:
             attempt()
@@ -135,33 +140,33 @@ def test_routes_follow_the_bindings() -> None:
 def test_a_route_is_found_again_until_something_changes() -> None:
     vhost = made()
     data = publishing("amq.direct", "k")
-    route = vhost.publishing.route(data)
-    assert vhost.publishing.route(data) is route
+    route = vhost.publishing.route(data, FULL)
+    assert vhost.publishing.route(data, FULL) is route
     queue, _ = vhost.declaring.declare_queue("q", False, False, False, EMPTY, ME)
-    assert vhost.publishing.route(data) is route, "nothing that it goes through has changed"
+    assert vhost.publishing.route(data, FULL) is route, "nothing that it goes through has changed"
     vhost.declaring.bind(vhost.exchange("amq.direct"), queue, "other", EMPTY)
-    assert vhost.publishing.route(data) is not route
+    assert vhost.publishing.route(data, FULL) is not route
 
 
 def test_routes_that_are_remembered_are_bounded() -> None:
     """RabbitMQ's security advisories: a cache keyed by what clients send has an end."""
     vhost = made()
     for number in range(50_000):
-        vhost.publishing.route(publishing("amq.direct", f"key-{number}"))
+        vhost.publishing.route(publishing("amq.direct", f"key-{number}"), FULL)
     assert vhost.publishing.routes_known() <= 20_000
 
 
 def test_a_route_knows_whether_it_is_mandatory() -> None:
     vhost = made()
     assert [
-        vhost.publishing.route(publishing("", "q", mandatory=mandatory)).mandatory for mandatory in (False, True)
+        vhost.publishing.route(publishing("", "q", mandatory=mandatory), FULL).mandatory for mandatory in (False, True)
     ] == [False, True]
 
 
 def test_immediate_is_not_implemented() -> None:
     """RabbitMQ docs, Specification, immediate."""
     with pytest.raises(ConnectionException) as raised:
-        made().publishing.route(publishing("", "q", immediate=True))
+        made().publishing.route(publishing("", "q", immediate=True), FULL)
     assert (raised.value.code, raised.value.explanation) == (NOT_IMPLEMENTED, "immediate=true")
 
 
@@ -171,15 +176,15 @@ def test_immediate_is_not_implemented() -> None:
 )
 def test_arguments_that_do_not_fit_are_a_frame_error(data: bytes) -> None:
     with pytest.raises(ConnectionException) as raised:
-        made().publishing.route(data)
+        made().publishing.route(data, FULL)
     assert raised.value.code == FRAME_ERROR
 
 
 def test_internal_exchanges_are_not_published_to() -> None:
     vhost = made()
-    vhost.declaring.declare_exchange("x", "fanout", False, False, True, EMPTY)
+    vhost.declaring.declare_exchange(ExchangeDeclaration("x", "fanout", False, False, True, EMPTY), ME)
     with pytest.raises(ChannelException) as raised:
-        vhost.publishing.route(publishing("x", ""))
+        vhost.publishing.route(publishing("x", ""), FULL)
     assert code(raised) == ACCESS_REFUSED
 
 
@@ -190,7 +195,7 @@ def test_reserved_names() -> None:
         vhost.declaring.declare_queue("amq.q", False, False, False, EMPTY, ME)
     assert code(raised) == ACCESS_REFUSED
     with pytest.raises(ChannelException) as raised:
-        vhost.declaring.declare_exchange("amq.x", "direct", False, False, False, EMPTY)
+        vhost.declaring.declare_exchange(ExchangeDeclaration("amq.x", "direct", False, False, False, EMPTY), ME)
     assert code(raised) == ACCESS_REFUSED
 
 
@@ -228,7 +233,7 @@ def test_deleting_twice_does_no_harm() -> None:
     broker = Broker()
     vhost = broker.vhost
     queue, _ = vhost.declaring.declare_queue("q", False, False, False, EMPTY, ME)
-    queue.enqueue(make_message(b"x"), None, 0)
+    queue.enqueue(make_message(b"x"))
     assert vhost.declaring.remove_queue(queue).messages == 1
     again = vhost.declaring.remove_queue(queue)
     assert (again.messages, again.unbinding) == (0, None)
@@ -243,20 +248,48 @@ def test_a_message_is_delivered_to_all_its_queues() -> None:
     )
     plain, _ = vhost.declaring.declare_queue("plain", False, False, False, EMPTY, ME)
     source = vhost.exchange("").stirred(vhost.sampler)
-    assert publish(source, [full, plain], make_message(b"x"), None, 0) == REFUSED
-    assert publish(source, [plain], make_message(b"y"), None, 0) == 0
+    assert publish(source, [full, plain], make_message(b"x"), None) == REFUSED
+    assert publish(source, [plain], make_message(b"y"), None) == 0
     vhost.declaring.remove_queue(full)
-    assert publish(source, [full, plain], make_message(b"z"), None, 0) == 0, "what is deleted is passed over"
+    assert publish(source, [full, plain], make_message(b"z"), None) == 0, "what is deleted is passed over"
     bodies = []
     while (entry := plain.get(True)) is not None:
         bodies.append(text_of(entry))
     assert bodies == ["x", "y", "z"]
 
 
-def test_what_two_parts_of_the_targets_say_is_put_together() -> None:
-    assert together(0, 0) == 0
-    assert together(REFUSED + 3 * ANSWER_LATER, IN_LOG + 2 * ANSWER_LATER) == REFUSED + IN_LOG + 5 * ANSWER_LATER
-    assert together(REFUSED, REFUSED + ANSWER_LATER) == REFUSED + ANSWER_LATER
+class Pending(MessageTarget):
+    """Its messages are kept by a source of promises."""
+
+    def enqueue(self, message: Message) -> int:
+        return PENDING
+
+
+class Taking(MessageTarget):
+    """It needs no source."""
+
+    def enqueue(self, message: Message) -> int:
+        return ACCEPTED
+
+
+def test_a_publisher_learns_whom_it_has_to_ask() -> None:
+    vhost = made()
+    source = vhost.exchange("").stirred(vhost.sampler)
+    queues: list[MessageTarget] = [Pending("a"), Pending("b"), Taking("c"), Pending("d")]
+    one, other = ToySource(), ToySource()
+    queues[0].promises = one
+    queues[1].promises = queues[3].promises = other
+    asked = PromiseSources()
+    message = make_message(b"x")
+    assert publish(source, queues, message, asked) == PENDING_ELSEWHERE
+    assert asked.take_others() == [one, other]
+    asked.usual = other
+    assert publish(source, queues, message, asked) == PENDING_ELSEWHERE | PENDING_USUALLY
+    assert asked.take_others() == [one]
+    assert publish(source, queues[1:], message, asked) == PENDING_USUALLY
+    assert publish(source, queues[2:3], message, asked) == 0
+    assert asked.take_others() == []
+    assert publish(source, queues, message, None) == PENDING_USUALLY, "nobody is to be asked"
 
 
 def test_direct_replies_reach_their_token_until_it_is_gone() -> None:

@@ -105,8 +105,8 @@ async def test_bodies_that_say_nothing(body: bytes, reason: str) -> None:
         ("/api/exchanges/%2F/none/publish", 400, "404 NOT_FOUND - no exchange 'none' in vhost '/'"),
         (
             "/api/exchanges/%2F/amq.rabbitmq.trace/publish",
-            400,
-            "403 ACCESS_REFUSED - cannot publish to internal exchange 'amq.rabbitmq.trace' in vhost '/'",
+            401,  # of 3.13 (rabbit_mgmt_util:with_channel); 3.10 answers 400
+            "ACCESS_REFUSED - cannot publish to internal exchange 'amq.rabbitmq.trace' in vhost '/'",
         ),
         ("/api/exchanges/none/x/publish", 404, "Not Found"),
     ],

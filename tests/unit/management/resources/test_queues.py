@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from broker.auth.access import Access, AccessControl
 from tests.support.api import Api
 from tests.support.memory import Broker, Client
-from tests.support.wire import publish
+from tests.support.wire import method, publish
 
 pytestmark = pytest.mark.asyncio
 
@@ -152,3 +153,38 @@ async def test_bindings_of_a_queue() -> None:
         ("", "q", {}),
         ("amq.topic", "a.#", {"x": 1}),
     ]
+
+
+class Nothing(Access):
+    """Of a user that may do nothing."""
+
+    def may(self, permission: str, name: str) -> bool:
+        return False
+
+
+class NobodyMay(AccessControl):
+    """Nor may anybody else."""
+
+    def new_access(self, user: str, vhost: str) -> Access:
+        return Nothing(user, vhost)
+
+
+async def test_what_a_user_may_not_do_he_may_not_do_here() -> None:
+    """Every change is made as that user's client would make it (loopback.py)."""
+    broker, _, api = start()
+    broker.server.access_control = NobodyMay()
+    refused = {"error": "not_authorised", "reason": "Access refused."}
+    for path in ("/api/queues/%2F/q", "/api/queues/%2F/q/contents", "/api/exchanges/%2F/x"):
+        broker.open().send(method(1, "exchange.declare", exchange="x", type="fanout"))
+        reply = await api.delete(path)
+        if path.endswith("x"):
+            assert reply.status == 404, "his client could not declare it"
+        else:
+            assert (reply.status, reply.json) == (401, refused)
+    published = {"routing_key": "q", "properties": {}, "payload": "x", "payload_encoding": "string"}
+    reply = await api.post("/api/exchanges/%2F/amq.direct/publish", published)
+    reason = "ACCESS_REFUSED - write access to exchange 'amq.direct' in vhost '/' refused for user 'guest'"
+    assert (reply.status, reply.json) == (401, {"error": "not_authorised", "reason": reason})
+    got = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    assert (await api.post("/api/queues/%2F/q/get", got)).status == 401
+    assert "q" in broker.vhost.queues
