@@ -20,7 +20,7 @@ from broker.protocol.channel_consumer import ChannelConsumer
 from broker.protocol.direct_reply import ReplyTarget
 from broker.protocol.dispatching import Dispatching
 from broker.protocol.exchange_methods import Reply, reply
-from broker.protocol.holding import hold_for
+from broker.protocol.holding import may_get
 from broker.protocol.queue_methods import find, name_or_last
 from broker.protocol.settlement import requeue_through
 from broker.queues.consumer_arguments import priority_of
@@ -121,7 +121,7 @@ def get(channel: Channel, method: Method) -> None:
     fields = method.fields
     assert isinstance(fields, commands.Basic.Get)
     queue = find(channel, fields.queue)
-    _get(channel, queue, fields.no_ack)
+    _get(_Get(channel, queue, fields.no_ack))
 
 
 @final
@@ -134,22 +134,22 @@ class _Get(Deferred):
         self.no_ack = no_ack
 
     def resume(self) -> None:
-        _get(self.channel, self.queue, self.no_ack)
+        _get(self)
 
     def fault_owner(self) -> FaultOwner | None:
         return self.channel.session.owner
 
 
-def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
-    if not queue.can_get():
-        hold_for(channel, queue, _Get(channel, queue, no_ack))
+def _get(asked: _Get) -> None:
+    channel, queue, no_ack = asked.channel, asked.queue, asked.no_ack
+    if not may_get(channel, queue, asked):
         return
     session = channel.session
     counters = session.counters
-    entry = queue.get(no_ack)
+    got = queue.get(no_ack)
     figures = channel.stirred()
     of_queue = queue.stirred(figures.sampler)
-    if entry is None:
+    if got is None:
         counters.messages_got_empty += 1
         figures.get_empty += 1
         of_queue.get_empty += 1
@@ -161,17 +161,17 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
         figures.get_no_ack += 1
         of_queue.get_no_ack += 1
     else:
-        tag = channel.unacked.add(None, queue.link, queue.level_of(entry), 1, entry.position, 1)
+        tag = channel.unacked.add(None, queue.link, got.level, 1, got.position, 1)
         counters.messages_got_ack += 1
         figures.get += 1
         of_queue.get += 1
-    if entry.redelivered:
+    if got.redelivered:
         counters.messages_redelivered += 1
         figures.redeliver += 1
         of_queue.redeliver += 1
     left: i64 = queue.ready_count()
-    write_get_ok(session.outbox.writer, channel.number, tag, entry.redelivered, entry.message.tail, left)
-    session.outbox.write_content(entry.message, channel.number, session.payload_max)
+    write_get_ok(session.outbox.writer, channel.number, tag, got.redelivered, got.message.tail, left)
+    session.outbox.write_content(got.message, channel.number, session.payload_max)
     session.touch()
 
 

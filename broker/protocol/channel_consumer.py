@@ -12,6 +12,7 @@ from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.outbox import PIECE_SIZE_MIN
 from broker.queues.consumer import Consumer
+from broker.queues.delivery import Delivery
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
 from broker.wire import spec
@@ -164,15 +165,15 @@ class ChannelConsumer(Consumer):
                     renumber(writer, at, content, number)
         session.touch()
 
-    def deliver_entry(self, queue: Queue, level: i64, entry: Entry) -> None:
+    def deliver_one(self, queue: Queue, delivery: Delivery) -> None:
         channel = self.channel
         if self.no_ack:
             tag = channel.unacked.skip(1)
         else:
             self.unacked += 1
-            tag = channel.unacked.add(self, queue.link, level, 1, entry.position, 1)
-        _count(channel, queue, self.no_ack, 1, entry.redelivered)
-        write_delivery(channel, self._tag_bytes, tag, entry.message, entry.redelivered)
+            tag = channel.unacked.add(self, queue.link, delivery.level, 1, delivery.position, 1)
+        _count(channel, queue, self.no_ack, 1, delivery.redelivered)
+        write_delivery(channel, self._tag_bytes, tag, delivery.message, delivery.redelivered)
 
     def settled(self, count: i64) -> None:
         self.unacked -= count

@@ -166,11 +166,14 @@ def answer_when_declared(channel: Channel, answer: bytes, durable: bool) -> None
     answer_when(channel, [] if last is None else [last], answer)
 
 
-def hold_for(channel: Channel, queue: Queue, retry: Deferred) -> None:
-    """Wait until ``queue`` has something to get, then ``retry`` and go on."""
+def may_get(channel: Channel, queue: Queue, retry: Deferred) -> bool:
+    """Whether something can be got from ``queue`` now, if there is something; otherwise wait for that, then ``retry``
+    and go on."""
+    if queue.can_get(_Waiter(channel)):
+        return True
     channel.held = True
     channel.retry = retry
-    queue.wait(_Waiter(channel))
+    return False
 
 
 def end_hold(channel: Channel) -> None:

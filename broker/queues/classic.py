@@ -20,6 +20,7 @@ from broker.queues.block import message_of
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Cancelling
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.delivery import Delivery
 from broker.queues.disk_backlog import DiskBacklog
 from broker.queues.dispatch_schedule import DispatchSchedule
 from broker.queues.dispatcher import Dispatcher, evict_some
@@ -27,7 +28,7 @@ from broker.queues.dropping import reject
 from broker.queues.entry import Entry
 from broker.queues.expiration import Expiration
 from broker.queues.length_limit import LengthLimit
-from broker.queues.levels import body_bytes, highest, level_of, may_take, ready_count
+from broker.queues.levels import body_bytes, highest, may_take, ready_count
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import DROP_HEAD
 from broker.queues.queue import Queue
@@ -125,49 +126,46 @@ class ClassicQueue(Queue):
         if self.expiration.expiring:
             self.expiration.expire(self, self._clock.now_us)
 
-    def can_get(self) -> bool:
-        if not self.dispatch_some():
-            return False
-        if self.expiration.expiring and not self.expiration.expire(self, self._clock.now_us):
-            return False
-        return may_take(self.levels)
-
-    def wait(self, waiter: Deferred) -> None:
+    def can_get(self, waiter: Deferred) -> bool:
+        if (
+            self.dispatch_some()
+            and (not self.expiration.expiring or self.expiration.expire(self, self._clock.now_us))
+            and may_take(self.levels)
+        ):
+            return True
         self.schedule.wait(waiter)
+        return False
 
-    def get(self, no_ack: bool) -> Entry | None:
+    def get(self, no_ack: bool) -> Delivery | None:
         self.mark_used()
         self.dispatch_some()
         now_us = self._clock.now_us
         if self.expiration.expiring and not self.expiration.expire(self, now_us):
             return None
-        entry = self._pop(now_us, no_ack)
+        taken = self._pop(now_us, no_ack)
         if self.expiration.expiring:
             self.expiration.expire(self, now_us)
-        if entry is None:
+        if taken is None:
             return None
         if no_ack:
-            level_of(self.levels, entry.message).settle(entry.position, 1, 1)
+            self.levels[taken.level].settle(taken.position, 1, 1)
         else:
             self.unacked += 1
-        return entry
+        return taken
 
-    def _pop(self, now_us: i64, no_ack: bool) -> Entry | None:
+    def _pop(self, now_us: i64, no_ack: bool) -> Delivery | None:
         level = highest(self.levels)
         while level.count() > 0:
             if not no_ack:
                 evict_some(level, self.unacked, 1)
             entry = level.pop()
             if entry.message is not ON_DISK:
-                return entry
+                return Delivery(entry.message, level.level, entry.position, entry.redelivered)
             level.settle(entry.position, 1, 1)  # its content is lost: the one behind it is the head now
             if self.expiration.expiring and not self.expiration.expire(self, now_us):
                 return None
             level = highest(self.levels)
         return None
-
-    def level_of(self, entry: Entry) -> i64:
-        return level_of(self.levels, entry.message).level
 
     # ---- back --------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from mypy_extensions import mypyc_attr
 from broker.faults import FaultOwner
 from broker.message import Message
 from broker.native import i64
+from broker.queues.delivery import Delivery
 from broker.queues.entry import Entry
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Consumer:
         """
         raise NotImplementedError
 
-    def deliver_entry(self, queue: Queue, level: i64, entry: Entry) -> None:
+    def deliver_one(self, queue: Queue, delivery: Delivery) -> None:
         """Take one message that expires or that may have been delivered before a crash."""
         raise NotImplementedError
 

@@ -14,6 +14,7 @@ from broker.native import i64
 from broker.queues.block import body_size
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Group
+from broker.queues.delivery import Delivery
 from broker.queues.expiration import is_past
 from broker.queues.message_backlog import MessageBacklog
 from broker.turn import Turn
@@ -157,7 +158,7 @@ class Dispatcher:
         queue.delivered += 1
         entry = backlog.pop()
         try:
-            consumer.deliver_entry(queue, backlog.level, entry)
+            consumer.deliver_one(queue, Delivery(entry.message, backlog.level, entry.position, entry.redelivered))
         except Exception as error:
             self._undelivered(queue, consumer, error)
         if consumer.no_ack:

@@ -18,7 +18,7 @@ from broker.native import i64
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Consumers
 from broker.queues.declaration import QueueDeclaration
-from broker.queues.entry import Entry
+from broker.queues.delivery import Delivery
 from broker.queues.queue_link import QueueLink
 from broker.stats import QueueFigures, Sampler
 from broker.turn import Deferred, Dispatchable
@@ -72,12 +72,6 @@ class Queue(MessageTarget, Dispatchable):
         """Its logs hold what recovery has found; everything in them waits."""
         raise NotImplementedError
 
-    def log_numbers(self) -> range:
-        """The logs that hold its messages on disk; none for a queue that need not survive the node."""
-        if self.log_number == 0:
-            return range(0)
-        return range(int(self.log_number), int(self.log_number) + self.type.logs(self.options))
-
     def ready_count(self) -> i64:
         """Messages waiting, as they stand: nothing is dispatched and nothing expires for whoever only counts."""
         raise NotImplementedError
@@ -108,20 +102,12 @@ class Queue(MessageTarget, Dispatchable):
         """Ask for a dispatch at the end of this turn."""
         raise NotImplementedError
 
-    def can_get(self) -> bool:
-        """Whether ``get`` may be called now; otherwise ``wait`` and ask again."""
+    def can_get(self, waiter: Deferred) -> bool:
+        """Whether ``get`` may be called now; otherwise ``waiter.resume`` is called when that may have changed."""
         raise NotImplementedError
 
-    def wait(self, waiter: Deferred) -> None:
-        """Call ``waiter.resume`` when ``can_get`` may have become true."""
-        raise NotImplementedError
-
-    def get(self, no_ack: bool) -> Entry | None:
+    def get(self, no_ack: bool) -> Delivery | None:
         """Take the next message for a basic.get; None when the queue is empty. With ``no_ack`` it is settled."""
-        raise NotImplementedError
-
-    def level_of(self, entry: Entry) -> i64:
-        """The level that ``entry`` belongs to."""
         raise NotImplementedError
 
     def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:

@@ -158,7 +158,8 @@ class VHost(QueueHost):
         """The logs of all durable queues."""
         found: set[int] = set()
         for queue in self.queues.values():
-            found.update(queue.log_numbers())
+            if queue.log_number > 0:
+                found.update(range(int(queue.log_number), int(queue.log_number) + queue.type.logs(queue.options)))
         return found
 
     def last_change(self) -> Promise | None:

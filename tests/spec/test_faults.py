@@ -161,7 +161,7 @@ def deferred(broker: DurableBroker, victim: Client) -> int:
 def waiting_for_a_message(broker: DurableBroker, victim: Client) -> int:
     victim.ask("queue.declare", queue="of-victim")
     queue = broker.queue("of-victim")
-    queue.wait(BrokenDeferred(victim))
+    queue.schedule.wait(BrokenDeferred(victim))
     queue.schedule_dispatch()
     return 0
 

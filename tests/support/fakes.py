@@ -14,6 +14,7 @@ from broker.message import ACCEPTED, Message, make_tail
 from broker.queues import registry
 from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.delivery import Delivery
 from broker.queues.entry import Entry
 from broker.queues.memory import QueueMemory
 from broker.queues.queue import Queue, QueueHost
@@ -90,7 +91,7 @@ class FakeConsumer(Consumer):
         self.got: list[str] = []
         self.places: list[int] = []
         self.batches: list[int] = []
-        self.entries: list[Entry] = []
+        self.one_by_one: list[Delivery] = []
         """What came one by one, because it expires."""
         self.redelivered: list[bool] = []
         self.asked = 0
@@ -124,10 +125,10 @@ class FakeConsumer(Consumer):
             assert isinstance(item, Message)
             self._take(text_of(item), first_position + index * stride)
 
-    def deliver_entry(self, queue: Queue, level: int, entry: Entry) -> None:
-        self.entries.append(entry)
-        self.redelivered.append(entry.redelivered)
-        self._take(text_of(entry), entry.position)
+    def deliver_one(self, queue: Queue, delivery: Delivery) -> None:
+        self.one_by_one.append(delivery)
+        self.redelivered.append(delivery.redelivered)
+        self._take(text_of(delivery.message), delivery.position)
 
     def _take(self, text: str, position: int) -> None:
         assert self.room > 0, "more than there was room for"

@@ -12,7 +12,7 @@ import heapq
 from broker.message import ACCEPTED, Message
 from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
-from broker.queues.entry import Entry
+from broker.queues.delivery import Delivery
 from broker.queues.queue import Queue
 from broker.queues.queue_type import QueueType
 from broker.turn import Deferred
@@ -66,34 +66,26 @@ class CountingQueue(Queue):
                 group.block(consumer)
                 continue
             group.turn = (group.turn + 1) % len(group.active)
-            entry = self.taken()
             self.unacked += 0 if consumer.no_ack else 1
             self.delivered += 1
-            consumer.deliver(self, 0, [entry.message], entry.position, 1, entry.redelivered)
+            consumer.deliver_one(self, self.taken())
         return True
 
-    def taken(self) -> Entry:
+    def taken(self) -> Delivery:
         position = heapq.heappop(self.waiting)
-        entry = Entry(make_message(b"%d" % position, routing_key=self.name), position, 0)
-        entry.redelivered = position in self.again
+        is_again = position in self.again
         self.again.discard(position)
-        return entry
+        return Delivery(make_message(b"%d" % position, routing_key=self.name), 0, position, is_again)
 
-    def can_get(self) -> bool:
+    def can_get(self, waiter: Deferred) -> bool:
         return True
 
-    def wait(self, waiter: Deferred) -> None:
-        raise AssertionError("it can always be asked")
-
-    def get(self, no_ack: bool) -> Entry | None:
+    def get(self, no_ack: bool) -> Delivery | None:
         self.dispatch_some()
         if not self.waiting:
             return None
         self.unacked += 0 if no_ack else 1
         return self.taken()
-
-    def level_of(self, entry: Entry) -> int:
-        return 0
 
     def settle(self, level: int, first: int, count: int, stride: int) -> None:
         self.unacked -= count

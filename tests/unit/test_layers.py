@@ -41,6 +41,7 @@ CONTRACT_OF_QUEUES = frozenset(
         "queue",
         "consumer",
         "entry",
+        "delivery",
         "queue_link",
         "memory",
         "arguments",

@@ -48,7 +48,7 @@ class Setting:
     def drain(self) -> list[str]:
         bodies = []
         while (entry := self.queue.get(True)) is not None:
-            bodies.append(text_of(entry))
+            bodies.append(text_of(entry.message))
         return bodies
 
 
@@ -169,7 +169,7 @@ def test_requeued_messages_go_back_to_their_places() -> None:
     setting.publish(4)
     entries = [setting.queue.get(False) for _ in range(3)]
     returned = [entry for entry in entries if entry is not None]
-    level = setting.queue.level_of(returned[0])
+    level = returned[0].level
     setting.queue.requeue(level, returned[2].position, 1, 1)
     setting.queue.requeue(level, returned[0].position, 1, 1)
     assert setting.queue.unacked == 1
@@ -178,7 +178,7 @@ def test_requeued_messages_go_back_to_their_places() -> None:
         for entry in (setting.queue.get(True), setting.queue.get(True), setting.queue.get(True))
         if entry is not None
     ]
-    assert [(text_of(entry), entry.redelivered) for entry in found] == [("0", True), ("2", True), ("3", False)]
+    assert [(text_of(entry.message), entry.redelivered) for entry in found] == [("0", True), ("2", True), ("3", False)]
 
 
 def test_a_consumer_hears_that_a_message_was_delivered_before() -> None:
@@ -186,7 +186,7 @@ def test_a_consumer_hears_that_a_message_was_delivered_before() -> None:
     setting.publish(2)
     entry = setting.queue.get(False)
     assert entry is not None
-    setting.queue.requeue(setting.queue.level_of(entry), entry.position, 1, 1)
+    setting.queue.requeue(entry.level, entry.position, 1, 1)
     consumer = setting.consumer()
     setting.turn.run()
     assert consumer.got == numbers(0, 1)
@@ -197,7 +197,7 @@ def test_rejected_messages_are_dead_lettered() -> None:
     setting = Setting(x_dead_letter_exchange="")
     setting.publish(2)
     entries = [entry for entry in (setting.queue.get(False), setting.queue.get(False)) if entry is not None]
-    assert setting.queue.reject(setting.queue.level_of(entries[0]), entries[0].position, 2, 1) == 2
+    assert setting.queue.reject(entries[0].level, entries[0].position, 2, 1) == 2
     assert setting.host.dead == [("0", "rejected"), ("1", "rejected")]
     assert setting.queue.unacked == 0
 
@@ -278,8 +278,8 @@ def test_what_comes_back_to_a_closed_queue_is_dropped() -> None:
     assert entry is not None
     assert other is not None
     setting.queue.close()
-    setting.queue.requeue(setting.queue.level_of(entry), entry.position, 1, 1)
-    assert setting.queue.reject(setting.queue.level_of(other), other.position, 1, 1) == 1
+    setting.queue.requeue(entry.level, entry.position, 1, 1)
+    assert setting.queue.reject(other.level, other.position, 1, 1) == 1
     assert (setting.queue.unacked, setting.queue.ready_count(), setting.host.dead) == (0, 0, [])
 
 

@@ -254,7 +254,7 @@ def test_a_message_is_delivered_to_all_its_queues() -> None:
     assert publish(source, [full, plain], make_message(b"z"), None) == 0, "what is deleted is passed over"
     bodies = []
     while (entry := plain.get(True)) is not None:
-        bodies.append(text_of(entry))
+        bodies.append(text_of(entry.message))
     assert bodies == ["x", "y", "z"]
 
 
