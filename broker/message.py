@@ -39,7 +39,7 @@ class Message:
         "priority",
         "persistent",
         "hides_keys",
-        "was_buried",
+        "was_dead_lettered",
     )
 
     def __init__(
@@ -72,7 +72,7 @@ class Message:
         self.persistent: bool = persistent
         self.hides_keys: bool = False
         """``tail`` has the keys of a BCC header as well (hidden_keys.py)."""
-        self.was_buried: bool = False
+        self.was_dead_lettered: bool = False
         """Its x-death was written here (queues/dead_letter.py), not by a publisher. Not kept on the disk: it only saves
         looking."""
 

@@ -23,6 +23,7 @@ from broker.protocol.exchange_methods import Reply, reply
 from broker.protocol.holding import may_get
 from broker.protocol.queue_methods import find, name_or_last
 from broker.protocol.settlement import requeue_through
+from broker.queues.consumer import Subscription
 from broker.queues.consumer_arguments import priority_of
 from broker.queues.queue import Queue
 from broker.turn import Deferred
@@ -76,7 +77,7 @@ def consume(channel: Channel, method: Method) -> None:
     consumers = queue.consumers
     if consumers.exclusive is not None or (fields.exclusive and (consumers.count() or consumers.single_active)):
         raise ChannelException(ACCESS_REFUSED, f"{label} in exclusive use")
-    consumer = ChannelConsumer(channel, queue, tag, fields.no_ack, fields.exclusive, priority, channel.prefetch_new)
+    consumer = ChannelConsumer(channel, queue, Subscription(tag, fields.no_ack, fields.exclusive, priority))
     channel.consumers[tag] = consumer
     channel.queue_of[tag] = queue
     _consume_ok(channel, fields.nowait, tag)

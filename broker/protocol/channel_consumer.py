@@ -11,7 +11,7 @@ from broker.message import Message
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.outbox import PIECE_SIZE_MIN
-from broker.queues.consumer import Consumer
+from broker.queues.consumer import Consumer, Subscription
 from broker.queues.delivery import Delivery
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
@@ -67,19 +67,17 @@ def _count(channel: Channel, queue: Queue, no_ack: bool, count: i64, redelivered
 class ChannelConsumer(Consumer):
     """One basic.consume. Knows its queue's name only through the channel."""
 
-    def __init__(
-        self, channel: Channel, queue: Queue, tag: str, no_ack: bool, exclusive: bool, priority: int, prefetch: i64
-    ) -> None:
-        super().__init__(tag, no_ack, exclusive, priority, channel)
+    def __init__(self, channel: Channel, queue: Queue, asked: Subscription) -> None:
+        super().__init__(asked, channel)
         self.channel = channel
         self.queue: Queue | None = queue
         """None once it has left it."""
-        self.prefetch: i64 = prefetch
+        self.prefetch: i64 = channel.prefetch_new
         """Its own window (basic.qos global=false before it started); 0 for no limit."""
         self.unacked: i64 = 0
         self.place: i64 = 0
         """In the line for what becomes free of the channel's window; 0 while it does not stand there."""
-        self._tag_bytes = tag.encode("utf-8", "surrogateescape")
+        self._tag_bytes = asked.tag.encode("utf-8", "surrogateescape")
         self._start = b""
         self._start_for: i64 = -1
 

@@ -18,6 +18,7 @@ from broker.stats import Sampler
 from broker.store.damage import Damage
 from broker.store.logs import Logs
 from broker.turn import Turn
+from broker.vhost.environment import VHostEnvironment
 from broker.vhost.vhost import VHost
 from broker.wire import table
 
@@ -134,8 +135,10 @@ class Server:
 
     def add_vhost(self, name: str) -> VHost:
         """Create a virtual host."""
-        vhost = VHost(
-            name, self.turn, self.clock, self.counters, self.logs, self.journal, self.queue_memory, self.sampler
-        )
+        environment = VHostEnvironment(self.turn, self.clock, self.counters, self.sampler)
+        environment.logs = self.logs
+        environment.journal = self.journal
+        environment.memory = self.queue_memory
+        vhost = VHost(name, environment)
         self.vhosts[name] = vhost
         return vhost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from mypy_extensions import mypyc_attr
 
@@ -16,15 +16,27 @@ if TYPE_CHECKING:
     from broker.queues.queue import Queue
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Consumer:
-    """The queue's view of a consumer. Whoever talks to the client subclasses it."""
+@final
+class Subscription:
+    """What a client has asked for with basic.consume."""
 
-    def __init__(self, tag: str, no_ack: bool, exclusive: bool, priority: int, lane: object | None = None) -> None:
+    def __init__(self, tag: str, no_ack: bool, exclusive: bool, priority: int) -> None:
         self.tag = tag
         self.no_ack = no_ack
         self.exclusive = exclusive
         self.priority = priority
+        """x-priority (RabbitMQ docs, Consumer Priorities); 0 if it was not given."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Consumer:
+    """The queue's view of a consumer. Whoever talks to the client subclasses it."""
+
+    def __init__(self, asked: Subscription, lane: object | None = None) -> None:
+        self.tag = asked.tag
+        self.no_ack = asked.no_ack
+        self.exclusive = asked.exclusive
+        self.priority = asked.priority
         # given, not set again by the subclass: mypyc takes an assignment in __init__ for the first one and would leak
         # what it replaces
         self.lane: object = self if lane is None else lane

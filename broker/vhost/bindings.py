@@ -14,13 +14,12 @@ from typing import Final, cast, final
 
 from broker.destination import Destination
 from broker.metadata.changes import DurableBinding, DurableExchange
-from broker.metadata.journal import Journal
 from broker.native import i64
 from broker.queues.queue import Queue
 from broker.routing.exchange import Binding, Exchange
-from broker.routing.router import Router
-from broker.store.logs import GroupHold, Logs
-from broker.turn import SlicedWork, Turn
+from broker.store.logs import GroupHold
+from broker.turn import SlicedWork
+from broker.vhost.environment import Tables, VHostEnvironment
 from broker.wire.table import FieldTable
 
 _PER_LOOK: Final[i64] = 64
@@ -31,26 +30,16 @@ _PER_LOOK: Final[i64] = 64
 class Bindings:
     """Who is bound to what in one virtual host; ``queues`` and ``exchanges`` are the host's own dictionaries."""
 
-    def __init__(
-        self,
-        vhost: str,
-        queues: dict[str, Queue],
-        exchanges: dict[str, Exchange],
-        router: Router,
-        changed: Callable[[Exchange], None],
-        turn: Turn,
-        journal: Journal | None,
-        logs: Logs | None,
-    ) -> None:
-        self.router = router
-        self.turn = turn
-        self.logs = logs
+    def __init__(self, tables: Tables, environment: VHostEnvironment, changed: Callable[[Exchange], None]) -> None:
+        self.router = tables.router
+        self.turn = environment.turn
+        self.logs = environment.logs
         self._changed = changed
         """Told when routes through that exchange may lead elsewhere than before."""
-        self._vhost = vhost
-        self._queues = queues
-        self._exchanges = exchanges
-        self._journal = journal
+        self._vhost = tables.vhost
+        self._queues = tables.queues
+        self._exchanges = tables.exchanges
+        self._journal = environment.journal
         self._sources: dict[Destination, dict[Exchange, int]] = {}
 
     def add(self, binding: Binding) -> bool:

@@ -12,21 +12,20 @@ from __future__ import annotations
 
 from typing import Final, cast, final
 
-from broker.clock import Clock
-from broker.counters import Counters
 from broker.destination import MessageTarget
 from broker.message import Message
 from broker.native import i64
-from broker.queues.dead_letter import Death, DeathWriter
+from broker.queues.dead_letter import DeadLetterWriter, Death
 from broker.queues.deaths import is_cycle
 from broker.queues.options import REJECT_PUBLISH_DLX
 from broker.queues.queue import Queue
 from broker.routing.exchange import Exchange
 from broker.routing.routed import Routed
-from broker.routing.router import STEP, Router, Routing
-from broker.stats import ExchangeFigures, Sampler
-from broker.store.logs import GroupHold, Logs
-from broker.turn import SlicedWork, Turn
+from broker.routing.router import STEP, Routing
+from broker.stats import ExchangeFigures
+from broker.store.logs import GroupHold
+from broker.turn import SlicedWork
+from broker.vhost.environment import Tables, VHostEnvironment
 from broker.vhost.publishing import publish
 
 _AT_ONCE: Final[i64] = 64
@@ -41,27 +40,18 @@ _CROWD: Final = 256
 class DeadLetters:
     """The dead letters of one virtual host; ``exchanges`` is the host's own dictionary."""
 
-    def __init__(
-        self,
-        exchanges: dict[str, Exchange],
-        router: Router,
-        turn: Turn,
-        clock: Clock,
-        counters: Counters,
-        logs: Logs | None,
-        sampler: Sampler,
-    ) -> None:
-        self.router = router
-        self.turn = turn
-        self.clock = clock
-        self.logs = logs
+    def __init__(self, tables: Tables, environment: VHostEnvironment) -> None:
+        self.router = tables.router
+        self.turn = environment.turn
+        self.clock = environment.clock
+        self.logs = environment.logs
         self.under_way: dict[MessageTarget, DeadLettering] = {}
         self.crowded = 0
         """Queues of which many dead letters wait."""
-        self._exchanges = exchanges
-        self._counters = counters
-        self._sampler = sampler
-        self._writer = DeathWriter()
+        self._exchanges = tables.exchanges
+        self._counters = environment.counters
+        self._sampler = environment.sampler
+        self._writer = DeadLetterWriter()
         self._deaths: list[tuple[Queue, Message, str]] = []
         self._busy = False
         self._left: i64 = 0
@@ -135,7 +125,7 @@ class DeadLetters:
             return None  # RabbitMQ docs, Dead Letter Exchanges: silently dropped
         self._count(reason)
         routing_key = queue.options.dead_letter_routing_key
-        return exchange, self._writer.bury(message, queue.name, reason, exchange.name, routing_key, self.clock.wall_s())
+        return exchange, self._writer.make(message, queue.name, reason, exchange.name, routing_key, self.clock.wall_s())
 
     def _route(self, queue: Queue, message: Message, reason: str) -> None:
         found = self.death(queue, message, reason)

@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import final
 
 from broker.auth.access import CONFIGURE, READ, Requester
-from broker.counters import Counters
 from broker.destination import Destination
 from broker.errors import ACCESS_REFUSED, PRECONDITION_FAILED, ChannelException, exchange_label, queue_label
 from broker.metadata.changes import DurableExchange, DurableQueue
-from broker.metadata.journal import Journal
 from broker.native import i64
 from broker.queues import registry as queue_types
 from broker.queues.arguments import check_exchange_name
@@ -22,6 +20,7 @@ from broker.queues.queue import Queue
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
 from broker.routing.registry import TOPIC, check_type, create
 from broker.vhost.bindings import Bindings, Unbinding
+from broker.vhost.environment import Tables, VHostEnvironment
 from broker.vhost.routes import Routes
 from broker.vhost.rules import (
     ExchangeDeclaration,
@@ -51,27 +50,24 @@ class Deleted:
 
 @final
 class Declaring:
-    """Of one virtual host; ``queues`` and ``exchanges`` are the host's own dictionaries."""
+    """Of one virtual host."""
 
     def __init__(
         self,
-        vhost: str,
-        queues: dict[str, Queue],
-        exchanges: dict[str, Exchange],
+        tables: Tables,
         bindings: Bindings,
         routes: Routes,
-        environment: QueueEnvironment,
-        journal: Journal | None,
-        counters: Counters,
+        environment: VHostEnvironment,
+        of_queues: QueueEnvironment,
     ) -> None:
-        self._vhost = vhost
-        self._queues = queues
-        self._exchanges = exchanges
+        self._vhost = tables.vhost
+        self._queues = tables.queues
+        self._exchanges = tables.exchanges
         self._bindings = bindings
         self._routes = routes
-        self._environment = environment
-        self._journal = journal
-        self._counters = counters
+        self._environment = of_queues
+        self._journal = environment.journal
+        self._counters = environment.counters
 
     # ---- exchanges ---------------------------------------------------------------------------------------------------
 

@@ -24,8 +24,9 @@ from broker.promises import PromiseSources
 from broker.routing.exchange import Exchange
 from broker.routing.registry import TOPIC
 from broker.routing.routed import Routed
-from broker.routing.router import CarbonCopies, Router, Routing
+from broker.routing.router import CarbonCopies, Routing
 from broker.stats import ExchangeFigures, Sampler
+from broker.vhost.environment import Tables
 from broker.vhost.names import REPLY_TO_PREFIX
 from broker.vhost.routes import Route, Routes
 from broker.wire.methods import split_publish
@@ -79,14 +80,12 @@ def publish(
 class Publishing:
     """The routes of one virtual host; ``exchanges`` is the host's own dictionary."""
 
-    def __init__(
-        self, vhost: str, exchanges: dict[str, Exchange], router: Router, routes: Routes, sampler: Sampler
-    ) -> None:
+    def __init__(self, tables: Tables, routes: Routes, sampler: Sampler) -> None:
         self.reply_targets: dict[str, MessageTarget] = {}
         """Direct reply-to: token -> where its replies go."""
-        self._vhost = vhost
-        self._exchanges = exchanges
-        self._router = router
+        self._vhost = tables.vhost
+        self._exchanges = tables.exchanges
+        self._router = tables.router
         self._routes = routes
         self._sampler = sampler
 

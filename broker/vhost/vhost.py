@@ -9,28 +9,21 @@ from __future__ import annotations
 from typing import cast, final
 
 from broker.auth.access import READ, Requester
-from broker.clock import Clock
-from broker.counters import Counters
 from broker.destination import Destination
 from broker.errors import NOT_FOUND, ChannelException
 from broker.message import Message
 from broker.metadata.changes import Declared, DurableExchange, DurableQueue
-from broker.metadata.journal import Journal
 from broker.promises import Promise
 from broker.queues import registry as queue_types
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
-from broker.queues.memory import QueueMemory
 from broker.queues.queue import Queue, QueueHost
 from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import Binding, Exchange
 from broker.routing.registry import PREDECLARED, create
-from broker.routing.router import Router
-from broker.stats import Sampler
-from broker.store.logs import Logs
-from broker.turn import Turn
 from broker.vhost.bindings import Bindings
 from broker.vhost.dead_letters import DeadLetters
 from broker.vhost.declaring import Declaring
+from broker.vhost.environment import Tables, VHostEnvironment
 from broker.vhost.publishing import Publishing
 from broker.vhost.routes import Routes
 from broker.vhost.rules import check_owner
@@ -41,32 +34,20 @@ from broker.wire.table import EMPTY, FieldTable
 class VHost(QueueHost):
     """One virtual host of a node."""
 
-    def __init__(
-        self,
-        name: str,
-        turn: Turn,
-        clock: Clock,
-        counters: Counters,
-        logs: Logs | None = None,
-        journal: Journal | None = None,
-        memory: QueueMemory | None = None,
-        sampler: Sampler | None = None,
-    ) -> None:
+    def __init__(self, name: str, environment: VHostEnvironment) -> None:
         self.name = name
-        self.sampler = Sampler(clock) if sampler is None else sampler
+        self.sampler = environment.sampler
         """Takes the rates of what is counted here."""
-        self.queues: dict[str, Queue] = {}
-        self.exchanges: dict[str, Exchange] = {}
-        router = Router(self.exchanges)
-        self.bindings = Bindings(name, self.queues, self.exchanges, router, self._exchange_changed, turn, journal, logs)
-        self._routes = Routes(turn, self.bindings.sources_of)
-        self.publishing = Publishing(name, self.exchanges, router, self._routes, self.sampler)
-        self.dead_letters = DeadLetters(self.exchanges, router, turn, clock, counters, logs, self.sampler)
-        environment = QueueEnvironment(self, turn, clock, logs, QueueMemory() if memory is None else memory)
-        self.declaring = Declaring(
-            name, self.queues, self.exchanges, self.bindings, self._routes, environment, journal, counters
-        )
-        self._journal = journal
+        tables = Tables(name)
+        self.queues = tables.queues
+        self.exchanges = tables.exchanges
+        self.bindings = Bindings(tables, environment, self._exchange_changed)
+        self._routes = Routes(environment.turn, self.bindings.sources_of)
+        self.publishing = Publishing(tables, self._routes, self.sampler)
+        self.dead_letters = DeadLetters(tables, environment)
+        of_queues = QueueEnvironment(self, environment.turn, environment.clock, environment.logs, environment.memory)
+        self.declaring = Declaring(tables, self.bindings, self._routes, environment, of_queues)
+        self._journal = environment.journal
         self.exchanges[""] = DefaultExchange(cast("dict[str, Destination]", self.queues))
         for exchange, kind, internal in PREDECLARED:
             self.exchanges[exchange] = create(kind, exchange, True, False, internal, EMPTY)

@@ -1,4 +1,5 @@
-"""Dead-lettering of a run of messages: what `DeathWriter` takes for each, and `bury`, which it must equal."""
+"""Dead-lettering of a run of messages: what `DeadLetterWriter` takes for each, and `make_dead_letter`, which it must
+equal."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from broker.message import Message
-from broker.queues.dead_letter import DeathWriter, bury
+from broker.queues.dead_letter import DeadLetterWriter, make_dead_letter
 from broker.wire import table
 from broker.wire.table import FieldTable
 from tests.bench.timing import ceiling, microseconds, report
@@ -29,18 +30,18 @@ FIELDS = table.make(
 )
 def test_a_run_of_messages(name: str, headers: FieldTable | None, compiled_us: float) -> None:
     messages = [make_message(b"x" * 100, exchange="e", routing_key="key", headers=headers) for _ in range(COUNT)]
-    writer = DeathWriter()
+    writer = DeadLetterWriter()
 
     def run() -> None:
         for message in messages:
-            writer.bury(message, "queue", "rejected", "dlx", None, 5)
+            writer.make(message, "queue", "rejected", "dlx", None, 5)
 
     def slow() -> None:
         for message in messages:
-            bury(message, "queue", "rejected", "dlx", None, 5)
+            make_dead_letter(message, "queue", "rejected", "dlx", None, 5)
 
-    each = microseconds(f"dead_letter.DeathWriter, 100 B {name}", COUNT, run)
-    microseconds(f"dead_letter.bury, 100 B {name}", COUNT, slow)
+    each = microseconds(f"dead_letter.DeadLetterWriter, 100 B {name}", COUNT, run)
+    microseconds(f"dead_letter.make_dead_letter, 100 B {name}", COUNT, slow)
     assert each < ceiling(compiled_us, 20.0)
 
 
@@ -49,11 +50,11 @@ def test_messages_with_an_id_each() -> None:
     messages = [with_id(number) for number in range(COUNT)]
 
     def run() -> None:
-        writer = DeathWriter()  # one that has not seen these ids before
+        writer = DeadLetterWriter()  # one that has not seen these ids before
         for message in messages:
-            writer.bury(message, "queue", "expired", "dlx", "dead", 5)
+            writer.make(message, "queue", "expired", "dlx", "dead", 5)
 
-    assert microseconds("dead_letter.DeathWriter, 100 B with an id each", COUNT, run) < ceiling(10.0, 60.0)
+    assert microseconds("dead_letter.DeadLetterWriter, 100 B with an id each", COUNT, run) < ceiling(10.0, 60.0)
 
 
 def with_id(number: int) -> Message:

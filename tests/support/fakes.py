@@ -12,7 +12,7 @@ from broker.auth.access import FullAccess, Requester
 from broker.clock import Clock
 from broker.message import ACCEPTED, Message, make_tail
 from broker.queues import registry
-from broker.queues.consumer import Consumer
+from broker.queues.consumer import Consumer, Subscription
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.delivery import Delivery
 from broker.queues.entry import Entry
@@ -85,7 +85,7 @@ class FakeConsumer(Consumer):
     def __init__(
         self, tag: str = "c", *, room: int = UNLIMITED, no_ack: bool = False, exclusive: bool = False, priority: int = 0
     ) -> None:
-        super().__init__(tag, no_ack, exclusive, priority)
+        super().__init__(Subscription(tag, no_ack, exclusive, priority))
         self.room = room
         self.bytes_room = 1 << 20
         self.got: list[str] = []

@@ -11,6 +11,7 @@ import pytest
 
 from broker.management import authentication
 from broker.protocol.channel_consumer import ChannelConsumer
+from broker.queues.consumer import Subscription
 from broker.vhost.rules import ExchangeDeclaration
 from broker.wire import table
 from broker.wire.table import EMPTY
@@ -227,7 +228,7 @@ async def test_names_that_are_not_utf8_are_answered_everywhere(
     queue, _ = broker.vhost.declaring.declare_queue("n\udce9", False, False, False, EMPTY, requester())
     broker.vhost.declaring.bind(exchange, queue, "k\udce9", table.make({"a\udce9": b"\xe9"}))
     channel = client.opened.channels[1]
-    queue.add_consumer(ChannelConsumer(channel, queue, "t\udce9", False, False, 0, 0))
+    queue.add_consumer(ChannelConsumer(channel, queue, Subscription("t\udce9", False, False, 0)))
     broker.run_turn()
     reply = await Api(broker).call(method, path, b"" if body is None else json.dumps(body).encode())
     assert reply.status == status, reply.body

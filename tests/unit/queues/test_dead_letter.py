@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.message import Message, exchange_of, make_tail, routing_key_of
-from broker.queues.dead_letter import Death, DeathWriter, bury
+from broker.queues.dead_letter import DeadLetterWriter, Death, make_dead_letter
 from broker.wire import table
 from broker.wire.properties import headers_of
 from broker.wire.writer import body_of
@@ -38,7 +38,7 @@ def test_the_first_death() -> None:
     message = make_message(
         b"body", exchange="e", routing_key="k", headers=table.make({"mine": 1}), priority=3, persistent=True
     )
-    death = bury(message, "q", "rejected", "dlx", None, 1_700_000_000)
+    death = make_dead_letter(message, "q", "rejected", "dlx", None, 1_700_000_000)
     assert death.routing_keys == ["k"]
     dead = death.message
     assert (exchange_of(dead.tail), routing_key_of(dead.tail), body_of(dead)) == (b"dlx", b"k", b"body")
@@ -64,7 +64,7 @@ def test_the_first_death() -> None:
 
 def test_the_time_is_a_timestamp_and_the_count_a_long() -> None:
     """RabbitMQ docs, Dead Letter Exchanges: clients look at the types."""
-    death = bury(make_message(b"x"), "q", "expired", "dlx", None, 5)
+    death = make_dead_letter(make_message(b"x"), "q", "expired", "dlx", None, 5)
     found = properties_of(death.message)["headers"]
     assert isinstance(found, dict)
     record = found["x-death"].value[0].value
@@ -74,7 +74,7 @@ def test_the_time_is_a_timestamp_and_the_count_a_long() -> None:
 def test_a_routing_key_of_the_queues_own() -> None:
     """RabbitMQ docs, Dead Letter Exchanges: it replaces the message's keys, CC included."""
     message = make_message(b"x", routing_key="k", headers=table.make({"CC": ["copy"], "mine": 1}))
-    death = bury(message, "q", "rejected", "dlx", "dead", 5)
+    death = make_dead_letter(message, "q", "rejected", "dlx", "dead", 5)
     assert death.routing_keys == ["dead"]
     assert routing_key_of(death.message.tail) == b"dead"
     found = headers(death.message)
@@ -87,14 +87,14 @@ def test_a_routing_key_of_the_queues_own() -> None:
 
 def test_without_one_the_copies_are_kept() -> None:
     message = make_message(b"x", routing_key="k", headers=table.make({"CC": ["copy", "k"]}))
-    death = bury(message, "q", "rejected", "dlx", None, 5)
+    death = make_dead_letter(message, "q", "rejected", "dlx", None, 5)
     assert death.routing_keys == ["k", "copy", "k"]
     assert headers(death.message)["CC"] == ["copy", "k"]
 
 
 def test_the_expiration_is_taken_out_and_remembered() -> None:
     """RabbitMQ docs, Dead Letter Exchanges."""
-    death = bury(make_message(b"x", expiration_ms=60_000), "q", "expired", "dlx", None, 5)
+    death = make_dead_letter(make_message(b"x", expiration_ms=60_000), "q", "expired", "dlx", None, 5)
     assert death.message.expiration_ms == -1
     assert "expiration" not in properties_of(death.message)
     records = headers(death.message)["x-death"]
@@ -104,10 +104,10 @@ def test_the_expiration_is_taken_out_and_remembered() -> None:
 
 def test_the_same_death_again_raises_its_count_and_comes_to_the_front() -> None:
     """RabbitMQ docs, Dead Letter Exchanges: the time of the first death stays."""
-    message = bury(make_message(b"x"), "a", "rejected", "", "b", 1).message
-    message = bury(message, "b", "expired", "", "a", 2).message
-    message = bury(message, "a", "expired", "", "b", 3).message
-    death = bury(message, "a", "rejected", "", "b", 4)
+    message = make_dead_letter(make_message(b"x"), "a", "rejected", "", "b", 1).message
+    message = make_dead_letter(message, "b", "expired", "", "a", 2).message
+    message = make_dead_letter(message, "a", "expired", "", "b", 3).message
+    death = make_dead_letter(message, "a", "rejected", "", "b", 4)
     found = headers(death.message)
     records = found["x-death"]
     assert isinstance(records, list)
@@ -124,7 +124,7 @@ def test_the_same_death_again_raises_its_count_and_comes_to_the_front() -> None:
 def test_bodies_of_every_size(size: int) -> None:
     data = bytes(range(256)) * 400
     message = make_message(data[:size], payload_max=1000)
-    dead = bury(message, "q", "maxlen", "dlx", None, 5).message
+    dead = make_dead_letter(message, "q", "maxlen", "dlx", None, 5).message
     assert body_of(dead) == data[:size]
     assert properties_of(dead)
     assert max([len(each.payload) for each in split_frames(dead.content)[1:]], default=0) <= 1000
@@ -135,7 +135,7 @@ def test_a_message_without_headers_has_none() -> None:
     assert headers_of(make_message(b"x", headers=table.make({"a": 1}))).values == {"a": 1}
 
 
-# DeathWriter: the same messages as `bury`, to the byte
+# DeadLetterWriter: the same messages as `make_dead_letter`, to the byte
 
 
 def everything(death: Death) -> tuple[object, ...]:
@@ -153,11 +153,11 @@ def everything(death: Death) -> tuple[object, ...]:
 
 
 def same_as_slow(
-    writer: DeathWriter, message: Message, queue: str, reason: str, exchange: str, key: str | None, second: int
+    writer: DeadLetterWriter, message: Message, queue: str, reason: str, exchange: str, key: str | None, second: int
 ) -> Death:
     """What both say."""
-    fast = writer.bury(message, queue, reason, exchange, key, second)
-    assert everything(fast) == everything(bury(message, queue, reason, exchange, key, second))
+    fast = writer.make(message, queue, reason, exchange, key, second)
+    assert everything(fast) == everything(make_dead_letter(message, queue, reason, exchange, key, second))
     return fast
 
 
@@ -190,7 +190,7 @@ def random_message(pick: random.Random) -> Message:
 def test_a_writer_writes_what_bury_makes(seed: int) -> None:
     """Whatever it has written before, and messages that die again and again."""
     pick = random.Random(seed)
-    writer = DeathWriter()
+    writer = DeadLetterWriter()
     messages = [random_message(pick) for _ in range(10)]
     second = 1
     for _ in range(300):
@@ -217,7 +217,7 @@ fields = st.dictionaries(names, values | st.lists(values, max_size=3), max_size=
 def test_any_headers_and_any_way_to_die(
     headers: list[table.FieldTable | None], bodies: list[bytes], ways: list[tuple[str, str, str, str | None, int]]
 ) -> None:
-    writer = DeathWriter()
+    writer = DeadLetterWriter()
     for queue, reason, exchange, key, second in ways * 2:
         for given_headers in headers:
             for data in bodies:
@@ -229,7 +229,7 @@ def test_any_headers_and_any_way_to_die(
 def test_what_a_writer_remembers_is_bounded() -> None:
     """Each message has headers of 60,000 bytes of its own: what is remembered stays below 4 MiB, and the answers
     right."""
-    writer = DeathWriter()
+    writer = DeadLetterWriter()
     for number in range(200):
         headers = table.make({"large": "x" * 60_000, "number": number})
         same_as_slow(writer, make_message(b"x", headers=headers), "q", "rejected", "dlx", None, 1)
@@ -244,6 +244,6 @@ def test_the_body_may_come_in_odd_frames() -> None:
     content = header(1, 5) + body(1, b"ab") + body(1, b"") + body(1, b"cde")
     message = Message(content, make_tail(b"e", b"k"), 1, len(header(1, 5)), 5, 3, False, -1, -1)
     for _ in range(2):
-        death = same_as_slow(DeathWriter(), message, "q", "rejected", "dlx", None, 1)
+        death = same_as_slow(DeadLetterWriter(), message, "q", "rejected", "dlx", None, 1)
         assert body_of(death.message) == b"abcde"
         assert [each.payload for each in split_frames(death.message.content)[1:]] == [b"ab", b"", b"cde"]

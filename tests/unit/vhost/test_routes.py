@@ -13,6 +13,7 @@ from broker.counters import Counters
 from broker.queues.queue import Queue
 from broker.routing.router import Router
 from broker.turn import Turn
+from broker.vhost.environment import VHostEnvironment
 from broker.vhost.names import REPLY_TO_PREFIX
 from broker.vhost.routes import ROUTES_MAX, Route
 from broker.vhost.rules import ExchangeDeclaration
@@ -27,7 +28,7 @@ ME = requester()
 
 def made() -> VHost:
     clock = FakeClock()
-    return VHost("/", Turn(clock), clock, Counters())
+    return VHost("/", VHostEnvironment(Turn(clock), clock, Counters()))
 
 
 def publishing(exchange: str, key: str, ticket: int = 0) -> bytes:
