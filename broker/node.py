@@ -30,8 +30,9 @@ from broker.protocol.server import Identity, Server
 from broker.protocol.session import Limits
 from broker.store.batch_reader import READ_MEMORY_MAX
 from broker.store.datadir import DataDirError
-from broker.store.filesystem import DiskError, RealFileSystem
+from broker.store.disk_error import DiskError
 from broker.store.logs import UNWRITTEN_MAX
+from broker.store.real_filesystem import RealFileSystem
 from broker.store.store import Store
 from broker.storelog import StoreLog, tell_findings
 from broker.trimming import Trimmer

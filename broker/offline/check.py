@@ -9,7 +9,8 @@ from broker.offline.opening import open_store
 from broker.offline.overlay import Overlay
 from broker.store.batch import BLOCK
 from broker.store.datadir import FORMAT_FILES, read_format
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.manifest_file import SUFFIX as MANIFEST_SUFFIX
 from broker.store.manifest_file import parse_name
 from broker.store.segment import SUFFIX as SEGMENT_SUFFIX

@@ -18,7 +18,8 @@ from broker.clock import Clock
 from broker.store.batch import BLOCK, HEADER_SIZE, BatchLocation, StoredBatch
 from broker.store.batch_cache import CACHE_SIZE, BatchCache, key_of
 from broker.store.compaction import Alarm, Sleeper
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.kept_files import KeptFiles
 from broker.store.logs import Logs
 from broker.store.read_request import BATCHES_SIZE_MAX, COUNT_MAX, LogReader, Read

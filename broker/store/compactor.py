@@ -35,7 +35,7 @@ from broker.store.compaction_io import Chunk, SegmentBuilders, Source, unlink_al
 from broker.store.compactor_options import CompactorOptions, worth_rewriting
 from broker.store.datadir import DataDir
 from broker.store.declarations import Declarations
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest, ManifestLostError

@@ -22,7 +22,8 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 
 FORMAT: Final = 2
 """The version this release writes; it reads all from 1 on. Format 2: commit groups of several batches (batch.py)."""

@@ -14,7 +14,7 @@ from librt.strings import read_i64_be, write_i32_be, write_i64_be
 
 from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import KEPT, DataDir
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
 from broker.store.records import MESSAGE

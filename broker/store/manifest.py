@@ -34,7 +34,7 @@ from typing import Final
 
 from broker.store.batch import HEADER_SIZE, UNDIVIDED, Batch, BatchWriter, records, whole_size
 from broker.store.datadir import DataDir, put_aside
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.manifest_file import (
     COPIES,
     SUFFIX,

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from broker.store.batch import UNDIVIDED, Batch, BatchWriter
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.manifest_records import Record
 from broker.store.wal_file import START, BadRange, FileHeader, Found, LenientReader, Scan, read_file_header
 

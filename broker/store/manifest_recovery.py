@@ -8,7 +8,7 @@ from typing import NamedTuple
 from broker.store.adopting import Adoption, LogContents, add_part, look_through
 from broker.store.batch_reader import ATTEMPTS_MAX
 from broker.store.datadir import KEPT, DataDir, put_aside
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.index import decode_positions
 from broker.store.log import Log
 from broker.store.logs import Logs

@@ -15,7 +15,8 @@ from typing import Final
 from broker.clock import Clock
 from broker.store.batch_reader import Fetcher, page_name
 from broker.store.compaction import Alarm, Sleeper
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.pages import PageBlock, Pages, PageWriter
 from broker.store.runner import Job, Runner
 from broker.store.segment_extent import Segment

@@ -49,7 +49,8 @@ from broker.store.batch import (
 )
 from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import KEPT
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.records import BODY_AT, HEAD_SIZE, TRANSIENT, content_at
 from broker.store.segment_extent import Extent
 from broker.store.wal_file import FileHeader

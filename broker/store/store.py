@@ -10,7 +10,8 @@ from broker.store.compactor import Compactor
 from broker.store.compactor_options import CompactorOptions
 from broker.store.damage import Damage
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import FileSystem
 from broker.store.keeping import keep_orphans
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest

@@ -20,7 +20,8 @@ from mypy_extensions import mypyc_attr
 
 from broker.store.batch import BATCH_SIZE, BLOCK, CommitGroup
 from broker.store.datadir import put_aside
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.wal_file import SPARE_SUFFIX, START, FileHeader, file_name
 
 FILE_SIZE: Final = 64 << 20

@@ -27,8 +27,8 @@ from broker.queues.disk_backlog import DiskBacklog
 from broker.store import log as log_module
 from broker.store.batch import Batch
 from broker.store.compactor_options import CompactorOptions
-from broker.store.filesystem import RealFile
 from broker.store.log import Log
+from broker.store.real_filesystem import RealFile
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
 from broker.vhost.bindings import Bindings

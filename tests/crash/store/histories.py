@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from broker.store.batch import BLOCK, Listener
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.recovery import Recovery
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import START

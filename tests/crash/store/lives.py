@@ -19,7 +19,7 @@ from broker.metadata.journal import replay
 from broker.store.batch import BLOCK
 from broker.store.compactor import Compactor
 from broker.store.compactor_options import CompactorOptions
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.log import Log
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
 from broker.store.store import Store, Threads

@@ -12,7 +12,7 @@ from broker.store.compaction import SegmentPart
 from broker.store.compactor import Compactor
 from broker.store.datadir import DataDir
 from broker.store.declarations import Declarations
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.logs import Logs
 from broker.store.manifest_file import ManifestFile
 from broker.store.manifest_records import Edit

@@ -10,7 +10,7 @@ import pytest
 
 from broker.store.batch import BLOCK, BatchWriter
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.quarantine import QUARANTINE_COUNT_MAX
 from broker.store.recovery import Finding, Recovery, Report
 from broker.store.runner import Job, Runner

@@ -12,7 +12,8 @@ import pytest
 
 from broker.store.batch import BLOCK, Listener
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, RealFileSystem
+from broker.store.disk_error import DiskError
+from broker.store.real_filesystem import RealFileSystem
 from broker.store.recovery import Recovery
 from broker.store.runner import Runner, WriterThread
 from broker.store.wal import (
