@@ -39,6 +39,8 @@ COMPILED = (
     "message.py",
     "destination.py",
     "store/batch.py",
+    "store/batch_writer.py",
+    "store/commit_group.py",
     "store/index.py",
     "store/log.py",
     "store/logs.py",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue, decode
-from broker.store.batch import BatchWriter
+from broker.store.batch_writer import BatchWriter
 from broker.store.records import DELETE, JOURNAL, PUT, key_of, put_body, value_of
 
 _ORDER: Final = (DurableExchange, DurableQueue, DurableBinding)

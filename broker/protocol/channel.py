@@ -40,7 +40,7 @@ from broker.queues.dead_letter import keys_in
 from broker.queues.queue import Queue
 from broker.routing.routed import Routed
 from broker.stats import ChannelFigures
-from broker.store.batch import Listener
+from broker.store.commit_group import Listener
 from broker.turn import Deferred, Flushable, SlicedWork
 from broker.vhost.publishing import IN_LOG, REFUSED, immediate, publish
 from broker.vhost.routes import Route

@@ -12,7 +12,7 @@ from broker.queues.expiry import ttl_ms
 from broker.queues.message_backlog import Chunk
 from broker.queues.options import QueueOptions
 from broker.queues.stored import stored_size, write_message
-from broker.store.batch import UNDIVIDED, BatchWriter
+from broker.store.batch_writer import UNDIVIDED, BatchWriter
 from broker.store.log import Log
 from broker.store.pages import PageBlock
 from broker.store.records import TRANSIENT
@@ -21,7 +21,7 @@ from broker.store.segment_extent import Extent
 
 def block_of(log: Log, chunks: list[Chunk], options: QueueOptions, clock: Clock) -> PageBlock:
     """The messages of these chunks."""
-    writer = BatchWriter(1, None, UNDIVIDED)
+    writer = BatchWriter(1, UNDIVIDED)
     extents: list[Extent] = []
     memory_bytes: i64 = 0
     for chunk in chunks:

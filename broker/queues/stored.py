@@ -24,7 +24,7 @@ from librt.strings import read_i16_be, read_i32_be, read_i64_be, write_i64_be
 from broker import hidden_keys
 from broker.message import Message
 from broker.native import i64
-from broker.store.batch import BatchWriter
+from broker.store.batch_writer import BatchWriter
 from broker.store.records import FLAGS_SHIFT, HEAD_SIZE, WEIGHT_MASK, content_at
 
 EXPIRES: Final[i64] = 1

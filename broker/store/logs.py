@@ -9,17 +9,8 @@ from librt.strings import read_i64_be
 from broker.clock import Clock, Timed, Timer
 from broker.discard import discard
 from broker.native import i64
-from broker.store.batch import (
-    HEADER_SIZE,
-    RECORD_HEADER_SIZE,
-    BatchHeader,
-    BatchLocation,
-    BatchWriter,
-    Collector,
-    Listener,
-    location_at,
-    record_end,
-)
+from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchLocation, location_at, record_end
+from broker.store.commit_group import Collector, CommitGroupWriter, Listener
 from broker.store.log import Log, LogUser
 from broker.store.pages import Pages
 from broker.store.read_request import COUNT_MAX, LogReader, Read, index_location
@@ -52,7 +43,7 @@ class Logs(Collector, Timed):
     """All logs of a node, and the batch they append to."""
 
     def __init__(self, clock: Clock) -> None:
-        self.batch = BatchWriter(1)
+        self.batch = CommitGroupWriter(1)
         """The open batch; of no file before ``attach``."""
         self.logs: dict[int, Log] = {}
         self.next_number: i64 = 1
@@ -90,7 +81,7 @@ class Logs(Collector, Timed):
         self._distrusted = False
         self.pages.relieved = self.relieve
 
-    def attach(self, batch: BatchWriter) -> None:
+    def attach(self, batch: CommitGroupWriter) -> None:
         """Append here from now on."""
         self.batch = batch
         batch.collector = self

@@ -18,7 +18,8 @@ import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from broker.store.batch import BLOCK, HEADER_SIZE, MORE, RECORD_HEADER_SIZE, Batch, BatchHeader, CommitGroup, records
+from broker.store.batch import BLOCK, HEADER_SIZE, MORE, RECORD_HEADER_SIZE, Batch, BatchHeader, records
+from broker.store.commit_group import CommitGroup
 from broker.store.datadir import DataDir, put_aside
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import File

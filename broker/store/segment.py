@@ -31,15 +31,12 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.store.batch import (
-    BATCH_SIZE,
     BLOCK,
     HEADER_SIZE,
     LARGE,
-    UNDIVIDED,
     Batch,
     BatchHeader,
     BatchLocation,
-    BatchWriter,
     StoredBatch,
     is_intact,
     location_at,
@@ -47,6 +44,7 @@ from broker.store.batch import (
     record_end,
     records,
 )
+from broker.store.batch_writer import BATCH_SIZE, UNDIVIDED, BatchWriter
 from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import KEPT
 from broker.store.disk_error import DiskError
@@ -133,7 +131,7 @@ class SegmentFile:
         """
         builder = self.builder
         at = builder.size
-        writer = BatchWriter(builder.count + 1, None, UNDIVIDED)
+        writer = BatchWriter(builder.count + 1, UNDIVIDED)
         waiting: list[SegmentPart] = []
         for part in builder.parts:
             writer.append(part.log.number, INDEX, encode_extents(part.extents))

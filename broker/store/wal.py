@@ -24,7 +24,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.clock import Clock
 from broker.faults import Faults
-from broker.store.batch import BatchHost, BatchWriter, CommitGroup, Listener
+from broker.store.commit_group import BatchHost, CommitGroup, CommitGroupWriter, Listener
 from broker.store.compaction import Alarm, Sleeper
 from broker.store.datadir import DataDir
 from broker.store.recovery import Recovery
@@ -64,7 +64,7 @@ class WriteAheadLog(BatchHost):
     def __init__(
         self, writer: WalWriter, runner: Runner, next_sequence: int, on_failure: Callable[[Exception], None]
     ) -> None:
-        self.batch: Final = BatchWriter(next_sequence, self, writer.options.batch_size)
+        self.batch: Final = CommitGroupWriter(next_sequence, self, writer.options.batch_size)
         """Where records go; hot code appends to it directly. With a ``turn`` it calls ``sync`` by itself."""
         self.failure: Exception | None = None
         self.files: list[LogFile] = list(writer.files)
@@ -236,7 +236,7 @@ class WriteAheadLog(BatchHost):
         turn = batch.turn
         if turn is None or batch.record_count == 0 or not self._overdue.waits(turn.clock):
             return False
-        batch.lingers = True
+        batch.linger()
         return True
 
     def overdue(self) -> None:

@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
-from broker.store.batch import BATCH_SIZE, BLOCK, CommitGroup
+from broker.store.batch import BLOCK
+from broker.store.batch_writer import BATCH_SIZE
+from broker.store.commit_group import CommitGroup
 from broker.store.datadir import put_aside
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import File, FileSystem

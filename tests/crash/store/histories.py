@@ -15,7 +15,8 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from broker.store.batch import BLOCK, Listener
+from broker.store.batch import BLOCK
+from broker.store.commit_group import Listener
 from broker.store.datadir import DataDir
 from broker.store.disk_error import DiskError
 from broker.store.recovery import Recovery

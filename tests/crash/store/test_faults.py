@@ -12,7 +12,8 @@ import random
 
 import pytest
 
-from broker.store.batch import BLOCK, BatchWriter
+from broker.store.batch import BLOCK
+from broker.store.batch_writer import BatchWriter
 from broker.store.datadir import DataDir, DataDirError
 from broker.store.disk_error import SITES, DiskError
 from broker.store.wal_file import file_name

@@ -8,7 +8,8 @@ import pytest
 
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal, declared, replay
-from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
+from broker.store.batch import RECORD_HEADER_SIZE
+from broker.store.batch_writer import BatchWriter
 from broker.store.records import JOURNAL
 
 X = DurableExchange("/", "x", "topic")

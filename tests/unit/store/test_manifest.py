@@ -8,7 +8,8 @@ import itertools
 
 import pytest
 
-from broker.store.batch import BLOCK, HEADER_SIZE, BatchWriter
+from broker.store.batch import BLOCK, HEADER_SIZE
+from broker.store.batch_writer import BatchWriter
 from broker.store.datadir import DataDir
 from broker.store.disk_error import DiskError
 from broker.store.manifest import Manifest

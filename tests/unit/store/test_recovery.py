@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.store.batch import BLOCK, BatchWriter
+from broker.store.batch import BLOCK
+from broker.store.batch_writer import BatchWriter
 from broker.store.datadir import DataDir
 from broker.store.disk_error import DiskError
 from broker.store.quarantine import QUARANTINE_COUNT_MAX

@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from broker.store.batch import BLOCK, LARGE, Batch, BatchLocation, BatchWriter, location_at, records
+from broker.store.batch import BLOCK, LARGE, Batch, BatchLocation, location_at, records
+from broker.store.batch_writer import BatchWriter
 from broker.store.read_request import index_location
 from broker.store.records import HEAD_SIZE, MESSAGE, TAIL_SIZE_AT, TRANSIENT
 from broker.store.segment import (
@@ -124,7 +125,7 @@ def stored(*bodies: bytes, kind: int = MESSAGE) -> tuple[FaultyDisk, Batch]:
     writer = BatchWriter(1)
     for body in bodies:
         writer.append(5, kind, body)
-    batch = writer.take().batches[0]
+    batch = writer.take_batches()[0]
     disk = FaultyDisk()
     disk.create("wal.create", "/f").write("wal.write", BLOCK, batch.seal(9, 77))
     batch.location.generation, batch.location.offset, batch.location.size = 9, BLOCK, batch.size()

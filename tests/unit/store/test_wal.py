@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.batch import BLOCK, Listener
+from broker.store.batch import BLOCK
+from broker.store.commit_group import Listener
 from broker.store.datadir import DataDir
 from broker.store.disk_error import DiskError
 from broker.store.real_filesystem import RealFileSystem
