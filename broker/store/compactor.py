@@ -29,10 +29,10 @@ from typing import Final
 
 from broker.clock import Clock
 from broker.store.batch import location_at
-from broker.store.batch_reader import Fetcher
 from broker.store.compaction import Alarm, LiveRecordFilter, SegmentBuilder, SegmentPart, Sleeper, gaps, states
 from broker.store.compaction_io import Chunk, SegmentBuilders, Source, unlink_all
 from broker.store.compactor_options import CompactorOptions, worth_rewriting
+from broker.store.data_files import DataFiles
 from broker.store.datadir import DataDir
 from broker.store.declarations import Declarations
 from broker.store.disk_error import DiskError
@@ -68,7 +68,7 @@ class Compactor(Sleeper):
         logs: Logs,
         wal: WriteAheadLog,
         manifest: Manifest,
-        fetcher: Fetcher,
+        files: DataFiles,
         runner: Runner,
         clock: Clock,
         covers: int,
@@ -81,7 +81,7 @@ class Compactor(Sleeper):
         self._logs = logs
         self._wal = wal
         self._manifest = manifest
-        self._fetcher = fetcher
+        self._files = files
         self._runner = runner
         self._clock = clock
         self._covers = covers
@@ -157,7 +157,7 @@ class Compactor(Sleeper):
     def _choose(self) -> Task | None:
         if self.damaged_journal is not None:
             return self._rewrite(self.damaged_journal)
-        removable = [number for number in self._removable if not self._fetcher.segment_in_use(number)]
+        removable = [number for number in self._removable if not self._files.in_use(segment_name(number))]
         if removable:
             return self._remove(removable)
         if self.declarations.due:
@@ -238,7 +238,7 @@ class Compactor(Sleeper):
             if live:
                 source = Source(
                     self._filesystem,
-                    f"{self._data_dir.wal}/{file_name(generation)}",
+                    self._files.wal_path(file_name(generation)),
                     generation,
                     self._options.chunk_size,
                 )
@@ -270,7 +270,7 @@ class Compactor(Sleeper):
 
     def _give_back(self) -> None:
         """Let the files go from which everything has moved and nobody reads."""
-        while self._free and not self._fetcher.in_use(self._free[0]):
+        while self._free and not self._files.in_use(file_name(self._free[0])):
             self._wal.retire(self._free.pop(0))
 
     def _sift(
@@ -321,7 +321,7 @@ class Compactor(Sleeper):
             for segment in sources:
                 live_filter.turn_to(segment)
                 source = Source(
-                    self._filesystem, self._fetcher.path_of(segment), segment.number, self._options.chunk_size
+                    self._filesystem, self._files.path_of(segment), segment.number, self._options.chunk_size
                 )
                 bad = yield from self._sift(live_filter, files, source)
                 if bad:

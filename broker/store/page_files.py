@@ -13,8 +13,8 @@ from functools import partial
 from typing import Final
 
 from broker.clock import Clock
-from broker.store.batch_reader import Fetcher, page_name
 from broker.store.compaction import Alarm, Sleeper
+from broker.store.data_files import DataFiles, name_of, page_name
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import File, FileSystem
 from broker.store.pages import PageBlock, Pages, PageWriter
@@ -37,13 +37,13 @@ class PageFiles(PageWriter):
     """The page files of one data directory."""
 
     def __init__(
-        self, filesystem: FileSystem, directory: str, pages: Pages, fetcher: Fetcher, runner: Runner, clock: Clock
+        self, filesystem: FileSystem, directory: str, pages: Pages, files: DataFiles, runner: Runner, clock: Clock
     ) -> None:
         self.trouble: DiskError | None = None
         """The last error of a write, until one succeeds again."""
         self._disk = _Disk(filesystem, directory)
         self._pages = pages
-        self._fetcher = fetcher
+        self._files = files
         self._runner = runner
         self._retry: _Write | None = None
         self._retrying = _Later(clock, self._try_again)
@@ -68,10 +68,10 @@ class PageFiles(PageWriter):
         """Remove what nobody needs nor reads."""
         unused, self._unused = self._unused, []
         for file in unused:
-            if self._fetcher.page_in_use(file):
+            if self._files.in_use(name_of(file)):
                 self._unused.append(file)
                 continue
-            self._fetcher.forget_page(file)
+            self._files.kept.forget(self._files.path_of(file))
             self._runner.submit(_Chore(partial(self._disk.remove, int(file.number))))
             self._resting.set(IDLE_MS)
         if self._unused:

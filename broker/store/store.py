@@ -9,6 +9,7 @@ from broker.store.batch_reader import Fetcher
 from broker.store.compactor import Compactor
 from broker.store.compactor_options import CompactorOptions
 from broker.store.damage import Damage
+from broker.store.data_files import DataFiles
 from broker.store.datadir import DataDir
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import FileSystem
@@ -119,12 +120,13 @@ class Store:
             if collecting:
                 gc.enable()
         logs.attach(wal.batch)
-        fetcher = Fetcher(filesystem, data_dir.wal, data_dir.segments, data_dir.pages, logs, threads.read, clock)
+        files = DataFiles(filesystem, data_dir.wal, data_dir.segments, data_dir.pages)
+        fetcher = Fetcher(files, logs, threads.read, clock)
         logs.reader = fetcher
-        page_files = PageFiles(filesystem, data_dir.pages, logs.pages, fetcher, threads.page, clock)
+        page_files = PageFiles(filesystem, data_dir.pages, logs.pages, files, threads.page, clock)
         logs.pages.attach(page_files, clock.wall_ms)
         compactor = make_compactor(
-            data_dir, logs, wal, manifest, fetcher, threads.move, clock, restored.covers, compactor_options
+            data_dir, logs, wal, manifest, files, threads.move, clock, restored.covers, compactor_options
         )
         damage = Damage(filesystem, data_dir.path, clock, threads.move)
         damage.load()
@@ -196,7 +198,7 @@ class Store:
         for thread in self._threads:
             thread.stop()
         if self._fetcher is not None:
-            self._fetcher.close()
+            self._fetcher.loader.close()
         if self._page_files is not None:
             self._page_files.close()
         self._manifest.close()

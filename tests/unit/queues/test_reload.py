@@ -11,7 +11,7 @@ import pytest
 
 from broker.message import ON_DISK, Message
 from broker.queues.entry import Entry
-from broker.store.batch_reader import IDLE_MS
+from broker.store.batch_loader import IDLE_MS
 from broker.store.filesystem import File
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory import Client
