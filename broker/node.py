@@ -94,7 +94,7 @@ def restore(server: Server, store: Store, default_vhost: str) -> None:
     server.damage = store.damage
     server.journal = Journal(store.wal.batch, store.compactor.declarations.add)
     server.add_vhost(default_vhost)
-    store.logs.settled_by_recovery()
+    store.log_recovery.settle_missing()
     for declared in declarations(replay(store.changes)):
         vhost = server.vhosts.get(declared.vhost) or server.add_vhost(declared.vhost)
         vhost.recover(declared)

@@ -50,7 +50,7 @@ class StoreLog(Periodic):
 
     def look(self) -> int:
         """Log what has come up since the last look."""
-        lost, self._store.logs.lost = self._store.logs.lost, []
+        lost = self._store.logs.take_lost()
         for log, first, last, place in lost:
             _log.error(
                 "Messages cannot be read back: they are lost", log=int(log.number), first=first, last=last,

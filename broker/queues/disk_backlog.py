@@ -108,7 +108,7 @@ class DiskBacklog(LogUser):
         assert log is not None
         positions = log.positions
         backlog = self.backlog
-        self._redelivered_through = log.mark if log.mark < positions.next else positions.next - 1
+        self._redelivered_through = log.mark.position if log.mark.position < positions.next else positions.next - 1
         self._paged = positions.live()
         self._page_from = positions.first
         self._page_to = positions.next

@@ -244,7 +244,7 @@ class LiveRecordFilter:
         many."""
         if log.dropped:
             return 0
-        size = log.live_size(generation)
+        size = log.extents.live_size(generation, log.positions)
         if size >= self._own_size:
             self.own[log] = None
         return size
@@ -354,7 +354,7 @@ class LiveRecordFilter:
             if source is None:
                 return None
             part = None
-        elif position <= log.moved_through():
+        elif position <= log.extents.moved_through():
             return None
         part = SegmentPart(log, self._builder(log), source, -1 if part is None else part.last())
         part.builder.parts.append(part)
@@ -365,8 +365,8 @@ class LiveRecordFilter:
         """The segment extent of the source that holds the record, if the source is a segment and has it."""
         if self._source is None:
             return None
-        segment_extents = log.segment_extents
-        index = log.find_segment_extent(position)
+        segment_extents = log.extents.segments
+        index = log.extents.find_segment(position)
         if index == len(segment_extents):
             return None
         segment_extent = segment_extents[index]
@@ -382,8 +382,7 @@ class LiveRecordFilter:
         return shared
 
     def _new_builder(self, block_size: i64) -> SegmentBuilder:
-        made = SegmentBuilder(self._logs.next_segment, block_size)
-        self._logs.next_segment += 1
+        made = SegmentBuilder(self._logs.segments.new_number(), block_size)
         self.builders.append(made)
         return made
 
@@ -395,8 +394,7 @@ def states(logs: list[Log], start: i64, end: i64) -> list[tuple[int, int, bytes]
     while index < end and index < len(logs):
         log = logs[index]
         if not log.dropped:
-            log.saved = True
-            found.append((int(log.number), int(log.mark), log.positions.encode()))
+            found.append(log.state())
         index += 1
     return found
 

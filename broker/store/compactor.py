@@ -151,7 +151,7 @@ class Compactor(Sleeper):
         if task is not None:
             self._task = task
             self._advance(None, None)
-        elif self._logs.segments or self._logs.pages.files or self._free or self._removable:
+        elif self._logs.segments.by_number or self._logs.pages.files or self._free or self._removable:
             self._alarm.set(LOOK_MS)
 
     def _choose(self) -> Task | None:
@@ -174,9 +174,7 @@ class Compactor(Sleeper):
         return [file for file in self._wal.files[:-1] if file.generation > self._moved]
 
     def _empty(self) -> list[Segment]:
-        found = {segment.number: segment for segment in self._logs.empty if segment.live == 0 and not segment.leaving}
-        self._logs.empty = []
-        return list(found.values())
+        return self._logs.segments.take_empty()
 
     def _advance(self, answer: object, error: Exception | None) -> None:
         """Run the task up to its next step."""
@@ -244,7 +242,7 @@ class Compactor(Sleeper):
                 )
                 bad = yield from self._sift(live_filter, files, source)
                 for each in bad:
-                    _lose(logs, generation, each)
+                    self._lose(logs, generation, each)
             added = yield from _sealed(live_filter, files)
         except Exception:
             yield files.discard
@@ -261,12 +259,20 @@ class Compactor(Sleeper):
         yield from self._install(added)
         for index in range(0, len(logs), self._options.logs_per_slice):
             for log in logs[index : index + self._options.logs_per_slice]:
-                log.forget(generation)
+                log.extents.forget(generation)
             yield 0
         self._logs.by_file.pop(generation, None)
         self._moved = generation
         self._free.append(generation)
         self._give_back()
+
+    def _lose(self, logs: list[Log], generation: int, bad: BadRange) -> None:
+        """Settle and tell what is live in a range of a file of the write-ahead log."""
+        for log in logs:
+            for extent in list(log.extents.wal):
+                location = extent.location
+                if location.generation == generation and bad.offset <= location.offset < bad.offset + bad.size:
+                    self._logs.lose(log, extent.first, extent.first + extent.count - 1, location)
 
     def _give_back(self) -> None:
         """Let the files go from which everything has moved and nobody reads."""
@@ -330,8 +336,8 @@ class Compactor(Sleeper):
         except Exception:
             for segment in sources:
                 segment.leaving = False
-                if segment.live == 0 and not segment.on_pages:
-                    self._logs.empty.append(segment)
+                if not segment.on_pages:
+                    self._logs.segments.look_at(segment)
             yield files.discard
             raise
         dropped = [int(segment.number) for segment in sources if not segment.on_pages]
@@ -352,7 +358,7 @@ class Compactor(Sleeper):
 
     def _gone(self, numbers: list[int]) -> None:
         for number in numbers:
-            del self._logs.segments[number]
+            del self._logs.segments.by_number[number]
         self._removable += numbers
 
     def _remove(self, numbers: list[int]) -> Task:
@@ -375,10 +381,10 @@ class Compactor(Sleeper):
         location = location_at(segment.number)
         for log in list(self._logs.logs.values()):
             for segment_extent in [
-                segment_extent for segment_extent in log.segment_extents if segment_extent.segment is segment
+                segment_extent for segment_extent in log.extents.segments if segment_extent.segment is segment
             ]:
                 for first, last in gaps(extents.get(segment_extent, []), segment_extent.first, segment_extent.last):
-                    log.lose(first, last, location)
+                    self._logs.lose(log, first, last, location)
 
     def _live_filter(self) -> LiveRecordFilter:
         options = self._options
@@ -394,14 +400,13 @@ class Compactor(Sleeper):
         covers = max(edit.covers, self._covers)
         declared = self.declarations.take()
         edit = edit._replace(
-            dropped_logs=logs.dropped,
+            dropped_logs=logs.take_dropped(),
             journal=declared.values(),
             declared=int(logs.batch.next_sequence) - 1,
             covers=covers,
             next_log=int(logs.next_number),
-            next_segment=int(logs.next_segment),
+            next_segment=int(logs.segments.next_number),
         )
-        logs.dropped = []
         yield None
         try:
             yield from self._insist(partial(self._manifest.append, edit))
@@ -450,7 +455,7 @@ class Compactor(Sleeper):
         state = yield from whole_state(logs, journal, self._options.logs_per_slice)
         for number, kind, body in edit_records(edit):
             state.apply(number, kind, body)
-        state.next_log, state.next_segment = int(logs.next_number), int(logs.next_segment)
+        state.next_log, state.next_segment = int(logs.next_number), int(logs.segments.next_number)
         yield None
         yield from self._insist(partial(self._manifest.replace, state))
 
@@ -459,27 +464,17 @@ class Compactor(Sleeper):
         for builder, size in added:
             segment = Segment(builder.number, size)
             segment.count = builder.count
-            self._logs.segments[int(builder.number)] = segment
+            self._logs.segments.by_number[int(builder.number)] = segment
             while builder.parts:
                 for part in builder.parts[-self._options.logs_per_slice :]:
                     _install_part(part, segment)
                 del builder.parts[-self._options.logs_per_slice :]
                 yield 0
-            if segment.live == 0:
-                self._logs.empty.append(segment)
+            self._logs.segments.look_at(segment)
 
 
 def _install_part(part: SegmentPart, segment: Segment) -> None:
     part.log.install(part.segment_extent(segment), part.source)
-
-
-def _lose(logs: list[Log], generation: int, bad: BadRange) -> None:
-    """Settle and tell what is live in a range of a file of the write-ahead log."""
-    for log in logs:
-        for extent in list(log.extents):
-            location = extent.location
-            if location.generation == generation and bad.offset <= location.offset < bad.offset + bad.size:
-                log.lose(extent.first, extent.first + extent.count - 1, location)
 
 
 def _flush(live_filter: LiveRecordFilter, files: SegmentBuilders) -> Task:

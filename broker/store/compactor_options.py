@@ -47,7 +47,7 @@ class CompactorOptions(NamedTuple):
 
 def worth_rewriting(logs: Logs, options: CompactorOptions, now_ms: int) -> list[Segment]:
     """Segments, or page files, to be rewritten now."""
-    segments = [segment for segment in logs.segments.values() if segment.live > 0 and not segment.leaving]
+    segments = [segment for segment in logs.segments.by_number.values() if segment.live > 0 and not segment.leaving]
     chosen = _sparse(segments, options)
     if chosen is None:
         small = sorted(

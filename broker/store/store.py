@@ -14,6 +14,7 @@ from broker.store.datadir import DataDir
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import FileSystem
 from broker.store.keeping import keep_orphans
+from broker.store.log_recovery import LogRecovery
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest
 from broker.store.manifest_recovery import Restoration, settle_transient, was_there
@@ -54,6 +55,7 @@ class Store:
     ) -> None:
         self.wal = wal
         self.logs = logs
+        self.log_recovery = LogRecovery(logs)
         self.compactor = compactor
         self.changes: list[tuple[int, bytes]] = []
         """What the journal has to say; taken by whoever brings back what was declared, before ``begin``."""
@@ -98,6 +100,7 @@ class Store:
             manifest = Manifest(data_dir, compactor_options.new_salt, compactor_options.manifest_size)
             state = manifest.recover()
             logs = Logs(clock)
+            log_recovery = LogRecovery(logs)
             lost = manifest.damaged or (not manifest.exists and was_there(data_dir))
             restored = Restoration(data_dir, state, logs, lost).run()
             changes: list[tuple[int, bytes]] = []
@@ -105,14 +108,14 @@ class Store:
             for generation, found in recovery.batches():
                 header = found.header
                 known = not lost and header.first_sequence + header.record_count - 1 <= state.declared
-                logs.replay(header, found.data, generation, found.offset, [] if known else changes)
-            settle_transient(data_dir, logs)
+                log_recovery.replay(header, found.data, generation, found.offset, [] if known else changes)
+            log_recovery.settled_transient(settle_transient(data_dir, logs))
             if threads is None:
                 threads = Threads(*(WriterThread(wake, name, clock.faults) for name in _THREADS))
             wal = WriteAheadLog.open(data_dir, recovery, threads.log, on_failure, options)
             wal.faults = clock.faults
             if restored.differs or recovery.report.damaged:
-                logs.distrust()
+                log_recovery.distrust()
         except BaseException:
             data_dir.close()
             raise
@@ -140,6 +143,7 @@ class Store:
         store._new_salt = compactor_options.new_salt
         store._fetcher = fetcher
         store._page_files = page_files
+        store.log_recovery = log_recovery
         return store
 
     @property
@@ -174,11 +178,11 @@ class Store:
         self.wal.batch.turn = turn
         if self.damage.news(self._losses()):
             self.findings += keep_orphans(self._data_dir, self.logs, log_numbers, self._new_salt)
-        self.logs.recovered(log_numbers)
+        self.log_recovery.finish(log_numbers)
         self.findings += [
-            f"records {first} to {last} of log {log.number} are lost" for log, first, last in self.logs.missing
+            f"records {first} to {last} of log {log.number} are lost" for log, first, last in self.log_recovery.missing
         ]
-        self.logs.missing = []
+        self.log_recovery.missing = []
         self.damage.add(self._losses())
         self.damage.save()
         self.wal.idle()

@@ -24,7 +24,7 @@ from broker.protocol.channel import Channel
 from broker.queues import dead_letter, disk_backlog, requeued
 from broker.queues.classic import ClassicQueue
 from broker.queues.disk_backlog import DiskBacklog
-from broker.store import log as log_module
+from broker.store import redelivery_mark
 from broker.store.batch import Batch
 from broker.store.compactor_options import CompactorOptions
 from broker.store.log import Log
@@ -185,7 +185,7 @@ def mark_not_written() -> None:
     """Deliveries do not wait for the mark that tells the next start of them."""
 
     def patched(self: Log, position: int) -> None:
-        self.mark = self.mark_durable = position + log_module.MARK_AHEAD
+        self.mark.position = self.mark.durable = position + redelivery_mark.MARK_AHEAD
 
     replace(Log, "_move_mark", lambda _: patched)
 
@@ -199,7 +199,7 @@ def mark_covers_what_comes_later() -> None:
         def patched(self: DiskBacklog) -> None:
             recover(self)
             assert self.log is not None
-            self._redelivered_through = self.log.mark
+            self._redelivered_through = self.log.mark.position
 
         return patched
 
@@ -300,7 +300,7 @@ def settlements_not_written() -> None:
     """Acks are forgotten by a crash, however old they are."""
 
     def patched(self: Log) -> None:
-        self._pending = []
+        self._pending.take()
 
     replace(Log, "collect", lambda _: patched)
 
@@ -309,13 +309,13 @@ def settlements_not_written() -> None:
 def settled_one_too_many() -> None:
     """A range of settlements ends one message too late."""
 
-    def make(bury: Any) -> Any:
+    def make(settle_range: Any) -> Any:
         def patched(self: Log, start: int, end: int, writer: Any) -> None:
-            bury(self, start, min(end + 1, int(self.positions.next) - 1), writer)
+            settle_range(self, start, min(end + 1, int(self.positions.next) - 1), writer)
 
         return patched
 
-    replace(Log, "_bury", make)
+    replace(Log, "_settle_range", make)
 
 
 @plant
@@ -324,10 +324,11 @@ def second_queue_not_written() -> None:
 
     def make(append: Any) -> Any:
         def patched(self: Log, position: int, kind: int, size: int, token: object) -> bool:
+            writer = self._writer
             if (
-                token is self._logs.last_token
-                and kind == self._logs.last_kind
-                and self._logs.batch.location is self._logs.last_location
+                token is writer._last_token
+                and kind == writer._last_kind
+                and writer.batch.location is writer._last_location
             ):
                 self.positions.append(position)
                 return False
@@ -429,7 +430,7 @@ def main(arguments: list[str]) -> int:
             disk_backlog.MEMORY_MAX = int(value)  # type: ignore[misc]
             disk_backlog.READ_BYTES = int(value) // 4  # type: ignore[misc]
         elif name == "--mark-ahead":
-            log_module.MARK_AHEAD = int(value)  # type: ignore[misc]
+            redelivery_mark.MARK_AHEAD = int(value)  # type: ignore[misc]
         elif name == "--slow-disk":
             slow_disk(int(value) / 1000)
         else:

@@ -91,7 +91,7 @@ class Running:
         )
         self.logs = self.store.logs
         self.compactor = self.store.compactor
-        self.logs.settled_by_recovery()
+        self.store.log_recovery.settle_missing()
         self.declared = replay(self.store.changes)
         self.store.begin({int(key) for key in self.declared}, self.turn)
 

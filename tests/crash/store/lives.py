@@ -181,7 +181,7 @@ class Life:
             build.compactor,
         )
         self.logs = self.store.logs
-        self.logs.settled_by_recovery()
+        self.store.log_recovery.settle_missing()
         self.through = self.store.report.next_sequence - 1
         if self.through < past.durable_through:
             raise Violation(f"promised through {past.durable_through}, found {self.through}")
@@ -215,13 +215,14 @@ class Life:
         }
         if found != set(live):
             raise Violation(f"log {log.number}: live are {sorted(found)} instead of {sorted(live)}")
-        if sum(segment_extent.live for segment_extent in log.segment_extents) + sum(
-            log.positions.live_between(each.first, each.first + each.count) for each in log.extents[log.head :]
+        in_wal = log.extents.wal[log.extents.head :]
+        if sum(segment_extent.live for segment_extent in log.extents.segments) + sum(
+            log.positions.live_between(each.first, each.first + each.count) for each in in_wal
         ) != len(live):
             raise Violation(f"log {log.number}: pieces and stretches do not add up")
         delivered = [position for position in live if (int(log.number), position) in self.past.delivered]
-        if any(position > log.mark for position in delivered):
-            raise Violation(f"log {log.number}: {delivered} were delivered, and the mark is {log.mark}")
+        if any(position > log.mark.position for position in delivered):
+            raise Violation(f"log {log.number}: {delivered} were delivered, and the mark is {log.mark.position}")
 
     def check_content(self) -> None:
         """Read everything back."""
@@ -240,13 +241,13 @@ class Life:
     def check_segments(self) -> None:
         live: Counter[int] = Counter()
         for log in self.logs.logs.values():
-            for segment_extent in log.segment_extents:
+            for segment_extent in log.extents.segments:
                 if segment_extent.live <= 0 or segment_extent.live != log.positions.live_between(
                     segment_extent.first, segment_extent.last + 1
                 ):
                     raise Violation(f"log {log.number}: a piece counts {segment_extent.live}")
                 live[int(segment_extent.segment.number)] += int(segment_extent.live)
-        for number, segment in self.logs.segments.items():
+        for number, segment in self.logs.segments.by_number.items():
             if segment.live != live[number] or segment.live > segment.count:
                 raise Violation(f"segment {number}: counts {segment.live} of {live[number]} live records")
 
@@ -488,14 +489,14 @@ class Lives(Search):
     def count(self, life: Life) -> None:
         logs = life.logs
         self.met["live records"] += any(life.world.live.values())
-        self.met["segments"] += bool(logs.segments)
-        self.met["several segments"] += len(logs.segments) > 2
+        self.met["segments"] += bool(logs.segments.by_number)
+        self.met["several segments"] += len(logs.segments.by_number) > 2
         self.met["a log in pieces and in the write-ahead log"] += any(
-            log.segment_extents and log.extents for log in logs.logs.values()
+            log.extents.segments and log.extents.wal for log in logs.logs.values()
         )
         self.met["records that move"] += any(
             segment_extent.live < segment_extent.count
             for log in logs.logs.values()
-            for segment_extent in log.segment_extents
+            for segment_extent in log.extents.segments
         )
         self.count_state()

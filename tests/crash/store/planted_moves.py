@@ -132,7 +132,7 @@ def installs_what_was_chosen(part: SegmentPart, segment: Segment) -> None:
     """A record that was settled while it moved counts as live."""
     segment_extent = part.segment_extent(segment)
     part.log.install(segment_extent, part.source)
-    if segment_extent in part.log.segment_extents:
+    if segment_extent in part.log.extents.segments:
         segment.live += segment_extent.count - segment_extent.live
         segment_extent.live = segment_extent.count
 

@@ -340,7 +340,7 @@ def test_what_cannot_be_read_is_lost_and_told(wanted: str) -> None:
     assert kept(reader) < 10 * BODY
     log = setting.disk.log
     assert log is not None
-    place = log.extents[log.head].location
+    place = log.extents.wal[log.extents.head].location
     disk = setting.broker.disk
     assert isinstance(disk, FaultyDisk)
     disk.damage(f"/data/wal/{place.generation:016x}.wal", place.offset + 300, b"damage")

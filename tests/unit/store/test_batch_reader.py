@@ -47,7 +47,7 @@ class Reader:
 
     def ask(self, generation: int, at: int, count: int = COUNT_MAX) -> None:
         """A read of one batch, which may tell so many positions."""
-        read = Read(Log(1, self.logs), 0, count, 1, None)
+        read = Read(self.logs.open(1), 0, count, 1, None)
         read.batches[location_at(generation, at * MIB, 4096)] = None
         assert not self.fetcher.fetch(read)
 
