@@ -92,13 +92,13 @@ def restore(server: Server, store: Store, default_vhost: str) -> None:
     """Bring back what the disk holds, and let the store work from now on."""
     server.logs = store.logs
     server.damage = store.damage
-    server.journal = Journal(store.wal.batch, store.compactor.declarations.add)
+    server.journal = Journal(store.wal.batch, store.compactor.edits.declarations.add)
     server.add_vhost(default_vhost)
     store.log_recovery.settle_missing()
     for declared in declarations(replay(store.changes)):
         vhost = server.vhosts.get(declared.vhost) or server.add_vhost(declared.vhost)
         vhost.recover(declared)
-    store.compactor.declared = partial(declared_now, server.vhosts)
+    store.compactor.edits.declared = partial(declared_now, server.vhosts)
     store.begin({number for vhost in server.vhosts.values() for number in vhost.log_numbers()}, server.turn)
 
 

@@ -57,7 +57,7 @@ class StoreLog(Periodic):
                 file=int(place.generation), offset=int(place.offset),
             )  # fmt: skip
         damage = self._store.damage
-        found, self._store.compactor.findings = self._store.compactor.findings, []
+        found = self._store.compactor.edits.take_findings()
         for text in found:
             _log.error("Damage on the disk", finding=text)
         damage.add(found)

@@ -111,6 +111,10 @@ class Logs(Collector):
         """It has records in this file of the write-ahead log."""
         self.by_file.setdefault(int(generation), {})[log] = None
 
+    def forget_file(self, generation: i64) -> None:
+        """No log has records in this file of the write-ahead log any more."""
+        self.by_file.pop(int(generation), None)
+
     # ---- commits -----------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:

@@ -17,12 +17,11 @@ from typing import NamedTuple
 
 from broker.metadata.journal import replay
 from broker.store.batch import BLOCK
-from broker.store.compactor import Compactor
 from broker.store.compactor_options import CompactorOptions
 from broker.store.disk_error import DiskError
 from broker.store.log import Log
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
-from broker.store.store import Store, Threads
+from broker.store.store import Store, StoreOptions, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -148,7 +147,6 @@ class Past:
 class Build:
     """The program under test; planted bugs replace parts of it."""
 
-    compactor: type[Compactor] = Compactor
     forgotten: frozenset[str] = frozenset()
     fault_sites: Sequence[str] = FAULT_SITES
     """Where something fails; "" for anywhere."""
@@ -175,10 +173,11 @@ class Life:
             self.clock,
             lambda call: None,
             self.failures.append,
-            WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63), 2500),
-            compactor_options(chance),
-            Threads(*self.runners),
-            build.compactor,
+            StoreOptions(
+                WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63), 2500),
+                compactor_options(chance),
+                Threads(*self.runners),
+            ),
         )
         self.logs = self.store.logs
         self.store.log_recovery.settle_missing()
@@ -274,7 +273,7 @@ class Life:
     def tell(self, kind: int, body: bytes) -> None:
         """As the journal does it."""
         self.logs.batch.append(JOURNAL, kind, body)
-        self.store.compactor.declarations.add(kind, body)
+        self.store.compactor.edits.declarations.add(kind, body)
 
     def drop(self) -> None:
         log = self.some_log()

@@ -1,0 +1,97 @@
+"""Keeps segments dense: rewrites those with much that is dead, or small ones, and removes those in which nothing is
+live."""
+
+from functools import partial
+
+from broker.store.batch import location_at
+from broker.store.compaction import LiveRecordFilter, gaps
+from broker.store.compaction_io import unlink_all
+from broker.store.disk_error import DiskError
+from broker.store.live_record_copy import LiveRecordCopy
+from broker.store.manifest_edits import ManifestEdits
+from broker.store.manifest_records import Edit
+from broker.store.segment import segment_name
+from broker.store.segment_extent import Extent, Segment, SegmentExtent
+from broker.store.store_parts import StoreParts
+from broker.store.tasks import Task
+
+
+class SegmentCompaction:
+    """The segments of a node. Its tasks run in the compactor (compactor.py), one at a time."""
+
+    def __init__(self, parts: StoreParts, edits: ManifestEdits) -> None:
+        self._parts = parts
+        self._edits = edits
+        self._removable: list[int] = []
+
+    def has_removable(self) -> bool:
+        """Whether there are files that nothing refers to, perhaps still being read."""
+        return bool(self._removable)
+
+    def removable(self) -> list[int]:
+        """The segments that nothing refers to, and nobody reads from: they can be removed."""
+        return [number for number in self._removable if not self._parts.files.in_use(segment_name(number))]
+
+    def remove(self, numbers: list[int]) -> Task:
+        """Remove files that nothing refers to."""
+        self._removable = [number for number in self._removable if number not in numbers]
+        paths = [f"{self._parts.data_dir.segments}/{segment_name(number)}" for number in numbers]
+        try:
+            yield partial(unlink_all, self._parts.data_dir.filesystem, paths)
+        except DiskError:
+            self._removable += numbers
+            raise
+
+    def drop(self, segments: list[Segment]) -> Task:
+        """Take segments out in which nothing is live."""
+        for segment in segments:
+            segment.leaving = True
+        dropped = [int(segment.number) for segment in segments]
+        yield from self._edits.commit(Edit(dropped=dropped))
+        self._gone(dropped)
+
+    def compact(self, sources: list[Segment], copy: LiveRecordCopy) -> Task:
+        """Write what is live in some segments to new ones."""
+        logs = self._parts.logs
+        for segment in sources:
+            segment.leaving = True
+        try:
+            for segment in sources:
+                copy.filter.turn_to(segment)
+                bad = yield from copy.read(self._parts.files.path_of(segment), segment.number)
+                if bad:
+                    self._lose_from(segment, copy.filter)
+            added = yield from copy.seal()
+        except Exception:
+            for segment in sources:
+                segment.leaving = False
+                if not segment.on_pages:
+                    logs.segments.look_at(segment)
+            yield from copy.discard()
+            raise
+        dropped = [int(segment.number) for segment in sources if not segment.on_pages]
+        yield from self._edits.commit(Edit(added, dropped))
+        yield from copy.install(added)
+        self._gone(dropped)
+        for segment in sources:
+            if segment.on_pages:
+                logs.pages.emptied(segment)
+
+    def _gone(self, numbers: list[int]) -> None:
+        for number in numbers:
+            del self._parts.logs.segments.by_number[number]
+        self._removable += numbers
+
+    def _lose_from(self, segment: Segment, live_filter: LiveRecordFilter) -> None:
+        """Settle and tell what is live in a segment and did not come through the filter."""
+        logs = self._parts.logs
+        extents: dict[SegmentExtent, list[Extent]] = {}
+        for builder in live_filter.builders:
+            for part in builder.parts:
+                if part.source is not None:
+                    extents.setdefault(part.source, []).extend(part.extents)
+        location = location_at(segment.number)
+        for log in list(logs.logs.values()):
+            for segment_extent in [each for each in log.extents.segments if each.segment is segment]:
+                for first, last in gaps(extents.get(segment_extent, []), segment_extent.first, segment_extent.last):
+                    logs.lose(log, first, last, location)
