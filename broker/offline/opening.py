@@ -9,7 +9,7 @@ from broker.clock import Clock
 from broker.offline.overlay import Overlay
 from broker.store.datadir import DataDirError
 from broker.store.runner import Job, Runner
-from broker.store.store import Store, StoreOptions, Threads
+from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 
 
 class Inline(Runner):
@@ -44,4 +44,4 @@ def open_store(path: str) -> Store:
     if not os.path.isdir(f"{path}/wal"):
         raise DataDirError(f"{path} is no data directory")
     options = StoreOptions(threads=Threads(Inline(), Inline(), Inline(), Inline()))
-    return Store.open(Overlay(), path, Clock(), lambda call: None, _fail, options)
+    return Store.open(Overlay(), path, StoreOwner(Clock(), lambda call: None, _fail), options)

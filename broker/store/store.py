@@ -24,8 +24,6 @@ from broker.store.wal import WriteAheadLog
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
 
-Wake = Callable[[Callable[[], None]], object]
-
 _THREADS: Final = ("leveret-log", "leveret-read", "leveret-move", "leveret-page")
 
 
@@ -36,6 +34,16 @@ class Threads(NamedTuple):
     read: Runner
     move: Runner
     page: Runner
+
+
+class StoreOwner(NamedTuple):
+    """Whose store it is: the node, on the thread of its event loop."""
+
+    clock: Clock
+    wake: Callable[[Callable[[], None]], object]
+    """Lets the owner's thread call what it is given, soon; called by the others."""
+    on_failure: Callable[[Exception], None]
+    """Hears of the first error of a write: the node must end then."""
 
 
 class StoreOptions(NamedTuple):
@@ -85,13 +93,10 @@ class Store:
         cls,
         filesystem: FileSystem,
         path: str,
-        clock: Clock,
-        wake: Wake,
-        on_failure: Callable[[Exception], None],
+        owner: StoreOwner,
         options: StoreOptions | None = None,
     ) -> "Store":
-        """The store in the directory ``path``, recovered. ``on_failure`` hears of the first error of a write: the node
-        must end then. ``wake`` lets the owner's thread call what another one has to tell it.
+        """The store in the directory ``path``, recovered.
 
         Raises: DataDirError if it is in use or of another format, DiskError if the disk does not take what a start has
         to write
@@ -101,15 +106,15 @@ class Store:
         data_dir = DataDir.open(filesystem, path)
         try:
             with _without_looking_for_cycles():
-                found = recover(data_dir, clock, compactor_options)
-                threads = options.threads or Threads(*(WriterThread(wake, name, clock.faults) for name in _THREADS))
-                wal = WriteAheadLog.open(data_dir, found.wal, threads.log, on_failure, options.wal)
-                wal.faults = clock.faults
+                found = recover(data_dir, owner.clock, compactor_options)
+                threads = options.threads or _start_threads(owner)
+                wal = WriteAheadLog.open(data_dir, found.wal, threads.log, owner.on_failure, options.wal)
+                wal.faults = owner.clock.faults
                 if found.restored.differs or found.wal.report.damaged:
                     found.log_recovery.distrust()
             found.logs.attach(wal.batch)
             files = DataFiles(filesystem, data_dir.wal, data_dir.segments, data_dir.pages)
-            parts = StoreParts(data_dir, found.manifest, found.logs, wal, files, clock)
+            parts = StoreParts(data_dir, found.manifest, found.logs, wal, files, owner.clock)
             return cls(parts, found, threads, compactor_options)
         except BaseException:
             data_dir.close()
@@ -173,6 +178,10 @@ class Store:
         self._page_files.close()
         self._manifest.close()
         self._data_dir.close()
+
+
+def _start_threads(owner: StoreOwner) -> Threads:
+    return Threads(*(WriterThread(owner.wake, name, owner.clock.faults) for name in _THREADS))
 
 
 @contextmanager

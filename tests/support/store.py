@@ -8,7 +8,7 @@ from broker.store.compactor_options import CompactorOptions
 from broker.store.filesystem import FileSystem
 from broker.store.log import Log, LogUser
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, put_body
-from broker.store.store import Store, StoreOptions, Threads
+from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -82,9 +82,7 @@ class Running:
         self.store = Store.open(
             self.disk,
             "/data",
-            self.clock,
-            lambda call: None,
-            self.failures.append,
+            StoreOwner(self.clock, lambda call: None, self.failures.append),
             StoreOptions(
                 WalOptions(WAL_FILE_SIZE, spares, lambda: next(salts)),
                 options() if moving is None else moving,

@@ -21,7 +21,7 @@ from broker.store.compactor_options import CompactorOptions
 from broker.store.disk_error import DiskError
 from broker.store.log import Log
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
-from broker.store.store import Store, StoreOptions, Threads
+from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -170,9 +170,7 @@ class Life:
         self.store = Store.open(
             disk,
             "/data",
-            self.clock,
-            lambda call: None,
-            self.failures.append,
+            StoreOwner(self.clock, lambda call: None, self.failures.append),
             StoreOptions(
                 WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63), 2500),
                 compactor_options(chance),
