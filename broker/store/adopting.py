@@ -78,7 +78,7 @@ def _before_oldest(data_dir: DataDir) -> int | None:
 
 
 class Adoption:
-    """Pieces made of surveys; what the manifest says of the logs they belong to is known already."""
+    """Segment extents made of surveys; what the manifest says of the logs they belong to is known already."""
 
     def __init__(self, logs: Logs, known: set[int], contents: LogContents) -> None:
         """``known`` are the logs of which the manifest says what is live."""
@@ -106,7 +106,7 @@ class Adoption:
             elif not any(other.first <= part.first and part.last <= other.last for other in others):
                 refused.append(part)
         if segment.count:
-            self._logs.segments.by_number[number] = segment
+            self._logs.segments.add(segment)
         return segment.count > 0, refused
 
     def see(self, part: FoundPart) -> None:

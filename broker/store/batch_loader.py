@@ -7,9 +7,9 @@ Batches hold records of many logs, and what was read last is kept for those that
 from typing import Final
 
 from broker.clock import Clock
+from broker.store.alarm import Alarm, Sleeper
 from broker.store.batch import BLOCK, HEADER_SIZE, BatchLocation, StoredBatch
 from broker.store.batch_cache import BatchCache, key_of
-from broker.store.compaction import Alarm, Sleeper
 from broker.store.data_files import DataFiles, name_of
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import File

@@ -16,9 +16,9 @@ from typing import Final
 
 from broker.clock import Clock
 from broker.faults import Faults
+from broker.store.alarm import Alarm, Sleeper
 from broker.store.batch_cache import CACHE_SIZE
 from broker.store.batch_loader import BatchLoader, names_of
-from broker.store.compaction import Alarm, Sleeper
 from broker.store.data_files import DataFiles
 from broker.store.disk_error import DiskError
 from broker.store.logs import Logs

@@ -44,7 +44,7 @@ class Collector:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class BatchHost:
+class CommitGroupHost:
     """The log that writes the commit groups."""
 
     def sync(self) -> None:
@@ -83,7 +83,7 @@ class CommitGroup:
 class CommitGroupWriter(BatchWriter, Syncable):
     """The open commit group of the write-ahead log, and who waits for it. One for the life of the log."""
 
-    def __init__(self, next_sequence: i64, host: BatchHost | None = None, batch_size: i64 = BATCH_SIZE) -> None:
+    def __init__(self, next_sequence: i64, host: CommitGroupHost | None = None, batch_size: i64 = BATCH_SIZE) -> None:
         super().__init__(next_sequence, batch_size)
         self.awaits_record = True
         self.durable_through: i64 = next_sequence - 1

@@ -24,7 +24,7 @@ later: files in which nothing is live go all the same. No error here ends the no
 
 from typing import Final
 
-from broker.store.compaction import Alarm, Sleeper
+from broker.store.alarm import Alarm, Sleeper
 from broker.store.compactor_options import CompactorOptions, worth_rewriting
 from broker.store.disk_error import DiskError
 from broker.store.live_record_copy import LiveRecordCopy, ReadRate

@@ -6,7 +6,7 @@
     wal/                     the write-ahead log (wal_file.py)
     segments/                what was live when a file of it was full (segment.py)
     manifest/                what these segments are, and what else the log no longer tells (manifest.py)
-    pages/                   messages that need not outlive the node and are too many for the memory (page_files.py);
+    pages/                   messages that need not survive a restart and are too many for the memory (page_files.py);
                              emptied at each start
     quarantine/              copies of what recovery cut or could not read; nobody but people reads it
 

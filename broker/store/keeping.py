@@ -12,13 +12,13 @@ from typing import Final
 
 from librt.strings import read_i64_be, write_i32_be, write_i64_be
 
-from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import KEPT, DataDir
 from broker.store.disk_error import DiskError
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
 from broker.store.records import MESSAGE
 from broker.store.segment import SegmentFile, segment_name
+from broker.store.segment_builder import SegmentBuilder, SegmentPart
 
 _BLOCK_SIZE: Final = 1 << 18
 _READ_SIZE: Final = 1 << 20

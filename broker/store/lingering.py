@@ -6,8 +6,8 @@ from typing import Final, final
 
 from broker.clock import Clock
 from broker.native import i64
+from broker.store.alarm import Alarm, Sleeper
 from broker.store.commit_group import CommitGroupWriter
-from broker.store.compaction import Alarm, Sleeper
 
 LINGER_MS: Final[i64] = 5
 """A group that nobody waits for stays open for so long, ..."""

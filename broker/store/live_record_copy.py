@@ -6,9 +6,10 @@ from functools import partial
 from typing import Final
 
 from broker.clock import Clock
-from broker.store.compaction import LiveRecordFilter, SegmentBuilder, SegmentPart
 from broker.store.compaction_io import Chunk, SegmentBuilders, Source
 from broker.store.compactor_options import CompactorOptions
+from broker.store.live_record_filter import LiveRecordFilter
+from broker.store.segment_builder import SegmentBuilder, SegmentPart
 from broker.store.segment_extent import Segment
 from broker.store.store_parts import StoreParts
 from broker.store.tasks import Step, Task
@@ -109,7 +110,7 @@ class LiveRecordCopy:
         for builder, size in added:
             segment = Segment(builder.number, size)
             segment.count = builder.count
-            self._segments.by_number[int(builder.number)] = segment
+            self._segments.add(segment)
             while builder.parts:
                 for part in builder.parts[-per_slice:]:
                     _install_part(part, segment)

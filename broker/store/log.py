@@ -264,3 +264,15 @@ class Log:
         self.durable_next = self.positions.next
         self.mark.recovered()
         self.body_bytes = body_bytes
+
+
+def states(logs: list[Log], start: i64, end: i64) -> list[tuple[int, int, bytes]]:
+    """What the manifest has to know of these logs, from one index up to another: number, mark, positions."""
+    found: list[tuple[int, int, bytes]] = []
+    index = start
+    while index < end and index < len(logs):
+        log = logs[index]
+        if not log.dropped:
+            found.append(log.state())
+        index += 1
+    return found

@@ -65,7 +65,7 @@ class LogRecovery:
             at = end
 
     def settled_transient(self, ranges: list[LostRange]) -> None:
-        """These need not outlive the node, and were settled: what was in segments."""
+        """These need not survive a restart, and were settled: what was in segments."""
         self._transient += ranges
 
     def distrust(self) -> None:

@@ -95,7 +95,7 @@ class Logs(Collector):
         return log
 
     def drop(self, log: Log) -> None:
-        """Nothing of it is needed any more. The caller has told the disk so (log 0), if it was to outlive the node."""
+        """Nothing of it is needed any more. The caller has told the disk so (log 0), if it was to survive a restart."""
         log.drop()
         if log.saved:
             self._dropped.append(int(log.number))

@@ -127,7 +127,7 @@ class Restoration:
         segment = Segment(number, segment_size(body))
         size = self._size_of(segment)
         if size == segment.size:
-            self._logs.segments.by_number[number] = segment
+            self._logs.segments.add(segment)
             self._add_segment_extents(segment, body)
         elif size >= 0:
             found = self._survey(number)
@@ -136,13 +136,14 @@ class Restoration:
             )
             self._differs = True
             if found is not None:
-                segment = self._logs.segments.by_number[number] = Segment(number, found.size)
+                segment = Segment(number, found.size)
+                self._logs.segments.add(segment)
                 for part in found.parts:
                     add_part(self._logs, segment, part)
                     if self._adoption is not None:
                         self._adoption.see(part)
         else:
-            self._logs.segments.by_number[number] = segment  # in which nothing is live
+            self._logs.segments.add(segment)  # in which nothing is live
 
     def _add_segment_extents(self, segment: Segment, body: bytes) -> None:
         unknown = False
@@ -244,7 +245,7 @@ def _first_of(segment_extent: SegmentExtent) -> int:
 
 
 def settle_transient(data_dir: DataDir, logs: Logs) -> list[tuple[Log, int, int]]:
-    """Settle what is in segments and need not outlive the node: log, first and last position. Where an extent has both
+    """Settle what is in segments and need not survive a restart: log, first and last position. Where an extent has both
     kinds, only the index says which."""
     settled: list[tuple[Log, int, int]] = []
     for log in logs.logs.values():

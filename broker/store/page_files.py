@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from broker.clock import Clock
-from broker.store.compaction import Alarm, Sleeper
+from broker.store.alarm import Alarm, Sleeper
 from broker.store.data_files import name_of, page_name
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import File, FileSystem

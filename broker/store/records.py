@@ -4,8 +4,8 @@
     1 MESSAGE      position (8), flags (2), body bytes (6), rest   a record; promised with the batch. All behind the
                                                                position is the user's: a head (queues/stored.py), and a
                                                                content that may be large
-    2 TRANSIENT    the same                                    a record that need not outlive the node: only its body
-                                                               was in the way
+    2 TRANSIENT    the same                                    a record that need not survive a restart: it was too
+                                                               much for the memory
     3 REFERENCE    position (8), offset in the payload (8)     the record at that offset of the same batch once more,
                                                                for another log
     4 SETTLED      first (8) and last (8) position, repeated   these are not needed any more

@@ -3,7 +3,7 @@ slices."""
 
 from collections.abc import Generator
 
-from broker.store.compaction import states
+from broker.store.log import states
 from broker.store.logs import Logs
 from broker.store.manifest_records import ManifestState, SegmentPart, segment_body, state_body
 

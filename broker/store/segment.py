@@ -45,11 +45,11 @@ from broker.store.batch import (
     records,
 )
 from broker.store.batch_writer import BATCH_SIZE, UNDIVIDED, BatchWriter
-from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import KEPT
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import File, FileSystem
 from broker.store.records import BODY_AT, HEAD_SIZE, TRANSIENT, content_at
+from broker.store.segment_builder import SegmentBuilder, SegmentPart
 from broker.store.segment_extent import Extent
 from broker.store.wal_file import FileHeader
 

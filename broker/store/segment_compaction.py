@@ -4,10 +4,10 @@ live."""
 from functools import partial
 
 from broker.store.batch import location_at
-from broker.store.compaction import LiveRecordFilter, gaps
 from broker.store.compaction_io import unlink_all
 from broker.store.disk_error import DiskError
 from broker.store.live_record_copy import LiveRecordCopy
+from broker.store.live_record_filter import LiveRecordFilter
 from broker.store.manifest_edits import ManifestEdits
 from broker.store.manifest_records import Edit
 from broker.store.segment import segment_name
@@ -79,7 +79,7 @@ class SegmentCompaction:
 
     def _gone(self, numbers: list[int]) -> None:
         for number in numbers:
-            del self._parts.logs.segments.by_number[number]
+            self._parts.logs.segments.remove(number)
         self._removable += numbers
 
     def _lose_from(self, segment: Segment, live_filter: LiveRecordFilter) -> None:
@@ -93,5 +93,19 @@ class SegmentCompaction:
         location = location_at(segment.number)
         for log in list(logs.logs.values()):
             for segment_extent in [each for each in log.extents.segments if each.segment is segment]:
-                for first, last in gaps(extents.get(segment_extent, []), segment_extent.first, segment_extent.last):
+                come = extents.get(segment_extent, [])
+                for first, last in _gaps(come, int(segment_extent.first), int(segment_extent.last)):
                     logs.lose(log, first, last, location)
+
+
+def _gaps(extents: list[Extent], first: int, last: int) -> list[tuple[int, int]]:
+    """What of the positions from ``first`` to ``last`` is in none of these extents."""
+    found: list[tuple[int, int]] = []
+    at = first
+    for extent in extents:
+        if extent.first > at:
+            found.append((at, int(extent.first) - 1))
+        at = int(extent.first + extent.count)
+    if at <= last:
+        found.append((at, last))
+    return found

@@ -32,6 +32,14 @@ class Segments:
         if number > self.next_number:
             self.next_number = number
 
+    def add(self, segment: Segment) -> None:
+        """Something in it may be live."""
+        self.by_number[int(segment.number)] = segment
+
+    def remove(self, number: i64) -> None:
+        """Nothing refers to it any more."""
+        del self.by_number[int(number)]
+
     def unload(self, segment: Segment, count: i64) -> None:
         """So many records of a segment are not live any more."""
         segment.live -= count

@@ -142,7 +142,7 @@ class Store:
         return self._page_files.trouble
 
     def look_for_space(self) -> None:
-        """Somebody else may have made room on the disk."""
+        """Somebody else may have made space on the disk."""
         self.wal.look_for_space()
 
     def begin(self, log_numbers: set[int], turn: Turn) -> None:

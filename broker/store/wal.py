@@ -24,8 +24,8 @@ from mypy_extensions import mypyc_attr
 
 from broker.clock import Clock
 from broker.faults import Faults
-from broker.store.commit_group import BatchHost, CommitGroup, CommitGroupWriter
-from broker.store.compaction import Alarm, Sleeper
+from broker.store.alarm import Alarm, Sleeper
+from broker.store.commit_group import CommitGroup, CommitGroupHost, CommitGroupWriter
 from broker.store.datadir import DataDir
 from broker.store.direct_writes import DirectWrites
 from broker.store.lingering import Lingering
@@ -40,7 +40,7 @@ GROUPS_BETWEEN_CHORES: Final = 16
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class WriteAheadLog(BatchHost):
+class WriteAheadLog(CommitGroupHost):
     """The log of a node. ``on_failure`` is told the first error, on the owner's thread; the node ends then."""
 
     def __init__(
@@ -52,7 +52,7 @@ class WriteAheadLog(BatchHost):
         self.files: list[LogFile] = list(writer.files)
         """The files of the log, oldest first; the last one is being written."""
         self.short_of_space = False
-        """There was no room for a spare file: once the last file is full, nothing more is promised. Time to block
+        """There was no space for a spare file: once the last file is full, nothing more is promised. Time to block
         publishers."""
         self.on_new_file: Callable[[], None] | None = None
         """Called when a file is full and the next one was begun, if set."""
@@ -134,7 +134,7 @@ class WriteAheadLog(BatchHost):
         return found.generation
 
     def look_for_space(self) -> None:
-        """Somebody else may have made room: try again for a spare file."""
+        """Somebody else may have made space: try again for a spare file."""
         if self.short_of_space and not self._busy and self._postponed is None:
             self._chores_left = True
             self._writer.short_of_space = False

@@ -2,10 +2,9 @@
 
 from functools import partial
 
-from broker.store.compaction import states
 from broker.store.compactor_options import CompactorOptions
 from broker.store.live_record_copy import LiveRecordCopy
-from broker.store.log import Log
+from broker.store.log import Log, states
 from broker.store.manifest_edits import ManifestEdits
 from broker.store.manifest_records import Edit
 from broker.store.store_parts import StoreParts

@@ -111,7 +111,7 @@ class WalWriter:
         self.position = end.position
         """Where the next batch goes."""
         self.short_of_space = False
-        """There was no room for a spare file. Tried again when a file leaves the log."""
+        """There was no space for a spare file. Tried again when a file leaves the log."""
         self._next_generation = end.next_generation
         self._header = end.continues
         self._file: File | None = None

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from broker.store import live_record_copy, store_recovery
 from broker.store.batch import Batch
-from broker.store.compaction import SegmentPart
 from broker.store.compaction_io import unlink_all
 from broker.store.compactor import Compactor
 from broker.store.datadir import DataDir
@@ -20,6 +19,7 @@ from broker.store.manifest_edits import ManifestEdits
 from broker.store.manifest_file import ManifestFile
 from broker.store.manifest_records import Edit
 from broker.store.segment import segment_name
+from broker.store.segment_builder import SegmentPart
 from broker.store.segment_compaction import SegmentCompaction
 from broker.store.segment_extent import Segment
 from broker.store.tasks import Step, Task

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import pytest
 
 from broker.store import manifest as manifest_module
-from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import DataDir
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest, unite
 from broker.store.manifest_records import Edit
 from broker.store.records import DELETE, PUT, TRANSIENT, put_body
 from broker.store.segment import segment_name
+from broker.store.segment_builder import SegmentBuilder, SegmentPart
 from broker.store.segment_extent import Extent, SegmentExtent
 from broker.store.survey import extents_of
 from broker.store.wal_file import START, file_name

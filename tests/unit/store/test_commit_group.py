@@ -4,12 +4,12 @@ disk."""
 from __future__ import annotations
 
 from broker.store.batch import BLOCK
-from broker.store.commit_group import BatchHost, CommitGroupWriter, Listener
+from broker.store.commit_group import CommitGroupHost, CommitGroupWriter, Listener
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock
 
 
-class Host(BatchHost):
+class Host(CommitGroupHost):
     def __init__(self) -> None:
         self.syncs = 0
 
