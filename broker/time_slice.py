@@ -6,10 +6,10 @@ from broker.clock import NEVER, Clock
 from broker.native import i64
 
 SLICE_US: Final[i64] = 800
-"""A phase of a turn goes on for so long at the most; reads are decoded for so long, ..."""
+"""A phase of a turn goes on for so long at the most."""
 READS_US: Final[i64] = 3 * SLICE_US
-"""... or for so long, where a turn takes what the loop has read after what was deferred: mostly little, and else there
-is less to do for each message when there are more in a turn (16 B: 3 % of all CPU, compared with another slice)."""
+"""Reads are decoded for so long after what was deferred has been taken: mostly that is little, and else there is less
+to do for each message when there are more in a turn (16 B: 3 % of all CPU, compared with another slice)."""
 SLICE_MIN_US: Final[i64] = SLICE_US // 4
 """A phase may go on for so long, whatever came before: who comes last is not to wait for a whole slice of
 everything."""

@@ -5,7 +5,7 @@ are taken, ``run`` dispatches the marked queues, hands the log its batch and wri
 system call per connection and turn instead of one per message (measured: 20 times cheaper at 16 B).
 
 A turn is bounded in time, whatever one client asks for. Each phase has a slice; what does not fit into it waits for the
-next turn, in its place in the row. Reads, queues and what else may take long look at ``out_of_time`` every few
+next turn, in its order. Reads, queues and what else may take long look at ``out_of_time`` every few
 operations, and come back for the rest; what belongs to one client's request and takes longer than a slice is
 ``SlicedWork``, behind which that client's channel waits. Queues with much to drop or to dead-letter share a slice of
 their own (``schedule_dispatch_behind``): a hundred of them do not keep others' messages from their consumers.
@@ -27,15 +27,15 @@ from broker.time_slice import READS_US, SLICE_US, TimeSlice
 INPUT_BYTES_MAX: Final[i64] = 1 << 20
 """A turn takes at most this much input; what comes later waits, undecoded, for the next turn."""
 WORK_UNTIL_US: Final[i64] = SLICE_US + SLICE_US // 2
-"""So long after its begin a turn's work may go on, ..."""
+"""A turn's work may go on for so long after the begin of the turn."""
 RESUME_UNTIL_US: Final[i64] = 3 * SLICE_US
-"""... and so long what was deferred."""
+"""What was deferred may go on for so long after it."""
 
 
 @trait
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Dispatchable:
-    """A queue that has work: messages and, perhaps, consumers with room."""
+    """A queue that has work: messages and, perhaps, consumers that may take some."""
 
     def dispatch(self) -> None:
         """Hand ready messages to consumers until one of both runs out. A delivery that fails is told by the queue

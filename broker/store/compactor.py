@@ -25,12 +25,12 @@ later: files in which nothing is live go all the same. No error here ends the no
 from typing import Final
 
 from broker.store.alarm import Alarm, Sleeper
-from broker.store.compactor_options import CompactorOptions, worth_rewriting
+from broker.store.compactor_options import CompactorOptions
 from broker.store.disk_error import DiskError
 from broker.store.live_record_copy import LiveRecordCopy, ReadRate
 from broker.store.manifest_edits import RETRY_MS, ManifestEdits
 from broker.store.runner import Runner
-from broker.store.segment_compaction import SegmentCompaction
+from broker.store.segment_compaction import SegmentCompaction, worth_rewriting
 from broker.store.store_parts import StoreParts
 from broker.store.tasks import Durable, Step, Task, Work, nothing
 from broker.store.wal_compaction import WalCompaction

@@ -10,16 +10,15 @@ from broker.native import i64
 from broker.turn import Turn
 
 DIRECT_SIZE_MAX: Final[i64] = 16384
-"""A group of this size at most, in a turn with no more input than this, is written on the owner's thread, if the disk
-is quick."""
+"""Bytes of the largest group that is written on the owner's thread, and of the largest input of a turn that does it."""
 DIRECT_MS_MAX: Final = 0.5
-"""A disk that took longer in the mean of the last dozen or so, ..."""
+"""A disk that took longer in the mean of the last dozen or so is slow: it is not waited for during a pause."""
 DIRECT_STALL_MS: Final[i64] = 10
-"""... or so long a single time, ..."""
+"""So is one that took so long a single time."""
 DIRECT_PAUSE_MS_MIN: Final[i64] = 50
-"""... is not waited for on the owner's thread for so long afterwards; twice as long each time it happens again, ..."""
+"""The first pause; each further one is twice as long as the one before."""
 DIRECT_PAUSE_MS_MAX: Final[i64] = 10_000
-"""... up to this. A disk that is always slow costs the owner's thread a few syncs in ten seconds."""
+"""The longest pause: a disk that is always slow costs the owner's thread a few syncs in ten seconds."""
 _MEAN_OF: Final = 16
 
 

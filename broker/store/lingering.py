@@ -10,11 +10,11 @@ from broker.store.alarm import Alarm, Sleeper
 from broker.store.commit_group import CommitGroupWriter
 
 LINGER_MS: Final[i64] = 5
-"""A group that nobody waits for stays open for so long, ..."""
+"""A group stays open for no longer than this."""
 LINGER_SIZE_MAX: Final[i64] = 1 << 20
-"""... unless it has so many bytes, ..."""
+"""A group of so many bytes is large enough."""
 LINGER_BUSY_SIZE: Final[i64] = 65536
-"""... or the one before it had less than this."""
+"""There is load if the group before had so many bytes."""
 
 
 @final

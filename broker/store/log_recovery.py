@@ -15,6 +15,7 @@ from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.records import (
     BODY_AT,
+    BODY_BYTES_MASK,
     FLAGS_SHIFT,
     JOURNAL,
     MESSAGE,
@@ -23,7 +24,6 @@ from broker.store.records import (
     REFERENCE,
     SETTLED,
     TRANSIENT,
-    WEIGHT_MASK,
 )
 
 LostRange = tuple[Log, int, int]
@@ -135,7 +135,7 @@ def _replay_message(log: Log, kind: i64, location: BatchLocation, data: bytes, a
         body_bytes = read_i64_be(data, HEADER_SIZE + body_bytes + BODY_AT)
     log.found(body_bytes >> FLAGS_SHIFT)
     last = log.extents.extend(position, location, at - HEADER_SIZE)
-    last.body_bytes += body_bytes & WEIGHT_MASK
+    last.body_bytes += body_bytes & BODY_BYTES_MASK
     last.end = end - HEADER_SIZE
 
 

@@ -39,11 +39,11 @@ BODY_AT: Final[i64] = RECORD_HEADER_SIZE + 8
 """Where the user's part of a MESSAGE begins in its record."""
 FLAGS_SHIFT: Final[i64] = 48
 """The flags of a MESSAGE stand above the body bytes in their common number."""
-WEIGHT_MASK: Final[i64] = (1 << FLAGS_SHIFT) - 1
+BODY_BYTES_MASK: Final[i64] = (1 << FLAGS_SHIFT) - 1
 HEAD_SIZE: Final[i64] = 40
-"""Of what stands before a content, besides the one part of it whose size differs ..."""
+"""Bytes before a content, besides the one part of it whose size differs."""
 TAIL_SIZE_AT: Final[i64] = 36
-"""... and is told here, in two bytes."""
+"""Where the size of that part stands, in two bytes."""
 
 _KEY_AT: Final[i64] = 4
 

@@ -14,7 +14,7 @@ from librt.strings import BytesWriter
 from broker.native import i64
 from broker.store.batch import Batch, location_at, whole_size
 from broker.store.log import Log
-from broker.store.records import FLAGS_SHIFT, MESSAGE, WEIGHT_MASK
+from broker.store.records import BODY_BYTES_MASK, FLAGS_SHIFT, MESSAGE
 from broker.store.segment_extent import Extent, Segment, SegmentExtent
 from broker.store.wal_file import START
 
@@ -60,7 +60,7 @@ class SegmentPart:
         self.count += 1
         if kind == MESSAGE:
             self.messages += 1
-            self.body_bytes += body_bytes & WEIGHT_MASK
+            self.body_bytes += body_bytes & BODY_BYTES_MASK
             self.flags |= body_bytes >> FLAGS_SHIFT
         location = self.builder.location
         if self.extents:

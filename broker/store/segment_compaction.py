@@ -5,9 +5,11 @@ from functools import partial
 
 from broker.store.batch import location_at
 from broker.store.compaction_io import unlink_all
+from broker.store.compactor_options import CompactorOptions
 from broker.store.disk_error import DiskError
 from broker.store.live_record_copy import LiveRecordCopy
 from broker.store.live_record_filter import LiveRecordFilter
+from broker.store.logs import Logs
 from broker.store.manifest_edits import ManifestEdits
 from broker.store.manifest_records import Edit
 from broker.store.segment import segment_name
@@ -109,3 +111,39 @@ def _gaps(extents: list[Extent], first: int, last: int) -> list[tuple[int, int]]
     if at <= last:
         found.append((at, last))
     return found
+
+
+def worth_rewriting(logs: Logs, options: CompactorOptions, now_ms: int) -> list[Segment]:
+    """Segments, or page files, to be rewritten now."""
+    segments = [segment for segment in logs.segments.by_number.values() if segment.live > 0 and not segment.leaving]
+    chosen = _sparse(segments, options)
+    if chosen is None:
+        small = sorted(
+            (segment for segment in segments if segment.size < options.small_size), key=lambda each: each.number
+        )
+        chosen = small[: options.small_count] if len(small) > options.small_count else []
+    if not chosen:
+        chosen = _sparse(logs.pages.still_files(now_ms), options)
+    return chosen or []
+
+
+def _sparse(segments: list[Segment], options: CompactorOptions) -> list[Segment] | None:
+    """Those that are best rewritten, if too much of all these is dead; None if it is not."""
+    live = sum(int(segment.live_size()) for segment in segments)
+    garbage = sum(int(segment.size) for segment in segments) - live
+    allowed = int(options.garbage_share * live) + options.garbage_size
+    chosen: list[Segment] = []
+    if garbage > allowed:
+        size = 0
+        for segment in sorted(segments, key=_live_share):
+            if segment.live == segment.count or garbage <= allowed // 2 or size >= options.segment_size:
+                break
+            chosen.append(segment)
+            size += segment.live_size()
+            garbage -= segment.size - segment.live_size()
+        return chosen
+    return None
+
+
+def _live_share(segment: Segment) -> float:
+    return int(segment.live) / int(segment.count)
