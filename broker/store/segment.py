@@ -4,8 +4,8 @@
     <number, 16 hex digits>.tmp     one that was never finished
 
     block 0, 1     header as in wal_file.py, with the number of the segment in place of the generation
-    then           blocks of up to 256 KiB, each a batch (batch.py) of MESSAGE and TRANSIENT records (log.py), of any
-                   logs
+    then           blocks of up to 256 KiB, each a batch (batch.py) of MESSAGE and TRANSIENT records (records.py), of
+                   any logs
     then           the index: batches of up to 64 KiB, with a record for each part: the records of one log that came
                    from one place
     last block     a batch with one record (log id 0, kind 33): offset of the first batch of the index (8), offset

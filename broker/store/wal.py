@@ -137,7 +137,7 @@ class WriteAheadLog(CommitGroupHost):
         """Somebody else may have made space: try again for a spare file."""
         if self.short_of_space and not self._busy and self._postponed is None:
             self._chores_left = True
-            self._writer.short_of_space = False
+            self._writer.look_for_space()
             self._next_job()
 
     def idle(self) -> None:

@@ -301,6 +301,10 @@ class WalWriter:
             self.short_of_space = True
             return False
 
+    def look_for_space(self) -> None:
+        """There may be space for a spare file now: ``prepare`` tries again."""
+        self.short_of_space = False
+
     def _prepare_spare(self) -> bool:
         size = self.options.file_size
         for spare in self._spares:
