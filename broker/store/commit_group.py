@@ -42,6 +42,10 @@ class Collector:
         """Append them now; the batch is about to be taken."""
         raise NotImplementedError
 
+    def settle(self) -> None:
+        """Append them now: somebody waits for them."""
+        raise NotImplementedError
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class CommitGroupHost:
@@ -122,11 +126,11 @@ class CommitGroupWriter(BatchWriter, Syncable):
         self._lingers = True
         self.awaits_record = True
 
-    def listen(self, listener: Listener) -> None:
-        """Call ``listener.durable`` when what was appended so far is on the disk; not at once, so ``is_durable`` is
-        asked before."""
+    def listen(self, listener: Listener, group: i64 = 0) -> None:
+        """Call ``listener.durable`` when what was appended so far is on the disk, or what was appended up to that
+        group; not at once, so ``is_durable`` is asked before."""
         outstanding = self._outstanding
-        if self.record_count == 0 and outstanding is not None:
+        if outstanding is not None and (self.record_count == 0 or group == outstanding.ordinal):
             outstanding.listeners.append(listener)
         else:
             self._listeners.append(listener)

@@ -118,7 +118,6 @@ class Logs(Collector):
     # ---- commits -----------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Append all settlements that wait."""
         self.writer.settle()
 
     def collect(self) -> None:

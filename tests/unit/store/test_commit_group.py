@@ -78,6 +78,18 @@ def test_a_group_that_lingers_is_handed_over_again_when_something_is_added_or_so
     assert host.syncs == 3
 
 
+def test_who_waits_for_the_group_that_is_on_its_way_need_not_wait_for_the_next_one() -> None:
+    writer = CommitGroupWriter(1)
+    writer.append(1, 1, b"a")
+    leaving = writer.take()
+    writer.append(1, 1, b"b")
+    early, late = Listener(), Listener()
+    writer.listen(early, leaving.ordinal)
+    writer.listen(late)
+    assert leaving.listeners == [early]
+    assert writer.take().listeners == [late]
+
+
 def test_listeners_belong_to_the_batch_that_was_open() -> None:
     writer = CommitGroupWriter(1)
     first, second = Listener(), Listener()
