@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker import build
 from broker.auth.users import Users
@@ -23,16 +23,19 @@ from broker.metadata.journal import Journal, replay
 from broker.metadata.journal import declared as declarations
 from broker.metrics.listener import listen as listen_metrics
 from broker.net.admission import Admission, raise_limit
+from broker.net.http import HttpListener
 from broker.net.listener import listen
 from broker.net.loop import LoopWaker
+from broker.net.ports import Port
 from broker.net.watchdog import Watchdog
 from broker.protocol.server import Identity, Server
 from broker.protocol.session import Limits
 from broker.store.batch_reader import READ_MEMORY_MAX
 from broker.store.datadir import DataDirError
-from broker.store.filesystem import DiskError, RealFileSystem
+from broker.store.disk_error import DiskError
 from broker.store.logs import UNWRITTEN_MAX
-from broker.store.store import Store
+from broker.store.real_filesystem import RealFileSystem
+from broker.store.store import Store, StoreOwner
 from broker.storelog import StoreLog, tell_findings
 from broker.trimming import Trimmer
 from broker.turn import Turn
@@ -91,97 +94,173 @@ def restore(server: Server, store: Store, default_vhost: str) -> None:
     """Bring back what the disk holds, and let the store work from now on."""
     server.logs = store.logs
     server.damage = store.damage
-    server.journal = Journal(store.wal.batch, store.logs.promises, store.compactor.declarations.add)
+    server.journal = Journal(store.wal.batch, store.logs.promises, store.compactor.edits.declarations.add)
     server.add_vhost(default_vhost)
-    store.logs.settled_by_recovery()
+    store.log_recovery.settle_missing()
     for declared in declarations(replay(store.changes)):
         vhost = server.vhosts.get(declared.vhost) or server.add_vhost(declared.vhost)
         vhost.recover(declared)
-    store.compactor.declared = partial(declared_now, server.vhosts)
+    store.compactor.edits.declared = partial(declared_now, server.vhosts)
     store.begin({number for vhost in server.vhosts.values() for number in vhost.log_numbers()}, server.turn)
 
 
-async def _serve(config: Config, started: float) -> int:
-    loop = asyncio.get_running_loop()
+class _Stop:
+    """How a node is told to end: by a signal, or because its log cannot be written."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.forced = asyncio.Event()
+        """Asked twice: clients are not waited for."""
+
+    def on_signal(self) -> None:
+        if self.asked.is_set():
+            self.forced.set()
+        self.asked.set()
+
+    def on_disk_failure(self, error: Exception) -> None:
+        _log.critical("The log cannot be written: the node ends, and recovers at the next start", error=str(error))
+        self.asked.set()
+
+
+class _Broker(NamedTuple):
+    """The node's state, with its disk open, and what drives it; no port is open."""
+
+    server: Server
+    store: Store
+    waker: LoopWaker
+    admission: Admission
+    probe: Probe
+
+
+def _open_broker(config: Config, loop: asyncio.AbstractEventLoop, stop: _Stop) -> _Broker:
+    """Open the data directory, and bring back what it holds.
+
+    Raises: DataDirError, DiskError
+    """
     clock = Clock()
     turn = Turn(clock)
     waker = LoopWaker(loop, turn, clock)
-    stop = asyncio.Event()
-    force = asyncio.Event()
-
-    def on_disk_failure(error: Exception) -> None:
-        _log.critical("The log cannot be written: the node ends, and recovers at the next start", error=str(error))
-        stop.set()
-
     filesystem, data_dir = RealFileSystem(), str(config.data_dir.absolute())
-    try:
-        store = Store.open(filesystem, data_dir, clock, loop.call_soon_threadsafe, on_disk_failure)
-    except (DataDirError, DiskError) as error:
-        _log.critical("Cannot use the data directory", error=str(error))
-        return 1
+    owner = StoreOwner(clock, loop.call_soon_threadsafe, stop.on_disk_failure)
+    store = Store.open(filesystem, data_dir, owner)
     server = make_server(config, turn, clock, Counters(), store)
     admission = Admission(raise_limit(), loop.call_later)
     loop.set_exception_handler(admission.on_loop_error)
     server.sockets_max = admission.highest
-    probe = Probe(filesystem, data_dir, store)
-    watcher = Watcher(server.alarms, watermarks(config, total_memory()), probe, config.memory_monitor_interval)
-    watcher.start(loop.call_later)
-    store.wal.on_short_of_space = watcher.look
-    store.wal.on_direct = waker.linger
-    tell_findings(store)
-    store_log = StoreLog(store)
-    store_log.start(loop.call_later)
-    trimmer = Trimmer(server.counters, server.queue_memory)
-    trimmer.start(loop.call_later)
-    collector = Collector(lambda: int(turn.reads), clock.monotonic_us)
-    watchdog = Watchdog(clock.stopwatch)
-    watchdog.start(loop)
+    return _Broker(server, store, waker, admission, Probe(filesystem, data_dir, store))
 
-    def on_signal() -> None:
-        if stop.is_set():
-            force.set()
-        stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+class _Upkeep:
+    """What looks at the node again and again, beside its turns."""
+
+    def __init__(self, config: Config, broker: _Broker) -> None:
+        server, store = broker.server, broker.store
+        limits = watermarks(config, total_memory())
+        self._broker = broker
+        self._watcher = Watcher(server.alarms, limits, broker.probe, config.memory_monitor_interval)
+        self._store_log = StoreLog(store)
+        self._trimmer = Trimmer(server.counters, server.queue_memory)
+        self._collector = Collector(lambda: int(server.turn.reads), server.clock.monotonic_us)
+        self._watchdog = Watchdog(server.clock.stopwatch)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, and tell what recovery has found."""
+        store = self._broker.store
+        self._watcher.start(loop.call_later)
+        store.wal.on_short_of_space = self._watcher.look
+        store.wal.on_direct = self._broker.waker.linger
+        tell_findings(store)
+        self._store_log.start(loop.call_later)
+        self._trimmer.start(loop.call_later)
+        self._watchdog.start(loop)
+
+    def start_collecting(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look for cycles now and then from now on; everything that a node has from its start on is there."""
+        self._collector.begin()
+        self._collector.start(loop.call_later)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._watchdog.stop()
+        self._watcher.stop()
+        self._store_log.stop()
+        self._trimmer.stop()
+        self._collector.stop()
+
+
+class _Ports(NamedTuple):
+    """The ports that are open."""
+
+    amqp: Port
+    metrics: HttpListener
+    management: HttpListener
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self.amqp.close()
+        self.management.close()
+        self.metrics.close()
+
+    async def wait_closed(self) -> None:
+        """Returns when the last HTTP response has left, or a little later; what is open then is cut off."""
+        await self.management.wait_closed(_HTTP_DRAIN_S)
+        await self.metrics.wait_closed(_HTTP_DRAIN_S)
+
+
+async def _open_ports(config: Config, server: Server, admission: Admission) -> _Ports:
+    """Raises: OSError if one of them is taken"""
+    amqp = await listen(server, admission, config.host, config.port, config.backlog)
+    metrics = await listen_metrics(server, admission, config.host, config.prometheus_port)
+    listening = [
+        Listening("amqp", config.host, amqp.number),
+        Listening("http/prometheus", config.host, metrics.port),
+    ]
+    management = await listen_management(server, admission, config.host, config.management_port, listening)
+    return _Ports(amqp, metrics, management)
+
+
+async def _serve(config: Config, started: float) -> int:
+    loop = asyncio.get_running_loop()
+    stop = _Stop()
     try:
-        listener = await listen(server, admission, config.host, config.port, config.backlog)
-        metrics = await listen_metrics(server, admission, config.host, config.prometheus_port)
-        listening = [
-            Listening("amqp", config.host, listener.number),
-            Listening("http/prometheus", config.host, metrics.port),
-        ]
-        management = await listen_management(server, admission, config.host, config.management_port, listening)
+        broker = _open_broker(config, loop, stop)
+    except (DataDirError, DiskError) as error:
+        _log.critical("Cannot use the data directory", error=str(error))
+        return 1
+    upkeep = _Upkeep(config, broker)
+    upkeep.start(loop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.on_signal)
+    try:
+        ports = await _open_ports(config, broker.server, broker.admission)
     except OSError as error:
         _log.error("Cannot listen", error=str(error))
-        watchdog.stop()
-        store.close()
+        upkeep.stop()
+        broker.store.close()
         return 1
-    collector.begin()
-    collector.start(loop.call_later)
+    upkeep.start_collecting(loop)
     _log.info(
         "Server startup complete",
-        amqp_port=listener.number,
-        management_port=management.port,
-        prometheus_port=metrics.port,
+        amqp_port=ports.amqp.number,
+        management_port=ports.management.port,
+        prometheus_port=ports.metrics.port,
         seconds=round(time.monotonic() - started, 3),
-        descriptors=admission.limit,
+        descriptors=broker.admission.limit,
         build=str(build.loaded()),
     )
-    await stop.wait()
+    await stop.asked.wait()
+    return await _close(broker, upkeep, ports, stop)
+
+
+async def _close(broker: _Broker, upkeep: _Upkeep, ports: _Ports, stop: _Stop) -> int:
+    """Stop everything, in reverse; the exit code."""
+    server, store = broker.server, broker.store
     _log.info("Stopping", connections=len(server.connections))
-    listener.close()
-    management.close()
-    metrics.close()
-    await _drain(server, force)
-    await management.wait_closed(_HTTP_DRAIN_S)
-    await metrics.wait_closed(_HTTP_DRAIN_S)
-    waker.stop()
-    watchdog.stop()
-    watcher.stop()
-    store_log.stop()
-    trimmer.stop()
-    collector.stop()
+    ports.close()
+    await _drain(server, stop.forced)
+    await ports.wait_closed()
+    broker.waker.stop()
+    upkeep.stop()
     if store.wal.failure is None:
         on_shutdown(server)
     store.close()

@@ -50,14 +50,14 @@ class StoreLog(Periodic):
 
     def look(self) -> int:
         """Log what has come up since the last look."""
-        lost, self._store.logs.lost = self._store.logs.lost, []
+        lost = self._store.logs.take_lost()
         for log, first, last, place in lost:
             _log.error(
                 "Messages cannot be read back: they are lost", log=int(log.number), first=first, last=last,
                 file=int(place.generation), offset=int(place.offset),
             )  # fmt: skip
         damage = self._store.damage
-        found, self._store.compactor.findings = self._store.compactor.findings, []
+        found = self._store.compactor.edits.take_findings()
         for text in found:
             _log.error("Damage on the disk", finding=text)
         damage.add(found)

@@ -5,7 +5,7 @@ are taken, ``run`` dispatches the marked queues, hands the log its batch and wri
 system call per connection and turn instead of one per message (measured: 20 times cheaper at 16 B).
 
 A turn is bounded in time, whatever one client asks for. Each phase has a slice; what does not fit into it waits for the
-next turn, in its place in the row. Reads, queues and what else may take long look at ``out_of_time`` every few
+next turn, in its order. Reads, queues and what else may take long look at ``out_of_time`` every few
 operations, and come back for the rest; what belongs to one client's request and takes longer than a slice is
 ``SlicedWork``, behind which that client's channel waits. Queues with much to drop or to dead-letter share a slice of
 their own (``schedule_dispatch_behind``): a hundred of them do not keep others' messages from their consumers.
@@ -18,30 +18,24 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr, trait
 
-from broker.clock import NEVER, Clock, Waker
+from broker.clock import Clock, Waker
 from broker.faults import FaultOwner
 from broker.native import i64
 from broker.stopwatch import SLICE, SLOW_US
+from broker.time_slice import READS_US, SLICE_US, TimeSlice
 
 INPUT_BYTES_MAX: Final[i64] = 1 << 20
 """A turn takes at most this much input; what comes later waits, undecoded, for the next turn."""
-SLICE_US: Final[i64] = 800
-"""Nor does it decode for longer than this; and so long each other phase goes on at the most."""
-READS_US: Final[i64] = 3 * SLICE_US
-"""Or for so long, where it takes what the loop has read after what was deferred: mostly little, and else there is less
-to do for each message when there are more in a turn (16 B: 3 % of all CPU, compared with another slice)."""
 WORK_UNTIL_US: Final[i64] = SLICE_US + SLICE_US // 2
-"""So long after its begin a turn's work may go on, ..."""
+"""A turn's work may go on for so long after the begin of the turn."""
 RESUME_UNTIL_US: Final[i64] = 3 * SLICE_US
-"""... and so long what was deferred, ..."""
-SLICE_MIN_US: Final[i64] = SLICE_US // 4
-"""... or for so long, whatever came before: who comes last is not to wait for a whole slice of everything."""
+"""What was deferred may go on for so long after it."""
 
 
 @trait
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Dispatchable:
-    """A queue that has work: messages and, perhaps, consumers with room."""
+    """A queue that has work: messages and, perhaps, consumers that may take some."""
 
     def dispatch(self) -> None:
         """Hand ready messages to consumers until one of both runs out. A delivery that fails is told by the queue
@@ -118,12 +112,9 @@ class Turn:
         """When the turn began; 0 before its first read."""
         self.costly = False
         """Something was done that may take much longer than the rest: time for a look at the clock."""
-        self._until_us: i64 = NEVER
-        """When the slice of the phase ends; never while none has begun."""
-        self._drains = False
-        """Everything is done, however long it takes."""
         self._from_ms: i64 = 0
         """The same on the monotonic clock, or a little earlier."""
+        self._slice = TimeSlice(clock)
         self._reader: object = None
         self._work: list[SlicedWork] = []
         self._behind: list[Dispatchable] = []
@@ -174,26 +165,8 @@ class Turn:
             self.begin(work)
 
     def out_of_time(self) -> bool:
-        """Whether the slice of this phase is over: what is left waits for the next turn. Costs a look at the clock.
-
-        What is done between two turns (timers, what the HTTP API asks for) has a slice from its first look on.
-        """
-        now_us = self.clock.slice_us()
-        if self._until_us == NEVER and not self._drains:
-            self._start_slice(now_us)
-            return False
-        return now_us >= self._until_us
-
-    def _start_slice(self, now_us: i64) -> None:
-        self._until_us = now_us + SLICE_US
-
-    def _start_short_slice(self, until_us: i64) -> None:
-        """A slice that ends when the turn has taken so long, but neither at once nor later than any other."""
-        now_us = self.clock.slice_us()
-        left = self._from_us + until_us - now_us
-        if left > SLICE_US:
-            left = SLICE_US
-        self._until_us = now_us + (left if left > SLICE_MIN_US else SLICE_MIN_US)
+        """Whether the slice of this phase is over: what is left waits for the next turn. Costs a look at the clock."""
+        return self._slice.is_over()
 
     def defer(self, transport: Deferred) -> None:
         """Call ``transport.resume`` at the beginning of the next turn."""
@@ -210,11 +183,11 @@ class Turn:
         now = self.clock.refresh()
         now_us = self.clock.slice_us()
         if self.input_bytes == 0:
-            self._start_slice(now_us)
+            self._slice.start(now_us)
             self._wake()  # a turn follows, whatever the read leaves behind
-        elif self._until_us == NEVER:  # what was deferred has been taken
-            self._until_us = now_us + READS_US
-        elif self.input_bytes >= INPUT_BYTES_MAX or now_us >= self._until_us:
+        elif not self._slice.has_begun():  # what was deferred has been taken
+            self._slice.start(now_us, READS_US)
+        elif self.input_bytes >= INPUT_BYTES_MAX or self._slice.ends_by(now_us):
             return False
         self.input_bytes += size
         self.reads += 1
@@ -240,10 +213,10 @@ class Turn:
         else:
             stopwatch.slice_of(self._reader, now_us)
         if self._work:
-            self._start_short_slice(WORK_UNTIL_US)
+            self._slice.start_short(self._from_us + WORK_UNTIL_US)
             self._work_on()
         if self._behind:
-            self._start_short_slice(WORK_UNTIL_US)
+            self._slice.start_short(self._from_us + WORK_UNTIL_US)
             self._dispatch_behind()
         self._settle()
         # Only now: what is marked meanwhile is done in ``_settle``, or left for the turn that is asked for here.
@@ -262,7 +235,7 @@ class Turn:
         now_us = stopwatch.last_us
         took_us = now_us - self._from_us
         stopwatch.turn(took_us if 0 <= took_us <= SLOW_US else self._checked(took_us))
-        self._until_us = NEVER
+        self._slice.end()
         if self.scheduled:  # by what was resumed or left: the next turn has begun
             self._from_us = now_us
             self._from_ms = self.clock.now_ms
@@ -273,9 +246,9 @@ class Turn:
     def _settle(self) -> None:
         """Dispatch, sync and flush until nothing is marked (dispatch may mark: dead letters, freed prefetch) or the
         time is over."""
-        until_us = self.clock.slice_us() + SLICE_US
+        from_us = self.clock.slice_us()
         while True:
-            self._until_us = until_us
+            self._slice.start(from_us)
             while self._dispatch:
                 self._dispatch_all()
                 if self._dispatch and self.out_of_time():
@@ -285,15 +258,15 @@ class Turn:
                 self._sync = []
                 self._sync_all(logs)
             if self._flush:
-                self._start_slice(self.clock.slice_us())
+                self._slice.start(self.clock.slice_us())
                 self._flush_all()
-            if self.clock.slice_us() >= until_us or (not self._dispatch and not self._sync and not self._flush):
+            is_over = self.clock.slice_us() >= from_us + SLICE_US
+            if is_over or (not self._dispatch and not self._sync and not self._flush):
                 return
 
     def drain(self) -> None:
         """Work, dispatch, sync and flush until nothing is left, however long it takes: for the end of a node."""
-        self._until_us = NEVER
-        self._drains = True
+        self._slice.set_unlimited(True)
         while self._work or self._behind or self._dispatch or self._sync or self._flush:
             self._work_on()
             self._dispatch_behind()
@@ -302,7 +275,7 @@ class Turn:
             self._sync = []
             self._sync_all(logs)
             self._flush_all()
-        self._drains = False
+        self._slice.set_unlimited(False)
 
     def _work_on(self) -> None:
         """A slice of what is begun: each gets some time, and the first one of this turn is the last one of the next."""
@@ -331,7 +304,7 @@ class Turn:
 
     def _resume(self, deferred: list[Deferred]) -> None:
         self._stopwatch.where = "deferred"
-        self._start_short_slice(RESUME_UNTIL_US)
+        self._slice.start_short(self._from_us + RESUME_UNTIL_US)
         index: i64 = 0
         size: i64 = len(deferred)
         while index < size:

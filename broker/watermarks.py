@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broker.alarms import DISK, MEMORY, NO_LIMIT, Alarms
 from broker.logsetup import get_logger
 from broker.periodic import Periodic
-from broker.store.filesystem import DiskError, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from broker.config import Config

@@ -92,10 +92,18 @@ def alone() -> Iterator[None]:
         yield
 
 
+def written_at(path: Path) -> float:
+    """When it was written (seconds since 1970); 0 if the compiler has removed it just now, to write it again."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def progress(folder: Path, since: float) -> str:
     """How far the compilation in `folder` is that began at `since` (seconds since 1970)."""
     files = [path for path in folder.rglob("*") if path.suffix in (".c", ".o")]
-    made = [path for path in files if path.stat().st_mtime >= since]
+    made = [path for path in files if written_at(path) >= since]
     objects = sum(path.suffix == ".o" for path in made)
     if objects:
         return f"{objects} of {sum(path.suffix == '.c' for path in files)} C files compiled"

@@ -10,7 +10,7 @@ from typing import Final
 
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue, decode
 from broker.promises import Promise, PromiseSource
-from broker.store.batch import BatchWriter
+from broker.store.batch_writer import BatchWriter
 from broker.store.records import DELETE, JOURNAL, PUT, key_of, put_body, value_of
 
 _ORDER: Final = (DurableExchange, DurableQueue, DurableBinding)

@@ -40,7 +40,7 @@ def _client_version() -> str:
 
 
 AGGREGATED: Final = "aggregated"
-"""The name of ``/metrics``, in ``rabbitmq_identity_info``, ..."""
+"""How ``rabbitmq_identity_info`` calls the page ``/metrics``; the others are called by their paths."""
 PER_OBJECT: Final = "per-object"
 DETAILED: Final = "detailed"
 _OF_OBJECTS: Final = frozenset(

@@ -9,7 +9,8 @@ from broker.offline.opening import open_store
 from broker.offline.overlay import Overlay
 from broker.store.batch import BLOCK
 from broker.store.datadir import FORMAT_FILES, read_format
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.manifest_file import SUFFIX as MANIFEST_SUFFIX
 from broker.store.manifest_file import parse_name
 from broker.store.segment import SUFFIX as SEGMENT_SUFFIX
@@ -36,15 +37,16 @@ def check(path: str) -> Checked:
     """
     store = open_store(path)
     try:
-        store.logs.settled_by_recovery()
+        store.log_recovery.settle_missing()
         report = store.report
         damage = [*map(str, report.damaged), *store.repaired, *store.findings]
-        damage += [f"records {first} to {last} of log {log.number} are lost" for log, first, last in store.logs.missing]
+        missing = store.log_recovery.missing
+        damage += [f"records {first} to {last} of log {log.number} are lost" for log, first, last in missing]
         notes = [f"an unfinished write is cut off: {cut}" for cut in [*map(str, report.cut), *store.manifest_cut]]
         notes += [f"found earlier, not confirmed: {loss.what}" for loss in store.damage.unconfirmed()]
         notes.append(
-            f"{report.record_count} records in the log, {len(store.logs.logs)} logs, {len(store.logs.segments)} "
-            "segments"
+            f"{report.record_count} records in the log, {len(store.logs.logs)} logs, "
+            f"{len(store.logs.segments.by_number)} segments"
         )
         untouched = Overlay()
         files = _files(untouched, path)

@@ -9,7 +9,7 @@ from broker.clock import Clock
 from broker.offline.overlay import Overlay
 from broker.store.datadir import DataDirError
 from broker.store.runner import Job, Runner
-from broker.store.store import Store, Threads
+from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 
 
 class Inline(Runner):
@@ -43,6 +43,5 @@ def open_store(path: str) -> Store:
     path = os.path.abspath(path)
     if not os.path.isdir(f"{path}/wal"):
         raise DataDirError(f"{path} is no data directory")
-    return Store.open(
-        Overlay(), path, Clock(), lambda call: None, _fail, threads=Threads(Inline(), Inline(), Inline(), Inline())
-    )
+    options = StoreOptions(threads=Threads(Inline(), Inline(), Inline(), Inline()))
+    return Store.open(Overlay(), path, StoreOwner(Clock(), lambda call: None, _fail), options)

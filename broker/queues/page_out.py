@@ -13,7 +13,7 @@ from broker.queues.message_table import MessageTable
 from broker.queues.options import QueueOptions
 from broker.queues.stored import stored_size, write_message
 from broker.queues.tail import Part
-from broker.store.batch import UNDIVIDED, BatchWriter
+from broker.store.batch_writer import UNDIVIDED, BatchWriter
 from broker.store.log import Log
 from broker.store.pages import PageBlock
 from broker.store.records import TRANSIENT
@@ -22,7 +22,7 @@ from broker.store.segment_extent import Extent
 
 def block_of(log: Log, parts: list[Part], table: MessageTable, options: QueueOptions, clock: Clock) -> PageBlock:
     """The messages of these parts."""
-    writer = BatchWriter(1, None, UNDIVIDED)
+    writer = BatchWriter(1, UNDIVIDED)
     extents: list[Extent] = []
     memory_bytes: i64 = 0
     for part in parts:

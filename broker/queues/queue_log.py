@@ -35,7 +35,9 @@ class QueueLog:
         """The log was found by recovery."""
         log = self.log
         assert log is not None
-        self.redelivered_through = log.mark if log.mark < log.positions.next else log.positions.next - 1
+        self.redelivered_through = (
+            log.mark.position if log.mark.position < log.positions.next else log.positions.next - 1
+        )
 
     def may_expire(self) -> bool:
         """Whether recovery has found messages with an expiration of their own."""

@@ -24,8 +24,8 @@ from librt.strings import read_i16_be, read_i32_be, read_i64_be, write_i64_be
 from broker import hidden_keys
 from broker.message import Message
 from broker.native import i64
-from broker.store.batch import BatchWriter
-from broker.store.records import FLAGS_SHIFT, HEAD_SIZE, WEIGHT_MASK, content_at
+from broker.store.batch_writer import BatchWriter
+from broker.store.records import BODY_BYTES_MASK, FLAGS_SHIFT, HEAD_SIZE, content_at
 
 EXPIRES: Final[i64] = 1
 """Flag: the message has an expiration of its own."""
@@ -84,7 +84,7 @@ def read_head(data: bytes, start: i64, content: bytes, tail: bytes) -> Message:
         tail,
         i64(read_i16_be(data, start + 32)) & 0xFFFF,
         i64(read_i32_be(data, start + 24)),
-        read_i64_be(data, start) & WEIGHT_MASK,
+        read_i64_be(data, start) & BODY_BYTES_MASK,
         i64(read_i32_be(data, start + 28)),
         marks & _PERSISTENT != 0,
         i64(read_i16_be(data, start + 34)),

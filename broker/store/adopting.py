@@ -78,7 +78,7 @@ def _before_oldest(data_dir: DataDir) -> int | None:
 
 
 class Adoption:
-    """Pieces made of surveys; what the manifest says of the logs they belong to is known already."""
+    """Segment extents made of surveys; what the manifest says of the logs they belong to is known already."""
 
     def __init__(self, logs: Logs, known: set[int], contents: LogContents) -> None:
         """``known`` are the logs of which the manifest says what is live."""
@@ -106,7 +106,7 @@ class Adoption:
             elif not any(other.first <= part.first and part.last <= other.last for other in others):
                 refused.append(part)
         if segment.count:
-            self._logs.segments[number] = segment
+            self._logs.segments.add(segment)
         return segment.count > 0, refused
 
     def see(self, part: FoundPart) -> None:
@@ -118,7 +118,7 @@ class Adoption:
         return (
             [
                 segment_extent
-                for segment_extent in log.segment_extents
+                for segment_extent in log.extents.segments
                 if segment_extent.first <= part.last and part.first <= segment_extent.last
             ]
             if log is not None
@@ -152,6 +152,6 @@ def add_part(logs: Logs, segment: Segment, part: FoundPart) -> None:
     segment_extent = SegmentExtent(segment, part.first, part.last, part.records)
     segment_extent.messages, segment_extent.body_bytes = part.messages, part.body_bytes
     segment_extent.index_offset, segment_extent.index_size = part.index_offset, part.index_size
-    log.flags |= part.flags
-    log.segment_extents.append(segment_extent)
+    log.found(part.flags)
+    log.extents.segments.append(segment_extent)
     segment.count += part.records

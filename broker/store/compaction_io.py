@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from broker.store.batch import Batch
-from broker.store.compaction import SegmentBuilder
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import FileSystem
 from broker.store.segment import SegmentFile
+from broker.store.segment_builder import SegmentBuilder
 from broker.store.wal_file import BadRange, Found, Scan, read_file_header
 
 

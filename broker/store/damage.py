@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 
 from broker.clock import Clock
 from broker.store.datadir import put_aside
-from broker.store.filesystem import DiskError, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import FileSystem
 from broker.store.runner import Job, Runner
 
 LOSSES_MAX: Final = 1000

@@ -6,7 +6,7 @@
     wal/                     the write-ahead log (wal_file.py)
     segments/                what was live when a file of it was full (segment.py)
     manifest/                what these segments are, and what else the log no longer tells (manifest.py)
-    pages/                   messages that need not outlive the node and are too many for the memory (page_files.py);
+    pages/                   messages that need not survive a restart and are too many for the memory (page_files.py);
                              emptied at each start
     quarantine/              copies of what recovery cut or could not read; nobody but people reads it
 
@@ -22,7 +22,8 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 
 FORMAT: Final = 2
 """The version this release writes; it reads all from 1 on. Format 2: commit groups of several batches (batch.py)."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.clock import Clock
+from broker.store.alarm import Alarm, Sleeper
 from broker.store.batch import RECORD_HEADER_SIZE
-from broker.store.compaction import Alarm, Sleeper
 from broker.store.records import DELETE, PUT, key_of
 
 DELAY_MS: Final = 100

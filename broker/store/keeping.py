@@ -12,13 +12,13 @@ from typing import Final
 
 from librt.strings import read_i64_be, write_i32_be, write_i64_be
 
-from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import KEPT, DataDir
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
 from broker.store.records import MESSAGE
 from broker.store.segment import SegmentFile, segment_name
+from broker.store.segment_builder import SegmentBuilder, SegmentPart
 
 _BLOCK_SIZE: Final = 1 << 18
 _READ_SIZE: Final = 1 << 20
@@ -45,9 +45,9 @@ def _keep(data_dir: DataDir, logs: Logs, orphans: list[Log], new_salt: Callable[
         int(segment_extent.segment.number)
         for log in logs.logs.values()
         if log not in orphans
-        for segment_extent in log.segment_extents
+        for segment_extent in log.extents.segments
     }
-    renamed = {int(segment_extent.segment.number) for log in orphans for segment_extent in log.segment_extents} - owned
+    renamed = {int(segment_extent.segment.number) for log in orphans for segment_extent in log.extents.segments} - owned
     copied = [log for log in orphans if _elsewhere(log, renamed)]
     places: list[str] = []
     if copied:
@@ -63,24 +63,23 @@ def _keep(data_dir: DataDir, logs: Logs, orphans: list[Log], new_salt: Callable[
 
 def _elsewhere(log: Log, renamed: set[int]) -> bool:
     """Whether some of it is not in these segments."""
-    return bool(log.extents) or any(
-        int(segment_extent.segment.number) not in renamed for segment_extent in log.segment_extents
+    return bool(log.extents.wal) or any(
+        int(segment_extent.segment.number) not in renamed for segment_extent in log.extents.segments
     )
 
 
 def _copy(data_dir: DataDir, logs: Logs, orphans: list[Log], renamed: set[int], new_salt: Callable[[], int]) -> str:
-    builder = SegmentBuilder(int(logs.next_segment), _BLOCK_SIZE)
-    logs.next_segment += 1
+    builder = SegmentBuilder(logs.segments.new_number(), _BLOCK_SIZE)
     file = SegmentFile(data_dir.filesystem, data_dir.segments, builder, new_salt)
     try:
         for log in orphans:
             ranges = [
                 (int(each.first), int(each.last) + 1)
-                for each in log.segment_extents
+                for each in log.extents.segments
                 if int(each.segment.number) not in renamed
             ]
-            if log.extents:
-                ranges.append((int(log.extents[0].first), int(log.positions.next)))
+            if log.extents.wal:
+                ranges.append((int(log.extents.wal[0].first), int(log.positions.next)))
             keeper = _Keeper(log, builder)
             for start, end in ranges:
                 keeper.through = start

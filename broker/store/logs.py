@@ -1,35 +1,20 @@
-"""All logs of a node, and the batch they append to: what goes with a batch, what comes back from the disk, recovery."""
+"""All logs of a node: what becomes of the commit group they append to, and of what is read back for them."""
 
 from __future__ import annotations
 
 from typing import Final, final
 
-from librt.strings import read_i64_be
-
-from broker.clock import Clock, Timed, Timer
-from broker.discard import discard
+from broker.clock import Clock
 from broker.native import i64
-from broker.store.batch import (
-    HEADER_SIZE,
-    RECORD_HEADER_SIZE,
-    BatchHeader,
-    BatchLocation,
-    BatchWriter,
-    Collector,
-    Listener,
-    location_at,
-    record_end,
-)
+from broker.store.batch import BatchLocation
+from broker.store.commit_group import Collector, CommitGroupWriter, Listener
 from broker.store.log import Log, LogUser
+from broker.store.log_writer import LogWriter
 from broker.store.pages import Pages
 from broker.store.promises import LogPromises
-from broker.store.read_request import COUNT_MAX, LogReader, Read, index_location
-from broker.store.records import BODY_AT, JOURNAL, REFERENCE
-from broker.store.segment_extent import Segment
+from broker.store.read_request import COUNT_MAX, LogReader, Read, chosen_read, index_location
+from broker.store.segments import Segments
 from broker.turn import Deferred
-
-SETTLE_DELAY_MS: Final[i64] = 8
-"""Settlements that no other record takes along go by themselves after this time: on the disk within 10 ms."""
 
 UNWRITTEN_MAX: Final[i64] = 16 << 20
 """With more bytes than this on the way to the disk, whoever can should append no more."""
@@ -48,55 +33,43 @@ class _Commits(Listener):
         self._logs.committed()
 
 
+Lost = tuple[Log, int, int, BatchLocation]
+"""A log, the first and the last position of what cannot be read back, and where it was."""
+
+
 @final
-class Logs(Collector, Timed):
-    """All logs of a node, and the batch they append to."""
+class Logs(Collector):
+    """All logs of a node, and the commit group they append to."""
 
     def __init__(self, clock: Clock) -> None:
-        self.batch = BatchWriter(1)
-        """The open batch; of no file before ``attach``."""
+        self.writer = LogWriter(clock)
+        self.batch = self.writer.batch
+        """The open commit group; of no file before ``attach``."""
         self.promises = LogPromises(self.batch)
         """When what is appended to it is on the disk."""
         self.logs: dict[int, Log] = {}
         self.next_number: i64 = 1
-        self.touched: list[Log] = []
-        """Logs with records in the open commit group."""
         self.by_file: dict[int, dict[Log, None]] = {}
         """Generation of a file of the write-ahead log -> the logs that have records in it."""
-        self.last_token: object = None
-        """Of the record that was appended last, see ``Log.append``."""
-        self.last_kind: i64 = 0
-        self.last_location: BatchLocation = self.batch.location
-        self.last_start: i64 = 0
         self.reader: LogReader | None = None
-        self.lost: list[tuple[Log, int, int, BatchLocation]] = []
-        """What could not be read back: log, first and last position, where. Whoever reports it takes it out."""
-        self.missing: list[tuple[Log, int, int]] = []
-        """What recovery has not found though it was promised: log, first and last position. Of logs that belong to
-        something after ``recovered``."""
-        self.transient: list[tuple[Log, int, int]] = []
-        """What was in segments and need not outlive the node: log, first and last position, settled by recovery."""
-        self.segments: dict[int, Segment] = {}
+        self.lost: list[Lost] = []
+        """What could not be read back."""
+        self.segments = Segments()
         self.pages = Pages()
-        self.next_segment: i64 = 1
-        self.empty: list[Segment] = []
-        """Nothing in them is live. The compactor takes them out."""
-        self.dropped: list[int] = []
-        """Numbers of logs that the manifest need not know any more. The compactor takes them out."""
+        self._dropped: list[int] = []
         self._clock = clock
         self._commits = _Commits(self)
-        self._waiting: list[Log] = []
-        self._timer: Timer | None = None
         self._unrelieved: list[Deferred] = []
         self._taken: list[Log] = []
         self._taken_location: BatchLocation = self.batch.location
-        self._distrusted = False
         self.pages.relieved = self.relieve
+        self.segments.on_empty_page_file = self.pages.emptied
 
-    def attach(self, batch: BatchWriter) -> None:
+    def attach(self, batch: CommitGroupWriter) -> None:
         """Append here from now on."""
         self.batch = batch
         self.promises = LogPromises(batch)
+        self.writer.attach(batch)
         batch.collector = self
 
     def create(self, count: i64 = 1) -> i64:
@@ -105,14 +78,18 @@ class Logs(Collector, Timed):
         self.next_number = number + count
         return number
 
+    def skip_to(self, number: i64) -> None:
+        """New logs have this number, or a greater one."""
+        if number > self.next_number:
+            self.next_number = number
+
     def open(self, number: i64) -> Log:
         """The log of this number: a new one, or what recovery has found."""
         found = self.logs.get(number)
         if found is None:
-            found = Log(number, self)
+            found = Log(number, self.writer, self.segments)
             self.logs[number] = found
-            if number >= self.next_number:
-                self.next_number = number + 1
+            self.skip_to(number + 1)
         return found
 
     def create_on_pages(self) -> Log:
@@ -122,62 +99,34 @@ class Logs(Collector, Timed):
         return log
 
     def drop(self, log: Log) -> None:
-        """Nothing of it is needed any more. The caller has told the disk so (log 0), if it was to outlive the node."""
-        log.dropped = True
-        log.user = None
-        discard(self.batch.turn, [log.extents])
-        log.extents = []
-        log.head = 0
-        for segment_extent in log.segment_extents:
-            self.unload(segment_extent.segment, segment_extent.live)
-        log.segment_extents = []
+        """Nothing of it is needed any more. The caller has told the disk so (log 0), if it was to survive a restart."""
+        log.drop()
         if log.saved:
-            self.dropped.append(int(log.number))
+            self._dropped.append(int(log.number))
         self.logs.pop(log.number, None)
 
-    def unload(self, segment: Segment, count: i64) -> None:
-        """So many records of a segment are not live any more."""
-        segment.live -= count
-        if segment.live == 0 and count > 0:
-            if segment.on_pages:
-                self.pages.emptied(segment)
-            else:
-                self.empty.append(segment)
+    def take_dropped(self) -> list[int]:
+        """Numbers of logs that the manifest need not know any more, since the last call."""
+        dropped = self._dropped
+        self._dropped = []
+        return dropped
 
-    def wait(self, log: Log) -> None:
-        """It has settlements for the next batch."""
-        self._waiting.append(log)
-        if self._timer is None:
-            self._timer = self._clock.call_at(self._clock.now_ms + SETTLE_DELAY_MS, self)
+    def add_to_file(self, log: Log, generation: i64) -> None:
+        """It has records in this file of the write-ahead log."""
+        self.by_file.setdefault(int(generation), {})[log] = None
 
-    def on_timer(self, now_ms: i64) -> None:
-        self._timer = None
-        self.settle()
-        if self.batch.record_count > 0:
-            self.batch.hurry()
+    def forget_file(self, generation: i64) -> None:
+        """No log has records in this file of the write-ahead log any more."""
+        self.by_file.pop(int(generation), None)
+
+    # ---- commits -----------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Append all settlements that wait."""
-        waiting = self._waiting
-        if waiting:
-            self._waiting = []
-            for log in waiting:
-                if not log.dropped:
-                    try:
-                        log.collect()
-                    except Exception as error:
-                        self._clock.faults.caught("settlements of a log", None, error)
+        self.writer.settle()
 
     def collect(self) -> None:
-        self.settle()
-        timer = self._timer
-        if timer is not None:
-            timer.cancel()
-            self._timer = None
-        self.last_token = None
-        touched = self.touched
+        touched = self.writer.end_group()
         if self.batch.record_count > 0:
-            self.touched = []
             for log in touched:
                 log.taken()
             self._taken = touched
@@ -235,7 +184,7 @@ class Logs(Collector, Timed):
         """
         reader = self.reader
         assert reader is not None
-        read = self._chosen(log, start, end, budget, user, count)
+        read = chosen_read(log, start, end, budget, user, count)
         if reader.fetch(read):
             self.fetched(read)
 
@@ -243,26 +192,13 @@ class Logs(Collector, Timed):
         """The same before returning."""
         reader = self.reader
         assert reader is not None
-        read = self._chosen(log, start, end, budget, user, COUNT_MAX)
+        read = chosen_read(log, start, end, budget, user, COUNT_MAX)
         reader.fetch_now(read)
         self.fetched(read)
 
     def is_large(self, log: Log, start: i64, end: i64) -> bool:
         """Whether to ``read_now`` what comes first there would take long."""
-        return self._chosen(log, start, end, 1, None, 1).is_large()
-
-    def _chosen(self, log: Log, start: i64, end: i64, budget: i64, user: LogUser | None, count: i64) -> Read:
-        read = Read(log, start, end, budget, user, count)
-        segment_extents = log.segment_extents
-        if segment_extents and start <= segment_extents[-1].last:
-            segment_extent = segment_extents[log.find_segment_extent(start)]
-            if segment_extent.first < end:
-                read.segment_extent = segment_extent
-                read.index = segment_extent.extents
-                read.choose()
-                return read
-        read.add(log.extents, log.find(start))
-        return read
+        return chosen_read(log, start, end, 1, None, 1).is_large()
 
     def fetched(self, read: Read) -> None:
         """A read is over."""
@@ -271,92 +207,31 @@ class Logs(Collector, Timed):
         if log.dropped or user is None:
             return
         mistake: Exception | None = None
-        positions = log.positions
         segment_extent = read.segment_extent
         if segment_extent is not None:
             segment_extent.extents = read.index
             if read.index is None:
-                log.lose(segment_extent.first, segment_extent.last, index_location(segment_extent))
+                self.lose(log, segment_extent.first, segment_extent.last, index_location(segment_extent))
         for extent in read.extents:
             batch = read.batches.get(extent.location)
             if batch is None:
-                log.lose(extent.first, extent.first + extent.count - 1, extent.location)
-                continue
-            data = batch.data
-            content = batch.content
-            at = HEADER_SIZE + extent.start
-            extent_end = HEADER_SIZE + extent.end
-            while at < extent_end:
-                end = record_end(data, at)
-                position = read_i64_be(data, at + RECORD_HEADER_SIZE)
-                if position >= read.start and position < read.end and positions.is_live(position):
-                    try:
-                        if data[at + 12] == REFERENCE:
-                            original = HEADER_SIZE + read_i64_be(data, at + BODY_AT)
-                            user.record(position, data, original + BODY_AT, record_end(data, original))
-                        elif content is not None and end > len(data):
-                            user.large_record(position, data[at + BODY_AT :], content)
-                        else:
-                            user.record(position, data, at + BODY_AT, end)
-                    except Exception as error:  # it costs this record, until the next start; the others are told
-                        mistake = error
-                at = end
+                self.lose(log, extent.first, extent.first + extent.count - 1, extent.location)
+            else:
+                mistake = read.tell(extent, batch, user) or mistake
         if mistake is not None:
             self._clock.faults.caught(f"reading back log {log.number}", None, mistake)
         user.loaded(read.through())
 
-    # ---- recovery ----------------------------------------------------------------------------------------------------
+    def lose(self, log: Log, first: i64, last: i64, location: BatchLocation) -> None:
+        """The live records of a log from ``first`` to ``last`` cannot be read."""
+        if log.lose(first, last):
+            self.lost.append((log, int(first), int(last), location))
 
-    def replay(
-        self, header: BatchHeader, data: bytes, generation: i64, offset: i64, changes: list[tuple[int, bytes]]
-    ) -> None:
-        """A batch that recovery has found; what it says of log 0 is added to ``changes``: (kind, body)."""
-        location = location_at(generation, offset, header.size())
-        at: i64 = HEADER_SIZE
-        log: Log | None = None
-        number: i64 = -1
-        for _ in range(header.record_count):
-            end = record_end(data, at)
-            found = read_i64_be(data, at)
-            kind: i64 = data[at + 12]
-            if found == JOURNAL:
-                changes.append((int(kind), data[at + RECORD_HEADER_SIZE : end]))
-            else:
-                if found != number or log is None:
-                    log = self.open(found)
-                    number = found
-                    self.by_file.setdefault(int(generation), {})[log] = None
-                log.replay(kind, location, data, at, end)
-            at = end
-
-    def distrust(self) -> None:
-        """Recovery has found damage: what may have been delivered is not known."""
-        self._distrusted = True
-        for log in self.logs.values():
-            log.distrust()
-
-    def settled_by_recovery(self) -> None:
-        """All batches were replayed, and are on the disk."""
-        for log in self.logs.values():
-            log.recovered()
-        for segment in self.segments.values():
-            if segment.live == 0:
-                self.empty.append(segment)
-
-    def recovered(self, known: set[int]) -> None:
-        """Whoever has a log has opened it. Logs that are not ``known`` belonged to something that is gone."""
-        for log in list(self.logs.values()):
-            if int(log.number) not in known:
-                self.drop(log)
-        self.missing = [lost for lost in self.missing if not lost[0].dropped]
-        for log, first, last in self.missing + self.transient:
-            if not log.dropped:
-                log.write_settled(first, last)
-        self.transient = []
-        if self._distrusted:
-            for log in self.logs.values():
-                if log.mark >= 0:
-                    log.write_mark()
+    def take_lost(self) -> list[Lost]:
+        """What was lost since the last call, for whoever reports it."""
+        lost = self.lost
+        self.lost = []
+        return lost
 
 
 @final

@@ -32,9 +32,10 @@ import errno
 from collections.abc import Callable
 from typing import Final
 
-from broker.store.batch import HEADER_SIZE, UNDIVIDED, Batch, BatchWriter, records, whole_size
+from broker.store.batch import HEADER_SIZE, Batch, records, whole_size
+from broker.store.batch_writer import UNDIVIDED, BatchWriter
 from broker.store.datadir import DataDir, put_aside
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.manifest_file import (
     COPIES,
     SUFFIX,
@@ -288,7 +289,7 @@ class Manifest:
 
     def _add(self, edit: Edit) -> None:
         targets = self._targets
-        writer = BatchWriter(self._next_sequence, None, UNDIVIDED)
+        writer = BatchWriter(self._next_sequence, UNDIVIDED)
         for number, kind, body in edit_records(edit):
             writer.append(number, kind, body)
         batch = writer.take_batch()

@@ -7,8 +7,10 @@ A file is the header of wal_file.py, with the number of the manifest in place of
 from collections.abc import Iterable
 from typing import Final
 
-from broker.store.batch import UNDIVIDED, Batch, BatchWriter
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.batch import Batch
+from broker.store.batch_writer import UNDIVIDED, BatchWriter
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.manifest_records import Record
 from broker.store.wal_file import START, BadRange, FileHeader, Found, LenientReader, Scan, read_file_header
 
@@ -163,7 +165,7 @@ def make_file(
         file.allocate("manifest.allocate", size)
         pieces: list[bytes | memoryview] = [header.encode()]
         offset, written = 0, START
-        writer = BatchWriter(1, None, UNDIVIDED)
+        writer = BatchWriter(1, UNDIVIDED)
         for group in groups:
             for number, kind, body in group:
                 writer.append(number, kind, body)

@@ -23,7 +23,7 @@ import struct
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from broker.store import compaction
+from broker.store import segment_builder
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE
 from broker.store.records import DELETE, JOURNAL, PUT, key_of
 
@@ -54,7 +54,7 @@ SegmentPart = tuple[int, int, int, int, int, int, int, int, int]
 class Edit(NamedTuple):
     """What changes at once."""
 
-    added: Sequence[tuple[compaction.SegmentBuilder, int]] = ()
+    added: Sequence[tuple[segment_builder.SegmentBuilder, int]] = ()
     """New segments, with their sizes."""
     dropped: Sequence[int] = ()
     """Segments that are gone."""
@@ -188,7 +188,7 @@ def segment_body(size: int, parts: Sequence[SegmentPart]) -> bytes:
     return _U64.pack(size) + b"".join(_PART.pack(*part) for part in parts)
 
 
-def _part_of(part: compaction.SegmentPart) -> SegmentPart:
+def _part_of(part: segment_builder.SegmentPart) -> SegmentPart:
     span = (part.log.number, part.first(), part.last(), part.count, part.messages, part.body_bytes, part.flags)
     return (*span, part.index_offset, part.index_size)
 

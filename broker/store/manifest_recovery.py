@@ -8,7 +8,7 @@ from typing import NamedTuple
 from broker.store.adopting import Adoption, LogContents, add_part, look_through
 from broker.store.batch_reader import ATTEMPTS_MAX
 from broker.store.datadir import KEPT, DataDir, put_aside
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.index import decode_positions
 from broker.store.log import Log
 from broker.store.logs import Logs
@@ -59,8 +59,8 @@ class Restoration:
         """
         state, logs = self._state, self._logs
         unnamed = self._list()
-        logs.next_segment = max(int(logs.next_segment), state.next_segment)
-        logs.next_number = max(int(logs.next_number), state.next_log)
+        logs.segments.skip_to(state.next_segment)
+        logs.skip_to(state.next_log)
         self._restore_states()
         replayed_from: int | None = state.covers
         covers = state.covers
@@ -79,8 +79,8 @@ class Restoration:
         if self._adoption is not None:
             self._findings += self._adoption.finish()
         for log in logs.logs.values():
-            if len(log.segment_extents) > 1:
-                log.segment_extents.sort(key=_first_of)
+            if len(log.extents.segments) > 1:
+                log.extents.segments.sort(key=_first_of)
         return Restored(self._findings, self._differs, replayed_from, covers, max(state.covers, state.declared) + 1)
 
     def _list(self) -> list[int]:
@@ -91,7 +91,7 @@ class Restoration:
             number = number_of(name)
             if number is None:
                 continue
-            self._logs.next_segment = max(int(self._logs.next_segment), number + 1)
+            self._logs.segments.skip_to(number + 1)
             if name.endswith(KEPT):
                 self._kept.add(number)
                 continue
@@ -127,7 +127,7 @@ class Restoration:
         segment = Segment(number, segment_size(body))
         size = self._size_of(segment)
         if size == segment.size:
-            self._logs.segments[number] = segment
+            self._logs.segments.add(segment)
             self._add_segment_extents(segment, body)
         elif size >= 0:
             found = self._survey(number)
@@ -136,13 +136,14 @@ class Restoration:
             )
             self._differs = True
             if found is not None:
-                segment = self._logs.segments[number] = Segment(number, found.size)
+                segment = Segment(number, found.size)
+                self._logs.segments.add(segment)
                 for part in found.parts:
                     add_part(self._logs, segment, part)
                     if self._adoption is not None:
                         self._adoption.see(part)
         else:
-            self._logs.segments[number] = segment  # in which nothing is live
+            self._logs.segments.add(segment)  # in which nothing is live
 
     def _add_segment_extents(self, segment: Segment, body: bytes) -> None:
         unknown = False
@@ -151,8 +152,8 @@ class Restoration:
             segment_extent = SegmentExtent(segment, first, last, count)
             segment_extent.messages, segment_extent.body_bytes = messages, body_bytes
             segment_extent.index_offset, segment_extent.index_size = index_offset, index_size
-            log.flags |= flags
-            log.segment_extents.append(segment_extent)
+            log.found(flags)
+            log.extents.segments.append(segment_extent)
             segment.count += count
             unknown = unknown or number not in self._known or last >= log.positions.next
         if unknown and self._adoption is not None:
@@ -243,26 +244,33 @@ def _first_of(segment_extent: SegmentExtent) -> int:
     return int(segment_extent.first)
 
 
-def settle_transient(data_dir: DataDir, logs: Logs) -> None:
-    """Settle what is in segments and need not outlive the node. Where an extent has both kinds, only the index says
-    which."""
+def settle_transient(data_dir: DataDir, logs: Logs) -> list[tuple[Log, int, int]]:
+    """Settle what is in segments and need not survive a restart: log, first and last position. Where an extent has both
+    kinds, only the index says which."""
+    settled: list[tuple[Log, int, int]] = []
     for log in logs.logs.values():
-        for segment_extent in log.segment_extents:
+        for segment_extent in log.extents.segments:
             if segment_extent.messages == 0:
-                _settle(logs, log, segment_extent.first, segment_extent.last)
+                settled.append((log, int(segment_extent.first), int(segment_extent.last)))
             elif segment_extent.messages < segment_extent.count:
-                _settle_mixed(data_dir, logs, log, segment_extent)
+                settled += _transient_of(data_dir, log, segment_extent)
+    settled = [(log, first, last) for log, first, last in settled if log.positions.live_between(first, last + 1) > 0]
+    for log, first, last in settled:
+        log.positions.settle(first, last)
+    return settled
 
 
-def _settle_mixed(data_dir: DataDir, logs: Logs, log: Log, segment_extent: SegmentExtent) -> None:
+def _transient_of(data_dir: DataDir, log: Log, segment_extent: SegmentExtent) -> list[tuple[Log, int, int]]:
     extents: list[Extent] | None = None
     for _ in range(ATTEMPTS_MAX):
         with contextlib.suppress(DiskError):  # what stays unreadable will be found by whoever reads the segment extent
             extents = _read_index(data_dir, log, segment_extent)
             break
-    for extent in extents or ():
-        if extent.kind == TRANSIENT:
-            _settle(logs, log, extent.first, extent.first + extent.count - 1)
+    return [
+        (log, int(extent.first), int(extent.first + extent.count - 1))
+        for extent in extents or ()
+        if extent.kind == TRANSIENT
+    ]
 
 
 def _read_index(data_dir: DataDir, log: Log, segment_extent: SegmentExtent) -> list[Extent] | None:
@@ -271,9 +279,3 @@ def _read_index(data_dir: DataDir, log: Log, segment_extent: SegmentExtent) -> l
         return extents_of(file, segment_extent, int(log.number))
     finally:
         file.close()
-
-
-def _settle(logs: Logs, log: Log, first: int, last: int) -> None:
-    if log.positions.live_between(first, last + 1) > 0:
-        log.positions.settle(first, last)
-        logs.transient.append((log, int(first), int(last)))

@@ -13,12 +13,14 @@ from functools import partial
 from typing import Final
 
 from broker.clock import Clock
-from broker.store.batch_reader import Fetcher, page_name
-from broker.store.compaction import Alarm, Sleeper
-from broker.store.filesystem import DiskError, File, FileSystem
-from broker.store.pages import PageBlock, Pages, PageWriter
+from broker.store.alarm import Alarm, Sleeper
+from broker.store.data_files import name_of, page_name
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
+from broker.store.pages import PageBlock, PageWriter
 from broker.store.runner import Job, Runner
 from broker.store.segment_extent import Segment
+from broker.store.store_parts import StoreParts
 from broker.store.wal_file import FileHeader
 
 RETRY_MS: Final = 1000
@@ -35,21 +37,19 @@ _IN_USE_MS: Final = 100
 class PageFiles(PageWriter):
     """The page files of one data directory."""
 
-    def __init__(
-        self, filesystem: FileSystem, directory: str, pages: Pages, fetcher: Fetcher, runner: Runner, clock: Clock
-    ) -> None:
+    def __init__(self, parts: StoreParts, runner: Runner) -> None:
         self.trouble: DiskError | None = None
         """The last error of a write, until one succeeds again."""
-        self._disk = _Disk(filesystem, directory)
-        self._pages = pages
-        self._fetcher = fetcher
+        self._disk = _Disk(parts.data_dir.filesystem, parts.data_dir.pages)
+        self._pages = parts.logs.pages
+        self._files = parts.files
         self._runner = runner
         self._retry: _Write | None = None
-        self._retrying = _Later(clock, self._try_again)
+        self._retrying = _Later(parts.clock, self._try_again)
         self._unused: list[Segment] = []
         """To be removed when nobody reads them."""
-        self._removing = _Later(clock, self.remove_unused)
-        self._resting = _Later(clock, self._rest)
+        self._removing = _Later(parts.clock, self.remove_unused)
+        self._resting = _Later(parts.clock, self._rest)
         self._wrote = False
 
     def begin(self) -> None:
@@ -67,10 +67,10 @@ class PageFiles(PageWriter):
         """Remove what nobody needs nor reads."""
         unused, self._unused = self._unused, []
         for file in unused:
-            if self._fetcher.page_in_use(file):
+            if self._files.in_use(name_of(file)):
                 self._unused.append(file)
                 continue
-            self._fetcher.forget_page(file)
+            self._files.kept.forget(self._files.path_of(file))
             self._runner.submit(_Chore(partial(self._disk.remove, int(file.number))))
             self._resting.set(IDLE_MS)
         if self._unused:

@@ -1,10 +1,10 @@
-"""Page files: where messages go that need not outlive the node, when they are too many for the memory.
+"""Page files: where messages go that need not survive a restart, when they are too many for the memory.
 
-A line that needs no log (a queue that is not durable) writes nothing until it has too much in memory. Then the oldest
-of its tail is written as a block of its own, without a sync, and read back when consumers come near. Blocks of all
-lines stand one behind the other in files of 64 MiB, which are removed when nothing in them is live, and at the next
-start in any case. So what pages costs one write and one read, and nothing of it burdens the write-ahead log: no sync,
-no settlement, no second copy.
+A backlog that needs no log (of a queue that is not durable) writes nothing until it has too much in memory. Then the
+oldest of its tail is written as a block of its own, without a sync, and read back when consumers come near. Blocks of
+all backlogs stand one behind the other in files of 64 MiB, which are removed when nothing in them is live, and at the
+next start in any case. So what pages costs one write and one read, and nothing of it burdens the write-ahead log: no
+sync, no settlement, no second copy.
 
 A page file is a segment (segment_extent.py) that no manifest names: extents, reading, and the rewriting of files of
 which little is live are the same. This file decides what is written where; page_files.py does it.

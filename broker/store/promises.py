@@ -7,7 +7,7 @@ from typing import final
 from broker.faults import FaultOwner
 from broker.native import i64
 from broker.promises import PromiseSource, PromiseWaiter
-from broker.store.batch import BatchWriter, Listener
+from broker.store.commit_group import CommitGroupWriter, Listener
 
 
 @final
@@ -29,7 +29,7 @@ class _Told(Listener):
 class LogPromises(PromiseSource):
     """Of one log. An error of the disk ends the node, so nothing is ever lost without that."""
 
-    def __init__(self, batch: BatchWriter) -> None:
+    def __init__(self, batch: CommitGroupWriter) -> None:
         super().__init__(True)
         self._batch = batch
 

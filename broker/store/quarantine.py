@@ -4,7 +4,8 @@ from typing import Final
 
 import xxhash
 
-from broker.store.filesystem import DiskError, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import FileSystem
 
 QUARANTINE_COUNT_MAX: Final = 100
 """So many copies are kept: a node that crashes in a loop must not fill the disk with them."""

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from librt.strings import read_i64_be
 from mypy_extensions import mypyc_attr
 
 from broker.native import i64
-from broker.store.batch import LARGE, BatchLocation, StoredBatch, location_at
+from broker.store.batch import (
+    HEADER_SIZE,
+    LARGE,
+    RECORD_HEADER_SIZE,
+    BatchLocation,
+    StoredBatch,
+    location_at,
+    record_end,
+)
 from broker.store.log import Log, LogUser
+from broker.store.records import BODY_AT, REFERENCE
 from broker.store.segment_extent import Extent, SegmentExtent, reaching
 
 COUNT_MAX: Final[i64] = 4096
@@ -85,6 +95,34 @@ class Read:
         if index is not None:
             self.add(index, reaching(index, 0, self.start))
 
+    def tell(self, extent: Extent, batch: StoredBatch, user: LogUser) -> Exception | None:
+        """Tell the user those records of an extent that are wanted and live.
+
+        What the user has raised for one of them: that costs this record, until the next start; the others are told.
+        """
+        mistake: Exception | None = None
+        positions = self.log.positions
+        data = batch.data
+        content = batch.content
+        at = HEADER_SIZE + extent.start
+        extent_end = HEADER_SIZE + extent.end
+        while at < extent_end:
+            end = record_end(data, at)
+            position = read_i64_be(data, at + RECORD_HEADER_SIZE)
+            if position >= self.start and position < self.end and positions.is_live(position):
+                try:
+                    if data[at + 12] == REFERENCE:
+                        original = HEADER_SIZE + read_i64_be(data, at + BODY_AT)
+                        user.record(position, data, original + BODY_AT, record_end(data, original))
+                    elif content is not None and end > len(data):
+                        user.large_record(position, data[at + BODY_AT :], content)
+                    else:
+                        user.record(position, data, at + BODY_AT, end)
+                except Exception as error:
+                    mistake = error
+            at = end
+        return mistake
+
     def is_large(self) -> bool:
         """Whether it takes long: nobody should wait for it. It is if what it needs is not known yet."""
         if self.segment_extent is not None and self.index is None:
@@ -106,6 +144,21 @@ class Read:
             if (index is None or index[-1] is not last) and last.first + last.count < end:
                 end = last.first + last.count
         return end
+
+
+def chosen_read(log: Log, start: i64, end: i64, budget: i64, user: LogUser | None, count: i64) -> Read:
+    """A read that has chosen what to read first, as far as that is known: of a segment, or of the write-ahead log."""
+    read = Read(log, start, end, budget, user, count)
+    extents = log.extents
+    if start <= extents.moved_through():
+        segment_extent = extents.segments[extents.find_segment(start)]
+        if segment_extent.first < end:
+            read.segment_extent = segment_extent
+            read.index = segment_extent.extents
+            read.choose()
+            return read
+    read.add(extents.wal, extents.find(start))
+    return read
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -4,8 +4,8 @@
     1 MESSAGE      position (8), flags (2), body bytes (6), rest   a record; promised with the batch. All behind the
                                                                position is the user's: a head (queues/stored.py), and a
                                                                content that may be large
-    2 TRANSIENT    the same                                    a record that need not outlive the node: only its body
-                                                               was in the way
+    2 TRANSIENT    the same                                    a record that need not survive a restart: it was too
+                                                               much for the memory
     3 REFERENCE    position (8), offset in the payload (8)     the record at that offset of the same batch once more,
                                                                for another log
     4 SETTLED      first (8) and last (8) position, repeated   these are not needed any more
@@ -39,11 +39,11 @@ BODY_AT: Final[i64] = RECORD_HEADER_SIZE + 8
 """Where the user's part of a MESSAGE begins in its record."""
 FLAGS_SHIFT: Final[i64] = 48
 """The flags of a MESSAGE stand above the body bytes in their common number."""
-WEIGHT_MASK: Final[i64] = (1 << FLAGS_SHIFT) - 1
+BODY_BYTES_MASK: Final[i64] = (1 << FLAGS_SHIFT) - 1
 HEAD_SIZE: Final[i64] = 40
-"""Of what stands before a content, besides the one part of it whose size differs ..."""
+"""Bytes before a content, besides the one part of it whose size differs."""
 TAIL_SIZE_AT: Final[i64] = 36
-"""... and is told here, in two bytes."""
+"""Where the size of that part stands, in two bytes."""
 
 _KEY_AT: Final[i64] = 4
 

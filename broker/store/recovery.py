@@ -18,9 +18,11 @@ import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from broker.store.batch import BLOCK, HEADER_SIZE, MORE, RECORD_HEADER_SIZE, Batch, BatchHeader, CommitGroup, records
+from broker.store.batch import BLOCK, HEADER_SIZE, MORE, RECORD_HEADER_SIZE, Batch, BatchHeader, records
+from broker.store.commit_group import CommitGroup
 from broker.store.datadir import DataDir, put_aside
-from broker.store.filesystem import DiskError, File
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File
 from broker.store.quarantine import keep_copy
 from broker.store.wal_file import (
     SPARE_SUFFIX,

@@ -3,7 +3,7 @@ slices."""
 
 from collections.abc import Generator
 
-from broker.store.compaction import states
+from broker.store.log import states
 from broker.store.logs import Logs
 from broker.store.manifest_records import ManifestState, SegmentPart, segment_body, state_body
 
@@ -19,7 +19,7 @@ def whole_state(logs: Logs, journal: dict[bytes, bytes], logs_per_slice: int) ->
             state.logs[number] = state_body(mark, positions)
         for log in known[index : index + logs_per_slice]:
             for segment_extent in [
-                segment_extent for segment_extent in log.segment_extents if not segment_extent.segment.on_pages
+                segment_extent for segment_extent in log.extents.segments if not segment_extent.segment.on_pages
             ]:
                 span = (
                     log.number,
@@ -34,5 +34,6 @@ def whole_state(logs: Logs, journal: dict[bytes, bytes], logs_per_slice: int) ->
                     (*span, segment_extent.index_offset, segment_extent.index_size)
                 )
         yield 0
-    state.segments = {number: segment_body(int(logs.segments[number].size), found) for number, found in parts.items()}
+    segments = logs.segments.by_number
+    state.segments = {number: segment_body(int(segments[number].size), found) for number, found in parts.items()}
     return state

@@ -4,8 +4,8 @@
     <number, 16 hex digits>.tmp     one that was never finished
 
     block 0, 1     header as in wal_file.py, with the number of the segment in place of the generation
-    then           blocks of up to 256 KiB, each a batch (batch.py) of MESSAGE and TRANSIENT records (log.py), of any
-                   logs
+    then           blocks of up to 256 KiB, each a batch (batch.py) of MESSAGE and TRANSIENT records (records.py), of
+                   any logs
     then           the index: batches of up to 64 KiB, with a record for each part: the records of one log that came
                    from one place
     last block     a batch with one record (log id 0, kind 33): offset of the first batch of the index (8), offset
@@ -31,15 +31,12 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.store.batch import (
-    BATCH_SIZE,
     BLOCK,
     HEADER_SIZE,
     LARGE,
-    UNDIVIDED,
     Batch,
     BatchHeader,
     BatchLocation,
-    BatchWriter,
     StoredBatch,
     is_intact,
     location_at,
@@ -47,10 +44,12 @@ from broker.store.batch import (
     record_end,
     records,
 )
-from broker.store.compaction import SegmentBuilder, SegmentPart
+from broker.store.batch_writer import BATCH_SIZE, UNDIVIDED, BatchWriter
 from broker.store.datadir import KEPT
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.records import BODY_AT, HEAD_SIZE, TRANSIENT, content_at
+from broker.store.segment_builder import SegmentBuilder, SegmentPart
 from broker.store.segment_extent import Extent
 from broker.store.wal_file import FileHeader
 
@@ -132,7 +131,7 @@ class SegmentFile:
         """
         builder = self.builder
         at = builder.size
-        writer = BatchWriter(builder.count + 1, None, UNDIVIDED)
+        writer = BatchWriter(builder.count + 1, UNDIVIDED)
         waiting: list[SegmentPart] = []
         for part in builder.parts:
             writer.append(part.log.number, INDEX, encode_extents(part.extents))

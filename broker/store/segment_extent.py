@@ -34,7 +34,7 @@ class Extent:
         """Where the first of them begins in the payload of the batch."""
         self.end: i64 = start
         self.body_bytes: i64 = 0
-        """Sum of their weights, where recovery has found them."""
+        """Sum of the sizes of their bodies, where recovery has found them."""
         self.kind: i64 = MIXED
         """In a segment: of all of them."""
 
@@ -94,9 +94,9 @@ class SegmentExtent:
         """Records, live or not."""
         self.live: i64 = 0
         self.messages: i64 = count
-        """How many of the records outlive the node; the others are TRANSIENT."""
+        """How many of the records are kept when the node restarts; the others are TRANSIENT."""
         self.body_bytes: i64 = 0
-        """Sum of the weights of those."""
+        """Sum of the sizes of their bodies."""
         self.index_offset: i64 = 0
         """Where in the segment the batch of the index stands that knows its extents."""
         self.index_size: i64 = 0

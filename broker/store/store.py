@@ -1,7 +1,8 @@
 """Everything a node keeps on disk, opened and closed in the right order. No logic of its own."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from broker.clock import Clock
@@ -9,20 +10,19 @@ from broker.store.batch_reader import Fetcher
 from broker.store.compactor import Compactor
 from broker.store.compactor_options import CompactorOptions
 from broker.store.damage import Damage
+from broker.store.data_files import DataFiles
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import FileSystem
 from broker.store.keeping import keep_orphans
-from broker.store.logs import Logs
-from broker.store.manifest import Manifest
-from broker.store.manifest_recovery import Restoration, settle_transient, was_there
 from broker.store.page_files import PageFiles
-from broker.store.recovery import Recovery, Report
+from broker.store.recovery import Report
 from broker.store.runner import Runner, WriterThread
+from broker.store.store_parts import StoreParts
+from broker.store.store_recovery import Recovered, recover
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
-
-Wake = Callable[[Callable[[], None]], object]
 
 _THREADS: Final = ("leveret-log", "leveret-read", "leveret-move", "leveret-page")
 
@@ -36,108 +36,89 @@ class Threads(NamedTuple):
     page: Runner
 
 
+class StoreOwner(NamedTuple):
+    """Whose store it is: the node, on the thread of its event loop."""
+
+    clock: Clock
+    wake: Callable[[Callable[[], None]], object]
+    """Lets the owner's thread call what it is given, soon; called by the others."""
+    on_failure: Callable[[Exception], None]
+    """Hears of the first error of a write: the node must end then."""
+
+
+class StoreOptions(NamedTuple):
+    """How a store uses the disk, and who works on it; None for what is usual."""
+
+    wal: WalOptions | None = None
+    compactor: CompactorOptions | None = None
+    threads: Threads | None = None
+
+
 class Store:
     """The disk of a running node."""
 
-    def __init__(
-        self,
-        data_dir: DataDir,
-        wal: WriteAheadLog,
-        logs: Logs,
-        manifest: Manifest,
-        compactor: Compactor,
-        recovery: Recovery,
-        threads: Threads,
-        damage: Damage,
-    ) -> None:
-        self.wal = wal
-        self.logs = logs
-        self.compactor = compactor
-        self.changes: list[tuple[int, bytes]] = []
+    def __init__(self, parts: StoreParts, found: Recovered, threads: Threads, options: CompactorOptions) -> None:
+        """``found`` is what ``parts`` were made of.
+
+        Raises: DiskError
+        """
+        self.wal = parts.wal
+        self.logs = parts.logs
+        self.log_recovery = found.log_recovery
+        self.compactor = Compactor(parts, threads.move, found.restored.covers, options)
+        self.changes = found.state.changes() + found.changes
         """What the journal has to say; taken by whoever brings back what was declared, before ``begin``."""
-        self.report: Report = recovery.report
+        self.report: Report = found.wal.report
         """What recovery of the write-ahead log has found."""
-        self.findings: list[str] = []
+        self.findings = found.manifest.findings + found.restored.findings
         """What was found wrong with manifest and segments; and, after ``begin``, which records are lost. For people."""
-        self.damage = damage
+        self.damage = Damage(parts.data_dir.filesystem, parts.data_dir.path, parts.clock, threads.move)
         """What was lost, now and earlier."""
-        self._data_dir = data_dir
-        self._manifest = manifest
+        self._data_dir = parts.data_dir
+        self._manifest = parts.manifest
         self._threads = threads
-        self._new_salt = CompactorOptions().new_salt
-        self._fetcher: Fetcher | None = None
-        self._page_files: PageFiles | None = None
+        self._new_salt = options.new_salt
+        self._fetcher = Fetcher(parts.files, parts.logs, threads.read, parts.clock)
+        self._page_files = PageFiles(parts, threads.page)
+        self.damage.load()
+        self.logs.reader = self._fetcher
+        self.logs.pages.attach(self._page_files, parts.clock.wall_ms)
+        for kind, body in found.changes:
+            self.compactor.edits.declarations.add(kind, body)
+        if found.restored.differs:
+            self.compactor.edits.damaged_journal = found.state.journal
 
     @classmethod
     def open(
         cls,
         filesystem: FileSystem,
         path: str,
-        clock: Clock,
-        wake: Wake,
-        on_failure: Callable[[Exception], None],
-        options: WalOptions | None = None,
-        compactor_options: CompactorOptions | None = None,
-        threads: Threads | None = None,
-        make_compactor: type[Compactor] = Compactor,
+        owner: StoreOwner,
+        options: StoreOptions | None = None,
     ) -> "Store":
-        """The store in the directory ``path``, recovered. ``on_failure`` hears of the first error of a write: the node
-        must end then.
+        """The store in the directory ``path``, recovered.
 
         Raises: DataDirError if it is in use or of another format, DiskError if the disk does not take what a start has
         to write
         """
-        compactor_options = compactor_options or CompactorOptions()
+        options = options or StoreOptions()
+        compactor_options = options.compactor or CompactorOptions()
         data_dir = DataDir.open(filesystem, path)
-        collecting = gc.isenabled()
-        # Nothing of what is made here is garbage, and looking at all of it again and again takes as long as reading it.
-        gc.disable()
         try:
-            manifest = Manifest(data_dir, compactor_options.new_salt, compactor_options.manifest_size)
-            state = manifest.recover()
-            logs = Logs(clock)
-            lost = manifest.damaged or (not manifest.exists and was_there(data_dir))
-            restored = Restoration(data_dir, state, logs, lost).run()
-            changes: list[tuple[int, bytes]] = []
-            recovery = Recovery(data_dir, restored.replayed_from, restored.resume_at)
-            for generation, found in recovery.batches():
-                header = found.header
-                known = not lost and header.first_sequence + header.record_count - 1 <= state.declared
-                logs.replay(header, found.data, generation, found.offset, [] if known else changes)
-            settle_transient(data_dir, logs)
-            if threads is None:
-                threads = Threads(*(WriterThread(wake, name, clock.faults) for name in _THREADS))
-            wal = WriteAheadLog.open(data_dir, recovery, threads.log, on_failure, options)
-            wal.faults = clock.faults
-            if restored.differs or recovery.report.damaged:
-                logs.distrust()
+            with _without_looking_for_cycles():
+                found = recover(data_dir, owner.clock, compactor_options)
+                threads = options.threads or _start_threads(owner)
+                wal = WriteAheadLog.open(data_dir, found.wal, threads.log, owner.on_failure, options.wal)
+                wal.faults = owner.clock.faults
+                if found.restored.differs or found.wal.report.damaged:
+                    found.log_recovery.distrust()
+            found.logs.attach(wal.batch)
+            files = DataFiles(filesystem, data_dir.wal, data_dir.segments, data_dir.pages)
+            parts = StoreParts(data_dir, found.manifest, found.logs, wal, files, owner.clock)
+            return cls(parts, found, threads, compactor_options)
         except BaseException:
             data_dir.close()
             raise
-        finally:
-            if collecting:
-                gc.enable()
-        logs.attach(wal.batch)
-        fetcher = Fetcher(filesystem, data_dir.wal, data_dir.segments, data_dir.pages, logs, threads.read, clock)
-        logs.reader = fetcher
-        page_files = PageFiles(filesystem, data_dir.pages, logs.pages, fetcher, threads.page, clock)
-        logs.pages.attach(page_files, clock.wall_ms)
-        compactor = make_compactor(
-            data_dir, logs, wal, manifest, fetcher, threads.move, clock, restored.covers, compactor_options
-        )
-        damage = Damage(filesystem, data_dir.path, clock, threads.move)
-        damage.load()
-        store = cls(data_dir, wal, logs, manifest, compactor, recovery, threads, damage)
-        store.changes = state.changes() + changes
-        for kind, body in changes:
-            compactor.declarations.add(kind, body)
-        store.findings = manifest.findings + restored.findings
-        if restored.differs:
-            compactor.damaged_journal = state.journal
-        store._new_salt = compactor_options.new_salt
-        store._fetcher = fetcher
-        store._page_files = page_files
-        return store
 
     @property
     def manifest_cut(self) -> list[str]:
@@ -158,10 +139,10 @@ class Store:
     @property
     def page_trouble(self) -> DiskError | None:
         """Why page files cannot be written, until they can."""
-        return None if self._page_files is None else self._page_files.trouble
+        return self._page_files.trouble
 
     def look_for_space(self) -> None:
-        """Somebody else may have made room on the disk."""
+        """Somebody else may have made space on the disk."""
         self.wal.look_for_space()
 
     def begin(self, log_numbers: set[int], turn: Turn) -> None:
@@ -171,16 +152,15 @@ class Store:
         self.wal.batch.turn = turn
         if self.damage.news(self._losses()):
             self.findings += keep_orphans(self._data_dir, self.logs, log_numbers, self._new_salt)
-        self.logs.recovered(log_numbers)
+        self.log_recovery.finish(log_numbers)
         self.findings += [
-            f"records {first} to {last} of log {log.number} are lost" for log, first, last in self.logs.missing
+            f"records {first} to {last} of log {log.number} are lost" for log, first, last in self.log_recovery.missing
         ]
-        self.logs.missing = []
+        self.log_recovery.missing = []
         self.damage.add(self._losses())
         self.damage.save()
         self.wal.idle()
-        if self._page_files is not None:
-            self._page_files.begin()
+        self._page_files.begin()
         self.compactor.begin()
 
     def _losses(self) -> list[str]:
@@ -194,9 +174,23 @@ class Store:
         self.wal.close()
         for thread in self._threads:
             thread.stop()
-        if self._fetcher is not None:
-            self._fetcher.close()
-        if self._page_files is not None:
-            self._page_files.close()
+        self._fetcher.loader.close()
+        self._page_files.close()
         self._manifest.close()
         self._data_dir.close()
+
+
+def _start_threads(owner: StoreOwner) -> Threads:
+    return Threads(*(WriterThread(owner.wake, name, owner.clock.faults) for name in _THREADS))
+
+
+@contextmanager
+def _without_looking_for_cycles() -> Iterator[None]:
+    """Nothing of what is made here is garbage, and looking at all of it again and again takes as long as reading it."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from broker.store.batch import BLOCK, HEADER_SIZE, location_at, read_header, record_end, records
 from broker.store.filesystem import File
 from broker.store.read_request import index_location
-from broker.store.records import FLAGS_SHIFT, MESSAGE, TRANSIENT, WEIGHT_MASK
+from broker.store.records import BODY_BYTES_MASK, FLAGS_SHIFT, MESSAGE, TRANSIENT
 from broker.store.segment import INDEX, decode_extents, read_extents
 from broker.store.segment_extent import Extent, SegmentExtent
 from broker.store.wal_file import FileHeader, Found, LenientReader, Scan, read_file_header
@@ -153,7 +153,7 @@ def _take(found: Found, runs: dict[int, list[Run]], begins: set[tuple[int, int]]
         end = record_end(data, at)
         if data[at + 12] in (MESSAGE, TRANSIENT) and end - at >= _HEAD.size:
             log, _, kind, position, body_bytes = _HEAD.unpack_from(data, at)
-            size, flags = (body_bytes & WEIGHT_MASK, body_bytes >> FLAGS_SHIFT) if kind == MESSAGE else (0, 0)
+            size, flags = (body_bytes & BODY_BYTES_MASK, body_bytes >> FLAGS_SHIFT) if kind == MESSAGE else (0, 0)
             start, stop = at - HEADER_SIZE, end - HEADER_SIZE
             run = Run(position, 1, kind, size, flags, found.offset, found.header.size(), start, stop)
             _extend(runs.setdefault(log, []), run, (log, position) in begins)

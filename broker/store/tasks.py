@@ -3,7 +3,7 @@ other thread."""
 
 from collections.abc import Callable, Generator
 
-from broker.store.batch import Listener
+from broker.store.commit_group import Listener
 from broker.store.runner import Job
 
 Step = Callable[[], object] | int | None

@@ -1,6 +1,6 @@
 """The node's one write-ahead log, as seen by the thread that owns it: group commit.
 
-    append ... append      into the open batch (``batch``), which is memory
+    append ... append      into the open commit group (``batch``), which is memory
     sync                   at the end of the turn: the commit group goes to the writer if that is free; otherwise it
                            stays open and grows, and so it does for a moment under load if nobody waits for it
     (write, fdatasync)     wal_writer.py, on the writer's thread (runner.py)
@@ -24,53 +24,35 @@ from mypy_extensions import mypyc_attr
 
 from broker.clock import Clock
 from broker.faults import Faults
-from broker.store.batch import BatchHost, BatchWriter, CommitGroup, Listener
-from broker.store.compaction import Alarm, Sleeper
+from broker.store.alarm import Alarm, Sleeper
+from broker.store.commit_group import CommitGroup, CommitGroupHost, CommitGroupWriter
 from broker.store.datadir import DataDir
+from broker.store.direct_writes import DirectWrites
+from broker.store.lingering import Lingering
 from broker.store.recovery import Recovery
 from broker.store.runner import Job, Runner
 from broker.store.wal_writer import LogEnd, LogFile, WalOptions, WalWriter, is_postponable
 
-DIRECT_SIZE_MAX: Final = 16384
-"""A group of this size at most, in a turn with no more input than this, is written on the owner's thread, if the disk
-is quick: two changes of threads cost as much as the sync itself (measured: 300 us instead of 220 us for one message at
-a time). Under load the thread writes."""
-DIRECT_MS_MAX: Final = 0.5
-"""A disk that took longer in the mean of the last dozen or so, ..."""
-DIRECT_STALL_MS: Final = 10
-"""... or so long a single time, ..."""
-DIRECT_PAUSE_MS_MIN: Final = 50
-"""... is not waited for on the owner's thread for so long afterwards; twice as long each time it happens again, ..."""
-DIRECT_PAUSE_MS_MAX: Final = 10_000
-"""... up to this. A disk that is always slow costs the owner's thread a few syncs in ten seconds."""
-_DIRECT_MEAN_OF: Final = 16
 RETRY_MS: Final = 100
 """How long a group waits that could not be written for want of a descriptor or of space."""
-LINGER_MS: Final = 5
-"""A group that nobody waits for stays open for so long, ..."""
-LINGER_SIZE_MAX: Final = 1 << 20
-"""... unless it has so many bytes, ..."""
-LINGER_BUSY_SIZE: Final = 65536
-"""... or the one before it had less than this: under load a few large groups cost less than many small ones (measured:
-each takes half a dozen changes of threads)."""
 GROUPS_BETWEEN_CHORES: Final = 16
 """A log that is never idle still gives its retired files back, one after so many commit groups."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class WriteAheadLog(BatchHost):
+class WriteAheadLog(CommitGroupHost):
     """The log of a node. ``on_failure`` is told the first error, on the owner's thread; the node ends then."""
 
     def __init__(
         self, writer: WalWriter, runner: Runner, next_sequence: int, on_failure: Callable[[Exception], None]
     ) -> None:
-        self.batch: Final = BatchWriter(next_sequence, self, writer.options.batch_size)
+        self.batch: Final = CommitGroupWriter(next_sequence, self, writer.options.batch_size)
         """Where records go; hot code appends to it directly. With a ``turn`` it calls ``sync`` by itself."""
         self.failure: Exception | None = None
         self.files: list[LogFile] = list(writer.files)
         """The files of the log, oldest first; the last one is being written."""
         self.short_of_space = False
-        """There was no room for a spare file: once the last file is full, nothing more is promised. Time to block
+        """There was no space for a spare file: once the last file is full, nothing more is promised. Time to block
         publishers."""
         self.on_new_file: Callable[[], None] | None = None
         """Called when a file is full and the next one was begun, if set."""
@@ -91,13 +73,10 @@ class WriteAheadLog(BatchHost):
         self._wanted = False
         """``sync`` was called while a group was outstanding."""
         self._chores_left = True
-        self._direct_from_ms = 0
-        self._direct_pause_ms = DIRECT_PAUSE_MS_MIN
-        self._direct_mean_ms = 0.0
+        self._direct = DirectWrites()
         self._closing = False
         self._groups_since_chore = 0
-        self._last_size = 0
-        self._overdue = _Overdue(self)
+        self._lingering = Lingering(self.overdue)
 
     @classmethod
     def open(
@@ -125,23 +104,6 @@ class WriteAheadLog(BatchHost):
     def make_writer(data_dir: DataDir, options: WalOptions, end: LogEnd) -> WalWriter:
         """The half that touches the disk."""
         return WalWriter(data_dir.filesystem, data_dir.wal, options, end)
-
-    @property
-    def durable_through(self) -> int:
-        """Every record up to this number is on the disk."""
-        return self.batch.durable_through
-
-    def append(self, log_id: int, kind: int, head: bytes, body: bytes = b"") -> int:
-        """The number of a new record; on the disk after the ``sync`` that follows.
-
-        Raises: ValueError if it is larger than BODY_SIZE_MAX
-        """
-        return self.batch.append(log_id, kind, head, body)
-
-    def listen(self, listener: Listener) -> None:
-        """Call ``listener.durable`` once what was appended so far is on the disk. Call it after ``append``, in the same
-        turn."""
-        self.batch.listen(listener)
 
     def sync(self) -> None:
         self._wanted = True
@@ -172,10 +134,10 @@ class WriteAheadLog(BatchHost):
         return found.generation
 
     def look_for_space(self) -> None:
-        """Somebody else may have made room: try again for a spare file."""
+        """Somebody else may have made space: try again for a spare file."""
         if self.short_of_space and not self._busy and self._postponed is None:
             self._chores_left = True
-            self._writer.short_of_space = False
+            self._writer.look_for_space()
             self._next_job()
 
     def idle(self) -> None:
@@ -216,7 +178,8 @@ class WriteAheadLog(BatchHost):
             return
         chore_is_due = self._groups_since_chore >= GROUPS_BETWEEN_CHORES
         if self._wanted and self.batch.holders == 0 and not (chore_is_due and self._has_chores()):
-            if self._lingers():
+            if not self._closing and self._lingering.goes_on(self.batch):
+                self.batch.linger()
                 return  # no time for chores: zeros in a file that is filled with records soon are work for nothing
             self._wanted = False
             if self.batch.record_count:
@@ -228,17 +191,6 @@ class WriteAheadLog(BatchHost):
             self._busy = True
             self._runner.submit(_Chore(self, self._writer, self._oldest_is_retired()))
 
-    def _lingers(self) -> bool:
-        """Whether the open group stays open for a moment, to be larger."""
-        batch = self.batch
-        if batch.urgent or self._closing or self._last_size < LINGER_BUSY_SIZE or batch.group_size() >= LINGER_SIZE_MAX:
-            return False
-        turn = batch.turn
-        if turn is None or batch.record_count == 0 or not self._overdue.waits(turn.clock):
-            return False
-        batch.lingers = True
-        return True
-
     def overdue(self) -> None:
         """The open group has been open for long enough."""
         if not self._busy:
@@ -246,34 +198,24 @@ class WriteAheadLog(BatchHost):
 
     def _submit(self, group: CommitGroup) -> None:
         self._busy = True
-        self._last_size = group.size()
-        self._overdue.begin()
+        self._lingering.begin(group.size())
         job = _Commit(self, self._writer, group)
         if not self._run_directly(job, group):
             self._runner.submit(job)
 
     def _run_directly(self, job: Job, group: CommitGroup) -> bool:
+        """Whether the owner's thread has written the group itself."""
         turn = self.batch.turn
-        if turn is None or group.size() > DIRECT_SIZE_MAX or turn.input_bytes > DIRECT_SIZE_MAX:
+        if turn is None:
             return False
         started_ms = turn.clock.monotonic_ms()
-        if started_ms < self._direct_from_ms or not self._runner.run_now(job):
+        if not self._direct.may_write(group.size(), turn, started_ms) or not self._runner.run_now(job):
             return False
         ended_ms = turn.clock.monotonic_ms()
-        self._judge_disk(ended_ms - started_ms, ended_ms)
+        self._direct.wrote(ended_ms - started_ms, ended_ms)
         if self.on_direct is not None:
             self.faults.run("after a commit group", None, self.on_direct)
         return True
-
-    def _judge_disk(self, took_ms: int, now_ms: int) -> None:
-        """Whether the owner's thread may wait for this disk again."""
-        self._direct_mean_ms += (took_ms - self._direct_mean_ms) / _DIRECT_MEAN_OF
-        if self._direct_mean_ms > DIRECT_MS_MAX or took_ms >= DIRECT_STALL_MS:
-            self._direct_mean_ms = 0.0
-            self._direct_from_ms = now_ms + self._direct_pause_ms
-            self._direct_pause_ms = min(self._direct_pause_ms * 2, DIRECT_PAUSE_MS_MAX)
-        elif now_ms >= self._direct_from_ms + self._direct_pause_ms:
-            self._direct_pause_ms = DIRECT_PAUSE_MS_MIN  # quick for as long as it was not asked before
 
     def _has_chores(self) -> bool:
         return not self._closing and (self._chores_left or self._oldest_is_retired())
@@ -291,7 +233,7 @@ class WriteAheadLog(BatchHost):
         self.batch.committed()
         for listener in group.listeners:
             try:
-                listener.durable(self.durable_through)
+                listener.durable(self.batch.durable_through)
             except Exception as error:
                 self.faults.caught("promise", listener.fault_owner(), error)
         self._busy = False
@@ -384,35 +326,6 @@ class _Again(Sleeper):
 
     def wake(self) -> None:
         self._log.try_again()
-
-
-class _Overdue(Sleeper):
-    """How long a group may stay open."""
-
-    def __init__(self, log: WriteAheadLog) -> None:
-        self._log = log
-        self._alarm: Alarm | None = None
-        self._is_over = False
-
-    def begin(self) -> None:
-        """Another group is open from now on."""
-        self._is_over = False
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-    def waits(self, clock: Clock) -> bool:
-        """Whether there is time left; the log is told when it is over."""
-        if self._is_over:
-            return False
-        if self._alarm is None:
-            self._alarm = Alarm(clock, self)
-        if not self._alarm.is_set():
-            self._alarm.set(LINGER_MS)
-        return True
-
-    def wake(self) -> None:
-        self._is_over = True
-        self._log.overdue()
 
 
 class _Chore(Job):

@@ -25,7 +25,8 @@ from typing import Final, NamedTuple
 import xxhash
 
 from broker.store.batch import BLOCK, FORMAT, SALT_AT, BatchHeader, is_whole, read_header
-from broker.store.filesystem import DiskError, File
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File
 
 START: Final = 2 * BLOCK
 """Where the first batch stands."""

@@ -18,9 +18,12 @@ from typing import Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
-from broker.store.batch import BATCH_SIZE, BLOCK, CommitGroup
+from broker.store.batch import BLOCK
+from broker.store.batch_writer import BATCH_SIZE
+from broker.store.commit_group import CommitGroup
 from broker.store.datadir import put_aside
-from broker.store.filesystem import DiskError, File, FileSystem
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File, FileSystem
 from broker.store.wal_file import SPARE_SUFFIX, START, FileHeader, file_name
 
 FILE_SIZE: Final = 64 << 20
@@ -108,7 +111,7 @@ class WalWriter:
         self.position = end.position
         """Where the next batch goes."""
         self.short_of_space = False
-        """There was no room for a spare file. Tried again when a file leaves the log."""
+        """There was no space for a spare file. Tried again when a file leaves the log."""
         self._next_generation = end.next_generation
         self._header = end.continues
         self._file: File | None = None
@@ -297,6 +300,10 @@ class WalWriter:
                 raise
             self.short_of_space = True
             return False
+
+    def look_for_space(self) -> None:
+        """There may be space for a spare file now: ``prepare`` tries again."""
+        self.short_of_space = False
 
     def _prepare_spare(self) -> bool:
         size = self.options.file_size

@@ -26,11 +26,11 @@ from broker.protocol.publisher import Publisher
 from broker.queues import dead_letter, disk_backlog, dropping, length_limit, read_back, requeued
 from broker.queues.classic import ClassicQueue
 from broker.queues.queue_log import QueueLog
-from broker.store import log as log_module
+from broker.store import redelivery_mark
 from broker.store.batch import Batch
 from broker.store.compactor_options import CompactorOptions
-from broker.store.filesystem import RealFile
 from broker.store.log import Log
+from broker.store.real_filesystem import RealFile
 from broker.store.recovery import Recovery
 from broker.store.wal_writer import WalOptions, WalWriter
 from broker.vhost.bindings import Bindings
@@ -187,7 +187,7 @@ def mark_not_written() -> None:
     """Deliveries do not wait for the mark that tells the next start of them."""
 
     def patched(self: Log, position: int) -> None:
-        self.mark = self.mark_durable = position + log_module.MARK_AHEAD
+        self.mark.position = self.mark.durable = position + redelivery_mark.MARK_AHEAD
 
     replace(Log, "_move_mark", lambda _: patched)
 
@@ -201,7 +201,7 @@ def mark_covers_what_comes_later() -> None:
         def patched(self: QueueLog) -> None:
             recover(self)
             assert self.log is not None
-            self.redelivered_through = self.log.mark
+            self.redelivered_through = self.log.mark.position
 
         return patched
 
@@ -303,7 +303,7 @@ def settlements_not_written() -> None:
     """Acks are forgotten by a crash, however old they are."""
 
     def patched(self: Log) -> None:
-        self._pending = []
+        self._pending.take()
 
     replace(Log, "collect", lambda _: patched)
 
@@ -312,13 +312,13 @@ def settlements_not_written() -> None:
 def settled_one_too_many() -> None:
     """A range of settlements ends one message too late."""
 
-    def make(bury: Any) -> Any:
+    def make(settle_range: Any) -> Any:
         def patched(self: Log, start: int, end: int, writer: Any) -> None:
-            bury(self, start, min(end + 1, int(self.positions.next) - 1), writer)
+            settle_range(self, start, min(end + 1, int(self.positions.next) - 1), writer)
 
         return patched
 
-    replace(Log, "_bury", make)
+    replace(Log, "_settle_range", make)
 
 
 @plant
@@ -327,10 +327,11 @@ def second_queue_not_written() -> None:
 
     def make(append: Any) -> Any:
         def patched(self: Log, position: int, kind: int, size: int, token: object) -> bool:
+            writer = self._writer
             if (
-                token is self._logs.last_token
-                and kind == self._logs.last_kind
-                and self._logs.batch.location is self._logs.last_location
+                token is writer._last_token
+                and kind == writer._last_kind
+                and writer.batch.location is writer._last_location
             ):
                 self.positions.append(position)
                 return False
@@ -432,7 +433,7 @@ def main(arguments: list[str]) -> int:
             disk_backlog.MEMORY_MAX = int(value)  # type: ignore[misc]
             read_back.READ_BYTES = int(value) // 4  # type: ignore[misc]
         elif name == "--mark-ahead":
-            log_module.MARK_AHEAD = int(value)  # type: ignore[misc]
+            redelivery_mark.MARK_AHEAD = int(value)  # type: ignore[misc]
         elif name == "--slow-disk":
             slow_disk(int(value) / 1000)
         else:

@@ -20,7 +20,7 @@ from broker.protocol.channel_consumer import ChannelConsumer
 from broker.queues.classic import ClassicQueue
 from broker.queues.entry import Entry
 from broker.queues.queue import Queue
-from broker.store.batch import Listener
+from broker.store.commit_group import Listener
 from broker.store.runner import Job
 from broker.turn import Deferred, Dispatchable, Flushable, Syncable
 from tests.support.durable import DurableBroker

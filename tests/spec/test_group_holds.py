@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.store.batch import HOLD_MS, BatchWriter
+from broker.store.commit_group import HOLD_MS, CommitGroupWriter
 from tests.support.durable import DurableBroker
 from tests.support.fake_clock import HurriedClock
 from tests.support.memory import Broker, Client
@@ -46,7 +46,7 @@ def confirmed_after_ms(broker: DurableBroker, begin: Callable[[], None]) -> int:
     """How long a persistent message waits for its confirm while two pieces of work hold the group: ``begin`` begins the
     next one."""
     batch = broker.store.logs.batch
-    assert isinstance(batch, BatchWriter)
+    assert isinstance(batch, CommitGroupWriter)
     publisher = broker.open()
     publisher.ask("confirm.select")
     publisher.ask("queue.declare", queue="own", durable=True)

@@ -153,7 +153,7 @@ def test_a_damaged_block_costs_what_is_in_it_and_is_told() -> None:
     setting.publish(BACKLOG)
     (name,) = page_files(setting.broker)
     assert setting.broker.store.logs.logs
-    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.segment_extents]
+    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.extents.segments]
     assert piece.extents is not None
     lost = range(int(piece.first), int(piece.last) + 1)
     disk_of(setting.broker).damage(f"{PAGES}/{name}", int(piece.extents[0].location.offset) + 100, b"\xff\x00\xff")
@@ -189,7 +189,7 @@ def test_damage_in_the_memory_of_the_system_is_found_as_well() -> None:
     disk.has_all_in_memory = True
     setting.publish(BACKLOG)
     (name,) = page_files(setting.broker)
-    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.segment_extents]
+    (piece, *_) = [piece for log in setting.broker.store.logs.logs.values() for piece in log.extents.segments]
     assert piece.extents is not None
     lost = range(int(piece.first), int(piece.last) + 1)
     disk.damage(f"{PAGES}/{name}", int(piece.extents[0].location.offset) + 100, b"\xff\x00\xff")

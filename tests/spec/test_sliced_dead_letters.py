@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from broker.store.batch import BatchWriter
+from broker.store.commit_group import CommitGroupWriter
 from tests.support.durable import DurableBroker
 from tests.support.fake_clock import HurriedClock
 from tests.support.memory import Broker, Client
@@ -196,7 +196,7 @@ def test_the_log_goes_on_when_all_are_there() -> None:
     client.auto = True
     broker.run_turn()
     batch = broker.store.logs.batch
-    assert isinstance(batch, BatchWriter)
+    assert isinstance(batch, CommitGroupWriter)
     assert batch.holders == 0
     broker.settled()
     assert broker.killed().depth("d7") == (5, 0)

@@ -54,5 +54,5 @@ def test_every_part_of_the_directory_holds_something(name: str, monkeypatch: pyt
         assert sum(file.startswith(kind) and not file.endswith(".spare") for file in files) >= count, kind
     world = fixtures.world_of(name)
     logs = opened(name, world, monkeypatch, 1000).store.logs
-    moved = sum(int(piece.live) for log in logs.logs.values() for piece in log.segment_extents)
+    moved = sum(int(piece.live) for log in logs.logs.values() for piece in log.extents.segments)
     assert 20 < moved < sum(map(len, world.messages.values())) - 20

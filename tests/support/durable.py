@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from broker import node
 from broker.store import wal
-from broker.store.store import Store, Threads
+from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 from broker.store.wal_writer import WalOptions
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.hand_runner import HandRunner
@@ -49,10 +49,8 @@ class DurableBroker(Broker):
         for runner in self._runners:
             runner.faults = self.clock.faults
         self.disk_is_stalled = False
-        threads = Threads(*self._runners)
-        self.store = Store.open(
-            self.disk, DATA_DIR, self.clock, lambda told: None, self._failed, self._options, threads=threads
-        )
+        options = StoreOptions(self._options, threads=Threads(*self._runners))
+        self.store = Store.open(self.disk, DATA_DIR, StoreOwner(self.clock, lambda told: None, self._failed), options)
         node.restore(self.server, self.store, "/")
 
     @property

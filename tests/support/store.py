@@ -8,7 +8,7 @@ from broker.store.compactor_options import CompactorOptions
 from broker.store.filesystem import FileSystem
 from broker.store.log import Log, LogUser
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, put_body
-from broker.store.store import Store, Threads
+from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -82,16 +82,16 @@ class Running:
         self.store = Store.open(
             self.disk,
             "/data",
-            self.clock,
-            lambda call: None,
-            self.failures.append,
-            WalOptions(WAL_FILE_SIZE, spares, lambda: next(salts)),
-            options() if moving is None else moving,
-            Threads(self.log_thread, self.read_thread, self.move_thread, self.page_thread),
+            StoreOwner(self.clock, lambda call: None, self.failures.append),
+            StoreOptions(
+                WalOptions(WAL_FILE_SIZE, spares, lambda: next(salts)),
+                options() if moving is None else moving,
+                Threads(self.log_thread, self.read_thread, self.move_thread, self.page_thread),
+            ),
         )
         self.logs = self.store.logs
         self.compactor = self.store.compactor
-        self.logs.settled_by_recovery()
+        self.store.log_recovery.settle_missing()
         self.declared = replay(self.store.changes)
         self.store.begin({int(key) for key in self.declared}, self.turn)
 
@@ -111,7 +111,7 @@ class Running:
     def tell(self, kind: int, body: bytes) -> None:
         """As the journal does it."""
         self.logs.batch.append(JOURNAL, kind, body)
-        self.compactor.declarations.add(kind, body)
+        self.compactor.edits.declarations.add(kind, body)
 
     def append(self, log: Log, body: bytes, kind: int = MESSAGE, token: object = None) -> int:
         position = int(log.positions.next)

@@ -162,6 +162,13 @@ def test_a_first_build_says_how_far_it_is(script: ModuleType, tmp_path: Path) ->
     )
 
 
+def test_a_file_that_the_compiler_replaces_just_now_is_not_counted(script: ModuleType, tmp_path: Path) -> None:
+    """It is in the listing, and gone when it is looked at."""
+    (tmp_path / "one.c").touch()
+    (tmp_path / "one.o").symlink_to(tmp_path / "gone")
+    assert script.progress(tmp_path, 1) == "the C files are written"
+
+
 def test_progress_is_said_while_a_command_runs(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

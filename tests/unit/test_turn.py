@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from broker.time_slice import READS_US, SLICE_US
 from broker.turn import (
     INPUT_BYTES_MAX,
-    READS_US,
-    SLICE_US,
     Deferred,
     Dispatchable,
     Flushable,

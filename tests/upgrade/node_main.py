@@ -30,16 +30,18 @@ def main(arguments: list[str]) -> int:
     store: Any = store_module
     ordinary = store.Store.open
 
-    # the compactor had another name before 0.1.0
-    make, keyword = (
-        (store.CompactorOptions, "compactor_options")
-        if hasattr(store, "CompactorOptions")
-        else (store.MoverOptions, "mover_options")
-    )
+    # the compactor had another name before 0.1.0, and all options stand together since
+    make = store.CompactorOptions if hasattr(store, "CompactorOptions") else store.MoverOptions
+    small: Any = make(own_size=OWN_SEGMENT, block_size=BLOCK, garbage_size=GARBAGE, small_count=8)
+    options: Any = WalOptions(file_size=WAL_FILE)
+    apart: dict[str, Any] = {}
+    if hasattr(store, "StoreOptions"):
+        options = store.StoreOptions(options, small)
+    else:
+        apart["compactor_options" if hasattr(store, "CompactorOptions") else "mover_options"] = small
 
     def open_with_small_files(*positional: Any, **named: Any) -> Any:
-        named[keyword] = make(own_size=OWN_SEGMENT, block_size=BLOCK, garbage_size=GARBAGE, small_count=8)
-        return ordinary(*positional, options=WalOptions(file_size=WAL_FILE), **named)
+        return ordinary(*positional, options=options, **apart, **named)
 
     store.Store.open = open_with_small_files
     sys.argv[1:] = arguments

@@ -16,7 +16,7 @@ from broker.management.request import OVERSEERS, server_of, user_of
 
 if TYPE_CHECKING:
     from broker.protocol.server import Server
-    from broker.store.filesystem import DiskError
+    from broker.store.disk_error import DiskError
 
 SHOWN_MAX: Final = 100
 """Losses in one answer."""

@@ -15,9 +15,10 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from broker.store.batch import BLOCK, Listener
+from broker.store.batch import BLOCK
+from broker.store.commit_group import Listener
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.recovery import Recovery
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import START
@@ -165,10 +166,10 @@ class Session:
             size = self.chance.choice((0, 10, 600, 2000, 6000, 9000) if self.chance.random() < 0.97 else (40_000,))
             body = self.chance.randbytes(8) + bytes([self.chance.randrange(256)]) * size
             log_id, kind = self.chance.randrange(1 << 40), self.chance.randrange(256)
-            number = self.log.append(log_id, kind, body[:5], body[5:])
+            number = self.log.batch.append(log_id, kind, body[:5], body[5:])
             made.append((number, log_id, kind, body))
         self.unpromised += made
-        self.log.listen(Promise(self, made))
+        self.log.batch.listen(Promise(self, made))
 
     def sync(self) -> None:
         self.log.sync()

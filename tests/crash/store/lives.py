@@ -17,12 +17,11 @@ from typing import NamedTuple
 
 from broker.metadata.journal import replay
 from broker.store.batch import BLOCK
-from broker.store.compactor import Compactor
 from broker.store.compactor_options import CompactorOptions
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.log import Log
 from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
-from broker.store.store import Store, Threads
+from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -148,7 +147,6 @@ class Past:
 class Build:
     """The program under test; planted bugs replace parts of it."""
 
-    compactor: type[Compactor] = Compactor
     forgotten: frozenset[str] = frozenset()
     fault_sites: Sequence[str] = FAULT_SITES
     """Where something fails; "" for anywhere."""
@@ -172,16 +170,15 @@ class Life:
         self.store = Store.open(
             disk,
             "/data",
-            self.clock,
-            lambda call: None,
-            self.failures.append,
-            WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63), 2500),
-            compactor_options(chance),
-            Threads(*self.runners),
-            build.compactor,
+            StoreOwner(self.clock, lambda call: None, self.failures.append),
+            StoreOptions(
+                WalOptions(FILE_SIZE, chance.randrange(2), lambda: chance.getrandbits(63), 2500),
+                compactor_options(chance),
+                Threads(*self.runners),
+            ),
         )
         self.logs = self.store.logs
-        self.logs.settled_by_recovery()
+        self.store.log_recovery.settle_missing()
         self.through = self.store.report.next_sequence - 1
         if self.through < past.durable_through:
             raise Violation(f"promised through {past.durable_through}, found {self.through}")
@@ -215,13 +212,14 @@ class Life:
         }
         if found != set(live):
             raise Violation(f"log {log.number}: live are {sorted(found)} instead of {sorted(live)}")
-        if sum(segment_extent.live for segment_extent in log.segment_extents) + sum(
-            log.positions.live_between(each.first, each.first + each.count) for each in log.extents[log.head :]
+        in_wal = log.extents.wal[log.extents.head :]
+        if sum(segment_extent.live for segment_extent in log.extents.segments) + sum(
+            log.positions.live_between(each.first, each.first + each.count) for each in in_wal
         ) != len(live):
             raise Violation(f"log {log.number}: pieces and stretches do not add up")
         delivered = [position for position in live if (int(log.number), position) in self.past.delivered]
-        if any(position > log.mark for position in delivered):
-            raise Violation(f"log {log.number}: {delivered} were delivered, and the mark is {log.mark}")
+        if any(position > log.mark.position for position in delivered):
+            raise Violation(f"log {log.number}: {delivered} were delivered, and the mark is {log.mark.position}")
 
     def check_content(self) -> None:
         """Read everything back."""
@@ -240,13 +238,13 @@ class Life:
     def check_segments(self) -> None:
         live: Counter[int] = Counter()
         for log in self.logs.logs.values():
-            for segment_extent in log.segment_extents:
+            for segment_extent in log.extents.segments:
                 if segment_extent.live <= 0 or segment_extent.live != log.positions.live_between(
                     segment_extent.first, segment_extent.last + 1
                 ):
                     raise Violation(f"log {log.number}: a piece counts {segment_extent.live}")
                 live[int(segment_extent.segment.number)] += int(segment_extent.live)
-        for number, segment in self.logs.segments.items():
+        for number, segment in self.logs.segments.by_number.items():
             if segment.live != live[number] or segment.live > segment.count:
                 raise Violation(f"segment {number}: counts {segment.live} of {live[number]} live records")
 
@@ -273,7 +271,7 @@ class Life:
     def tell(self, kind: int, body: bytes) -> None:
         """As the journal does it."""
         self.logs.batch.append(JOURNAL, kind, body)
-        self.store.compactor.declarations.add(kind, body)
+        self.store.compactor.edits.declarations.add(kind, body)
 
     def drop(self) -> None:
         log = self.some_log()
@@ -488,14 +486,14 @@ class Lives(Search):
     def count(self, life: Life) -> None:
         logs = life.logs
         self.met["live records"] += any(life.world.live.values())
-        self.met["segments"] += bool(logs.segments)
-        self.met["several segments"] += len(logs.segments) > 2
+        self.met["segments"] += bool(logs.segments.by_number)
+        self.met["several segments"] += len(logs.segments.by_number) > 2
         self.met["a log in pieces and in the write-ahead log"] += any(
-            log.segment_extents and log.extents for log in logs.logs.values()
+            log.extents.segments and log.extents.wal for log in logs.logs.values()
         )
         self.met["records that move"] += any(
             segment_extent.live < segment_extent.count
             for log in logs.logs.values()
-            for segment_extent in log.segment_extents
+            for segment_extent in log.extents.segments
         )
         self.count_state()

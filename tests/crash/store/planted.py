@@ -13,8 +13,10 @@ from typing import NamedTuple
 import xxhash
 
 from broker.store import filesystem, wal_file
-from broker.store.batch import BLOCK, HEADER_SIZE, Batch, BatchHeader, CommitGroup, read_header
-from broker.store.filesystem import DiskError, File
+from broker.store.batch import BLOCK, HEADER_SIZE, Batch, BatchHeader, read_header
+from broker.store.commit_group import CommitGroup
+from broker.store.disk_error import DiskError
+from broker.store.filesystem import File
 from broker.store.recovery import Recovery
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import Found, Scan

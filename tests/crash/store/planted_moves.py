@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from broker.store import compactor as compactor_module
-from broker.store import store as store_module
+from broker.store import live_record_copy, store_recovery
 from broker.store.batch import Batch
-from broker.store.compaction import SegmentPart
+from broker.store.compaction_io import unlink_all
 from broker.store.compactor import Compactor
 from broker.store.datadir import DataDir
 from broker.store.declarations import Declarations
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
+from broker.store.log import Log
 from broker.store.logs import Logs
+from broker.store.manifest_edits import ManifestEdits
 from broker.store.manifest_file import ManifestFile
 from broker.store.manifest_records import Edit
+from broker.store.segment import segment_name
+from broker.store.segment_builder import SegmentPart
+from broker.store.segment_compaction import SegmentCompaction
 from broker.store.segment_extent import Segment
 from broker.store.tasks import Step, Task
 from tests.crash.store.lives import FAULT_SITES, Build
@@ -23,33 +28,33 @@ from tests.crash.store.lives import FAULT_SITES, Build
 Patch = tuple[object, str, object]
 
 
-class WaitsForNothing(Compactor):
+def waits_for_nothing(self: Compactor, step: Step) -> None:
     """The edit is written though settlements it has seen may be lost."""
-
-    def _start(self, step: Step) -> None:
-        super()._start(0 if step is None else step)
+    _start(self, 0 if step is None else step)
 
 
-class RetiresFirst(Compactor):
+_start = Compactor._start
+
+
+def retires_first(self: ManifestEdits, edit: Edit) -> Task:
     """The file of the log goes before the manifest says what was in it."""
+    if edit.covers:
+        wal = self._parts.wal
+        wal.retire(max(file.generation for file in wal.files if file.first_sequence <= edit.covers))
+    yield from _commit(self, edit)
 
-    def _commit(self, edit: Edit) -> Task:
-        if edit.covers:
-            self._wal.retire(self._full_files()[0].generation)
-        yield from super()._commit(edit)
 
-
-class RemovesFirst(Compactor):
+def removes_first(self: SegmentCompaction, segments: list[Segment]) -> Task:
     """A segment goes before the manifest says so."""
-
-    def _drop(self, segments: list[Segment]) -> Task:
-        yield from self._remove([int(segment.number) for segment in segments])
-        yield from super()._drop(segments)
+    yield from self.remove([int(segment.number) for segment in segments])
+    yield from _drop(self, segments)
 
 
-class ForgetsStates(Compactor):
-    def _commit(self, edit: Edit) -> Task:
-        yield from super()._commit(edit._replace(states=[]))
+_drop = SegmentCompaction.drop
+
+
+def forgets_states(self: ManifestEdits, edit: Edit) -> Task:
+    yield from _commit(self, edit._replace(states=[]))
 
 
 def forgets_what_is_declared(self: Declarations) -> list[tuple[int, bytes]]:
@@ -60,36 +65,35 @@ def forgets_what_is_declared(self: Declarations) -> list[tuple[int, bytes]]:
 _take = Declarations.take
 
 
-class ForgetsWhatIsReplaced(Compactor):
+def forgets_what_is_replaced(self: ManifestEdits, edit: Edit) -> Task:
     """The segments that were rewritten stay in the manifest."""
-
-    def _commit(self, edit: Edit) -> Task:
-        yield from super()._commit(edit._replace(dropped=[]) if edit.added else edit)
+    yield from _commit(self, edit._replace(dropped=[]) if edit.added else edit)
 
 
-class CoversTooMuch(Compactor):
+def covers_too_much(self: ManifestEdits, edit: Edit) -> Task:
     """The manifest claims the first records of the file that stays."""
-
-    def _commit(self, edit: Edit) -> Task:
-        yield from super()._commit(edit._replace(covers=edit.covers + 1 if edit.covers else 0))
+    yield from _commit(self, edit._replace(covers=edit.covers + 1 if edit.covers else 0))
 
 
-class GivesUpEdits(Compactor):
+def gives_up_edits(self: ManifestEdits, edit: Edit) -> Task:
     """An edit that failed is taken for one that was not written: its segments go."""
+    task = _commit(self, edit)
+    data_dir = self._parts.data_dir
+    answer: object = None
+    while True:
+        try:
+            step = task.send(answer)
+        except StopIteration:
+            return
+        try:
+            answer = yield step
+        except DiskError:
+            paths = [f"{data_dir.segments}/{segment_name(int(builder.number))}" for builder, _ in edit.added]
+            yield partial(unlink_all, data_dir.filesystem, paths)
+            raise
 
-    def _commit(self, edit: Edit) -> Task:
-        task = super()._commit(edit)
-        answer: object = None
-        while True:
-            try:
-                step = task.send(answer)
-            except StopIteration:
-                return
-            try:
-                answer = yield step
-            except DiskError:
-                self._removable += [int(builder.number) for builder, _ in edit.added]
-                raise
+
+_commit = ManifestEdits.commit
 
 
 def syncs_again(self: ManifestFile, batch: Batch) -> None:
@@ -117,8 +121,9 @@ def passes_over_the_second_file(self: ManifestFile, batch: Batch) -> None:
 _add = ManifestFile.add
 
 
-def keeps_transient(data_dir: DataDir, logs: Logs) -> None:
+def keeps_transient(data_dir: DataDir, logs: Logs) -> list[tuple[Log, int, int]]:
     """Records that need not outlive the node come back."""
+    return []
 
 
 def installs_one_too_few(part: SegmentPart, segment: Segment) -> None:
@@ -132,16 +137,14 @@ def installs_what_was_chosen(part: SegmentPart, segment: Segment) -> None:
     """A record that was settled while it moved counts as live."""
     segment_extent = part.segment_extent(segment)
     part.log.install(segment_extent, part.source)
-    if segment_extent in part.log.segment_extents:
+    if segment_extent in part.log.extents.segments:
         segment.live += segment_extent.count - segment_extent.live
         segment_extent.live = segment_extent.count
 
 
-def build(
-    compactor: type[Compactor] = Compactor, forgotten: Iterable[str] = (), fault_sites: Sequence[str] = FAULT_SITES
-) -> Build:
+def build(forgotten: Iterable[str] = (), fault_sites: Sequence[str] = FAULT_SITES) -> Build:
     made = Build()
-    made.compactor, made.forgotten, made.fault_sites = compactor, frozenset(forgotten), fault_sites
+    made.forgotten, made.fault_sites = frozenset(forgotten), fault_sites
     return made
 
 
@@ -157,8 +160,8 @@ class Bug(NamedTuple):
 
 FOUND_BY_LIVES: dict[str, Bug] = {
     "edits not synced": Bug(build(forgotten=["manifest.sync"])),
-    "edit written before what it has seen is durable": Bug(build(WaitsForNothing)),
-    "file of the log given back before the edit": Bug(build(RetiresFirst)),
+    "edit written before what it has seen is durable": Bug(build(), ((Compactor, "_start", waits_for_nothing),)),
+    "file of the log given back before the edit": Bug(build(), ((ManifestEdits, "commit", retires_first),)),
     "segment not synced": Bug(build(forgotten=["segment.sync"])),
     "directory not synced after a segment got its name": Bug(build(forgotten=["segment.publish.directory"])),
     "directory not synced after a manifest got its name": Bug(build(forgotten=["manifest.publish.directory"])),
@@ -168,18 +171,20 @@ FOUND_BY_LIVES: dict[str, Bug] = {
     "last edit not made durable at the start": Bug(
         build(forgotten=["manifest.rewrite.sync"], fault_sites=["manifest.sync"]), seed=7
     ),
-    "segment removed before the edit": Bug(build(RemovesFirst)),
-    "states not kept": Bug(build(ForgetsStates)),
+    "segment removed before the edit": Bug(build(), ((SegmentCompaction, "drop", removes_first),)),
+    "states not kept": Bug(build(), ((ManifestEdits, "commit", forgets_states),)),
     "what is declared not kept": Bug(build(), ((Declarations, "take", forgets_what_is_declared),)),
-    "rewritten segments stay": Bug(build(ForgetsWhatIsReplaced)),
-    "one record too many covered": Bug(build(CoversTooMuch)),
-    "an edit that failed taken for none": Bug(build(GivesUpEdits, fault_sites=["manifest.sync"]), seed=3),
+    "rewritten segments stay": Bug(build(), ((ManifestEdits, "commit", forgets_what_is_replaced),)),
+    "one record too many covered": Bug(build(), ((ManifestEdits, "commit", covers_too_much),)),
+    "an edit that failed taken for none": Bug(
+        build(fault_sites=["manifest.sync"]), ((ManifestEdits, "commit", gives_up_edits),), seed=3
+    ),
     "an edit synced again after an error": Bug(
         build(fault_sites=["manifest.sync"]), ((ManifestFile, "add", syncs_again),)
     ),
     "edits in one file alone": Bug(build(), ((ManifestFile, "add", passes_over_the_second_file),)),
-    "TRANSIENT records come back": Bug(build(), ((store_module, "settle_transient", keeps_transient),)),
-    "piece boundary off by one": Bug(build(), ((compactor_module, "_install_part", installs_one_too_few),)),
-    "settled while it moved, and live": Bug(build(), ((compactor_module, "_install_part", installs_what_was_chosen),)),
+    "TRANSIENT records come back": Bug(build(), ((store_recovery, "settle_transient", keeps_transient),)),
+    "piece boundary off by one": Bug(build(), ((live_record_copy, "_install_part", installs_one_too_few),)),
+    "settled while it moved, and live": Bug(build(), ((live_record_copy, "_install_part", installs_what_was_chosen),)),
 }
 """By what is wrong."""

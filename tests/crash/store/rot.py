@@ -39,7 +39,7 @@ def log_at_rest(build: Build) -> tuple[FaultyDisk, list[Record]]:
     for size in (300, 5000, 200, 700, 3000, 20, 6000, 900, 100, 100, 6000, 800):
         for number in range(2):
             body = chance.randbytes(size)
-            written.append((log.append(number, 1, body), number, 1, body))
+            written.append((log.batch.append(number, 1, body), number, 1, body))
         log.sync()
         runner.drain()
         while len(log.files) > 3:
@@ -59,7 +59,7 @@ def judge(build: Build, disk: FaultyDisk, written: list[Record], what: str) -> N
         runner = HandRunner(StrictFaults())
         log = made_log(build).open(data_dir, recovery, runner, ignore, WalOptions(FILE_SIZE, 2, lambda: 5))
         log.faults = runner.faults
-        log.append(3, 3, b"the log goes on")
+        log.batch.append(3, 3, b"the log goes on")
         log.sync()
         runner.drain()
         again, _, second = recover(build, disk.restarted())

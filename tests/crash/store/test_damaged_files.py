@@ -13,13 +13,13 @@ from typing import NamedTuple
 import pytest
 
 from broker.store import manifest as manifest_module
-from broker.store.compaction import SegmentBuilder, SegmentPart
 from broker.store.datadir import DataDir
 from broker.store.logs import Logs
 from broker.store.manifest import Manifest, unite
 from broker.store.manifest_records import Edit
 from broker.store.records import DELETE, PUT, TRANSIENT, put_body
 from broker.store.segment import segment_name
+from broker.store.segment_builder import SegmentBuilder, SegmentPart
 from broker.store.segment_extent import Extent, SegmentExtent
 from broker.store.survey import extents_of
 from broker.store.wal_file import START, file_name
@@ -78,19 +78,19 @@ def at_rest() -> Rest:
     assert {(location.log, location.position) for location in locations} >= {
         (log, position) for log in live for position in live[log]
     }
-    assert len(opened.logs.segments) >= 2
+    assert len(opened.logs.segments.by_number) >= 2
     assert len(opened.store.wal.files) >= 3
-    assert any(len(log.segment_extents) and len(log.extents) for log in opened.logs.logs.values())
+    assert any(len(log.extents.segments) and len(log.extents.wal) for log in opened.logs.logs.values())
     return Rest(disk, live, written, locations)
 
 
 def locations_of(running: Running, number: int) -> list[BatchLocation]:
     log = running.logs.logs[number]
     found: list[tuple[str, Extent]] = []
-    for segment_extent in log.segment_extents:
+    for segment_extent in log.extents.segments:
         name = f"/data/segments/{segment_name(int(segment_extent.segment.number))}"
         found += [(name, extent) for extent in extents_in(running, segment_extent, number, name)]
-    found += [(f"/data/wal/{file_name(int(extent.location.generation))}", extent) for extent in log.extents]
+    found += [(f"/data/wal/{file_name(int(extent.location.generation))}", extent) for extent in log.extents.wal]
     return [
         BatchLocation(name, int(extent.location.offset), int(extent.location.size), number, position)
         for name, extent in found
@@ -131,7 +131,9 @@ def judge(state: FaultyDisk, what: str, path: str, start: int = 0, end: int = 1 
     for number, records in found.items():
         assert records.items() <= rest.written[number].items(), f"{what}: log {number} reads what nobody wrote"
         back = records.keys() - rest.live[number].keys()
-        assert max(back, default=-1) <= running.logs.logs[number].mark, f"{what}: what came back is not redelivered"
+        assert max(back, default=-1) <= running.logs.logs[number].mark.position, (
+            f"{what}: what came back is not redelivered"
+        )
         if back:
             assert path.startswith("/data/wal/"), f"{what}: log {number} has settled {back}"
     store = running.store

@@ -12,9 +12,10 @@ import random
 
 import pytest
 
-from broker.store.batch import BLOCK, BatchWriter
+from broker.store.batch import BLOCK
+from broker.store.batch_writer import BatchWriter
 from broker.store.datadir import DataDir, DataDirError
-from broker.store.filesystem import SITES, DiskError
+from broker.store.disk_error import SITES, DiskError
 from broker.store.wal_file import file_name
 from tests.crash.store.histories import FILE_SIZE, Build, Expected, Session, recover
 from tests.support.faulty_disk import Fault, FaultyDisk

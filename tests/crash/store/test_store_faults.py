@@ -12,7 +12,7 @@ from functools import cache
 
 import pytest
 
-from broker.store.filesystem import SITES, DiskError
+from broker.store.disk_error import SITES, DiskError
 from tests.crash.store.lives import Build, Life, Past
 from tests.crash.store.search import Violation
 from tests.support.faulty_disk import Fault, FaultyDisk

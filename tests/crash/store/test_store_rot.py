@@ -42,7 +42,7 @@ def at_rest() -> tuple[FaultyDisk, World, World]:
     assert isinstance(disk, FaultyDisk)
     opened = Running(disk.restarted())
     live = {int(log.number): opened.read(opened.logs.open(log.number)) for log in logs}
-    assert len(opened.logs.segments) > 1
+    assert len(opened.logs.segments.by_number) > 1
     assert sum(map(len, live.values())) > 15
     return disk, live, written
 
@@ -123,7 +123,7 @@ def judge_together(disk: FaultyDisk, what: str) -> Running:
             assert expected.items() <= for_people[number].items(), f"{what}: log {number} is not kept"
             continue
         assert expected.items() <= found[number].items() <= written[number].items(), f"{what}: log {number}"
-        assert max(expected) <= running.logs.logs[number].mark, f"{what}: log {number} is not redelivered"
+        assert max(expected) <= running.logs.logs[number].mark.position, f"{what}: log {number} is not redelivered"
     assert not running.logs.lost, what
     return running
 

@@ -8,7 +8,8 @@ import pytest
 
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue
 from broker.metadata.journal import Journal, declared, replay
-from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
+from broker.store.batch import RECORD_HEADER_SIZE
+from broker.store.commit_group import CommitGroupWriter
 from broker.store.promises import LogPromises
 from broker.store.records import JOURNAL
 
@@ -23,7 +24,7 @@ class Setting:
     """A journal and its batch, which is read instead of written."""
 
     def __init__(self) -> None:
-        self.batch = BatchWriter(1)
+        self.batch = CommitGroupWriter(1)
         self.journal = Journal(self.batch, LogPromises(self.batch))
 
     def changes(self) -> list[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ import pytest
 
 from broker.__main__ import main
 from broker.store.datadir import DataDir
-from broker.store.filesystem import RealFileSystem
+from broker.store.real_filesystem import RealFileSystem
 from tests.support.durable import DurableBroker
 from tests.support.faulty_disk import Directory, FaultyDisk, Inode
 from tests.support.store import Running, options

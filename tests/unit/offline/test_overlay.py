@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.offline.overlay import Overlay
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 
 
 def test_what_is_written_is_read_and_the_disk_stays_as_it_is(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from broker.message import ON_DISK
 from broker.queues.entry import Entry
-from broker.store.batch_reader import IDLE_MS
+from broker.store.batch_loader import IDLE_MS
 from broker.store.filesystem import File
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.memory import Client
@@ -335,7 +335,7 @@ def test_what_cannot_be_read_is_lost_and_told(wanted: str) -> None:
     assert kept(setting) < 10 * BODY
     log = setting.disk.kept.log
     assert log is not None
-    place = log.extents[log.head].location
+    place = log.extents.wal[log.extents.head].location
     disk = setting.broker.disk
     assert isinstance(disk, FaultyDisk)
     disk.damage(f"/data/wal/{place.generation:016x}.wal", place.offset + 300, b"damage")

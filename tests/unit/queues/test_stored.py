@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from broker.hidden_keys import keys_of, with_keys
 from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.queues.stored import EXPIRES, enqueued_ms, read_message, stored_size, write_message
-from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
+from broker.store.batch import RECORD_HEADER_SIZE
+from broker.store.batch_writer import BatchWriter
 from broker.store.records import HEAD_SIZE
 
 FIELDS = (

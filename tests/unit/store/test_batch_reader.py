@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from broker.store.batch import location_at
-from broker.store.batch_reader import IDLE_MS, READS_MAX, Fetcher
+from broker.store.batch_loader import IDLE_MS
+from broker.store.batch_reader import READS_MAX, Fetcher
+from broker.store.data_files import DataFiles
 from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.read_request import COUNT_MAX, Read
 from broker.store.runner import Job, Runner
+from broker.store.wal_file import file_name
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Fault, FaultyDisk
 from tests.support.store import Collected, Running, weighed
@@ -39,11 +42,12 @@ class Reader:
         self.clock = FakeClock()
         self.logs = Logs(self.clock)
         self.runner = Later()
-        self.fetcher = Fetcher(FaultyDisk(), "/wal", "/segments", "/pages", self.logs, self.runner, self.clock)
+        self.files = DataFiles(FaultyDisk(), "/wal", "/segments", "/pages")
+        self.fetcher = Fetcher(self.files, self.logs, self.runner, self.clock)
 
     def ask(self, generation: int, at: int, count: int = COUNT_MAX) -> None:
         """A read of one batch, which may tell so many positions."""
-        read = Read(Log(1, self.logs), 0, count, 1, None)
+        read = Read(self.logs.open(1), 0, count, 1, None)
         read.batches[location_at(generation, at * MIB, 4096)] = None
         assert not self.fetcher.fetch(read)
 
@@ -74,7 +78,7 @@ def test_only_a_few_are_on_their_way() -> None:
     assert len(reader.runner.jobs) == READS_MAX
     while reader.runner.jobs:
         reader.finish()
-    assert not reader.fetcher.in_use(1)
+    assert not reader.files.in_use(file_name(1))
 
 
 def test_small_ones_are_read_together() -> None:
@@ -98,7 +102,7 @@ def test_small_ones_are_read_together() -> None:
             each.failures = 99
         together.finished()
     assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert not reader.fetcher.in_use(2)
+    assert not reader.files.in_use(file_name(2))
     reader.ask(3, 0)
     assert len(reader.runner.jobs) == 1, "there is room for the next ones"
 
@@ -204,6 +208,6 @@ def test_no_batch_is_kept_that_nobody_will_ask_for(has_all_in_memory: bool) -> N
         running.logs.read(log, position, 30, 1 << 20, count=4)
         running.turn.run()
         running.read_thread.drain()
-        kept.append(reader.cached_size() // 8192)
+        kept.append(reader.loader.cache.size // 8192)
     assert len(user.records) == 30
     assert kept == [1, 1, 1, 1, 0, 1, 1, 0], "batches of five records"

@@ -26,12 +26,12 @@ def test_what_is_live_moves_and_the_file_is_given_back() -> None:
     running.settle(log, 0, 9)
     running.rest()
     assert len(running.files("wal")) == 2  # the one that is written, and one kept for later
-    assert log.segment_extents
+    assert log.extents.segments
     assert set(running.read(log)) == set(positions[10:])
     assert running.read(log).items() <= before.items()
     assert (
-        sum(int(segment_extent.live) for segment_extent in log.segment_extents)
-        + sum(int(each.count) for each in log.extents[log.head :])
+        sum(int(segment_extent.live) for segment_extent in log.extents.segments)
+        + sum(int(each.count) for each in log.extents.wal[log.extents.head :])
         == 20
     )
 
@@ -85,8 +85,8 @@ def test_a_large_log_gets_a_segment_of_its_own_and_small_ones_share_one() -> Non
     first = running.fill(filler, 8)[0]
     running.settle(filler, first, first + 7)
     running.rest()
-    (own,) = {int(segment_extent.segment.number) for segment_extent in large.segment_extents}
-    (shared,) = {int(segment_extent.segment.number) for log in small for segment_extent in log.segment_extents}
+    (own,) = {int(segment_extent.segment.number) for segment_extent in large.extents.segments}
+    (shared,) = {int(segment_extent.segment.number) for log in small for segment_extent in log.extents.segments}
     assert own != shared
 
 
@@ -104,7 +104,7 @@ def test_a_record_of_several_logs_is_whole_in_each() -> None:
     running.settle(first, 0, 0)
     running.rest()
     assert running.read(second) == {0: body}
-    assert second.segment_extents
+    assert second.extents.segments
 
 
 def test_runs_of_records_are_copied_without_what_was_settled_between_them() -> None:
@@ -129,9 +129,9 @@ def test_runs_of_records_are_copied_without_what_was_settled_between_them() -> N
     at = running.fill(filler, 20)[0]
     running.settle(filler, at, at + 19)
     running.rest()
-    assert all(log.segment_extents for log in wanted)
+    assert all(log.extents.segments for log in wanted)
     assert {log: running.read(log) for log in wanted} == wanted
-    for number in running.logs.segments:
+    for number in running.logs.segments.by_number:
         found = Source(running.disk, f"/data/segments/{segment_name(number)}", number, 1 << 30).read(True)
         assert not found.bad, "a block has more in it than its records"
 
@@ -158,7 +158,7 @@ def test_large_records_are_written_from_where_they_are() -> None:
     at = running.fill(filler, 20)[0]
     running.settle(filler, at, at + 19)
     running.rest()
-    assert all(log.segment_extents for log in wanted)
+    assert all(log.extents.segments for log in wanted)
     assert {log: running.read(log) for log in wanted} == wanted
 
 
@@ -169,8 +169,8 @@ def test_transient_records_move_and_do_not_come_back() -> None:
         running.fill(log, 1, 700, TRANSIENT if index % 3 == 0 else 1)
     running.rest()
     assert len(running.read(log)) == 30
-    assert log.segment_extents
-    assert any(segment_extent.messages < segment_extent.count for segment_extent in log.segment_extents)
+    assert log.extents.segments
+    assert any(segment_extent.messages < segment_extent.count for segment_extent in log.extents.segments)
     found = running.killed()
     again = found.logs.open(log.number)
     assert set(found.read(again)) == {position for position in range(30) if position % 3}
@@ -229,10 +229,10 @@ def test_segments_with_much_that_is_dead_are_rewritten() -> None:
         for position in range(0, 12, 2):
             running.settle(log, position, position)
     running.rest()
-    count = sum(int(segment.count) for segment in running.logs.segments.values())
-    live = sum(int(segment.live) for segment in running.logs.segments.values())
+    count = sum(int(segment.count) for segment in running.logs.segments.by_number.values())
+    live = sum(int(segment.live) for segment in running.logs.segments.by_number.values())
     assert live <= count <= 1.15 * live + 6
-    assert [f"{number:016x}.seg" for number in sorted(running.logs.segments)] == running.files("segments")
+    assert [f"{number:016x}.seg" for number in sorted(running.logs.segments.by_number)] == running.files("segments")
     found = running.killed()
     for index, log in enumerate(logs):
         expected = set(range(1, 12, 2)) if index < 3 else set(range(12))
@@ -305,7 +305,7 @@ def test_a_file_that_is_being_read_stays() -> None:
     assert 0 in user.records
     running.rest()
     assert running.store.wal.files[0].generation > oldest
-    assert log.segment_extents
+    assert log.extents.segments
     user.records.clear()
     running.logs.read(log, 0, 12, 100)
     running.settle(log, 1, 11)
@@ -341,7 +341,7 @@ def test_an_error_while_moving_harms_nothing(site: str, number: int) -> None:
     assert running.compactor.trouble is None
     assert not running.failures
     assert len(running.store.wal.files) == 1
-    assert len(running.files("segments")) == len(running.logs.segments)
+    assert len(running.files("segments")) == len(running.logs.segments.by_number)
     assert len(running.read(log)) == 12
     assert len(running.killed().read(running.logs.open(log.number))) == 12
 
@@ -502,7 +502,7 @@ def test_settlements_do_not_wait_for_each_other_without_limit() -> None:
         running.sync()
     for position in range(0, 12000, 2):
         log.settle(position, 1, 1)
-        assert len(log._pending) <= 4096
+        assert len(log._pending._packed) <= 4096
     assert log.positions.live() > 6000
     running.sync()
     assert log.positions.live() == 6000

@@ -8,7 +8,7 @@ import errno
 import pytest
 
 from broker.store.damage import LOSSES_MAX, Damage
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Directory, Fault, FaultyDisk
 from tests.support.hand_runner import HandRunner

@@ -8,7 +8,8 @@ import pytest
 
 from broker.store import datadir
 from broker.store.datadir import DataDir, DataDirError
-from broker.store.filesystem import FileSystem, RealFileSystem
+from broker.store.filesystem import FileSystem
+from broker.store.real_filesystem import RealFileSystem
 from tests.support.faulty_disk import Directory, Fault, FaultyDisk, PowerLoss
 from tests.upgrade import fixtures
 

@@ -173,13 +173,13 @@ def test_what_was_taken_is_let_go_a_slice_at_a_time() -> None:
     """100,000 records at once held up the loop for some milliseconds."""
     running = Running()
     taken: list[dict[bytes, tuple[int, bytes]]] = []
-    take = running.compactor.declarations.take
+    take = running.compactor.edits.declarations.take
 
     def remembered() -> dict[bytes, tuple[int, bytes]]:
         taken.append(take())
         return taken[-1]
 
-    running.compactor.declarations.take = remembered  # type: ignore[method-assign]
+    running.compactor.edits.declarations.take = remembered  # type: ignore[method-assign]
     for number in range(9):
         running.put(b"%d" % number, b"")
     running.sync()

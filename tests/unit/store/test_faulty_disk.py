@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from tests.support.faulty_disk import SECTOR, Fault, FaultyDisk, PowerLoss
 
 SECTORS = 8

@@ -49,10 +49,10 @@ def write_log() -> FaultyDisk:
         log = WriteAheadLog.open(data_dir, recovery, runner, fail, options)
         for turn in range(6 - 2 * session):
             for number in range(turn):
-                log.append(
+                log.batch.append(
                     (session + 1) << 33, 0xF0 + number, b"record %d of turn %d" % (number, turn), b"." * (3 * turn**4)
                 )
-            log.append(1, 0, b"")
+            log.batch.append(1, 0, b"")
             log.sync()
             runner.drain()
             while session == 0 and log.files[0].generation < 2 <= log.files[-1].generation:

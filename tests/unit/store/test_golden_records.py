@@ -19,7 +19,8 @@ from broker.hidden_keys import keys_of, with_keys
 from broker.message import Message, make_tail
 from broker.metadata.changes import Declared, DurableBinding, DurableExchange, DurableQueue, decode
 from broker.queues.stored import enqueued_ms, read_message, stored_size, write_message
-from broker.store.batch import RECORD_HEADER_SIZE, BatchWriter
+from broker.store.batch import RECORD_HEADER_SIZE
+from broker.store.batch_writer import BatchWriter
 from broker.store.datadir import FORMAT
 from broker.store.records import MESSAGE
 from broker.wire import table

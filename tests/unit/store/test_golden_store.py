@@ -71,7 +71,7 @@ def recovered(disk: FaultyDisk) -> dict[str, object]:
     logs = {
         str(number): {
             "next": int(log.positions.next),
-            "mark": int(log.mark),
+            "mark": int(log.mark.position),
             "records": {
                 str(position): body[8:28].decode() + f" ({len(body)})" for position, body in running.read(log).items()
             },

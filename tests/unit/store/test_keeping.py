@@ -28,7 +28,7 @@ def with_orphans(damage: bool = True) -> FaultyDisk:
     disk = running.disk
     assert isinstance(disk, FaultyDisk)
     if damage:
-        extent = other.extents[1]
+        extent = other.extents.wal[1]
         disk.damage(f"/data/wal/{extent.location.generation:016x}.wal", int(extent.location.offset) + 60, b"\xff\xff")
     return disk
 
@@ -71,4 +71,4 @@ def test_the_number_of_what_is_kept_is_not_used_again() -> None:
     assert numbers
     assert isinstance(first.disk, FaultyDisk)
     second = Running(first.disk.restarted())
-    assert int(second.logs.next_segment) > max(number for number in numbers if number is not None)
+    assert int(second.logs.segments.next_number) > max(number for number in numbers if number is not None)

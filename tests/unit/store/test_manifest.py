@@ -8,9 +8,10 @@ import itertools
 
 import pytest
 
-from broker.store.batch import BLOCK, HEADER_SIZE, BatchWriter
+from broker.store.batch import BLOCK, HEADER_SIZE
+from broker.store.batch_writer import BatchWriter
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.manifest import Manifest
 from broker.store.manifest_file import open_file
 from broker.store.manifest_records import COVERS, FRAGMENT, STATE_BATCH_SIZE, Edit, ManifestState, state_of

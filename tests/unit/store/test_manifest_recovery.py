@@ -25,13 +25,13 @@ def test_what_nothing_refers_to_is_removed_and_its_number_not_used_again() -> No
         disk.make_inode(f"/data/segments/{name}")
     again = running.killed()
     assert again.files("segments") == running.files("segments")[:-2]
-    assert again.logs.next_segment == 0xF2
+    assert again.logs.segments.next_number == 0xF2
 
 
 def test_a_segment_that_is_gone_is_told_and_its_records_are_settled() -> None:
     running, disk = moved()
     (log,) = running.logs.logs.values()
-    segment_extent = log.segment_extents[1]
+    segment_extent = log.extents.segments[1]
     disk.do_unlink("segment.remove", f"/data/segments/{segment_extent.segment.number:016x}.seg")
     again = running.killed()
     (found,) = again.logs.logs.values()
@@ -72,6 +72,6 @@ def test_the_memory_for_a_backlog_is_a_summary_for_each_segment() -> None:
     (log,) = running.logs.logs.values()
     again = running.killed()
     (found,) = again.logs.logs.values()
-    assert len(found.segment_extents) == len(log.segment_extents)
-    assert all(segment_extent.extents is None for segment_extent in found.segment_extents)
-    assert len(found.extents) <= 4
+    assert len(found.extents.segments) == len(log.extents.segments)
+    assert all(segment_extent.extents is None for segment_extent in found.extents.segments)
+    assert len(found.extents.wal) <= 4

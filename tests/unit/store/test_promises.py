@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.promises import PromiseSource, PromiseWaiter
-from broker.store.batch import BatchWriter, Collector, CommitGroup
+from broker.store.commit_group import Collector, CommitGroup, CommitGroupWriter
 from broker.store.promises import LogPromises
 
 
@@ -20,14 +20,14 @@ class Told(PromiseWaiter):
 class Settlements(Collector):
     """One settlement that waits."""
 
-    def __init__(self, batch: BatchWriter) -> None:
+    def __init__(self, batch: CommitGroupWriter) -> None:
         self.batch = batch
 
     def settle(self) -> None:
         self.batch.append(1, 2, b"settled")
 
 
-def commit(batch: BatchWriter, group: CommitGroup) -> None:
+def commit(batch: CommitGroupWriter, group: CommitGroup) -> None:
     """The group is on the disk."""
     batch.committed()
     for listener in group.listeners:
@@ -35,12 +35,12 @@ def commit(batch: BatchWriter, group: CommitGroup) -> None:
 
 
 def test_nothing_appended_is_nothing_to_wait_for() -> None:
-    promises = LogPromises(BatchWriter(1))
+    promises = LogPromises(CommitGroupWriter(1))
     assert promises.ticket() == promises.durable_through()
 
 
 def test_the_ticket_is_that_of_the_open_group_once_there_is_something_in_it() -> None:
-    batch = BatchWriter(1)
+    batch = CommitGroupWriter(1)
     promises = LogPromises(batch)
     batch.append(1, 1, b"x")
     first = promises.ticket()
@@ -55,7 +55,7 @@ def test_the_ticket_is_that_of_the_open_group_once_there_is_something_in_it() ->
 
 
 def test_who_waits_for_a_group_that_is_on_its_way_does_not_wait_for_the_next_one() -> None:
-    batch = BatchWriter(1)
+    batch = CommitGroupWriter(1)
     promises = LogPromises(batch)
     batch.append(1, 1, b"x")
     first = promises.ticket()
@@ -72,7 +72,7 @@ def test_who_waits_for_a_group_that_is_on_its_way_does_not_wait_for_the_next_one
 
 
 def test_the_full_ticket_takes_settlements_along() -> None:
-    batch = BatchWriter(1)
+    batch = CommitGroupWriter(1)
     batch.collector = Settlements(batch)
     promises = LogPromises(batch)
     assert promises.ticket() == promises.durable_through()

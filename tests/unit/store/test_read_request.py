@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from broker.store.batch import location_at
-from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.read_request import BATCHES_SIZE_MAX, Read
 from broker.store.segment_extent import Extent
@@ -34,7 +33,8 @@ def chosen(read: Read, *batches: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def a_read(budget: int = 1 << 20, count: int = 1000, start: int = 0, end: int = 1000) -> Read:
-    return Read(Log(1, Logs(FakeClock())), start, end, budget, None, count)
+    logs = Logs(FakeClock())
+    return Read(logs.open(1), start, end, budget, None, count)
 
 
 def test_everything_in_a_batch_that_is_read_anyway_is_taken() -> None:

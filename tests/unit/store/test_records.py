@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.store.records import DELETE, FLAGS_SHIFT, PUT, WEIGHT_MASK, key_of, put_body, value_of
+from broker.store.records import BODY_BYTES_MASK, DELETE, FLAGS_SHIFT, PUT, key_of, put_body, value_of
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ def test_a_delete_is_its_key() -> None:
 
 def test_flags_are_two_bytes_and_the_weight_is_six() -> None:
     packed = int.from_bytes(b"\x01\x02" + b"\xff" * 6, "big")
-    assert (packed >> FLAGS_SHIFT, packed & WEIGHT_MASK) == (0x0102, (1 << 48) - 1)
+    assert (packed >> FLAGS_SHIFT, packed & BODY_BYTES_MASK) == (0x0102, (1 << 48) - 1)

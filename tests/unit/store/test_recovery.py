@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.store.batch import BLOCK, BatchWriter
+from broker.store.batch import BLOCK
+from broker.store.batch_writer import BatchWriter
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError
+from broker.store.disk_error import DiskError
 from broker.store.quarantine import QUARANTINE_COUNT_MAX
 from broker.store.recovery import Finding, Recovery, Report
 from broker.store.runner import Job, Runner
@@ -53,7 +54,7 @@ def disk_with(*sizes: int, letters: str = "abcdefgh") -> FaultyDisk:
     disk = FaultyDisk()
     _, log, _ = opened(disk)
     for letter, size in zip(letters, sizes, strict=False):
-        log.append(1, 1, letter.encode() * size)
+        log.batch.append(1, 1, letter.encode() * size)
         log.sync()
     return disk.restarted()
 
@@ -163,7 +164,7 @@ def test_a_bad_batch_before_a_good_one_is_damage() -> None:
     assert damage._replace(copy="") == Finding(1, START + BLOCK, 2 * BLOCK, 2, 1)
     assert disk.content(damage.copy) == disk.content(FIRST)[START + BLOCK : START + 3 * BLOCK]
     assert "records 2 to 2 are lost" in str(damage)
-    assert log.append(1, 1, b"next") == 4
+    assert log.batch.append(1, 1, b"next") == 4
     log.sync()
     assert [file.generation for file in log.files] == [1, 2], "nothing is added to a damaged file"
     bodies, _, again = read(disk.restarted())
@@ -206,7 +207,7 @@ def test_numbers_of_an_unreadable_last_file_are_never_given_away_again() -> None
     (damage,) = report.damaged
     assert (damage.first_lost, damage.lost_count, damage.is_guess) == (5, DEFAULT_FILE_SIZE // 13, True)
     assert str(damage).split("; ")[0].endswith("are lost, if there were so many")
-    number = log.append(1, 1, b"next")
+    number = log.batch.append(1, 1, b"next")
     assert number == 5 + damage.lost_count
     log.sync()
     bodies, _, again = read(disk.restarted())
@@ -232,7 +233,7 @@ def test_a_batch_inside_a_message_is_never_taken_for_one() -> None:
     writer.append(9, 9, b"planted")
     planted = b"".join(writer.take_batch().seal(1, SALT ^ 1))
     head_size = BLOCK - 56 - 13
-    log.append(1, 1, bytes(head_size), planted)
+    log.batch.append(1, 1, bytes(head_size), planted)
     log.sync()
     disk = disk.restarted()
     assert disk.content(FIRST)[START + BLOCK : START + BLOCK + 4] == b"LEVB", "it stands where a batch could"
@@ -348,7 +349,7 @@ def opened_small(disk: FaultyDisk) -> tuple[list[bytes], WriteAheadLog, Report]:
 
 def write_group(log: WriteAheadLog, letters: bytes) -> None:
     for letter in letters:
-        log.append(1, 1, bytes([letter]) * 20)
+        log.batch.append(1, 1, bytes([letter]) * 20)
     log.sync()
 
 

@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from broker.store.batch import BLOCK, LARGE, Batch, BatchLocation, BatchWriter, location_at, records
+from broker.store.batch import BLOCK, LARGE, Batch, BatchLocation, location_at, records
+from broker.store.batch_writer import BatchWriter
 from broker.store.read_request import index_location
 from broker.store.records import HEAD_SIZE, MESSAGE, TAIL_SIZE_AT, TRANSIENT
 from broker.store.segment import (
@@ -80,12 +81,12 @@ def test_a_segment_tells_where_its_index_is() -> None:
     index = [each for each in batches if start <= each.offset < end]
     assert {record[2] for each in index for record in records(each.header, each.data)} == {INDEX}
     for log in (first, second):
-        for segment_extent in log.segment_extents:
+        for segment_extent in log.extents.segments:
             if segment_extent.segment.number == number:
                 found = read_extents(file, index_location(segment_extent), log.number, segment_extent.first)
                 assert found
                 assert sum(each.count for each in found) == segment_extent.count
-    assert read_extents(file, index_location(first.segment_extents[-1]), first.number, 12345) is None
+    assert read_extents(file, index_location(first.extents.segments[-1]), first.number, 12345) is None
 
 
 def test_the_index_is_read_when_it_is_needed_and_goes_with_the_segment_extent() -> None:
@@ -93,15 +94,15 @@ def test_the_index_is_read_when_it_is_needed_and_goes_with_the_segment_extent() 
     log = running.declare()
     running.fill(log, 24)
     running.rest()
-    assert len(log.segment_extents) > 3
-    assert all(segment_extent.extents is None for segment_extent in log.segment_extents)
+    assert len(log.extents.segments) > 3
+    assert all(segment_extent.extents is None for segment_extent in log.extents.segments)
     running.read(log, 0, 1)
-    assert [segment_extent.extents is not None for segment_extent in log.segment_extents] == [True] + [False] * (
-        len(log.segment_extents) - 1
+    assert [segment_extent.extents is not None for segment_extent in log.extents.segments] == [True] + [False] * (
+        len(log.extents.segments) - 1
     )
-    count = len(log.segment_extents)
-    running.settle(log, 0, int(log.segment_extents[0].last))
-    assert len(log.segment_extents) == count - 1
+    count = len(log.extents.segments)
+    running.settle(log, 0, int(log.extents.segments[0].last))
+    assert len(log.extents.segments) == count - 1
 
 
 TAIL = b"the end of the basic.deliver"
@@ -124,7 +125,7 @@ def stored(*bodies: bytes, kind: int = MESSAGE) -> tuple[FaultyDisk, Batch]:
     writer = BatchWriter(1)
     for body in bodies:
         writer.append(5, kind, body)
-    batch = writer.take().batches[0]
+    batch = writer.take_batches()[0]
     disk = FaultyDisk()
     disk.create("wal.create", "/f").write("wal.write", BLOCK, batch.seal(9, 77))
     batch.location.generation, batch.location.offset, batch.location.size = 9, BLOCK, batch.size()

@@ -118,4 +118,4 @@ def test_a_damaged_index_costs_nothing() -> None:
     again = running.killed()
     assert {number: again.read(log) for number, log in again.logs.logs.items()} == live
     assert not again.logs.lost
-    assert all(isinstance(segment, Segment) for segment in again.logs.segments.values())
+    assert all(isinstance(segment, Segment) for segment in again.logs.segments.by_number.values())

@@ -10,19 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.batch import BLOCK, Listener
+from broker.store.batch import BLOCK
+from broker.store.commit_group import Listener
 from broker.store.datadir import DataDir
-from broker.store.filesystem import DiskError, RealFileSystem
+from broker.store.disk_error import DiskError
+from broker.store.lingering import LINGER_BUSY_SIZE, LINGER_MS, LINGER_SIZE_MAX
+from broker.store.real_filesystem import RealFileSystem
 from broker.store.recovery import Recovery
 from broker.store.runner import Runner, WriterThread
-from broker.store.wal import (
-    GROUPS_BETWEEN_CHORES,
-    LINGER_BUSY_SIZE,
-    LINGER_MS,
-    LINGER_SIZE_MAX,
-    RETRY_MS,
-    WriteAheadLog,
-)
+from broker.store.wal import GROUPS_BETWEEN_CHORES, RETRY_MS, WriteAheadLog
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
@@ -60,8 +56,8 @@ class Node:
         self.log = WriteAheadLog.open(self.data_dir, self.recovery, self.runner, self.failures.append, options)
 
     def append(self, name: str, size: int = 10) -> int:
-        number = self.log.append(1, 1, name.encode(), bytes(size))
-        self.log.listen(Told(name, self.told))
+        number = self.log.batch.append(1, 1, name.encode(), bytes(size))
+        self.log.batch.listen(Told(name, self.told))
         return number
 
     def commit(self, name: str, size: int = 10) -> None:
@@ -82,10 +78,10 @@ def test_a_promise_is_given_after_the_sync_and_not_before() -> None:
     assert node.append("a") == 1
     node.log.sync()
     assert node.told == []
-    assert node.log.durable_through == 0
+    assert node.log.batch.durable_through == 0
     node.runner.step()
     assert node.told == [("a", 1)]
-    assert node.log.durable_through == 1
+    assert node.log.batch.durable_through == 1
 
 
 def test_nothing_is_written_without_a_sync() -> None:
@@ -133,9 +129,9 @@ def test_a_listener_may_append_and_sync() -> None:
         node.append("later")
         node.log.sync()
 
-    node.log.append(1, 1, b"x")
-    node.log.listen(Told("first", node.told, more))
-    node.log.listen(Told("second", node.told))
+    node.log.batch.append(1, 1, b"x")
+    node.log.batch.listen(Told("first", node.told, more))
+    node.log.batch.listen(Told("second", node.told))
     node.log.sync()
     node.runner.drain()
     assert node.told == [("first", 1), ("second", 1), ("later", 2)]
@@ -200,14 +196,14 @@ def test_a_listener_that_raises_costs_nobody_else_anything() -> None:
     def mistake() -> None:
         raise KeyError("ours")
 
-    node.log.append(1, 1, b"x")
-    node.log.listen(Told("first", node.told, mistake))
-    node.log.listen(Told("second", node.told))
+    node.log.batch.append(1, 1, b"x")
+    node.log.batch.listen(Told("first", node.told, mistake))
+    node.log.batch.listen(Told("second", node.told))
     node.log.sync()
     node.runner.drain()
     assert (node.failures, node.log.faults.count, node.told) == ([], 1, [("first", 1), ("second", 1)])
     node.commit("more")
-    assert node.log.durable_through == 2
+    assert node.log.batch.durable_through == 2
 
 
 def test_a_full_file_is_followed_by_the_next() -> None:
@@ -331,44 +327,44 @@ class Loaded:
 def test_under_load_a_group_that_nobody_waits_for_stays_open_for_a_moment() -> None:
     loaded = Loaded()
     node = loaded.node
-    through = node.log.durable_through
+    through = node.log.batch.durable_through
     for _ in range(5):
-        node.log.append(1, 1, b"nobody")
+        node.log.batch.append(1, 1, b"nobody")
         loaded.run()
         loaded.clock.advance(LINGER_MS // 5)
     loaded.run()
-    assert node.log.durable_through == through + 5
+    assert node.log.batch.durable_through == through + 5
     assert node.disk.sites.count("wal.write") == 2
 
 
 def test_a_group_that_somebody_waits_for_goes_at_once() -> None:
     loaded = Loaded()
     node = loaded.node
-    node.log.append(1, 1, b"nobody")
+    node.log.batch.append(1, 1, b"nobody")
     assert loaded.run() == []
     node.append("somebody")
     assert loaded.run() == ["somebody"]
     node.commit("large again", LINGER_BUSY_SIZE)
-    node.log.append(1, 1, b"nobody")
+    node.log.batch.append(1, 1, b"nobody")
     loaded.run()
-    node.log.listen(Told("later", node.told))
+    node.log.batch.listen(Told("later", node.told))
     assert loaded.run() == ["later"]
 
 
 def test_a_group_that_is_large_enough_goes_at_once() -> None:
     loaded = Loaded()
     node = loaded.node
-    node.log.append(1, 1, b"nobody")
+    node.log.batch.append(1, 1, b"nobody")
     loaded.run()
-    through = node.log.durable_through
-    node.log.append(1, 1, b"", bytes(LINGER_SIZE_MAX))
+    through = node.log.batch.durable_through
+    node.log.batch.append(1, 1, b"", bytes(LINGER_SIZE_MAX))
     loaded.run()
-    assert node.log.durable_through == through + 2
+    assert node.log.batch.durable_through == through + 2
 
 
 def test_a_log_that_is_closed_waits_for_nothing() -> None:
     loaded = Loaded()
-    loaded.node.log.append(1, 1, b"nobody")
+    loaded.node.log.batch.append(1, 1, b"nobody")
     loaded.run()
     loaded.node.log.close()
     assert loaded.node.log.batch.is_durable()
@@ -415,7 +411,7 @@ def test_numbers_go_on_after_a_restart() -> None:
     node = Node()
     node.commit("a")
     again = node.again()
-    assert again.log.durable_through == 1
+    assert again.log.batch.durable_through == 1
     assert again.append("b") == 2
 
 
@@ -444,8 +440,8 @@ def test_on_a_real_disk_with_a_real_thread(tmp_path: Path) -> None:
         log.idle()
         for number in range(200):
             body = bytes([number]) * number
-            expected.append((log.append(session, number, body), session, number, body))
-            log.listen(Told(str(number), told))
+            expected.append((log.batch.append(session, number, body), session, number, body))
+            log.batch.listen(Told(str(number), told))
             log.sync()
             while log.batch.record_count > 10:
                 calls.get(timeout=30)()

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.store.batch import BLOCK, UNDIVIDED, BatchWriter
+from broker.store.batch import BLOCK
+from broker.store.batch_writer import UNDIVIDED, BatchWriter
 from broker.store.wal_file import START, BadRange, FileHeader, Found, Scan
 from tests.support.faulty_disk import FaultyDisk, FaultyFile
 
@@ -20,7 +21,7 @@ def written(sizes: list[int], room: int) -> tuple[FaultyFile, list[int]]:
     file = disk.create("wal.create", "/file")
     assert isinstance(file, FaultyFile)
     file.write("wal.header", 0, [HEADER.encode()])
-    writer = BatchWriter(1, None, UNDIVIDED)
+    writer = BatchWriter(1, UNDIVIDED)
     starts, at = [], START
     for number, size in enumerate(sizes):
         writer.append(1, 1, bytes([number]) * size)

@@ -1,13 +1,15 @@
-"""broker/store/wal.py: which batches the owner's thread writes itself (docs/durability-format.md, "Why so")."""
+"""broker/store/direct_writes.py: which batches the owner's thread writes itself (docs/durability-format.md, "Why
+so")."""
 
 from __future__ import annotations
 
 import pytest
 
 from broker.store.datadir import DataDir
+from broker.store.direct_writes import DIRECT_PAUSE_MS_MAX, DIRECT_PAUSE_MS_MIN, DIRECT_SIZE_MAX, DIRECT_STALL_MS
 from broker.store.recovery import Recovery
 from broker.store.runner import Job
-from broker.store.wal import DIRECT_PAUSE_MS_MAX, DIRECT_PAUSE_MS_MIN, DIRECT_SIZE_MAX, DIRECT_STALL_MS, WriteAheadLog
+from broker.store.wal import WriteAheadLog
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock
@@ -51,7 +53,7 @@ class Node:
         """One batch in a turn of its own; whether the owner's thread wrote it."""
         before = self.runner.done
         self.turn.admit(input_bytes)
-        self.log.append(1, 1, bytes(size))
+        self.log.batch.append(1, 1, bytes(size))
         self.turn.run()
         direct = self.runner.done > before
         self.runner.drain()
@@ -75,7 +77,7 @@ def test_not_while_the_thread_has_work() -> None:
     node = Node()
     node.log.idle()
     assert node.runner.jobs
-    node.log.append(1, 1, b"x")
+    node.log.batch.append(1, 1, b"x")
     node.turn.run()
     assert node.runner.done == 0
     node.runner.drain()
