@@ -171,7 +171,7 @@ def _get(channel: Channel, queue: Queue, no_ack: bool) -> None:
     left: i64 = queue.ready_count()
     write_get_ok(session.outbox.writer, channel.number, tag, entry.redelivered, entry.message.tail, left)
     session.outbox.write_content(entry.message, channel.number, session.payload_max)
-    session.touch()
+    session.schedule_flush()
 
 
 @final

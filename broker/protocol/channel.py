@@ -511,7 +511,7 @@ class Channel(Flushable):
         route.figures.return_unroutable += 1
         write_return(session.outbox.writer, self.number, NO_ROUTE, b"NO_ROUTE", message.tail)
         session.outbox.write_content(message, self.number, session.payload_max)
-        session.touch()
+        session.schedule_flush()
 
     def carry_out_publish(self, pending: Pending) -> bool:
         """One publish of a transaction that commits; False if a queue refused the message."""
@@ -578,7 +578,7 @@ class Channel(Flushable):
             if self._held_answer:
                 session.send(self._held_answer)
                 self._held_answer = b""
-            session.touch()  # notices may have waited for this answer
+            session.schedule_flush()  # notices may have waited for this answer
             session.release(self)
 
     def hold_for(self, queue: Queue, retry: Deferred) -> None:
@@ -608,7 +608,7 @@ class Channel(Flushable):
         if not self._dirty:
             self._dirty = True
             self.session.dirty.append(self)
-            self.session.touch()
+            self.session.schedule_flush()
 
     def flush(self) -> None:
         """Write the confirms that are due."""

@@ -36,7 +36,7 @@ def write_delivery(
     else:
         writer.write(tail)
     session.outbox.write_content(message, channel.number, session.payload_max)
-    session.touch()
+    session.schedule_flush()
 
 
 def _count(channel: Channel, queue: Queue, no_ack: bool, count: i64, redelivered: bool) -> None:
@@ -88,7 +88,7 @@ class ChannelConsumer(Consumer):
         if session.outbox.room() <= 0:
             queue = self.queue
             if queue is not None:
-                session.starve(self, queue)
+                session.wait_for_outbox(self, queue)
             return 0
         if not channel.flow_active or channel.closing:
             return 0
@@ -159,7 +159,7 @@ class ChannelConsumer(Consumer):
                 writer.write(content)
                 if item.channel != number:
                     renumber(writer, at, content, number)
-        session.touch()
+        session.schedule_flush()
 
     def deliver_entry(self, queue: Queue, level: i64, entry: Entry) -> None:
         channel = self.channel

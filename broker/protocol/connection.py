@@ -95,7 +95,7 @@ class Connection(FaultOwner, Flushable, Timed):
         self._send_timeout = SendTimeout(self, self._outbox, server.clock, server.limits.send_timeout_ms)
         self.refill_armed = False
         """Consumers that wait for room in the outbox have their turn in the next one."""
-        self._choked = False
+        self._paused_for_output = False
         """Not read because it does not read."""
         self._rest_bytes: i64 = 0
         self._held_bytes: i64 = 0
@@ -154,7 +154,7 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def is_unread(self) -> bool:
         """Whether its socket is not read, for whatever reason: it cannot be heard then."""
-        return self.session.blocked or self._held_back or self.in_flow or self._choked or self._unfinished
+        return self.session.blocked or self._held_back or self.in_flow or self._paused_for_output or self._unfinished
 
     def _takes_nothing(self) -> bool:
         return self.state == CLOSED or self._is_deaf or (self._ending and self.state == RUNNING)
@@ -174,8 +174,8 @@ class Connection(FaultOwner, Flushable, Timed):
         if logs is not None and logs.appended() != appended and logs.is_congested():
             self._slow_down(logs)
         self._count_rest(0 if self.state == CLOSED else self._reader.waiting)
-        if self._outbox.paused and not self._choked and self._outbox.size() > BACKLOG_MAX:
-            self._choked = True
+        if self._outbox.paused and not self._paused_for_output and self._outbox.size() > BACKLOG_MAX:
+            self._paused_for_output = True
             self._outbox.sink.pause_reading()
 
     def _take_all(self) -> None:
@@ -732,7 +732,11 @@ class Connection(FaultOwner, Flushable, Timed):
 
     def _ask_for_refill(self) -> None:
         """``refill`` in the next turn, if somebody waits for it, or some of what waits to be written."""
-        if (self.session.starved or self._outbox.size() > 0) and not self.refill_armed and not self._outbox.paused:
+        if (
+            (self.session.waiting_for_outbox or self._outbox.size() > 0)
+            and not self.refill_armed
+            and not self._outbox.paused
+        ):
             self.refill_armed = True
             self.server.turn.defer(Refill(self))
 
@@ -741,7 +745,7 @@ class Connection(FaultOwner, Flushable, Timed):
         if self._outbox.paused or self.state == CLOSED:
             return
         if self._outbox.size() > 0:
-            self.session.touch()
+            self.session.schedule_flush()
         if self.state == RUNNING and self._outbox.room() > 0:
             self.session.refill()
             self._ask_for_refill()
@@ -750,8 +754,8 @@ class Connection(FaultOwner, Flushable, Timed):
         """The socket's buffer passed its high water (False) or fell below its low water (True)."""
         self._outbox.paused = not ready
         if ready:
-            if self._choked:
-                self._choked = False
+            if self._paused_for_output:
+                self._paused_for_output = False
                 self._outbox.sink.resume_reading()
             self._outbox.flush()
             self._ask_for_refill()

@@ -98,8 +98,8 @@ class Session(Blockable):
         self.notices: list[bytes] = []
         """Frames that must come behind the answers of this turn, and those that wait for the disk: a basic.cancel never
         overtakes the queue.delete-ok of the client that deleted the queue."""
-        self.starved: list[Consumer] = []
-        self.starved_queues: list[Queue] = []
+        self.waiting_for_outbox: list[Consumer] = []
+        self.queues_waiting_for_outbox: list[Queue] = []
 
     def attach(self, flushable: Flushable) -> None:
         """Name the connection: what is flushed when this session was touched."""
@@ -114,10 +114,10 @@ class Session(Blockable):
         self.resumer = None
         self.released = []
         self.dirty = []
-        self.starved = []
-        self.starved_queues = []
+        self.waiting_for_outbox = []
+        self.queues_waiting_for_outbox = []
 
-    def touch(self) -> None:
+    def schedule_flush(self) -> None:
         """The outbox has something to write: flush at the end of this turn."""
         if not self.flush_marked and self._flushable is not None:
             self.flush_marked = True
@@ -126,7 +126,7 @@ class Session(Blockable):
     def send(self, frame: bytes) -> None:
         """Queue a whole frame."""
         self.outbox.writer.write(frame)
-        self.touch()
+        self.schedule_flush()
 
     def release(self, channel: object, again: bool = False) -> None:
         """``channel`` need not wait any more; ``again``: it had its share of this turn, and others come first."""
@@ -141,7 +141,7 @@ class Session(Blockable):
     def notify(self, frame: bytes) -> None:
         """Queue a frame behind the answers of this turn."""
         self.notices.append(frame)
-        self.touch()
+        self.schedule_flush()
 
     def begin_content(self) -> None:
         """A channel has taken the header of a content whose body is not there yet."""
@@ -203,21 +203,21 @@ class Session(Blockable):
             self.exclusive_queues = [one for one in owned if not one.deleted]
             self._prune_at = max(_PRUNE_AT, 2 * len(self.exclusive_queues))
 
-    def starve(self, consumer: Consumer, queue: Queue) -> None:
+    def wait_for_outbox(self, consumer: Consumer, queue: Queue) -> None:
         """``consumer`` has no room because the outbox is full; ``refill`` brings it back."""
-        self.starved.append(consumer)
-        self.starved_queues.append(queue)
+        self.waiting_for_outbox.append(consumer)
+        self.queues_waiting_for_outbox.append(queue)
 
     def refill(self) -> None:
-        """The outbox drained: consumers that waited for it may have messages again; those that are left ``starved``
+        """The outbox drained: consumers that waited for it may have messages again; those that are left
         when the time is over have their turn later."""
-        consumers = self.starved
-        queues = self.starved_queues
+        consumers = self.waiting_for_outbox
+        queues = self.queues_waiting_for_outbox
         index: i64 = 0
         while index < len(consumers):
             queues[index].unblock(consumers[index])
             index += 1
             if index % _REFILLED_PER_LOOK == 0 and self.turn.out_of_time():
                 break
-        self.starved = consumers[index:]
-        self.starved_queues = queues[index:]
+        self.waiting_for_outbox = consumers[index:]
+        self.queues_waiting_for_outbox = queues[index:]

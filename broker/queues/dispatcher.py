@@ -92,7 +92,7 @@ class Dispatcher:
                     backlog.settle(position, count, stride)
                 queue.delivered += count
                 self._left -= count // 16
-            elif plain >= size and size <= _TURNS_MAX and not group.crowded:
+            elif plain >= size and size <= _TURNS_MAX and not group.shares_channel:
                 self._left -= (
                     self._deliver_in_turns(queue, group, backlog, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
                 )

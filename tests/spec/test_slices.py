@@ -331,13 +331,13 @@ def test_consumers_that_waited_for_room_have_their_turn_in_slices() -> None:
     connection = client.opened
     connection.writable(False)
     numbered(broker.open(), "q", 1000)
-    waiting = [len(connection.session.starved)]
+    waiting = [len(connection.session.waiting_for_outbox)]
     assert waiting[0] == 300
     connection.writable(True)
-    waiting.append(len(connection.session.starved))
+    waiting.append(len(connection.session.waiting_for_outbox))
     while broker.turn.scheduled:
         broker.turn.run()
-        waiting.append(len(connection.session.starved))
+        waiting.append(len(connection.session.waiting_for_outbox))
     assert max(before - after for before, after in pairwise(waiting)) <= 64
     assert sorted(numbers(client.bodies())) == list(range(1000))
 

@@ -56,10 +56,10 @@ def test_a_full_outbox_is_no_room() -> None:
     client, consumer = made(broker)
     client.opened.writable(False)
     assert consumer.capacity() == 0
-    assert client.opened.session.starved == [consumer]
+    assert client.opened.session.waiting_for_outbox == [consumer]
     client.opened.writable(True)
     broker.run_turn()
-    assert client.opened.session.starved == []
+    assert client.opened.session.waiting_for_outbox == []
     assert consumer.capacity() >= UNLIMITED
 
 
