@@ -121,7 +121,6 @@ class Channel(Flushable):
         """It waits for the disk, or for a message from it: its frames are kept (``hold_frame``) until that is there."""
         self._dirty = False
         self._held_frames: BytesWriter | None = None
-        self.held_bytes: i64 = 0
         self.working: i64 = 0
         """Pieces of work that were begun (``carry_out``) and are not done: the channel does not end before."""
         self.retry: Deferred | None = None

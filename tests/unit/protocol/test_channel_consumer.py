@@ -56,7 +56,7 @@ def test_a_full_outbox_is_no_room() -> None:
     client, consumer = made(broker)
     client.opened.writable(False)
     assert consumer.capacity() == 0
-    assert client.opened.session.waiting_for_outbox == [consumer]
+    assert client.opened.session.waiting_for_outbox == [(consumer, broker.queue("q"))]
     client.opened.writable(True)
     broker.run_turn()
     assert client.opened.session.waiting_for_outbox == []

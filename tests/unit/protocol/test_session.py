@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from broker.protocol.session import Limits
 from tests.support.memory import Broker
 
 
-def test_limits_are_rabbitmqs_defaults() -> None:
-    """3.13's: 2047 channels, 131,072 octets, 60 s, 128 MiB, ten seconds for the handshake; no others."""
-    limits = Limits()
-    assert (limits.channel_max, limits.frame_max, limits.heartbeat_s, limits.message_size_max) == (
-        2047,
-        131072,
-        60,
-        134_217_728,
-    )
-    assert (limits.consumers_per_channel_max, limits.prefetch_default, limits.handshake_timeout_ms) == (0, 0, 10_000)
-
-
-def test_a_touched_session_is_flushed_once_a_turn() -> None:
+def test_a_session_that_has_said_something_is_flushed_once_a_turn() -> None:
     broker = Broker()
     client = broker.open()
     session = client.opened.session
