@@ -127,7 +127,7 @@ class Closing:
     def fail(self, connection: Connection, last_frame: bytes) -> None:
         """connection.close from the server; its close-ok is not waited for if it could not be told apart from other
         octets any more."""
-        connection.server.closing[connection.number] = connection
+        connection.server.connection_closing(connection)
         self._last_frame = last_frame
         self._ends_stream = True
         self._awaits_close_ok = not connection.input.is_lost
@@ -206,7 +206,7 @@ class Closing:
         self.state = CLOSED
         session = connection.session
         connection.input.end(session)
-        connection.server.closed(connection.number)
+        connection.server.connection_closed(connection.number)
         self._disarm()
         outbox = session.outbox
         outbox.finish()
@@ -220,7 +220,7 @@ class Closing:
         self.state = CLOSED
         session = connection.session
         connection.input.end(session)
-        connection.server.closed(connection.number)
+        connection.server.connection_closed(connection.number)
         self._disarm()
         session.outbox.close()
         self._release(connection, False)

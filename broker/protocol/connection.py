@@ -116,18 +116,17 @@ class Connection(SessionOwner):
 
     def hold(self, channel: Channel, reader: FrameReader) -> None:
         """The channel waits: keep the frame that ``reader`` is at."""
-        held = self.held
-        if held is None:
-            held = HeldFrames(self.session)
-            self.held = held
-        held.hold(channel, reader)
+        self._held_frames().hold(channel, reader)
 
     def resume_channels(self) -> None:
+        self._held_frames().resume(self)
+
+    def _held_frames(self) -> HeldFrames:
         held = self.held
         if held is None:
             held = HeldFrames(self.session)
             self.held = held
-        held.resume(self)
+        return held
 
     # ---- end ---------------------------------------------------------------------------------------------------------
 

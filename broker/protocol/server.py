@@ -127,7 +127,11 @@ class Server:
         self.channels_open -= count
         self.counters.channels_closed += count
 
-    def closed(self, number: int) -> None:
+    def connection_closing(self, connection: Connection) -> None:
+        """It is told to close; until it is gone, a node that stops waits for it."""
+        self.closing[connection.number] = connection
+
+    def connection_closed(self, number: int) -> None:
         """A connection that was told to close is gone."""
         if self.closing.pop(number, None) is not None and not self.closing and self.when_closed is not None:
             self.when_closed()
