@@ -107,8 +107,10 @@ class Connection(SessionOwner):
 
     def takes_input(self) -> bool:
         """Whether what comes is looked at: all of it, or close and close-ok."""
-        state = self.state
-        return state != CLOSED and not (self._ends_by_fault and state == RUNNING)
+        closing = self.closing
+        if closing is None or closing.state == RUNNING:
+            return not self._ends_by_fault
+        return closing.state != CLOSED
 
     def missing(self) -> int:
         """Bytes that have not come yet of the contents that were begun."""

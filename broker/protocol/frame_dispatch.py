@@ -38,62 +38,66 @@ def take_frames(connection: Connection, reader: FrameReader) -> bool:
 
     Raises: the ConnectionException that a frame is answered with.
     """
+    turn = connection.server.turn
+    while not _take_some(connection, reader):
+        turn.costly = False
+        if reader is connection.input.reader and connection.waits_to_close():
+            return True
+        if turn.out_of_time():
+            return False
+    return True
+
+
+def _take_some(connection: Connection, reader: FrameReader) -> bool:
+    """As many as may be taken without a look at the clock; whether there are no more."""
     channels = connection.channels
     turn = connection.server.turn
     channel = channels.last
     left = _FRAMES_PER_LOOK
-    while True:
-        if left == 0 or turn.costly:
-            turn.costly = False
-            left = _FRAMES_PER_LOOK
-            if reader is connection.input.reader and connection.waits_to_close():
-                return True
-            if turn.out_of_time():
-                return False
+    while left > 0 and not turn.costly:
         left -= 1
         if not reader.next():
             return True
-        closing = connection.closing
-        if closing is not None and closing.state != RUNNING:
-            if closing.state == CLOSED:
+        if connection.closing is not None and connection.state != RUNNING:
+            if connection.state == CLOSED:
                 return True
-            closing.take_frame(connection, reader)
+            connection.ends().take_frame(connection, reader)
             continue
-        number = reader.channel
-        if channel is None or channel.number != number:
-            channel = channels.find(number)
+        if channel is None or channel.number != reader.channel:
+            channel = channels.find(reader.channel)
         if channel is None:
             _take_other(connection, reader)
         elif channel.closing:
             channel_methods.while_closing(connection, channel, reader)
         elif channel.held:
             connection.hold(channel, reader)
-            continue
         else:
             try:
-                _take(connection, channel, reader)
+                if reader.frame_type != spec.FRAME_METHOD or channel.expects_content or reader.end - reader.start < 4:
+                    _take_content(channel, reader)
+                else:
+                    method = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
+                    if not channel.receive_hot(reader, method):
+                        _take_method(connection, channel, reader, int(method))
             except ChannelException as error:
                 channel_methods.fail(connection, channel, error)
         channel = channels.last
+    return False
 
 
-def _take(connection: Connection, channel: Channel, reader: FrameReader) -> None:
-    """A frame of a channel that is open."""
+def _take_content(channel: Channel, reader: FrameReader) -> None:
+    """A frame of a content, or one that should be."""
     kind = reader.frame_type
-    if kind == spec.FRAME_METHOD:
-        if channel.expects_content:
-            raise channel.unexpected_method()
-        if reader.end - reader.start < 4:
-            raise unknown_frame(reader)
-        method = i64(read_i32_be(reader.data, reader.start)) & 0xFFFFFFFF
-        if not channel.receive_hot(reader, method):
-            _take_method(connection, channel, reader, int(method))
-    elif kind == spec.FRAME_HEADER:
+    if kind == spec.FRAME_HEADER:
         channel.receive_header(reader)
     elif kind == spec.FRAME_BODY:
         channel.receive_body(reader)
-    else:
+    elif kind != spec.FRAME_METHOD:
         raise unexpected_frame(reader)
+    elif channel.expects_content:
+        raise channel.unexpected_method()
+    else:
+        raise unknown_frame(reader)
 
 
 def _take_method(connection: Connection, channel: Channel, reader: FrameReader, index: int) -> None:

@@ -117,7 +117,9 @@ class Input:
         is_finished = self._take_all(connection)
         if logs is not None and logs.appended() != appended and logs.is_congested():
             self._slow_down(connection, logs)
-        self._count_rest(session, 0 if connection.state == CLOSED else self.reader.waiting)
+        closing = connection.closing
+        is_over = closing is not None and closing.state == CLOSED
+        self._count_rest(session, 0 if is_over else self.reader.waiting)
         outbox = session.outbox
         if outbox.paused and not self._paused_for_output and outbox.size() > BACKLOG_MAX:
             self._paused_for_output = True
