@@ -28,8 +28,8 @@ from broker.net.listener import listen
 from broker.net.loop import LoopWaker
 from broker.net.ports import Port
 from broker.net.watchdog import Watchdog
+from broker.protocol.limits import Limits
 from broker.protocol.server import Identity, Server
-from broker.protocol.session import Limits
 from broker.store.batch_reader import READ_MEMORY_MAX
 from broker.store.datadir import DataDirError
 from broker.store.disk_error import DiskError
@@ -56,9 +56,11 @@ ms."""
 _log = get_logger("node")
 
 
-def make_server(config: Config, turn: Turn, clock: Clock, counters: Counters, store: Store | None = None) -> Server:
+def make_server(config: Config, turn: Turn, counters: Counters, store: Store | None = None) -> Server:
     """The node's state, before any port is open; with what ``store`` has found, if there is one."""
     limits = Limits()
+    limits.connections_max = config.max_connections
+    limits.node_channels_max = config.channel_max_per_node
     limits.channel_max = config.channel_max
     limits.frame_max = config.frame_max
     limits.heartbeat_s = config.heartbeat
@@ -78,8 +80,7 @@ def make_server(config: Config, turn: Turn, clock: Clock, counters: Counters, st
         cluster_name=config.cluster_name or config.node_name,
         node=config.node_name,
     )
-    server = Server(identity, users, limits, config.max_connections, turn, clock, counters)
-    server.channels_max = config.channel_max_per_node
+    server = Server(identity, users, limits, turn, counters)
     budget = queue_memory(config, total_memory())
     # what is on the way to the disk and back counts as well
     server.queue_memory.limit = max(budget - UNWRITTEN_MAX - READ_MEMORY_MAX, budget // 2)
@@ -143,7 +144,7 @@ def _open_broker(config: Config, loop: asyncio.AbstractEventLoop, stop: _Stop) -
     filesystem, data_dir = RealFileSystem(), str(config.data_dir.absolute())
     owner = StoreOwner(clock, loop.call_soon_threadsafe, stop.on_disk_failure)
     store = Store.open(filesystem, data_dir, owner)
-    server = make_server(config, turn, clock, Counters(), store)
+    server = make_server(config, turn, Counters(), store)
     admission = Admission(raise_limit(), loop.call_later)
     loop.set_exception_handler(admission.on_loop_error)
     server.sockets_max = admission.highest

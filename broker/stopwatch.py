@@ -38,11 +38,13 @@ _log: Final = get_logger("turn")
 
 
 def label_of(work: object) -> str:
-    """How the log calls a piece of work."""
+    """How the log calls a piece of work: by the client whose it is, if it is one's."""
     if work is None:
         return ""
-    if isinstance(work, FaultOwner):
-        return work.fault_label()
+    whose = getattr(work, "fault_owner", None)
+    owner = work if isinstance(work, FaultOwner) else whose() if whose is not None else None
+    if isinstance(owner, FaultOwner):
+        return owner.fault_label()
     name = getattr(work, "name", None)
     kind = type(work).__name__
     return f"{kind} '{name}'" if isinstance(name, str) else kind

@@ -16,11 +16,11 @@ from broker.errors import ACCESS_REFUSED, NAMES
 from broker.management.answers import Failure, bad_request, not_authorised
 from broker.protocol.connection import Connection
 from broker.protocol.outbox import Outbox, Piece, Sink
+from broker.protocol.session import Negotiated
 from broker.wire import properties, spec
 from broker.wire.frames import FrameReader
 from broker.wire.methods import decode, method_frame
 from broker.wire.properties import Properties
-from broker.wire.table import EMPTY
 from broker.wire.writer import make_content
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ class Loopback(Sink):
     def __init__(self, server: Server, vhost: VHost, user: str) -> None:
         self._turn = server.turn
         self._outbox = Outbox(self)
-        session = server.new_session("management", user, vhost, self._outbox)
-        self._connection = Connection(server, session, FrameReader(0), 0, 0, EMPTY)
-        session.attach(self._connection)
+        self._connection = Connection(server, Negotiated("management", user, vhost), self._outbox, FrameReader(0))
         self._reader = FrameReader(0)
         self._answers: list[Answer] = []
         self._missing = 0

@@ -9,8 +9,9 @@ from typing import Final, cast
 
 from broker.management.answers import bad_request
 from broker.wire import table
+from broker.wire.field_values import Timestamp
 from broker.wire.properties import Properties
-from broker.wire.table import FieldTable, Timestamp
+from broker.wire.table import FieldTable
 
 _TEXTS: Final = (
     "content_type",

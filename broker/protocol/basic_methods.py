@@ -173,7 +173,7 @@ def _get(asked: _Get) -> None:
     left: i64 = queue.ready_count()
     write_get_ok(session.outbox.writer, channel.number, tag, got.redelivered, got.message.tail, left)
     session.outbox.write_content(got.message, channel.number, session.payload_max)
-    session.touch()
+    session.schedule_flush()
 
 
 @final

@@ -67,8 +67,6 @@ class Channel(Flushable):
         self.figures: ChannelFigures | None = None
         """What was counted; None while nothing has happened."""
         self.holding: Holding | None = None
-        self.held_bytes: i64 = 0
-        """Of the frames that are kept."""
         self.retry: Deferred | None = None
         """What to do again when the wait is over, before the frames that were kept."""
         self.working: i64 = 0
@@ -219,7 +217,7 @@ class Channel(Flushable):
         if not self._dirty:
             self._dirty = True
             self.session.dirty.append(self)
-            self.session.touch()
+            self.session.schedule_flush()
 
     def flush(self) -> None:
         """Write the confirms that are due."""

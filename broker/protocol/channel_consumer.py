@@ -37,7 +37,7 @@ def write_delivery(
     else:
         writer.write(tail)
     session.outbox.write_content(message, channel.number, session.payload_max)
-    session.touch()
+    session.schedule_flush()
 
 
 def _count(channel: Channel, queue: Queue, no_ack: bool, count: i64, redelivered: bool) -> None:
@@ -104,7 +104,7 @@ class ChannelConsumer(Consumer):
             return True
         queue = self.queue
         if queue is not None:
-            session.starve(self, queue)
+            session.wait_for_outbox(self, queue)
         return False
 
     def room_bytes(self) -> i64:
@@ -161,7 +161,7 @@ class ChannelConsumer(Consumer):
                 writer.write(content)
                 if item.channel != number:
                     renumber(writer, at, content, number)
-        session.touch()
+        session.schedule_flush()
 
     def deliver_one(self, queue: Queue, delivery: Delivery) -> None:
         channel = self.channel

@@ -14,6 +14,7 @@ from broker.clock import Clock, Timed
 from broker.errors import CONNECTION_FORCED, ProtocolException
 from broker.logsetup import get_logger
 from broker.native import i64
+from broker.protocol.client_properties import connection_name
 from broker.wire.methods import method_name
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _who(connection: Connection) -> dict[str, object]:
     session = connection.session
     return {
         "connection": session.name,
-        "client": connection.client_name(),
+        "client": connection_name(connection.client_properties),
         "user": session.user,
         "vhost": session.vhost.name,
     }

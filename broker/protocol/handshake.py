@@ -25,10 +25,12 @@ from broker.errors import (
 )
 from broker.faults import FaultOwner
 from broker.native import i64
-from broker.protocol.connection import Connection, connection_name
+from broker.protocol.client_properties import connection_name, has_capability
+from broker.protocol.connection import Connection
 from broker.protocol.outbox import Outbox
 from broker.protocol.refusals import close_frame, unexpected_frame
 from broker.protocol.server import Server
+from broker.protocol.session import Negotiated
 from broker.wire import spec
 from broker.wire.frames import FrameReader
 from broker.wire.methods import Method, decode, method_frame
@@ -85,7 +87,6 @@ class Handshake(FaultOwner, Timed):
         self._name = ""
         """Of the user that the client logs in as."""
         self._client_properties: FieldTable = EMPTY
-        self._capabilities: dict[str, object] = {}
         self._frame_max = 0
         self._channel_max = 0
         self._heartbeat_s = 0
@@ -122,8 +123,7 @@ class Handshake(FaultOwner, Timed):
         self._disarm()
         if frame:
             self._outbox.write(frame)
-        self._outbox.flush()
-        self._outbox.closed = True
+        self._outbox.finish()
         if frame and self._head == spec.PROTOCOL_HEADER:
             self._outbox.sink.await_close()
         else:
@@ -218,9 +218,6 @@ class Handshake(FaultOwner, Timed):
         assert isinstance(fields, commands.Connection.StartOk)
         server = self.server
         self._client_properties = method.arguments
-        capabilities = method.arguments.get("capabilities")
-        if isinstance(capabilities, dict):
-            self._capabilities = capabilities
         mechanism = fields.mechanism
         response: object = fields["response"]  # not by attribute: pamqp says str, but gives bytes for what is not UTF-8
         raw = response if isinstance(response, bytes) else str(response).encode()
@@ -253,7 +250,7 @@ class Handshake(FaultOwner, Timed):
         self._is_told = True
         server.client_log.login_refused(self.peer.name, self._name, self._client_name(), mechanism, why_not)
         frame = b""
-        if self._capabilities.get("authentication_failure_close") is True:
+        if has_capability(self._client_properties, "authentication_failure_close"):
             refusal = ConnectionException(
                 ACCESS_REFUSED,
                 f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile.",
@@ -286,7 +283,7 @@ class Handshake(FaultOwner, Timed):
         server = self.server
         user = self._user
         assert user is not None
-        limit = server.connections_max
+        limit = server.limits.connections_max
         if limit and len(server.connections) >= limit:
             raise ConnectionException(
                 NOT_ALLOWED, f"connection refused: node connection limit ({limit}) is reached", 10, 40
@@ -296,21 +293,16 @@ class Handshake(FaultOwner, Timed):
             raise ConnectionException(NOT_ALLOWED, f"vhost {fields.virtual_host} not found", 10, 40)
         self._disarm()
         self._state = _DONE
-        session = server.new_session(self.peer.name, user.name, vhost, self._outbox)
-        session.payload_max = self._frame_max - 8 if self._frame_max else 0
-        session.cancel_notify = self._capabilities.get("consumer_cancel_notify") is True
+        negotiated = Negotiated(self.peer.name, user.name, vhost, self._client_properties)
+        negotiated.channel_max = self._channel_max
+        negotiated.frame_max = self._frame_max
+        negotiated.heartbeat_s = self._heartbeat_s
         self._reader.payload_max = self._frame_max  # RabbitMQ tolerates clients that forget a frame's own 8 octets
-        connection = Connection(
-            server, session, self._reader, self._channel_max, self._heartbeat_s, self._client_properties
-        )
-        session.attach(connection)
-        session.blocked_notify = self._capabilities.get("connection.blocked") is True
-        server.sampler.wake()
-        server.counters.connections_opened += 1
-        session.send(method_frame(0, spec.CONNECTION_OPEN_OK, [("shortstr", "")]))
+        connection = Connection(server, negotiated, self._outbox, self._reader)
+        connection.session.send(method_frame(0, spec.CONNECTION_OPEN_OK, [("shortstr", "")]))
         connection.start()
         self.connection = connection
-        connection.continue_reading()
+        connection.input.begin(connection)
 
 
 def _guess(head: bytes) -> str:

@@ -56,7 +56,8 @@ class Heartbeats(Watch):
             self.heard_ms = now_ms  # it cannot be heard: its silence does not count
         if now_ms - self.heard_ms > 2 * self._interval_ms:
             if self._suspected_ms == self.heard_ms:
-                connection.miss_heartbeats()
+                connection.server.client_log.heartbeats_missed(connection)
+                connection.abort()  # without a close frame: nobody is there to read it
                 return False
             self._suspected_ms = self.heard_ms
         self._say_something(connection)

@@ -189,5 +189,5 @@ def _answer(channel: Channel, held: HeldAnswer) -> None:
     session = channel.session
     if held.answer:
         session.send(held.answer)
-    session.touch()  # notices may have waited for this answer
+    session.schedule_flush()  # notices may have waited for this answer
     session.release(channel)

@@ -189,11 +189,19 @@ class Outbox:
             self.bytes_written += len(data)
             self.sink.write(data)
 
-    def flush_all(self) -> None:
-        """The same with all that waits, however much it is: nothing comes after it."""
+    def finish(self) -> None:
+        """The same with all that waits, however much it is, and even to a socket whose buffer is full: nothing is
+        written after it."""
+        self.paused = False
         self.flush()
         while self._pieces and not self.closed:
             self._flush_part()
+        self.closed = True
+
+    def close(self) -> None:
+        """Nothing is written any more."""
+        self.closed = True
+        self.discard()
 
     def _flush_part(self) -> None:
         """Hand the first of the pieces to the sink, or the next part of a large one."""

@@ -329,4 +329,4 @@ def _unroutable(channel: Channel, message: Message, route: Route) -> None:
     route.figures.return_unroutable += 1
     write_return(session.outbox.writer, channel.number, NO_ROUTE, b"NO_ROUTE", message.tail)
     session.outbox.write_content(message, channel.number, session.payload_max)
-    session.touch()
+    session.schedule_flush()

@@ -50,6 +50,7 @@ class SendTimeout(Watch):
         self._accepted = accepted
         self._was_pending = is_pending
         if self._stuck_looks == LOOKS:
-            connection.give_up_sending(unsent + outbox.size())
+            connection.server.client_log.send_timeout(connection, unsent + outbox.size())
+            connection.abort()  # without a close frame, which the client would not read either
             return False
         return True

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final, final
 from broker.alarms import Alarms
 from broker.auth.access import AccessControl
 from broker.auth.users import Users
-from broker.clock import Clock
 from broker.counters import Counters
 from broker.metadata.journal import Journal
 from broker.protocol.client_log import ClientLog
-from broker.protocol.session import Limits, Session
+from broker.protocol.limits import Limits
 from broker.queues.memory import QueueMemory
 from broker.stats import Sampler
 from broker.store.damage import Damage
@@ -24,7 +23,6 @@ from broker.wire import table
 
 if TYPE_CHECKING:
     from broker.protocol.connection import Connection
-    from broker.protocol.outbox import Outbox
 
 CAPABILITIES: Final = (
     "publisher_confirms",
@@ -73,30 +71,17 @@ class Identity:
 class Server:
     """The node as its connections see it; one per node."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        users: Users,
-        limits: Limits,
-        connections_max: int,
-        turn: Turn,
-        clock: Clock,
-        counters: Counters,
-    ) -> None:
+    def __init__(self, identity: Identity, users: Users, limits: Limits, turn: Turn, counters: Counters) -> None:
         self.identity = identity
         self.server_properties = identity.server_properties()
         self.users = users
         self.limits = limits
-        self.connections_max = connections_max
-        """Open connections the node takes; 0 for no limit."""
-        self.channels_max = 0
-        """Open channels the node takes over all connections; 0 for no limit."""
         self.channels_open = 0
         self.turn = turn
-        self.clock = clock
+        self.clock = turn.clock
         self.counters = counters
-        self.sampler = Sampler(clock, counters)
-        self.client_log = ClientLog(clock)
+        self.sampler = Sampler(turn.clock, counters)
+        self.client_log = ClientLog(turn.clock)
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[int, Connection] = {}
         """Open connections by their number."""
@@ -108,8 +93,7 @@ class Server:
         """Of AMQP clients, whether they have logged in or not."""
         self.sockets_max = 0
         """So many there may be, at most; 0 where nobody counts descriptors."""
-        self.next_connection = 1
-        self.started_ms = clock.now_ms
+        self.started_ms = turn.clock.now_ms
         self.alarms = Alarms(turn)
         self.access_control = AccessControl()
         """What users may do."""
@@ -120,18 +104,41 @@ class Server:
         """What messages that wait in queues may take in memory."""
         self.damage: Damage | None = None
         """What was lost of the data."""
+        self._last_connection = 0
 
-    def closed(self, number: int) -> None:
+    def connection_opened(self, connection: Connection) -> int:
+        """A client has got as far as connection.open-ok; returns the number of its connection."""
+        self._last_connection += 1
+        self.connections[self._last_connection] = connection
+        self.sampler.wake()
+        self.counters.connections_opened += 1
+        return self._last_connection
+
+    def connection_released(self, number: int) -> None:
+        """Everything that this connection held has gone back. Once for each counts."""
+        if self.connections.pop(number, None) is not None:
+            self.sampler.wake()
+            self.counters.connections_closed += 1
+
+    def channel_opened(self) -> None:
+        """One more, of some connection."""
+        self.channels_open += 1
+        self.sampler.wake()
+        self.counters.channels_opened += 1
+
+    def channels_closed(self, count: int) -> None:
+        """So many fewer."""
+        self.channels_open -= count
+        self.counters.channels_closed += count
+
+    def connection_closing(self, connection: Connection) -> None:
+        """It is told to close; until it is gone, a node that stops waits for it."""
+        self.closing[connection.number] = connection
+
+    def connection_closed(self, number: int) -> None:
         """A connection that was told to close is gone."""
         if self.closing.pop(number, None) is not None and not self.closing and self.when_closed is not None:
             self.when_closed()
-
-    def new_session(self, name: str, user: str, vhost: VHost, outbox: Outbox) -> Session:
-        """What the channels of a new connection will see of it and of this node."""
-        access = self.access_control.access(user, vhost.name)
-        return Session(
-            name, user, vhost, outbox, self.turn, self.clock, self.counters, self.limits, self.alarms, access, self.logs
-        )
 
     def add_vhost(self, name: str) -> VHost:
         """Create a virtual host."""

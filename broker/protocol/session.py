@@ -1,27 +1,31 @@
-"""What the channels of one connection share with it: the outbox, who the client is, what was negotiated.
+"""What the channels of one connection share with it: who the client is, what was negotiated, and the way out to it.
 
-Channels know their session, never the connection: the connection owns both.
+Channels know their session, never the connection: the connection owns both. All that is written to the client leaves
+with the session's ``flush``, once a turn: the confirms that are due, what the outbox holds, and what has to come behind
+both.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from broker.alarms import Alarms, Blockable
-from broker.auth.access import Access
-from broker.clock import Clock
-from broker.counters import Counters
+from mypy_extensions import mypyc_attr
+
+from broker.alarms import Blockable
 from broker.faults import FaultOwner
 from broker.native import i64
+from broker.protocol.client_properties import has_capability
 from broker.protocol.outbox import Outbox
 from broker.queues.consumer import Consumer
 from broker.queues.queue import Queue
-from broker.store.logs import Logs
-from broker.turn import Deferred, Flushable, Turn
+from broker.turn import Deferred, Flushable
 from broker.wire import spec
 from broker.wire.methods import method_frame
+from broker.wire.table import EMPTY, FieldTable
 
 if TYPE_CHECKING:
+    from broker.protocol.channel import Channel
+    from broker.protocol.server import Server
     from broker.vhost.vhost import VHost
 
 _PRUNE_AT: Final = 64
@@ -29,123 +33,236 @@ _REFILLED_PER_LOOK: Final[i64] = 64
 
 
 @final
-class Limits:
-    """Bounds from the configuration; 0 means no limit."""
+class Negotiated:
+    """What the handshake has settled with a client: who it is, and what both sides keep to."""
 
-    def __init__(self) -> None:
-        self.channel_max = 2047
-        self.frame_max = 131072
-        self.heartbeat_s = 60
-        self.message_size_max: i64 = 134_217_728
-        self.consumers_per_channel_max = 0
-        self.prefetch_default = 0
-        self.handshake_timeout_ms = 10_000
-        self.send_timeout_ms: i64 = 30_000
+    def __init__(self, name: str, user: str, vhost: VHost, client_properties: FieldTable = EMPTY) -> None:
+        self.name = name
+        """Of the connection, as RabbitMQ names it: ``peer:port -> own:port``."""
+        self.user = user
+        self.vhost = vhost
+        self.client_properties = client_properties
+        """As connection.start-ok had them."""
+        self.channel_max = 0
+        """Open channels; 0 for no limit."""
+        self.frame_max = 0
+        """Octets of a frame; 0 for no limit."""
+        self.heartbeat_s = 0
+        """0 for no heartbeats."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class SessionOwner(FaultOwner):
+    """The connection, as its session sees it: what ends when work of the session fails by a mistake of ours."""
+
+    def resume_channels(self) -> None:
+        """Take the frames of channels that need not wait any more (``Session.take_released``)."""
+        raise NotImplementedError
 
 
 @final
-class Session(Blockable):
+class _Resume(Deferred):
+    """Takes the frames of channels that need not wait any more."""
+
+    def __init__(self, owner: SessionOwner) -> None:
+        self._owner = owner
+
+    def resume(self) -> None:
+        self._owner.resume_channels()
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self._owner
+
+
+@final
+class _Refill(Deferred):
+    """Gives consumers that waited for the outbox their turn again, at the beginning of the next turn."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def resume(self) -> None:
+        self._session.refill()
+
+    def fault_owner(self) -> FaultOwner | None:
+        return self._session.owner
+
+
+@final
+class Session(Blockable, Flushable):
     """One client's connection as its channels see it. Created at connection.open; its identity owns exclusive
     queues."""
 
-    def __init__(
-        self,
-        name: str,
-        user: str,
-        vhost: VHost,
-        outbox: Outbox,
-        turn: Turn,
-        clock: Clock,
-        counters: Counters,
-        limits: Limits,
-        alarms: Alarms,
-        access: Access,
-        logs: Logs | None = None,
-    ) -> None:
-        self.name = name
-        self.user = user
-        self.vhost = vhost
-        self.access = access
+    def __init__(self, server: Server, negotiated: Negotiated, outbox: Outbox) -> None:
+        self.name = negotiated.name
+        self.user = negotiated.user
+        self.vhost = negotiated.vhost
+        self.access = server.access_control.access(negotiated.user, negotiated.vhost.name)
         """What he may do there."""
         self.outbox = outbox
-        self.turn = turn
-        self.clock = clock
-        self.counters = counters
-        self.limits = limits
-        self.alarms = alarms
-        self.logs = logs
+        self.turn = server.turn
+        self.clock = server.clock
+        self.counters = server.counters
+        self.limits = server.limits
+        self.alarms = server.alarms
+        self.logs = server.logs
         """Where promises come from; None on a node that keeps nothing."""
-        self.released: list[object] = []
-        """Channels that waited for the disk and need not any more: their frames are due."""
-        self.resumer: Deferred | None = None
-        """Takes the released channels' frames, at the beginning of the next turn."""
-        self.blocked = False
-        """It published during an alarm: its socket is not read until the alarm is cleared."""
         self.contents = 0
         """Channels in the middle of a content."""
-        self.payload_max: i64 = 0
+        self.payload_max: i64 = negotiated.frame_max - spec.FRAME_OVERHEAD if negotiated.frame_max else 0
         """Largest frame payload to send; 0 for no limit."""
-        self.cancel_notify = False
-        """The client understands a basic.cancel from the server."""
-        self.blocked_notify = False
-        """The client understands connection.blocked."""
         self.exclusive_queues: list[Queue] | None = None
         self._prune_at = _PRUNE_AT
-        self.flush_marked = False
-        self.owner: FaultOwner | None = None
-        """The connection: what ends when work of this session fails by a mistake of ours."""
-        self._flushable: Flushable | None = None
+        self.owner: SessionOwner | None = None
+        """None before the connection is open, and when it is over."""
         self.dirty: list[Flushable] = []
         """Channels with confirms to write at the next flush."""
         self.answers_held = 0
         """Channels whose answer waits for the disk."""
-        self.notices: list[bytes] = []
+        self.waiting_for_outbox: list[tuple[Consumer, Queue]] = []
+        """Consumers that have no room because the outbox is full."""
+        self._released: list[Channel] | None = None
+        """Channels that waited for the disk and need not any more: their frames are due."""
+        self._notices: list[bytes] | None = None
         """Frames that must come behind the answers of this turn, and those that wait for the disk: a basic.cancel never
         overtakes the queue.delete-ok of the client that deleted the queue."""
-        self.starved: list[Consumer] = []
-        self.starved_queues: list[Queue] = []
+        self.blocked = False
+        """It published during an alarm: its socket is not read until the alarm is cleared."""
+        self.cancel_notify = has_capability(negotiated.client_properties, "consumer_cancel_notify")
+        """The client understands a basic.cancel from the server."""
+        self.blocked_notify = has_capability(negotiated.client_properties, "connection.blocked")
+        """The client understands connection.blocked."""
+        self._is_flush_scheduled = False
+        self._is_refill_scheduled = False
+        self._delivers = True
+        """Nothing is delivered any more to a client whose connection closes."""
 
-    def attach(self, flushable: Flushable) -> None:
-        """Name the connection: what is flushed when this session was touched."""
-        self._flushable = flushable
-        self.owner = flushable.fault_owner()
+    def attach(self, owner: SessionOwner) -> None:
+        """Name the connection; from now on what is written to the client is flushed."""
+        self.owner = owner
 
     def detach(self) -> None:
         """The connection is over: what leads back to it is cut, so that nothing of it waits for the collector of
         cycles."""
-        self._flushable = None
         self.owner = None
-        self.resumer = None
-        self.released = []
         self.dirty = []
-        self.starved = []
-        self.starved_queues = []
+        self.waiting_for_outbox = []
+        self._released = None
 
-    def touch(self) -> None:
+    # ---- bytes out ---------------------------------------------------------------------------------------------------
+
+    def schedule_flush(self) -> None:
         """The outbox has something to write: flush at the end of this turn."""
-        if not self.flush_marked and self._flushable is not None:
-            self.flush_marked = True
-            self.turn.schedule_flush(self._flushable)
+        if not self._is_flush_scheduled and self.owner is not None:
+            self._is_flush_scheduled = True
+            self.turn.schedule_flush(self)
 
     def send(self, frame: bytes) -> None:
         """Queue a whole frame."""
         self.outbox.writer.write(frame)
-        self.touch()
-
-    def release(self, channel: object, again: bool = False) -> None:
-        """``channel`` need not wait any more; ``again``: it had its share of this turn, and others come first."""
-        resumer = self.resumer
-        if resumer is not None:
-            if not self.released and again:
-                self.turn.defer_again(resumer)
-            elif not self.released:
-                self.turn.defer(resumer)
-            self.released.append(channel)
+        self.schedule_flush()
 
     def notify(self, frame: bytes) -> None:
         """Queue a frame behind the answers of this turn."""
-        self.notices.append(frame)
-        self.touch()
+        notices = self._notices
+        if notices is None:
+            notices = []
+            self._notices = notices
+        notices.append(frame)
+        self.schedule_flush()
+
+    def flush(self) -> None:
+        """Write the confirms that are due and everything the outbox holds, in one go."""
+        self._is_flush_scheduled = False
+        if self.dirty:
+            dirty = self.dirty
+            self.dirty = []
+            for channel in dirty:
+                channel.flush()
+        notices = self._notices
+        if notices is not None and self.answers_held == 0:
+            self._notices = None
+            for notice in notices:
+                self.outbox.write(notice)
+        self.outbox.flush()
+        self._schedule_refill()
+
+    def writable(self, ready: bool) -> None:
+        """The socket's buffer passed its high water (False) or fell below its low water (True)."""
+        self.outbox.paused = not ready
+        if ready:
+            self.outbox.flush()
+            self._schedule_refill()
+
+    def wait_for_outbox(self, consumer: Consumer, queue: Queue) -> None:
+        """``consumer`` has no room because the outbox is full; ``refill`` brings it back."""
+        self.waiting_for_outbox.append((consumer, queue))
+
+    def _schedule_refill(self) -> None:
+        """``refill`` in the next turn, if somebody waits for it, or some of what waits to be written."""
+        outbox = self.outbox
+        if (
+            (self.waiting_for_outbox or outbox.size() > 0)
+            and not self._is_refill_scheduled
+            and not outbox.paused
+            and not outbox.closed
+        ):
+            self._is_refill_scheduled = True
+            self.turn.defer(_Refill(self))
+
+    def refill(self) -> None:
+        """The outbox has room again, or the next part of what is in it may leave."""
+        self._is_refill_scheduled = False
+        outbox = self.outbox
+        if outbox.paused or outbox.closed:
+            return
+        if outbox.size() > 0:
+            self.schedule_flush()
+        if self._delivers and outbox.room() > 0:
+            self._offer_room()
+            self._schedule_refill()
+
+    def _offer_room(self) -> None:
+        """Consumers that waited for the outbox may have messages again; those that are left when the time is over have
+        their turn later."""
+        waiting = self.waiting_for_outbox
+        index: i64 = 0
+        while index < len(waiting):
+            consumer, queue = waiting[index]
+            queue.unblock(consumer)
+            index += 1
+            if index % _REFILLED_PER_LOOK == 0 and self.turn.out_of_time():
+                break
+        self.waiting_for_outbox = waiting[index:]
+
+    def stop_deliveries(self) -> None:
+        """The connection closes: consumers that wait for the outbox wait no more."""
+        self._delivers = False
+
+    # ---- channels that wait ------------------------------------------------------------------------------------------
+
+    def release(self, channel: Channel, again: bool = False) -> None:
+        """``channel`` need not wait any more; ``again``: it had its share of this turn, and others come first."""
+        owner = self.owner
+        if owner is None:
+            return
+        released = self._released
+        if released is not None:
+            released.append(channel)
+            return
+        self._released = [channel]
+        if again:
+            self.turn.defer_again(_Resume(owner))
+        else:
+            self.turn.defer(_Resume(owner))
+
+    def take_released(self) -> list[Channel]:
+        """Channels that need not wait any more; each is given once."""
+        released = self._released
+        self._released = None
+        return [] if released is None else released
+
+    # ---- contents and alarms -----------------------------------------------------------------------------------------
 
     def begin_content(self) -> None:
         """A channel has taken the header of a content whose body is not there yet."""
@@ -206,22 +323,3 @@ class Session(Blockable):
             # a client that declares and deletes a queue for every request must not leave a trail
             self.exclusive_queues = [one for one in owned if not one.deleted]
             self._prune_at = max(_PRUNE_AT, 2 * len(self.exclusive_queues))
-
-    def starve(self, consumer: Consumer, queue: Queue) -> None:
-        """``consumer`` has no room because the outbox is full; ``refill`` brings it back."""
-        self.starved.append(consumer)
-        self.starved_queues.append(queue)
-
-    def refill(self) -> None:
-        """The outbox drained: consumers that waited for it may have messages again; those that are left ``starved``
-        when the time is over have their turn later."""
-        consumers = self.starved
-        queues = self.starved_queues
-        index: i64 = 0
-        while index < len(consumers):
-            queues[index].unblock(consumers[index])
-            index += 1
-            if index % _REFILLED_PER_LOOK == 0 and self.turn.out_of_time():
-                break
-        self.starved = consumers[index:]
-        self.starved_queues = queues[index:]

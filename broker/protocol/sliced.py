@@ -245,7 +245,7 @@ class Deleting(SlicedWork):
         if self._waits:
             self._waits = False
             self._channel.session.answers_held -= 1
-            self._channel.session.touch()
+            self._channel.session.schedule_flush()
 
     def fault_owner(self) -> FaultOwner | None:
         return self._channel.session.owner

@@ -32,15 +32,15 @@ class Subscription:
 class Consumer:
     """The queue's view of a consumer. Whoever talks to the client subclasses it."""
 
-    def __init__(self, asked: Subscription, lane: object | None = None) -> None:
+    def __init__(self, asked: Subscription, ordering_key: object | None = None) -> None:
         self.tag = asked.tag
         self.no_ack = asked.no_ack
         self.exclusive = asked.exclusive
         self.priority = asked.priority
         # given, not set again by the subclass: mypyc takes an assignment in __init__ for the first one and would leak
         # what it replaces
-        self.lane: object = self if lane is None else lane
-        """What its messages leave by: consumers with the same lane (one channel) must see a queue's messages in its
+        self.ordering_key: object = self if ordering_key is None else ordering_key
+        """What its messages leave by: consumers with the same key (one channel) must see a queue's messages in its
         order."""
         self.blocked = False
         """Not in the rotation because it had no room when asked last."""

@@ -33,9 +33,9 @@ class Group:
         """Consumers that are in the rotation or will come back to it."""
         self.listed = False
         """Its priority is among those that may have a consumer in the rotation."""
-        self.crowded: i64 = 0
-        """Consumers that share their lane with an earlier one of the group."""
-        self._lanes: dict[object, int] = {}
+        self.shares_channel: i64 = 0
+        """How many consumers share their channel (``ordering_key``) with an earlier one of the group."""
+        self._on_channel: dict[object, int] = {}
 
     def block(self, consumer: Consumer) -> None:
         """Take it out of the rotation."""
@@ -48,12 +48,12 @@ class Group:
         if self.turn >= len(self.active):
             self.turn = 0
         consumer.blocked = True
-        others = self._lanes[consumer.lane] - 1
+        others = self._on_channel[consumer.ordering_key] - 1
         if others:
-            self._lanes[consumer.lane] = others
-            self.crowded -= 1
+            self._on_channel[consumer.ordering_key] = others
+            self.shares_channel -= 1
         else:
-            del self._lanes[consumer.lane]
+            del self._on_channel[consumer.ordering_key]
 
     def join(self, consumer: Consumer) -> None:
         """Last in line: right before the consumer whose turn it is."""
@@ -63,10 +63,10 @@ class Group:
             self.active.insert(self.turn, consumer)
             self.turn += 1
         consumer.blocked = False
-        others = self._lanes.get(consumer.lane, 0)
-        self._lanes[consumer.lane] = others + 1
+        others = self._on_channel.get(consumer.ordering_key, 0)
+        self._on_channel[consumer.ordering_key] = others + 1
         if others:
-            self.crowded += 1
+            self.shares_channel += 1
 
 
 @final

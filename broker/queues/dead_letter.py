@@ -13,8 +13,9 @@ from broker.message import Message, exchange_of, make_tail, routing_key_of
 from broker.native import i64
 from broker.queues.deaths import deaths_of, whole_deaths_of, with_death
 from broker.wire import properties, table
+from broker.wire.field_values import Timestamp, read_value
 from broker.wire.properties import CONTENT_PROPERTIES_AT, headers_of
-from broker.wire.table import FieldTable, Timestamp
+from broker.wire.table import FieldTable
 
 _REMEMBERED_MAX: Final[i64] = 4 << 20
 _RUN_SIZE: Final[i64] = 1024
@@ -51,7 +52,7 @@ def keys_in(headers: bytes, name: bytes) -> list[str]:
     at = table.find(headers, 0, len(headers), name)
     if at < 0:
         return []
-    found = table.read_value(headers[at : table.after_value(headers, at)])
+    found = read_value(headers, at)
     return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
 

@@ -15,6 +15,8 @@ from typing import Final
 
 from broker.native import i64
 from broker.wire import table
+from broker.wire.field_types import ARRAY, TABLE, after_value
+from broker.wire.field_values import read_value
 
 _COUNT_MAX: Final = (1 << 63) - 1
 _WHOLE: Final = 63
@@ -32,10 +34,10 @@ _FIELDS: Final[dict[bytes, tuple[int, bytes]]] = {
 def deaths_of(headers: bytes) -> bytes:
     """The deaths in a headers table that was written here; b"" if there are none."""
     at: i64 = table.find(headers, 0, len(headers), b"x-death")
-    if at < 0 or headers[at] != table.ARRAY:
+    if at < 0 or headers[at] != ARRAY:
         return b""
     start = at + 5
-    end = table.after_value(headers, at)
+    end = after_value(headers, at)
     return headers[start:end]
 
 
@@ -48,8 +50,8 @@ def whole_deaths_of(headers: bytes) -> bytes:
     at: i64 = 0
     end: i64 = len(deaths)
     while at < end:
-        after = table.after_value(deaths, at)
-        if deaths[at] == table.TABLE and _is_whole(deaths, at + 5, after):
+        after = after_value(deaths, at)
+        if deaths[at] == TABLE and _is_whole(deaths, at + 5, after):
             key = _value_of(deaths, at, after, b"queue") + _value_of(deaths, at, after, b"reason")
             if key not in seen:
                 seen.add(key)
@@ -73,7 +75,7 @@ def _is_whole(deaths: bytes, start: i64, end: i64) -> bool:
 
 def _value_of(deaths: bytes, start: i64, end: i64, field: bytes) -> bytes:
     at = table.find(deaths, start + 5, end, field)
-    return deaths[at : table.after_value(deaths, at)]
+    return deaths[at : after_value(deaths, at)]
 
 
 def with_death(deaths: bytes, queue: str, reason: str, first: dict[str, object]) -> bytes:
@@ -84,7 +86,7 @@ def with_death(deaths: bytes, queue: str, reason: str, first: dict[str, object])
     at: i64 = 0
     end: i64 = len(deaths) if wanted_queue in deaths else 0
     while at < end:
-        after = table.after_value(deaths, at)
+        after = after_value(deaths, at)
         if _has(deaths, at, after, b"queue", wanted_queue) and _has(deaths, at, after, b"reason", wanted_reason):
             return _array([_counted(deaths[at + 5 : after]), deaths[:at], deaths[after:]])
         at = after
@@ -101,7 +103,7 @@ def is_cycle(queue: str, deaths: bytes) -> bool:
     at: i64 = 0
     end: i64 = len(deaths)
     while at < end:
-        after = table.after_value(deaths, at)
+        after = after_value(deaths, at)
         if _has(deaths, at, after, b"reason", rejected):
             return False
         if _has(deaths, at, after, b"queue", wanted):
@@ -128,7 +130,7 @@ def _counted(death: bytes) -> bytes:
 
 
 def _following(value: bytes) -> int:
-    count = table.read_value(value)
+    count = read_value(value)
     assert isinstance(count, int)
     return count + 1 if count < _COUNT_MAX else _COUNT_MAX
 

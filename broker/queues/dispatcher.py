@@ -120,7 +120,7 @@ class Dispatcher:
                 count = _bounded(consumer, plain if plain < credit else credit, body_size(backlog.next_item()))
                 self._deliver_batch(queue, consumer, backlog, count)
                 self._left -= count // 16
-            elif plain >= size and size <= _TURNS_MAX and not group.crowded:
+            elif plain >= size and size <= _TURNS_MAX and not group.shares_channel:
                 self._left -= (
                     self._deliver_in_turns(queue, group, backlog, plain if plain < _BATCH_MAX else _BATCH_MAX) // 16
                 )

@@ -25,6 +25,7 @@ from broker.native import i64
 from broker.routing.exchange import UNLIMITED, Binding, Exchange, Listing, Matching, add_reference, drop_reference
 from broker.routing.routed import Routed
 from broker.wire import table
+from broker.wire.field_types import LONGSTR, TYPE_NAMES, VOID, after_value
 from broker.wire.table import FieldTable
 
 X_MATCH: Final = "x-match"
@@ -180,7 +181,7 @@ class HeadersExchange(Exchange):
             name = data[at + 1 : tag_at]
             if name in self._conditions:
                 last[name] = int(tag_at)  # of equal names the last counts, as in RabbitMQ
-            at = table.after_value(data, tag_at)
+            at = after_value(data, tag_at)
         held: list[Condition] = []
         for name, where in last.items():
             values = self._conditions[name]
@@ -249,10 +250,9 @@ class HeadersExchange(Exchange):
         if at < 0:
             return
         raw = arguments.raw
-        if raw[at] != table.LONGSTR:
+        if raw[at] != LONGSTR:
             text = (
-                f"Invalid x-match field type {table.TYPE_NAMES[raw[at]]} (value {table.printed(raw, at)}); expected "
-                "longstr"
+                f"Invalid x-match field type {TYPE_NAMES[raw[at]]} (value {table.printed(raw, at)}); expected longstr"
             )
             raise ChannelException(PRECONDITION_FAILED, text)
         if arguments.get_str(X_MATCH) not in _KINDS:
@@ -320,7 +320,7 @@ def _read(arguments: FieldTable) -> tuple[bool, list[tuple[bytes, bytes]]]:
     wanted: dict[tuple[bytes, bytes], None] = {}
     for key, value in table.split(raw, 0, len(raw)):
         if key != b"x-match" and (with_x or not key.startswith(b"x-")):
-            wanted[(key, _PRESENT if value[0] == table.VOID else table.comparable(value, 0))] = None
+            wanted[(key, _PRESENT if value[0] == VOID else table.comparable(value, 0))] = None
     return kind.startswith("any"), list(wanted)
 
 

@@ -20,6 +20,7 @@ from broker.native import i64
 from broker.routing.exchange import UNLIMITED, Exchange, Matching
 from broker.routing.routed import Routed
 from broker.wire import table
+from broker.wire.field_types import ARRAY, LONGSTR, TYPE_NAMES, after_value
 from broker.wire.table import FieldTable
 
 _SENDER_SELECTED: Final = (b"CC", b"BCC")
@@ -256,8 +257,8 @@ class CarbonCopies:
             at = table.find(data, 0, len(data), name)
             if at < 0:
                 continue
-            if data[at] != table.ARRAY:
-                type_name = table.TYPE_NAMES[data[at]]
+            if data[at] != ARRAY:
+                type_name = TYPE_NAMES[data[at]]
                 text = f'invalid message: {{unacceptable_type_in_header,"{name.decode()}",{type_name}}}'
                 raise ChannelException(PRECONDITION_FAILED, text)
             self._following.insert(0, int(at))
@@ -277,6 +278,6 @@ class CarbonCopies:
                 return False
             limit -= 1
             at = self._at
-            self._at = table.after_value(data, at)
-            if data[at] == table.LONGSTR:
+            self._at = after_value(data, at)
+            if data[at] == LONGSTR:
                 keys.append(data[at + 5 : self._at].decode("utf-8", "surrogateescape"))

@@ -92,53 +92,73 @@ def decode(data: bytes, start: i64, end: i64, any_octets: bool = False) -> Metho
     index = int(i64(read_i32_be(data, start)) & 0xFFFFFFFF)
     if index not in commands.INDEX_MAPPING and index not in _layouts:
         raise ConnectionException(COMMAND_INVALID, "unimplemented method", index >> 16, index & 0xFFFF)
-    at: i64 = start + 4
-    bits: i64 = 0
-    arguments = table.EMPTY
-    table_at: i64 = -1
-    table_end: i64 = -1
-    for kind, width in _layout(index):
-        if kind == _BIT:
-            if bits % 8 == 0:
-                at += 1
-            bits += 1
-            if at > end:
-                raise undecodable(index, data[start + 4 : end])
-            continue
-        bits = 0
-        if kind == 0:
-            at += width
-        elif kind == _SHORTSTR:
-            if at >= end:
-                raise undecodable(index, data[start + 4 : end])
-            at += 1 + i64(data[at])
-        else:
-            if at + 4 > end:
-                raise undecodable(index, data[start + 4 : end])
-            size = i64(read_i32_be(data, at)) & 0xFFFFFFFF
-            at += 4
-            if size > end - at:
-                raise undecodable(index, data[start + 4 : end])
-            if kind == _TABLE:
-                arguments = _arguments(data, at, at + size, index, start + 4, end)
-                table_at = at
-                table_end = at + size
-            at += size
-        if at > end:
-            raise undecodable(index, data[start + 4 : end])
-    if at != end:
+    walk = _Walk(data, start + 4, end)
+    if not walk.is_whole(_layout(index)):
         raise undecodable(index, data[start + 4 : end])
+    arguments = table.EMPTY
     payload = data[start + 4 : end]
-    if table_at >= 0:
-        payload = data[start + 4 : table_at - 4] + b"\x00\x00\x00\x00" + data[table_end:end]
+    if walk.table_at >= 0:
+        try:
+            arguments = table.decode(data, walk.table_at, walk.table_end)
+        except ConnectionException as malformed:
+            raise undecodable(index, payload) from malformed
+        payload = data[start + 4 : walk.table_at - 4] + b"\x00\x00\x00\x00" + data[walk.table_end : end]
     fields = _blank(index)
     try:
         fields.unmarshal(payload)
-    except ValueError as error:
+    except ValueError as no_utf8:
         if not any_octets:
-            raise ConnectionException(FRAME_ERROR, "Malformed UTF-8 in shortstr") from error
+            raise ConnectionException(FRAME_ERROR, "Malformed UTF-8 in shortstr") from no_utf8
         _set_fields(fields, payload)
     return Method(index, fields, arguments)
+
+
+@final
+class _Walk:
+    """The fields of a method in ``data[at:end]``, before anybody decodes them."""
+
+    def __init__(self, data: bytes, at: i64, end: i64) -> None:
+        self.table_at: i64 = -1
+        """Where the content of its field table begins; -1 if it has none. No method has two."""
+        self.table_end: i64 = -1
+        self._data = data
+        self._at: i64 = at
+        self._end: i64 = end
+
+    def is_whole(self, layout: list[tuple[int, int]]) -> bool:
+        """Whether these fields are there, and nothing else."""
+        bits: i64 = 0
+        for kind, width in layout:
+            if kind == _BIT:
+                if bits % 8 == 0:
+                    self._at += 1
+                bits += 1
+            else:
+                bits = 0
+                if kind == 0:
+                    self._at += width
+                elif not self._pass_string(kind):
+                    return False
+            if self._at > self._end:
+                return False
+        return self._at == self._end
+
+    def _pass_string(self, kind: int) -> bool:
+        """A short or long string, or a table; False if its size is not there. It may run past the end."""
+        data = self._data
+        at = self._at
+        if kind == _SHORTSTR:
+            if at >= self._end:
+                return False
+            self._at = at + 1 + i64(data[at])
+            return True
+        if at + 4 > self._end:
+            return False
+        self._at = at + 4 + (i64(read_i32_be(data, at)) & 0xFFFFFFFF)
+        if kind == _TABLE:
+            self.table_at = at + 4
+            self.table_end = self._at
+        return True
 
 
 def _set_fields(fields: Frame, payload: bytes) -> None:
@@ -174,13 +194,6 @@ def _blank(index: int) -> Frame:
         return fields
     made: Frame = commands.INDEX_MAPPING[index]()
     return made
-
-
-def _arguments(data: bytes, start: i64, end: i64, index: int, fields_start: i64, fields_end: i64) -> FieldTable:
-    try:
-        return table.decode(data, start, end)
-    except ConnectionException as error:
-        raise undecodable(index, data[fields_start:fields_end]) from error
 
 
 def split_publish(arguments: bytes) -> tuple[bytes, bytes, int]:

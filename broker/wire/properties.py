@@ -165,28 +165,39 @@ def summarize(data: bytes, start: i64, end: i64, trusted: bool = False) -> Heade
         at = _shortstr(data, at, end)
         summary.expiration_end = at - start
     if flags & _TAIL:
-        if flags & MESSAGE_ID:
-            at = _shortstr(data, at, end)
-        if flags & TIMESTAMP:
-            at = _fixed(at, 8, end)
-        if flags & TYPE:
-            at = _shortstr(data, at, end)
-        if flags & USER_ID:
-            summary.user_id_start = at + 1 - start
-            at = _shortstr(data, at, end)
-            summary.user_id_end = at - start
-        if flags & APP_ID:
-            at = _shortstr(data, at, end)
-        if flags & CLUSTER_ID:
-            at = _shortstr(data, at, end)
+        at = _summarize_tail(summary, data, start, at, end)
     if at != end:
         raise _fault("bytes left over after the last property")
     return summary
 
 
+def _summarize_tail(summary: HeaderSummary, data: bytes, start: i64, at: i64, end: i64) -> i64:
+    """The properties behind expiration; returns where they end."""
+    flags = summary.flags
+    if flags & MESSAGE_ID:
+        at = _shortstr(data, at, end)
+    if flags & TIMESTAMP:
+        at = _fixed(at, 8, end)
+    if flags & TYPE:
+        at = _shortstr(data, at, end)
+    if flags & USER_ID:
+        summary.user_id_start = at + 1 - start
+        at = _shortstr(data, at, end)
+        summary.user_id_end = at - start
+    if flags & APP_ID:
+        at = _shortstr(data, at, end)
+    if flags & CLUSTER_ID:
+        at = _shortstr(data, at, end)
+    return at
+
+
 @final
 class Properties:
-    """The 14 basic properties as values; None where the header does not set one. An empty string or table is set."""
+    """The 14 basic properties as values; None where the header does not set one. An empty string or table is set.
+
+    They are arguments one by one, in the order of the specification, because that is what they are for whoever makes a
+    message: any of them, by name.
+    """
 
     __slots__ = (
         "app_id",
@@ -280,6 +291,13 @@ def decode(data: bytes, start: i64, end: i64, trusted: bool = False) -> Properti
         after = _shortstr(data, at, end)
         found.expiration = _text(data, at, after)
         at = after
+    if flags & _TAIL:
+        _decode_tail(found, data, at, end, flags)
+    return found
+
+
+def _decode_tail(found: Properties, data: bytes, at: i64, end: i64, flags: i64) -> None:
+    """The properties behind expiration."""
     if flags & MESSAGE_ID:
         after = _shortstr(data, at, end)
         found.message_id = _text(data, at, after)
@@ -302,7 +320,6 @@ def decode(data: bytes, start: i64, end: i64, trusted: bool = False) -> Properti
     if flags & CLUSTER_ID:
         after = _shortstr(data, at, end)
         found.cluster_id = _text(data, at, after)
-    return found
 
 
 def rewrite(

@@ -8,8 +8,9 @@ integer and ``L`` a signed 64-bit one like ``l``; ``x`` is a byte string. ``T`` 
 
 A table stays the bytes it came in: it is walked once for bounds, depth and count (``check``), then read where needed.
 So every field goes out with the type it came with. Three kinds of functions: ``check`` and ``decode`` take anything;
-``find``, ``after_value``, ``split``, ``canonical``, ``comparable`` and ``FieldTable`` take checked content; ``encode``
-makes tables of the server's own values. Content means the bytes after the table's 4-byte length.
+``find``, ``split``, ``canonical``, ``comparable`` and ``FieldTable`` take checked content; ``encode`` makes tables of
+the server's own values. Content means the bytes after the table's 4-byte length. The types stand in field_types.py,
+what values are in Python in field_values.py.
 """
 
 import struct
@@ -17,84 +18,35 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final, final
 
-from librt.strings import read_f32_be, read_f64_be, read_i16_be, read_i32_be, read_i64_be
+from librt.strings import read_f32_be, read_f64_be, read_i32_be
 
 from broker.errors import SYNTAX_ERROR, ConnectionException
 from broker.native import i64
 from broker.wire.erlang import binary
+from broker.wire.field_types import (
+    ARRAY,
+    BINARY,
+    BOOL,
+    DECIMAL,
+    DOUBLE,
+    FLOAT,
+    LONG_TOO,
+    LONGSTR,
+    NESTED_TABLE,
+    SIZES,
+    STRING,
+    TABLE,
+    TIMESTAMP_MAX,
+    TYPE_NAMES,
+    UNKNOWN,
+    VOID,
+    after_value,
+)
+from broker.wire.field_values import Timestamp, field_name, integer, read_table
 from broker.wire.spec import SHORTSTR_MAX, TABLE_DEPTH_MAX, TABLE_ELEMENTS_MAX
-
-LONGSTR: Final = 0x53  # S
-BINARY: Final = 0x78  # x
-ARRAY: Final = 0x41  # A
-TABLE: Final = 0x46  # F
-BOOL: Final = 0x74  # t
-VOID: Final = 0x56  # V
-TIMESTAMP: Final = 0x54  # T
-DECIMAL: Final = 0x44  # D
-FLOAT: Final = 0x66  # f
-DOUBLE: Final = 0x64  # d
-BYTE: Final = 0x62  # b
-UNSIGNED_BYTE: Final = 0x42  # B
-SHORT: Final = 0x73  # s
-UNSIGNED_SHORT: Final = 0x75  # u
-SIGNED_INT: Final = 0x49  # I
-UNSIGNED_INT: Final = 0x69  # i
-LONG: Final = 0x6C  # l
-LONG_TOO: Final = 0x4C  # L
-
-TYPE_NAMES: Final[dict[int, str]] = {
-    LONGSTR: "longstr",
-    BINARY: "binary",
-    ARRAY: "array",
-    TABLE: "table",
-    BOOL: "bool",
-    VOID: "void",
-    TIMESTAMP: "timestamp",
-    DECIMAL: "decimal",
-    FLOAT: "float",
-    DOUBLE: "double",
-    BYTE: "byte",
-    UNSIGNED_BYTE: "unsignedbyte",
-    SHORT: "short",
-    UNSIGNED_SHORT: "unsignedshort",
-    SIGNED_INT: "signedint",
-    UNSIGNED_INT: "unsignedint",
-    LONG: "long",
-    LONG_TOO: "long",
-}
-"""Type tag -> the name RabbitMQ prints in its error texts."""
-
-_STRING: Final = 250
-_NESTED_ARRAY: Final = 251
-_NESTED_TABLE: Final = 252
-_UNKNOWN: Final = 255
-
-
-def _sizes() -> bytes:
-    sizes = bytearray([_UNKNOWN] * 256)
-    for tags, size in (
-        (b"V", 0),
-        (b"tbB", 1),
-        (b"su", 2),
-        (b"Iif", 4),
-        (b"D", 5),
-        (b"lLdT", 8),
-        (b"Sx", _STRING),
-        (b"A", _NESTED_ARRAY),
-        (b"F", _NESTED_TABLE),
-    ):
-        for tag in tags:
-            sizes[tag] = size
-    return bytes(sizes)
-
-
-_SIZES: Final = _sizes()
-"""Type tag -> size of its value, or one of the four above."""
 
 _INTEGER_MIN: Final = -(1 << 63)
 _INTEGER_MAX: Final = (1 << 63) - 1
-_TIMESTAMP_MAX: Final = (1 << 64) - 1
 
 
 def _fault(text: str) -> ConnectionException:
@@ -123,12 +75,12 @@ def _walk(data: bytes, start: i64, end: i64, keyed: bool, depth: i64, budget: i6
             at += 1 + i64(data[at])
             if at >= end:
                 raise _fault("a key runs past the end")
-        size = i64(_SIZES[data[at]])
+        size = i64(SIZES[data[at]])
         at += 1
-        if size < _STRING:
+        if size < STRING:
             at += size
         else:
-            if size == _UNKNOWN:
+            if size == UNKNOWN:
                 raise _fault(f"unknown type tag {data[at - 1]}")
             if end - at < 4:
                 raise _fault("a length runs past the end")
@@ -136,22 +88,14 @@ def _walk(data: bytes, start: i64, end: i64, keyed: bool, depth: i64, budget: i6
             at += 4
             if length > end - at:
                 raise _fault("a value runs past the end")
-            if size != _STRING:
+            if size != STRING:
                 if depth >= TABLE_DEPTH_MAX:
                     raise _fault(f"more than {TABLE_DEPTH_MAX} levels")
-                budget = _walk(data, at, at + length, size == _NESTED_TABLE, depth + 1, budget)
+                budget = _walk(data, at, at + length, size == NESTED_TABLE, depth + 1, budget)
             at += length
     if at != end:
         raise _fault("a value runs past the end")
     return budget
-
-
-def after_value(data: bytes, at: i64) -> i64:
-    """Where the value whose tag is at ``at`` ends."""
-    size = i64(_SIZES[data[at]])
-    if size < _STRING:
-        return at + 1 + size
-    return at + 5 + (i64(read_i32_be(data, at + 1)) & 0xFFFFFFFF)
 
 
 def find(data: bytes, start: i64, end: i64, key: bytes) -> i64:
@@ -227,29 +171,7 @@ def comparable(data: bytes, at: i64) -> bytes:
         return b"d" + struct.pack(">d", number + 0.0)  # makes -0.0 the same as 0.0
     if tag in (VOID, DECIMAL, ARRAY, TABLE):
         return data[at : after_value(data, at)]
-    return b"i" + _integer(data, at).to_bytes(9, "big", signed=True)
-
-
-def _integer(data: bytes, at: i64) -> int:
-    """The integer whose type tag is at ``at``."""
-    tag = i64(data[at])
-    at += 1
-    if tag == SIGNED_INT:
-        return int(i64(read_i32_be(data, at)))
-    if tag in (LONG, LONG_TOO):
-        return int(read_i64_be(data, at))
-    if tag == TIMESTAMP:
-        return int(read_i64_be(data, at)) & _TIMESTAMP_MAX
-    if tag == UNSIGNED_INT:
-        return int(i64(read_i32_be(data, at)) & 0xFFFFFFFF)
-    if tag == SHORT:
-        return int(i64(read_i16_be(data, at)))
-    if tag == UNSIGNED_SHORT:
-        return int(i64(read_i16_be(data, at)) & 0xFFFF)
-    value = i64(data[at])
-    if tag == BYTE and value > 127:
-        return int(value - 256)
-    return int(value)
+    return b"i" + integer(data, at).to_bytes(9, "big", signed=True)
 
 
 def printed(data: bytes, at: i64) -> str:
@@ -278,94 +200,8 @@ def printed(data: bytes, at: i64) -> str:
             parts.append(f"{{{TYPE_NAMES[data[at]]},{printed(data, at)}}}")
             at = after_value(data, at)
     else:
-        return str(_integer(data, at))
+        return str(integer(data, at))
     return f"[{','.join(parts)}]"
-
-
-@final
-class Timestamp:
-    """A point in time in whole seconds since 1970, its own type in a field table."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self, seconds: int) -> None:
-        self.seconds = seconds
-
-    def __int__(self) -> int:
-        return self.seconds
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Timestamp) and other.seconds == self.seconds
-
-    def __hash__(self) -> int:
-        return hash(self.seconds)
-
-    def __repr__(self) -> str:
-        return f"Timestamp({self.seconds})"
-
-
-def _value(data: bytes, at: i64) -> object:
-    """The Python value whose type tag is at ``at``."""
-    tag = i64(data[at])
-    if tag == LONGSTR:
-        return _text_or_bytes(data[at + 5 : after_value(data, at)])
-    if tag == BOOL:
-        return data[at + 1] != 0
-    if tag == BINARY:
-        return data[at + 5 : after_value(data, at)]
-    if tag == TABLE:
-        return _read_table(data, at + 5, after_value(data, at))
-    if tag == ARRAY:
-        return _read_array(data, at + 5, after_value(data, at))
-    if tag == VOID:
-        return None
-    if tag == TIMESTAMP:
-        return Timestamp(_integer(data, at))
-    if tag == DOUBLE:
-        return read_f64_be(data, at + 1)
-    if tag == FLOAT:
-        return read_f32_be(data, at + 1)
-    if tag == DECIMAL:
-        digits = int(i64(read_i32_be(data, at + 2)) & 0xFFFFFFFF)
-        return Decimal(f"{digits}E-{data[at + 1]}")
-    return _integer(data, at)
-
-
-def read_value(value: bytes) -> object:
-    """The Python value of a type tag and value, as ``split`` gives them; see ``FieldTable.values``."""
-    return _value(value, 0)
-
-
-def _text_or_bytes(value: bytes) -> object:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value
-
-
-def _key(data: bytes, start: i64, end: i64) -> str:
-    return data[start:end].decode("utf-8", "surrogateescape")
-
-
-def _read_table(data: bytes, start: i64, end: i64) -> dict[str, object]:
-    values: dict[str, object] = {}
-    at = start
-    while at < end:
-        tag_at = at + 1 + i64(data[at])
-        key = _key(data, at + 1, tag_at)
-        if key not in values:  # the first of equal keys counts, as in RabbitMQ's lookups
-            values[key] = _value(data, tag_at)
-        at = after_value(data, tag_at)
-    return values
-
-
-def _read_array(data: bytes, start: i64, end: i64) -> list[object]:
-    values: list[object] = []
-    at = start
-    while at < end:
-        values.append(_value(data, at))
-        at = after_value(data, at)
-    return values
 
 
 @final
@@ -396,7 +232,7 @@ class FieldTable:
         D Decimal, V None, F dict, A list. Not to be changed."""
         values = self._values
         if values is None:
-            values = _read_table(self.raw, 0, len(self.raw))
+            values = read_table(self.raw, 0, len(self.raw))
             self._values = values
         return values
 
@@ -411,7 +247,7 @@ class FieldTable:
             end: i64 = len(data)
             while at < end:
                 tag_at = at + 1 + i64(data[at])
-                key = _key(data, at + 1, tag_at)
+                key = field_name(data, at + 1, tag_at)
                 if key not in types:
                     types[key] = TYPE_NAMES[data[tag_at]]
                 at = after_value(data, tag_at)
@@ -514,7 +350,7 @@ def _encode_value(value: object, depth: i64) -> bytes:
     if value is None:
         return b"V"
     if isinstance(value, Timestamp):
-        if value.seconds < 0 or value.seconds > _TIMESTAMP_MAX:
+        if value.seconds < 0 or value.seconds > TIMESTAMP_MAX:
             raise ValueError(f"{value.seconds} does not fit a timestamp")
         return b"T" + value.seconds.to_bytes(8, "big")
     if isinstance(value, float):

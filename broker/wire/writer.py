@@ -135,23 +135,24 @@ def _write_reframed(out: BytesWriter, message: Message, channel: i64, payload_ma
     at: i64 = len(out)
     out.write(header)
     renumber(out, at, header, channel)
-    body = body_of(message)
-    _write_cut(out, 3, channel, body, 0, len(body), payload_max)
+    _write_cut(out, 3, channel, body_of(message), payload_max)
 
 
-def _write_cut(out: BytesWriter, kind: u8, channel: i64, data: bytes, start: i64, end: i64, payload_max: i64) -> None:
-    """Frames of this kind that have ``data[start:end]`` as their payloads: at least one, which may be empty."""
+def _write_cut(out: BytesWriter, kind: u8, channel: i64, payload: bytes, payload_max: i64) -> None:
+    """Frames of this kind that have parts of ``payload`` as theirs: at least one, which may be empty."""
+    at: i64 = 0
+    end: i64 = len(payload)
     while True:
-        length = end - start
+        length = end - at
         if length > payload_max:
             length = payload_max
         out.append(kind)
         _write_short(out, channel)
         write_i32_be(out, i32(length))
-        out.write(data[start : start + length])
+        out.write(payload[at : at + length])
         out.append(0xCE)
-        start += length
-        if start >= end:
+        at += length
+        if at >= end:
             return
 
 
@@ -166,10 +167,9 @@ def write_frames(out: BytesWriter, message: Message, at: i64, size: i64, channel
     first: i64 = len(out)
     while at < limit and len(out) - first < size:
         length = i64(read_i32_be(content, at + 3)) & 0xFFFFFFFF
-        start = at + 7
-        end = start + length
+        end = at + 7 + length
         most = payload_max if payload_max and at > 0 else length  # a header goes out whole
-        _write_cut(out, content[at], channel, content, start, end, most)
+        _write_cut(out, content[at], channel, content[at + 7 : end], most)
         at = end + 1
     return at
 

@@ -137,7 +137,7 @@ class Victim:
             self.broker.run_turn()  # what it has sent is taken, too
             connection = self.client.connection
             # a frame that was begun swallows the close-ok behind it
-            has_begun_a_frame = connection is not None and connection._reader.waiting > 0
+            has_begun_a_frame = connection is not None and connection.input.reader.waiting > 0
             self.client.send(method(0, "connection.close-ok"))
             assert self.client.sink.ended or has_begun_a_frame
 

@@ -28,10 +28,10 @@ from tests.fuzz.live_bystander import Bystander
 from tests.fuzz.live_victims import LiveTally
 from tests.support.node import Node
 
-LANES: Final = 8
-"""Clients at once."""
-CLIENTS_EACH: Final = 5
-"""In a lane, one after the other."""
+AT_ONCE: Final = 8
+"""Clients at once, ..."""
+IN_A_ROW: Final = 5
+"""... and in the place of each, one after the other."""
 HTTP_SHARE: Final = 0.25
 GROWTH_MAX_MIB: Final = 128.0
 """Resident memory above its smallest since the start, when all queues are swept away."""
@@ -106,19 +106,19 @@ class LiveFuzz:
 
     async def _clients(self, chance: random.Random, end: Callable[[], None] | None) -> None:
         names: list[str] = []
-        lanes = [asyncio.create_task(self._lane(random.Random(chance.random()), names)) for _ in range(LANES)]
+        tasks = [asyncio.create_task(self._in_a_row(random.Random(chance.random()), names)) for _ in range(AT_ONCE)]
         try:
             if end is not None:
                 await asyncio.sleep(chance.random() * 0.3)
                 await asyncio.to_thread(end)
-            await asyncio.gather(*lanes)
+            await asyncio.gather(*tasks)
         finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _lane(self, chance: random.Random, names: list[str]) -> None:
-        for _ in range(CLIENTS_EACH):
+    async def _in_a_row(self, chance: random.Random, names: list[str]) -> None:
+        for _ in range(IN_A_ROW):
             if chance.random() < HTTP_SHARE:
                 await bent_http.run_client(self.node.host, self.node.ports, chance, self.tally, names)
             else:

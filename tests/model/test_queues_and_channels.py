@@ -103,7 +103,7 @@ class Taker:
 
     tag: str
     line: Line
-    lane: Lane
+    channel: ChannelModel
     no_ack: bool
     window: int
     priority: int
@@ -111,9 +111,11 @@ class Taker:
 
     @property
     def room(self) -> int:
-        lane = self.lane
+        channel = self.channel
         shared = (
-            lane.window - sum(each.taker is not None for each in lane.all_unsettled()) if lane.window else UNLIMITED
+            channel.window - sum(each.taker is not None for each in channel.all_unsettled())
+            if channel.window
+            else UNLIMITED
         )
         if self.no_ack:
             return UNLIMITED if shared > 0 else 0  # it does not fill the window of all, but waits while that is full
@@ -132,7 +134,7 @@ class Delivery:
 
 
 @dataclass(eq=False)
-class Lane:
+class ChannelModel:
     """One channel."""
 
     client: Client
@@ -169,8 +171,8 @@ class QueuesAndChannels(RuleBasedStateMachine):
         self.broker = Broker()
         self.clients = [self.broker.open(1, 2), self.broker.open(1, 2)]
         self.watcher = self.broker.open()
-        self.lanes = [
-            Lane(client, number, index)
+        self.channels = [
+            ChannelModel(client, number, index)
             for index, (client, number) in enumerate(itertools.product(self.clients, (1, 2)))
         ]
         self.lines: dict[str, Line] = {}
@@ -204,13 +206,13 @@ class QueuesAndChannels(RuleBasedStateMachine):
         self.bindings.discard(line.name)
         takers, line.consumers = line.consumers, []
         for taker in takers:
-            del taker.lane.takers[taker.tag]
+            del taker.channel.takers[taker.tag]
         return takers
 
     def leave(self, taker: Taker) -> None:
         """A consumer goes; an automatic queue goes with its last one."""
         taker.line.consumers.remove(taker)
-        del taker.lane.takers[taker.tag]
+        del taker.channel.takers[taker.tag]
         if taker.line.name == "automatic" and not taker.line.consumers and not taker.line.deleted:
             self.delete_line(taker.line)
 
@@ -227,16 +229,16 @@ class QueuesAndChannels(RuleBasedStateMachine):
             elif how == "reject":
                 self.bury(line, items)
 
-    def end_lane(self, lane: Lane) -> Lane:
+    def end_channel(self, channel: ChannelModel) -> ChannelModel:
         """The channel is gone: consumers leave, then everything unsettled goes back; a fresh one in its place."""
-        for taker in list(lane.takers.values()):
+        for taker in list(channel.takers.values()):
             self.leave(taker)
-        deliveries = lane.all_unsettled()
-        lane.settling = []
-        lane.unsettled = {}
+        deliveries = channel.all_unsettled()
+        channel.settling = []
+        channel.unsettled = {}
         self.settle("requeue", deliveries)
-        fresh = Lane(lane.client, lane.number, lane.index)
-        self.lanes[lane.index] = fresh
+        fresh = ChannelModel(channel.client, channel.number, channel.index)
+        self.channels[channel.index] = fresh
         return fresh
 
     # ---- what the broker said
@@ -244,19 +246,19 @@ class QueuesAndChannels(RuleBasedStateMachine):
     def listen(self) -> list[Said]:
         """Everything that is no delivery, in order; deliveries are checked against the model and entered into it."""
         self.sane = False
-        deliveries: dict[str, list[tuple[Lane, Said]]] = {}
+        deliveries: dict[str, list[tuple[ChannelModel, Said]]] = {}
         others: list[Said] = []
         for connection, client in enumerate(self.clients):
             for said in client.hear():
                 if said.method.name != "basic.deliver":
                     others.append(said)
                     continue
-                lane = self.lanes[connection * 2 + said.channel - 1]
-                taker = lane.takers.get(said.method.text("consumer_tag"))
+                channel = self.channels[connection * 2 + said.channel - 1]
+                taker = channel.takers.get(said.method.text("consumer_tag"))
                 assert taker is not None, f"a delivery to nobody: {said}"
-                assert said.method["delivery_tag"] == lane.next_tag, f"tag {lane.next_tag} expected: {said}"
-                lane.next_tag += 1
-                deliveries.setdefault(taker.line.name, []).append((lane, said))
+                assert said.method["delivery_tag"] == channel.next_tag, f"tag {channel.next_tag} expected: {said}"
+                channel.next_tag += 1
+                deliveries.setdefault(taker.line.name, []).append((channel, said))
         for name in ORDER:
             line = self.lines.get(name)
             if line is None:
@@ -277,26 +279,26 @@ class QueuesAndChannels(RuleBasedStateMachine):
         while line.ready and line.ready[0].deadline_ms and line.ready[0].deadline_ms <= now:
             self.bury(line, [line.ready.pop(0)])
 
-    def take_deliveries(self, line: Line, deliveries: list[tuple[Lane, Said]]) -> None:
+    def take_deliveries(self, line: Line, deliveries: list[tuple[ChannelModel, Said]]) -> None:
         front, line.ready = line.ready[: len(deliveries)], line.ready[len(deliveries) :]
         places = {item.name: place for place, item in enumerate(front)}
-        last: dict[Lane, int] = {}
+        last: dict[ChannelModel, int] = {}
         lowest: int | None = None
-        for lane, said in deliveries:
+        for channel, said in deliveries:
             name = name_of(said)
             assert name in places, f"{line.name}: {name} is not at the front, which is {[item.name for item in front]}"
             place = places.pop(name)
-            assert place > last.get(lane, -1), f"{line.name}: {name} came out of order"
-            last[lane] = place
+            assert place > last.get(channel, -1), f"{line.name}: {name} came out of order"
+            last[channel] = place
             item = front[place]
             assert said.method["redelivered"] is item.redelivered, f"{line.name}: redelivered is wrong: {said}"
-            taker = lane.takers[said.method.text("consumer_tag")]
+            taker = channel.takers[said.method.text("consumer_tag")]
             assert taker.room > 0, f"{line.name}: {taker.tag} had no room"
             lowest = taker.priority if lowest is None else min(lowest, taker.priority)
             if not taker.no_ack:
                 taker.unacked += 1
                 tag = said.method.number("delivery_tag")
-                lane.unsettled[tag] = Delivery(tag, line, item, taker)
+                channel.unsettled[tag] = Delivery(tag, line, item, taker)
         line.lowest = lowest
 
     def check_rest(self, line: Line) -> None:
@@ -307,24 +309,24 @@ class QueuesAndChannels(RuleBasedStateMachine):
                 f"{line.name}: {taker.tag} was passed over"
             )
 
-    def answer(self, name: str | None, lane: Lane | None = None) -> Method | None:
+    def answer(self, name: str | None, channel: ChannelModel | None = None) -> Method | None:
         """What was said besides deliveries and notices of cancelled consumers: the one answer `name`, or nothing."""
         rest = [said for said in self.listen() if said.method.name != "basic.cancel"]
         if name is None:
             assert rest == [], rest
             return None
         assert [said.method.name for said in rest] == [name], rest
-        assert lane is None or rest[0].channel == lane.number
+        assert channel is None or rest[0].channel == channel.number
         return rest[0].method
 
-    def refused(self, lane: Lane, code: int) -> None:
+    def refused(self, channel: ChannelModel, code: int) -> None:
         """The channel was closed with this code: it ends in the model, and is opened again."""
-        self.end_lane(lane)
-        close = self.answer("channel.close", lane)
+        self.end_channel(channel)
+        close = self.answer("channel.close", channel)
         assert close is not None
         assert close["reply_code"] == code, close
-        lane.client.send(method(lane.number, "channel.close-ok"), method(lane.number, "channel.open"))
-        self.answer("channel.open-ok", lane)
+        channel.client.send(method(channel.number, "channel.close-ok"), method(channel.number, "channel.open"))
+        self.answer("channel.open-ok", channel)
 
     # ---- rules
 
@@ -389,7 +391,7 @@ class QueuesAndChannels(RuleBasedStateMachine):
                 self.wait(WAITS_MS[pick % len(WAITS_MS)])
             case "transact":
                 self.begin_transactions()
-            case "commit" | "roll back" if not self.lanes[TRANSACTIONAL].transactional:
+            case "commit" | "roll back" if not self.channels[TRANSACTIONAL].transactional:
                 self.begin_transactions()
             case "commit":
                 self.commit()
@@ -397,146 +399,146 @@ class QueuesAndChannels(RuleBasedStateMachine):
                 self.roll_back()
 
     def declare(self, name: str, index: int) -> None:
-        lane = self.lanes[index]
+        channel = self.channels[index]
         line = self.lines.setdefault(name, Line(name))
-        lane.client.tell(
-            "queue.declare", lane.number, queue=name, auto_delete=name == "automatic", arguments=QUEUES[name]
+        channel.client.tell(
+            "queue.declare", channel.number, queue=name, auto_delete=name == "automatic", arguments=QUEUES[name]
         )
-        said = self.answer("queue.declare-ok", lane)
+        said = self.answer("queue.declare-ok", channel)
         assert said is not None
         assert (said["message_count"], said["consumer_count"]) == (len(line.ready), len(line.consumers))
 
     def delete(self, name: str, index: int) -> None:
-        lane = self.lanes[index]
+        channel = self.channels[index]
         line = self.lines.get(name)
         count = len(line.ready) if line else 0
         if line:
             self.delete_line(line)
-        lane.client.tell("queue.delete", lane.number, queue=name)
-        said = self.answer("queue.delete-ok", lane)
+        channel.client.tell("queue.delete", channel.number, queue=name)
+        said = self.answer("queue.delete-ok", channel)
         assert said is not None
         assert said["message_count"] == count
 
     def purge(self, name: str, index: int) -> None:
-        lane = self.lanes[index]
-        lane.client.tell("queue.purge", lane.number, queue=name)
+        channel = self.channels[index]
+        channel.client.tell("queue.purge", channel.number, queue=name)
         line = self.lines.get(name)
         if line is None:
-            self.refused(lane, 404)
+            self.refused(channel, 404)
             return
         count = len(line.ready)
         line.ready = []
-        said = self.answer("queue.purge-ok", lane)
+        said = self.answer("queue.purge-ok", channel)
         assert said is not None
         assert said["message_count"] == count
 
     def bind(self, name: str, index: int, bound: bool) -> None:
-        lane = self.lanes[index]
+        channel = self.channels[index]
         verb = "bind" if bound else "unbind"
-        lane.client.tell(f"queue.{verb}", lane.number, queue=name, exchange="amq.fanout")
+        channel.client.tell(f"queue.{verb}", channel.number, queue=name, exchange="amq.fanout")
         if name not in self.lines:
             if bound:
-                self.refused(lane, 404)
+                self.refused(channel, 404)
             else:
-                self.answer("queue.unbind-ok", lane)
+                self.answer("queue.unbind-ok", channel)
             return
         (self.bindings.add if bound else self.bindings.discard)(name)
-        self.answer(f"queue.{verb}-ok", lane)
+        self.answer(f"queue.{verb}-ok", channel)
 
     def publish(self, name: str, index: int, priority: int, fanout: bool, count: int) -> None:
-        lane = self.lanes[index]
-        if lane.transactional:
+        channel = self.channels[index]
+        if channel.transactional:
             fanout, name = False, SIMPLE[count % 3]
         for _ in range(count):
             body = next(self.serial)
             names = sorted(self.bindings) if fanout else [name]
             lines = [self.lines[each] for each in names if each in self.lines]
-            if lane.transactional:
-                lane.pending.append((lines, body, priority))
+            if channel.transactional:
+                channel.pending.append((lines, body, priority))
             else:
                 for line in lines:
                     self.enqueue(line, body, priority)
-            lane.client.publish(
+            channel.client.publish(
                 name,
                 str(body).encode(),
                 exchange="amq.fanout" if fanout else "",
-                on=lane.number,
+                on=channel.number,
                 properties={"priority": priority},
             )
             self.answer(None)
 
     def get(self, name: str, index: int, no_ack: bool) -> None:
-        lane = self.lanes[index]
-        lane.client.tell("basic.get", lane.number, queue=name, no_ack=no_ack)
+        channel = self.channels[index]
+        channel.client.tell("basic.get", channel.number, queue=name, no_ack=no_ack)
         line = self.lines.get(name)
         if line is None:
-            self.refused(lane, 404)
+            self.refused(channel, 404)
             return
         if not line.ready:
-            self.answer("basic.get-empty", lane)
+            self.answer("basic.get-empty", channel)
             return
         item = line.ready.pop(0)
-        heard = lane.client.hear()
+        heard = channel.client.hear()
         assert [said.method.name for said in heard] == ["basic.get-ok"]
         said = heard[0]
         assert (name_of(said), said.method["redelivered"]) == (item.name, item.redelivered)
-        assert (said.method["delivery_tag"], said.method["message_count"]) == (lane.next_tag, len(line.ready))
+        assert (said.method["delivery_tag"], said.method["message_count"]) == (channel.next_tag, len(line.ready))
         if not no_ack:
-            lane.unsettled[lane.next_tag] = Delivery(lane.next_tag, line, item, None)
-        lane.next_tag += 1
+            channel.unsettled[channel.next_tag] = Delivery(channel.next_tag, line, item, None)
+        channel.next_tag += 1
 
     def consume(self, name: str, index: int, no_ack: bool, priority: int) -> None:
-        lane = self.lanes[index]
+        channel = self.channels[index]
         if index == GLOBAL and name == "limited":
             return
         tag = f"c{next(self.tags)}"
         line = self.lines.get(name)
         if line is not None:
-            taker = Taker(tag, line, lane, no_ack, lane.window_for_new, priority)
+            taker = Taker(tag, line, channel, no_ack, channel.window_for_new, priority)
             line.consumers.append(taker)
-            lane.takers[tag] = taker
-        lane.client.tell(
+            channel.takers[tag] = taker
+        channel.client.tell(
             "basic.consume",
-            lane.number,
+            channel.number,
             queue=name,
             consumer_tag=tag,
             no_ack=no_ack,
             arguments={"x-priority": priority},
         )
         if line is None:
-            self.refused(lane, 404)
+            self.refused(channel, 404)
         else:
-            self.answer("basic.consume-ok", lane)
+            self.answer("basic.consume-ok", channel)
 
     def cancel(self, index: int, pick: int) -> None:
-        lane = self.lanes[index]
-        tags = sorted(lane.takers)
+        channel = self.channels[index]
+        tags = sorted(channel.takers)
         tag = tags[pick % len(tags)] if tags else "nobody"
         if tags:
-            self.leave(lane.takers[tag])
-        lane.client.tell("basic.cancel", lane.number, consumer_tag=tag)
-        self.answer("basic.cancel-ok", lane)
+            self.leave(channel.takers[tag])
+        channel.client.tell("basic.cancel", channel.number, consumer_tag=tag)
+        self.answer("basic.cancel-ok", channel)
 
     def qos(self, index: int, count: int) -> None:
-        lane = self.lanes[index]
+        channel = self.channels[index]
         if index == GLOBAL:
-            lane.window = count
+            channel.window = count
         else:
-            lane.window_for_new = count
-        lane.client.tell("basic.qos", lane.number, prefetch_count=count, **{"global": index == GLOBAL})
-        self.answer("basic.qos-ok", lane)
+            channel.window_for_new = count
+        channel.client.tell("basic.qos", channel.number, prefetch_count=count, **{"global": index == GLOBAL})
+        self.answer("basic.qos-ok", channel)
 
     def settle_some(self, index: int, pick: int, multiple: bool, how: str, requeue: bool) -> None:
-        lane = self.lanes[index]
-        known = sorted(lane.unsettled)
+        channel = self.channels[index]
+        known = sorted(channel.unsettled)
         if not known:
             return
         tag = 0 if multiple and pick % 7 == 0 else known[pick % len(known)]
         chosen = [each for each in known if each <= tag or tag == 0] if multiple else [tag]
-        deliveries = [lane.unsettled.pop(each) for each in chosen]
+        deliveries = [channel.unsettled.pop(each) for each in chosen]
         meaning = "ack" if how == "basic.ack" else "requeue" if requeue else "reject"
-        if lane.transactional:
-            lane.settling.append((meaning, deliveries))
+        if channel.transactional:
+            channel.settling.append((meaning, deliveries))
         else:
             self.settle(meaning, deliveries)
         arguments: dict[str, object] = {"delivery_tag": tag}
@@ -544,36 +546,36 @@ class QueuesAndChannels(RuleBasedStateMachine):
             arguments["multiple"] = multiple
         if how != "basic.ack":
             arguments["requeue"] = requeue
-        lane.client.tell(how, lane.number, **arguments)
+        channel.client.tell(how, channel.number, **arguments)
         self.answer(None)
 
     def settle_unknown(self, index: int, pick: int, how: str, multiple: bool) -> None:
-        lane = self.lanes[index]
-        tag = next(tag for tag in range(max(1, pick), 1 << 20) if tag not in lane.unsettled)
-        lane.client.tell(how, lane.number, delivery_tag=tag, multiple=multiple)
-        self.refused(lane, 406)
+        channel = self.channels[index]
+        tag = next(tag for tag in range(max(1, pick), 1 << 20) if tag not in channel.unsettled)
+        channel.client.tell(how, channel.number, delivery_tag=tag, multiple=multiple)
+        self.refused(channel, 406)
 
     def recover(self, index: int) -> None:
-        lane = self.lanes[index]
-        deliveries = list(lane.unsettled.values())
-        lane.unsettled = {}
+        channel = self.channels[index]
+        deliveries = list(channel.unsettled.values())
+        channel.unsettled = {}
         self.settle("requeue", sorted(deliveries, key=lambda delivery: delivery.tag))
-        lane.client.tell("basic.recover", lane.number, requeue=True)
-        self.answer("basic.recover-ok", lane)
+        channel.client.tell("basic.recover", channel.number, requeue=True)
+        self.answer("basic.recover-ok", channel)
 
     def close_channel(self, index: int) -> None:
-        lane = self.lanes[index]
-        self.end_lane(lane)
-        lane.client.tell("channel.close", lane.number)
-        self.answer("channel.close-ok", lane)
-        lane.client.tell("channel.open", lane.number)
-        self.answer("channel.open-ok", lane)
+        channel = self.channels[index]
+        self.end_channel(channel)
+        channel.client.tell("channel.close", channel.number)
+        self.answer("channel.close-ok", channel)
+        channel.client.tell("channel.open", channel.number)
+        self.answer("channel.open-ok", channel)
 
     def lose_connection(self, connection: int, politely: bool) -> None:
-        lanes = self.lanes[connection * 2 : connection * 2 + 2]
+        channels = self.channels[connection * 2 : connection * 2 + 2]
         client = self.clients[connection]
-        for lane in lanes:
-            self.end_lane(lane)
+        for channel in channels:
+            self.end_channel(channel)
         if politely:
             client.tell("connection.close", 0)
             assert [name for name in client.names() if name != "basic.deliver"] == ["connection.close-ok"]
@@ -583,36 +585,36 @@ class QueuesAndChannels(RuleBasedStateMachine):
         self.broker.clients.remove(client)
         fresh = self.broker.open(1, 2)
         self.clients[connection] = fresh
-        for lane in self.lanes[connection * 2 : connection * 2 + 2]:
-            lane.client = fresh
+        for channel in self.channels[connection * 2 : connection * 2 + 2]:
+            channel.client = fresh
         self.answer(None)
 
     def begin_transactions(self) -> None:
-        lane = self.lanes[TRANSACTIONAL]
-        lane.transactional = True
-        lane.client.tell("tx.select", lane.number)
-        self.answer("tx.select-ok", lane)
+        channel = self.channels[TRANSACTIONAL]
+        channel.transactional = True
+        channel.client.tell("tx.select", channel.number)
+        self.answer("tx.select-ok", channel)
 
     def commit(self) -> None:
-        lane = self.lanes[TRANSACTIONAL]
-        pending, lane.pending = lane.pending, []
-        settling, lane.settling = lane.settling, []
+        channel = self.channels[TRANSACTIONAL]
+        pending, channel.pending = channel.pending, []
+        settling, channel.settling = channel.settling, []
         for lines, body, priority in pending:
             for line in lines:
                 self.enqueue(line, body, priority)
         for how, deliveries in settling:
             self.settle(how, deliveries)
-        lane.client.tell("tx.commit", lane.number)
-        self.answer("tx.commit-ok", lane)
+        channel.client.tell("tx.commit", channel.number)
+        self.answer("tx.commit-ok", channel)
 
     def roll_back(self) -> None:
-        lane = self.lanes[TRANSACTIONAL]
-        lane.pending = []
-        settling, lane.settling = lane.settling, []
+        channel = self.channels[TRANSACTIONAL]
+        channel.pending = []
+        settling, channel.settling = channel.settling, []
         for _, deliveries in settling:
-            lane.unsettled.update((delivery.tag, delivery) for delivery in deliveries)
-        lane.client.tell("tx.rollback", lane.number)
-        self.answer("tx.rollback-ok", lane)
+            channel.unsettled.update((delivery.tag, delivery) for delivery in deliveries)
+        channel.client.tell("tx.rollback", channel.number)
+        self.answer("tx.rollback-ok", channel)
 
     def wait(self, ms: int) -> None:
         self.broker.advance(ms)
@@ -624,8 +626,8 @@ class QueuesAndChannels(RuleBasedStateMachine):
     def queues_agree(self) -> None:
         assert set(self.broker.vhost.queues) == set(self.lines)
         outstanding: dict[Line, int] = {}
-        for lane in self.lanes:
-            for delivery in lane.all_unsettled():
+        for channel in self.channels:
+            for delivery in channel.all_unsettled():
                 outstanding[delivery.line] = outstanding.get(delivery.line, 0) + 1
         for name, line in self.lines.items():
             queue = self.broker.queue(name)
@@ -637,7 +639,7 @@ class QueuesAndChannels(RuleBasedStateMachine):
         """In the end everything goes back and comes out once, in order."""
         if not self.sane:
             return
-        for index in range(len(self.lanes)):
+        for index in range(len(self.channels)):
             self.close_channel(index)
         self.queues_agree()
         for name, line in self.lines.items():

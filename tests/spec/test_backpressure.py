@@ -110,7 +110,7 @@ def test_a_client_that_does_not_read_its_answers_is_not_read() -> None:
     assert client.names() == ["basic.get-ok"] * (asked + 1)
 
 
-def test_a_starved_consumer_may_leave() -> None:
+def test_a_consumer_that_waits_for_the_outbox_may_leave() -> None:
     broker = Broker()
     loaded(broker, 100, 50 * KIB)
     consumer = broker.open()
@@ -126,7 +126,7 @@ def test_a_starved_consumer_may_leave() -> None:
     assert broker.depth("q") == (100, 0)
 
 
-def test_a_starved_consumers_queue_may_go() -> None:
+def test_the_queue_of_a_consumer_that_waits_for_the_outbox_may_go() -> None:
     broker = Broker()
     publisher = loaded(broker, 100, 50 * KIB)
     consumer = broker.open()

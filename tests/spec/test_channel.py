@@ -87,7 +87,7 @@ def test_a_closed_channels_place_is_free_again() -> None:
 def test_the_node_takes_so_many_channels() -> None:
     """RabbitMQ docs, Channels: channel_max_per_node."""
     broker = Broker()
-    broker.server.channels_max = 2
+    broker.limits.node_channels_max = 2
     first, second = broker.open(), broker.open()
     second.tell("channel.open", 2)
     close = second.expect("connection.close", 0)

@@ -321,7 +321,7 @@ def test_the_node_takes_so_many_connections() -> None:
     """RabbitMQ docs, Connections, limits: 530 at open for one too many; the others go on, and a place that is given
     back can be taken."""
     broker = Broker()
-    broker.server.connections_max = 1
+    broker.limits.connections_max = 1
     first = broker.connect()
     second = tuned(broker)
     second.send(

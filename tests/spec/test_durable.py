@@ -564,7 +564,7 @@ def test_publishers_wait_for_the_disk_and_nobody_else_does() -> None:
     broker.disk_is_stalled = True
     body = bytes(1 << 20)
     sent = 0
-    while not publisher.opened.in_flow:
+    while not publisher.opened.input.in_flow:
         assert sent < 40, "nothing slows it down"
         publisher.publish("kept", body, properties={"delivery_mode": 2})
         sent += 1
@@ -573,10 +573,10 @@ def test_publishers_wait_for_the_disk_and_nobody_else_does() -> None:
     other = broker.open()
     other.publish("q", b"transient")
     assert other.get("q", no_ack=True) is not None
-    assert not other.opened.in_flow
+    assert not other.opened.input.in_flow
     broker.disk_is_stalled = False
     broker.run_turn()
-    assert not publisher.opened.in_flow
+    assert not publisher.opened.input.in_flow
     assert publisher.sink.reading
     assert broker.depth("kept") == (sent, 0)
 
@@ -587,7 +587,7 @@ def test_a_connection_that_is_gone_is_not_read_when_the_disk_has_caught_up() -> 
     setup.ask("queue.declare", queue="kept", durable=True)
     publisher = broker.open()
     broker.disk_is_stalled = True
-    while not publisher.opened.in_flow:
+    while not publisher.opened.input.in_flow:
         publisher.publish("kept", bytes(1 << 20), properties={"delivery_mode": 2})
     publisher.drop()
     broker.disk_is_stalled = False

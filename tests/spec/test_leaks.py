@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.durable import DurableBroker
 from tests.support.fakes import FULL
-from tests.support.memory import Broker
+from tests.support.memory import Broker, Client
 from tests.support.wire import method, publish
 
 
@@ -120,6 +120,67 @@ def test_a_connection_leaves_no_object_behind(collected: bool) -> None:
     broker.advance(200_000)
     grown = {name: count for name, count in (census(collected) - before).items() if count >= 50}
     assert not grown
+
+
+def end(broker: DurableBroker, client: Client, how: str) -> None:
+    """All ways in which a connection may end."""
+    connection = client.opened
+    client.auto = False
+    if how == "closed while a channel waits":
+        broker.disk_is_stalled = True
+        client.tell("queue.declare", on=1, queue="kept", durable=True)
+        client.send(publish(1, "amq.fanout", "", b"x"))
+        client.tell("connection.close", on=0, reply_code=200)
+        broker.run_turn()
+        broker.disk_is_stalled = False
+    elif how == "failed":
+        client.tell("channel.open", on=1)
+        broker.run_turn()
+        client.tell("connection.close-ok", on=0)
+    elif how == "no close-ok":
+        connection.shut_down("enough")
+        broker.run_turn()
+        broker.advance(40_000)
+    elif how == "no frames":
+        client.send(b"\x01\x00\x01\x00\x00\x00\x00\x00")
+    elif how == "fault":
+        connection.end_by_fault()
+    elif how == "aborted":
+        connection.abort()
+    elif how == "lost while it closes":
+        connection.shut_down("enough")
+    broker.run_turn()
+    client.drop()
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize(
+    "how",
+    [
+        "closed while a channel waits",
+        "failed",
+        "no close-ok",
+        "no frames",
+        "fault",
+        "aborted",
+        "lost while it closes",
+        "lost",
+    ],
+)
+def test_a_connection_leaves_no_object_behind_however_it_ends(how: str) -> None:
+    """By reference counts alone: nothing that a connection is made of leads back to it when it is over."""
+    broker = DurableBroker()
+    broker.open().ask("queue.declare", queue="kept", durable=True)
+
+    def visit(number: int) -> None:
+        client = broker.connect(heartbeat_s=60)
+        client.ask("channel.open", on=1)
+        client.consume("kept", on=1)
+        end(broker, client, how)
+        del broker.clients[1:]
+
+    before = visit_often(broker, visit)
+    assert not grown_since(before)
 
 
 @pytest.mark.usefixtures("without_collector")

@@ -134,17 +134,17 @@ def test_publishers_wait_for_page_files_and_nobody_else_does() -> None:
     publisher = broker.open()
     broker.disk_is_stalled = True
     sent = 0
-    while not publisher.opened.in_flow:
+    while not publisher.opened.input.in_flow:
         assert sent < 60, "nothing slows it down"
         publisher.publish("q", bytes(1 << 20))
         sent += 1
     assert UNWRITTEN_MAX < pages_of(broker).unwritten < UNWRITTEN_MAX + (3 << 20)
     setup.publish("other", b"m")
     assert setup.get("other", no_ack=True) is not None
-    assert not setup.opened.in_flow
+    assert not setup.opened.input.in_flow
     broker.disk_is_stalled = False
     broker.run_turn()
-    assert not publisher.opened.in_flow
+    assert not publisher.opened.input.in_flow
     assert len(setup.drain("q")) == sent
 
 

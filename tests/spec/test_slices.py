@@ -346,13 +346,13 @@ def test_consumers_that_waited_for_room_have_their_turn_in_slices() -> None:
     connection = client.opened
     connection.writable(False)
     numbered(broker.open(), "q", 1000)
-    waiting = [len(connection.session.starved)]
+    waiting = [len(connection.session.waiting_for_outbox)]
     assert waiting[0] == 300
     connection.writable(True)
-    waiting.append(len(connection.session.starved))
+    waiting.append(len(connection.session.waiting_for_outbox))
     while broker.turn.scheduled:
         broker.turn.run()
-        waiting.append(len(connection.session.starved))
+        waiting.append(len(connection.session.waiting_for_outbox))
     assert max(before - after for before, after in pairwise(waiting)) <= 64
     assert sorted(numbers(client.bodies())) == list(range(1000))
 
@@ -472,7 +472,7 @@ def test_a_purge_settles_in_slices_what_came_back_one_by_one(stride: int) -> Non
     assert broker.depth("q") == (count, 5000 - count)
     turns = broker.turn.turns
     assert client.ask("queue.purge", queue="q")["message_count"] == count
-    assert broker.turn.turns - turns > {1: 2, 2: 20, 100: 0}[stride]
+    assert broker.turn.turns - turns > {1: 1, 2: 20, 100: 0}[stride]
     assert broker.depth("q") == (0, 5000 - count)
     following = broker.settled().killed()
     assert numbers(following.open().drain("q")) == [number for number in range(5000) if number % stride]

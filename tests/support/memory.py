@@ -23,9 +23,9 @@ from broker.clock import Waker
 from broker.counters import Counters
 from broker.protocol.connection import Connection
 from broker.protocol.handshake import Handshake, Peer
+from broker.protocol.limits import Limits
 from broker.protocol.outbox import Outbox
 from broker.protocol.server import Identity, Server
-from broker.protocol.session import Limits
 from broker.queues.classic import ClassicQueue
 from broker.turn import Turn
 from broker.vhost.vhost import VHost
@@ -86,7 +86,7 @@ class Broker:
         self.users.put("guest", "guest", ("administrator",))
         self.users.put("other", "other")
         identity = Identity("RabbitMQ", "3.13.7", "0.0.0", "Python", "memory", "leveret@memory")
-        self.server = Server(identity, self.users, self.limits, 0, self.turn, self.clock, self.counters)
+        self.server = Server(identity, self.users, self.limits, self.turn, self.counters)
         self.set_up()
         self.vhost: VHost = self.server.vhosts["/"]
         self.clients: list[Client] = []

@@ -36,6 +36,13 @@ class Slow(Deferred):
         time.sleep(self.seconds)
 
 
+class SlowStep(Slow):
+    """What one client has asked for."""
+
+    def fault_owner(self) -> FaultOwner | None:
+        return Client()
+
+
 class SlowConsumer(FakeConsumer):
     def deliver(
         self,
@@ -85,6 +92,12 @@ def test_a_slow_dispatch_names_the_queue() -> None:
     queue.add_consumer(SlowConsumer())
     queue.enqueue(make_message(b"1"))
     assert told(turn.run) == [("warning", SLOW_TURN, "dispatch", "ClassicQueue 'orders'")]
+
+
+def test_slow_work_names_the_client_whose_it_is() -> None:
+    turn = Turn(Clock())
+    turn.defer(SlowStep(STALL_S))
+    assert told(turn.run) == [("warning", SLOW_TURN, "deferred", "client:1")]
 
 
 def test_among_many_the_slow_one_is_one_of_a_few() -> None:

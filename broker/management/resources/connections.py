@@ -49,7 +49,7 @@ def row(connection: Connection) -> dict[str, Any]:
         "user": session.user,
         "user_who_performed_action": session.user,
         "vhost": session.vhost.name,
-        "state": "blocked" if session.blocked else "flow" if connection.in_flow else "running",
+        "state": "blocked" if session.blocked else "flow" if connection.input.in_flow else "running",
         "connected_at": connection.connected_at_s * 1000,
         "client_properties": properties,
         "user_provided_name": properties.get("connection_name"),

@@ -10,8 +10,8 @@ import pytest
 from broker.management.answers import Failure, encode
 from broker.management.present import fields, properties, properties_from, table_from
 from broker.wire import table
+from broker.wire.field_values import Timestamp
 from broker.wire.properties import Properties
-from broker.wire.table import Timestamp
 
 
 def test_every_type_of_field_has_a_form() -> None:

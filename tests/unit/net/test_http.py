@@ -164,8 +164,8 @@ import asyncio, sys
 from broker.counters import Counters
 from broker.clock import Clock
 from broker.auth.users import Users
+from broker.protocol.limits import Limits
 from broker.protocol.server import Identity, Server
-from broker.protocol.session import Limits
 from broker.turn import Turn
 from broker.management.listener import listen as listen_management
 from broker.metrics.listener import listen as listen_metrics
@@ -173,8 +173,7 @@ from broker.net.admission import Admission
 HEAVY = {"uvicorn", "starlette", "h11", "anyio", "prometheus_client", "orjson"}
 async def main():
     clock = Clock()
-    server = Server(Identity("a", "b", "c", "d", "e", "f@g"), Users(frozenset()), Limits(), 0, Turn(clock), clock, \
-Counters())
+    server = Server(Identity("a", "b", "c", "d", "e", "f@g"), Users(frozenset()), Limits(), Turn(clock), Counters())
     admission = Admission(1024, None)
     metrics = await listen_metrics(server, admission, "127.0.0.1", 0)
     management = await listen_management(server, admission, "127.0.0.1", 0, [])

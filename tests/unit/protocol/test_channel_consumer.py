@@ -57,10 +57,10 @@ def test_a_full_outbox_is_no_room() -> None:
     client.opened.writable(False)
     assert not consumer.has_room()
     assert consumer.credit() >= UNLIMITED, "that is another matter"
-    assert client.opened.session.starved == [consumer]
+    assert client.opened.session.waiting_for_outbox == [(consumer, broker.queue("q"))]
     client.opened.writable(True)
     broker.run_turn()
-    assert client.opened.session.starved == []
+    assert client.opened.session.waiting_for_outbox == []
     assert consumer.has_room()
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from broker.errors import NOT_FOUND, ChannelException
-from broker.protocol.connection import CLOSED, CLOSING, RUNNING
+from broker.protocol.connection_state import CLOSED, CLOSING, RUNNING
 from broker.protocol.refusals import close_frame
 from broker.wire import spec
 from tests.support.memory import Broker

@@ -165,7 +165,7 @@ def test_a_full_socket_stops_it_and_the_end_does_not() -> None:
     assert len(sink.data) == PART_SIZE
     outbox.paused = False
     outbox.write(b"last")
-    outbox.flush_all()
+    outbox.finish()
     assert sink.take() == message.content + b"last"
     assert outbox.size() == 0
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from broker.protocol.session import Limits
+from broker.protocol.outbox import Outbox
+from broker.protocol.session import Negotiated, Session
+from broker.wire.table import make
+from tests.support.fake_transport import FakeSink
 from tests.support.memory import Broker
+from tests.support.wire import publish
 
 
-def test_limits_are_rabbitmqs_defaults() -> None:
-    """3.13's: 2047 channels, 131,072 octets, 60 s, 128 MiB, ten seconds for the handshake; no others."""
-    limits = Limits()
-    assert (limits.channel_max, limits.frame_max, limits.heartbeat_s, limits.message_size_max) == (
-        2047,
-        131072,
-        60,
-        134_217_728,
-    )
-    assert (limits.consumers_per_channel_max, limits.prefetch_default, limits.handshake_timeout_ms) == (0, 0, 10_000)
-
-
-def test_a_touched_session_is_flushed_once_a_turn() -> None:
+def test_a_session_that_has_said_something_is_flushed_once_a_turn() -> None:
     broker = Broker()
     client = broker.open()
     session = client.opened.session
@@ -54,3 +46,53 @@ def test_exclusive_queues_that_were_deleted_are_not_kept() -> None:
     assert len(owned) < 200
     client.drop()
     assert broker.vhost.queues == {}
+
+
+def test_channels_that_wait_no_more_are_told_together_and_once() -> None:
+    broker = Broker()
+    client = broker.open(1, 2)
+    session, channels = client.opened.session, client.opened.channels
+    session.release(channels[1])
+    session.release(channels[2], True)
+    assert session.take_released() == [channels[1], channels[2]]
+    assert session.take_released() == []
+
+
+def test_what_was_negotiated() -> None:
+    """frame-max counts a frame's own 8 octets (AMQP 0-9-1 §4.2.3); 0 is no limit."""
+    broker = Broker()
+    negotiated = Negotiated("name", "guest", broker.vhost, make({"capabilities": {"consumer_cancel_notify": True}}))
+    session = Session(broker.server, negotiated, Outbox(FakeSink()))
+    assert (session.payload_max, session.cancel_notify, session.blocked_notify) == (0, True, False)
+    negotiated.frame_max = 4096
+    assert Session(broker.server, negotiated, Outbox(FakeSink())).payload_max == 4088
+
+
+def test_nothing_is_flushed_before_the_connection_is_there_nor_when_it_is_over() -> None:
+    broker = Broker()
+    sink = FakeSink()
+    session = Session(broker.server, Negotiated("name", "guest", broker.vhost), Outbox(sink))
+    session.send(b"early")
+    broker.run_turn()
+    assert sink.writes == []
+    client = broker.open()
+    session = client.opened.session
+    client.drop()
+    client.sink.writes.clear()
+    session.send(b"late")
+    broker.run_turn()
+    assert client.sink.writes == []
+
+
+def test_consumers_that_wait_for_the_outbox_wait_no_more_when_the_connection_closes() -> None:
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q")
+    client.consume("q")
+    client.opened.writable(False)
+    client.send(publish(1, "", "q", b"x"))
+    assert len(client.opened.session.waiting_for_outbox) == 1
+    client.opened.session.stop_deliveries()
+    client.opened.writable(True)
+    broker.run_turn()
+    assert broker.depth("q") == (1, 0)

@@ -8,6 +8,7 @@ import pytest
 
 from broker.queues.deaths import deaths_of, is_cycle, whole_deaths_of, with_death
 from broker.wire import table
+from broker.wire.field_values import Timestamp
 
 QUEUES = ["q", "q2", "", "\u00e9"]
 REASONS = ["rejected", "expired", "maxlen", "delivery_limit"]
@@ -22,7 +23,7 @@ def a_death(queue: object, reason: object, count: object = 1, **more: object) ->
         "count": count,
         "reason": reason,
         "queue": queue,
-        "time": table.Timestamp(5),
+        "time": Timestamp(5),
         "exchange": "e",
         "routing-keys": ["k"],
     }
@@ -44,7 +45,7 @@ def random_deaths(pick: random.Random) -> list[object]:
         queue = pick.choice([*QUEUES, *QUEUES, 5, b"q\x00\xff"])
         death = a_death(queue, pick.choice([*REASONS, *REASONS, None]), pick.choice([1, 7, -1, 1 << 40, 9, "many"]))
         death |= {"inner": {"queue": "q", "reason": "expired"}, "original-expiration": "60000"}
-        death["time"] = pick.choice([table.Timestamp(7), table.Timestamp(7), 7, "now"])
+        death["time"] = pick.choice([Timestamp(7), Timestamp(7), 7, "now"])
         death["routing-keys"] = pick.choice([["queue", "q"], [], ["queue"], "q"])
         if pick.random() < 0.2:
             del death[pick.choice(list(death))]
@@ -63,7 +64,7 @@ def whole(deaths: list[object]) -> list[dict[str, object]]:
             continue
         queue, reason, exchange = death.get("queue"), death.get("reason"), death.get("exchange")
         is_told = isinstance(death.get("count"), int) and isinstance(death.get("routing-keys"), list)
-        is_timed = isinstance(death.get("time"), int | table.Timestamp)
+        is_timed = isinstance(death.get("time"), int | Timestamp)
         if is_told and is_timed and isinstance(queue, str) and isinstance(reason, str) and isinstance(exchange, str):
             found.setdefault((queue, reason), death)
     return list(found.values())

@@ -1,5 +1,5 @@
-"""Field tables (broker/wire/table.py): every type at its borders, hostile input, and pamqp as the oracle for random
-tables."""
+"""Field tables (broker/wire/table.py, field_types.py, field_values.py): every type at its borders, hostile input, and
+pamqp as the oracle for random tables."""
 
 import datetime
 import random
@@ -12,8 +12,10 @@ from pamqp import encode as pamqp_encode
 
 from broker.errors import SYNTAX_ERROR, ConnectionException
 from broker.wire import table
+from broker.wire.field_types import TYPE_NAMES, after_value
+from broker.wire.field_values import Timestamp
 from broker.wire.spec import TABLE_DEPTH_MAX, TABLE_ELEMENTS_MAX
-from broker.wire.table import EMPTY, FieldTable, Timestamp
+from broker.wire.table import EMPTY, FieldTable
 
 
 def field(key: bytes, value: bytes) -> bytes:
@@ -175,7 +177,7 @@ def test_split_and_join_keep_every_byte(seed: int) -> None:
     for key, value in pairs:
         at = table.find(content, 0, len(content), key)
         assert content[at : at + len(value)] == value
-        assert table.after_value(content, at) == at + len(value)
+        assert after_value(content, at) == at + len(value)
     assert table.find(content, 0, len(content), b"nobody") == -1
     assert table.find(content, 0, len(content), b"key-") == -1
 
@@ -263,7 +265,7 @@ def test_unknown_type_tags_are_refused() -> None:
         tag for tag in range(256) if sound(field(b"k", bytes([tag]) + b"\x00" * 8)) or sound(field(b"k", bytes([tag])))
     }
     known |= {tag for tag in range(256) for size in (1, 2, 4, 5) if sound(field(b"k", bytes([tag]) + b"\x00" * size))}
-    assert known == set(b"tbBsuIilLfdDTSxVAF") == set(table.TYPE_NAMES)
+    assert known == set(b"tbBsuIilLfdDTSxVAF") == set(TYPE_NAMES)
 
 
 def test_a_range_outside_the_data_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""A channel that waits for the disk keeps its frames (broker/protocol/channel.py, connection.py): in order, bounded,
+"""A channel that waits for the disk keeps its frames (broker/protocol/held_frames.py): in order, bounded,
 and not for ever.
 
 Rules: answers come in the order of the questions (AMQP 0-9-1 §4.2.6: methods of a channel are processed in order);
@@ -149,7 +149,9 @@ def test_an_error_among_what_was_kept() -> None:
     assert client.sink.reading
     client.ask("channel.open")
     assert setting.other().drain("q") == []
-    assert client.opened._held_bytes == 0
+    held = client.opened.held
+    assert held is not None
+    assert held.size == 0
 
 
 def test_a_hard_error_among_what_was_kept() -> None:
