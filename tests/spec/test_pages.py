@@ -13,7 +13,6 @@ from broker.store.logs import UNWRITTEN_MAX
 from broker.store.page_files import IDLE_MS, RETRY_MS
 from broker.store.pages import Pages
 from tests.support.durable import DATA_DIR, DurableBroker
-from tests.support.fake_clock import HurriedClock
 from tests.support.faulty_disk import Fault, FaultyDisk
 from tests.support.paging import Setting, is_empty, number
 from tests.support.wire import publish
@@ -175,7 +174,7 @@ def test_what_the_system_has_in_its_memory_is_read_at_once(hurried: bool) -> Non
     submitted: list[object] = []
     reads.submit = submitted.append  # type: ignore[method-assign,assignment]
     if hurried:
-        broker.clock = broker.turn.clock = HurriedClock()
+        broker.hurry()
     assert setting.drain() == list(range(BACKLOG))
     assert submitted == []
     broker.store.logs.settle()

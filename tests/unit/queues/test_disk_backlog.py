@@ -631,7 +631,7 @@ def test_what_leaves_the_memory_in_one_go_is_let_go_in_slices() -> None:
     setting.client.auto = False
     setting.publish(1)
     setting.broker.store.logs.batch.hurry()
-    setting.broker.clock = setting.broker.turn.clock = HurriedClock()
+    setting.broker.hurry()
     while setting.broker.turn.scheduled or setting.broker.work():
         setting.broker.turn.run()
         seen.append(let_go())
