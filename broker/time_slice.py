@@ -2,7 +2,7 @@
 
 from typing import Final, final
 
-from broker.clock import NEVER, Clock
+from broker.clock import NEVER
 from broker.native import i64
 
 SLICE_US: Final[i64] = 800
@@ -19,17 +19,15 @@ everything."""
 class TimeSlice:
     """The slice of the phase that runs. Between two turns there is none, until somebody looks."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._until_us: i64 = NEVER
         self._is_unlimited = False
 
-    def is_over(self) -> bool:
-        """Whether the phase is to end. Costs a look at the clock.
+    def is_over(self, now_us: i64) -> bool:
+        """Whether the phase is to end.
 
         What is done between two turns (timers, what the HTTP API asks for) has a slice from its first look on.
         """
-        now_us = self._clock.slice_us()
         if self._until_us == NEVER and not self._is_unlimited:
             self._until_us = now_us + SLICE_US
             return False
@@ -47,9 +45,8 @@ class TimeSlice:
         """Another one begins."""
         self._until_us = now_us + length_us
 
-    def start_short(self, until_us: i64) -> None:
-        """One begins that ends at this time, but neither at once nor later than any other."""
-        now_us = self._clock.slice_us()
+    def start_short(self, now_us: i64, until_us: i64) -> None:
+        """One begins that ends at ``until_us``, but neither at once nor later than any other."""
         left = until_us - now_us
         if left > SLICE_US:
             left = SLICE_US

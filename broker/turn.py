@@ -114,7 +114,7 @@ class Turn:
         """Something was done that may take much longer than the rest: time for a look at the clock."""
         self._from_ms: i64 = 0
         """The same on the monotonic clock, or a little earlier."""
-        self._slice = TimeSlice(clock)
+        self._slice = TimeSlice()
         self._reader: object = None
         self._work: list[SlicedWork] = []
         self._behind: list[Dispatchable] = []
@@ -166,7 +166,7 @@ class Turn:
 
     def out_of_time(self) -> bool:
         """Whether the slice of this phase is over: what is left waits for the next turn. Costs a look at the clock."""
-        return self._slice.is_over()
+        return self._slice.is_over(self.clock.slice_us())
 
     def defer(self, transport: Deferred) -> None:
         """Call ``transport.resume`` at the beginning of the next turn."""
@@ -213,10 +213,10 @@ class Turn:
         else:
             stopwatch.slice_of(self._reader, now_us)
         if self._work:
-            self._slice.start_short(self._from_us + WORK_UNTIL_US)
+            self._slice.start_short(self.clock.slice_us(), self._from_us + WORK_UNTIL_US)
             self._work_on()
         if self._behind:
-            self._slice.start_short(self._from_us + WORK_UNTIL_US)
+            self._slice.start_short(self.clock.slice_us(), self._from_us + WORK_UNTIL_US)
             self._dispatch_behind()
         self._settle()
         # Only now: what is marked meanwhile is done in ``_settle``, or left for the turn that is asked for here.
@@ -304,7 +304,7 @@ class Turn:
 
     def _resume(self, deferred: list[Deferred]) -> None:
         self._stopwatch.where = "deferred"
-        self._slice.start_short(self._from_us + RESUME_UNTIL_US)
+        self._slice.start_short(self.clock.slice_us(), self._from_us + RESUME_UNTIL_US)
         index: i64 = 0
         size: i64 = len(deferred)
         while index < size:
