@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, cast
 
 from broker.perf.client import Control, ProducerSocket, ReceiverSocket, connect
-from broker.perf.load import Broken, Producer, Receiver, Tally
+from broker.perf.load import Broken, Producer, Receiver, Sent, Tally
 from broker.wire import spec, table
 from broker.wire.methods import method_frame
 
@@ -96,7 +96,7 @@ class Group:
         for number in range(self._queues):
             key = self._load.queue_name(self._first + number).encode()
             arguments = b"\0\0\0" + bytes([len(key)]) + key + b"\0"
-            producer = Producer(number, self.tally, arguments, BODY, False, 0, _PAYLOAD_MAX)
+            producer = Producer(number, self.tally, Sent(arguments, BODY, False, 0, _PAYLOAD_MAX))
             socket = ProducerSocket(producer, rate, self._load.on_broken)
             await socket.attach(await self._load.connect())
             self.producers.append(socket)

@@ -65,36 +65,43 @@ class Tally:
 
 
 @final
+class Sent:
+    """What a producer publishes."""
+
+    def __init__(self, arguments: bytes, body_size: int, persistent: bool, window: int, payload_max: int) -> None:
+        self.arguments = arguments
+        """Of basic.publish, as they stand in the frame."""
+        self.body_size = body_size
+        self.persistent = persistent
+        self.window = window
+        """Unconfirmed messages allowed; 0: no confirms."""
+        self.payload_max = payload_max
+
+
+@final
 class Producer:
     """One publishing channel: channel 1 of its connection."""
 
-    def __init__(
-        self,
-        number: int,
-        tally: Tally,
-        arguments: bytes,
-        body_size: int,
-        persistent: bool,
-        window: int,
-        payload_max: int,
-    ) -> None:
+    def __init__(self, number: int, tally: Tally, sent: Sent) -> None:
         self.tally = tally
-        self.window: i64 = window
+        self.window: i64 = sent.window
         """Unconfirmed messages allowed; 0: no confirms."""
         self.sent: i64 = 0
         self.confirmed: i64 = 0
         self._number: i64 = number
         self._reader = FrameReader(0)
-        flags = b"\x90\x00\x18application/octet-stream\x02" if persistent else b"\x80\x00\x18application/octet-stream"
-        body = bytes(97 + at % 26 for at in range(body_size))
-        content, header_size = make_content(1, flags, body, payload_max)
-        method = b"\x00\x3c\x00\x28" + arguments
+        flags = b"\x80\x00\x18application/octet-stream"
+        if sent.persistent:
+            flags = b"\x90\x00\x18application/octet-stream\x02"
+        body = bytes(97 + at % 26 for at in range(sent.body_size))
+        content, header_size = make_content(1, flags, body, sent.payload_max)
+        method = b"\x00\x3c\x00\x28" + sent.arguments
         head = b"\x01\x00\x01" + len(method).to_bytes(4, "big") + method + b"\xce"
         whole = head + content
-        stamp = len(head) + header_size + 7 if body_size else len(whole)
+        stamp = len(head) + header_size + 7 if sent.body_size else len(whole)
         self._before = whole[:stamp]
         self._after = whole[stamp + STAMP_SIZE :]
-        self._sent_at: list[int] = [0] * max(1, window)
+        self._sent_at: list[int] = [0] * max(1, sent.window)
 
     def room(self) -> i64:
         """How many messages the window allows now."""

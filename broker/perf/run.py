@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from broker.perf.client import Control, ProducerSocket, ReceiverSocket, connect
-from broker.perf.load import STAMP_SIZE, Broken, Producer, Receiver, Tally
+from broker.perf.load import STAMP_SIZE, Broken, Producer, Receiver, Sent, Tally
 from broker.wire import spec, table
 
 _PAYLOAD_MAX = 131072 - 8
@@ -165,7 +165,9 @@ class Run:
         key = self.queue_name(number % given.queues).encode()
         exchange = given.exchange.encode()
         arguments = b"\0\0" + bytes([len(exchange)]) + exchange + bytes([len(key)]) + key + b"\0"
-        producer = Producer(number, self.tally, arguments, given.size, given.persistent, given.confirm, _PAYLOAD_MAX)
+        producer = Producer(
+            number, self.tally, Sent(arguments, given.size, given.persistent, given.confirm, _PAYLOAD_MAX)
+        )
         socket = ProducerSocket(producer, given.rate / given.producers, self._on_broken)
         if given.backlog:
             socket.backlog_max = given.backlog

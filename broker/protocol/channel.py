@@ -22,11 +22,12 @@ from broker.protocol import settlement
 from broker.protocol.assembly import Assembly, unasked
 from broker.protocol.confirms import Confirms
 from broker.protocol.delivery_run import Run
+from broker.protocol.ending import ChannelEnd
 from broker.protocol.holding import Holding, end_hold
 from broker.protocol.publisher import Publisher
 from broker.protocol.session import Session
 from broker.protocol.shared_window import SharedWindow
-from broker.protocol.sliced import ChannelEnd, ChannelWork
+from broker.protocol.sliced import ChannelWork
 from broker.protocol.transaction import Transaction
 from broker.protocol.unacked import Unacked
 from broker.queues.consumer import Consumer

@@ -140,10 +140,8 @@ class ChannelConsumer(Consumer):
             tail = item.tail
             size: i64 = len(tail)
             if size != start_for:
-                start = deliver_start(int(number), self._tag_bytes, int(size))
+                start = self._start_of(number, size)
                 start_for = size
-                self._start = start
-                self._start_for = size
             writer.write(start)
             write_i64_be(writer, tag)
             if redelivered:
@@ -162,6 +160,12 @@ class ChannelConsumer(Consumer):
                 if item.channel != number:
                     renumber(writer, at, content, number)
         session.schedule_flush()
+
+    def _start_of(self, number: i64, size: i64) -> bytes:
+        """The start of a basic.deliver whose routing key and exchange take so many bytes."""
+        self._start = deliver_start(int(number), self._tag_bytes, int(size))
+        self._start_for = size
+        return self._start
 
     def deliver_one(self, queue: Queue, delivery: Delivery) -> None:
         channel = self.channel

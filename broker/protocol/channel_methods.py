@@ -13,8 +13,8 @@ from broker.protocol.channel import Channel
 from broker.protocol.connection_state import RUNNING
 from broker.protocol.connection_step import ConnectionStep
 from broker.protocol.dispatching import Dispatching
+from broker.protocol.ending import ChannelEnd
 from broker.protocol.refusals import close_frame, second_open
-from broker.protocol.sliced import ChannelEnd
 from broker.turn import Deferred
 from broker.wire import spec
 from broker.wire.frames import FrameReader

@@ -23,7 +23,7 @@ from broker.protocol import channel_methods
 from broker.protocol.connection_state import CLOSED, CLOSING, RUNNING
 from broker.protocol.connection_step import ConnectionStep
 from broker.protocol.dispatching import Dispatching
-from broker.protocol.sliced import ConnectionEnd
+from broker.protocol.ending import ConnectionEnd
 from broker.queues.queue import Queue
 from broker.wire import spec
 from broker.wire.frames import FrameReader

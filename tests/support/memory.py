@@ -27,7 +27,6 @@ from broker.protocol.limits import Limits
 from broker.protocol.outbox import Outbox
 from broker.protocol.server import Identity, Server
 from broker.queues.classic import ClassicQueue
-from broker.time_slice import TimeSlice
 from broker.turn import Turn
 from broker.vhost.vhost import VHost
 from tests.support.fake_clock import FakeClock, HurriedClock
@@ -105,7 +104,6 @@ class Broker:
     def hurry(self) -> None:
         """From now on, every look at the clock says that the time of the slice is over."""
         self.clock = self.turn.clock = HurriedClock()
-        self.turn._slice = TimeSlice(self.clock)
 
     def run_turn(self) -> None:
         """Runs turns until nothing is asked for any more; AssertionError if the broker made a mistake

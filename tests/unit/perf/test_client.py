@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker.perf.client import Control, ProducerSocket
-from broker.perf.load import Producer, Tally
+from broker.perf.load import Producer, Sent, Tally
 from broker.wire import spec
 from broker.wire.methods import method_frame
 
@@ -32,7 +32,7 @@ async def test_a_close_right_behind_select_ok_is_reported() -> None:
         broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         control = Control(reader, writer)
         await control.expect(spec.CONFIRM_SELECT_OK)
-        producer = Producer(0, Tally(1, 1), b"\0\0\0\x01q\0", 24, False, 1, 131064)
+        producer = Producer(0, Tally(1, 1), Sent(b"\0\0\0\x01q\0", 24, False, 1, 131064))
         await ProducerSocket(producer, 0, broken.set_result).attach(control)
         assert "NOT_FOUND - no exchange 'x' in vhost '/'" in await asyncio.wait_for(broken, 10)
         writer.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.perf.load import Broken, Producer, Receiver, Tally
+from broker.perf.load import Broken, Producer, Receiver, Sent, Tally
 from tests.support.memory import Broker
 from tests.support.wire import method
 
@@ -14,7 +14,7 @@ ARGUMENTS = b"\0\0\0\x01q\0"
 def made(window: int = 0, size: int = 24) -> tuple[Tally, Producer]:
     """A producer for queue q and the tally it counts in."""
     tally = Tally(1, 1)
-    return tally, Producer(0, tally, ARGUMENTS, size, False, window, 131064)
+    return tally, Producer(0, tally, Sent(ARGUMENTS, size, False, window, 131064))
 
 
 def test_what_a_producer_sends_is_delivered_and_counted() -> None:
