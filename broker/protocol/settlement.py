@@ -27,7 +27,13 @@ def receive(channel: Channel, reader: FrameReader, method: i64) -> None:
         raise undecodable(int(method), data[reader.start + 4 : reader.end])
     tag = read_i64_be(data, reader.start + 4)
     bits: i64 = data[reader.start + 12]
-    if method == spec.BASIC_ACK:
+    if method == spec.BASIC_ACK and bits & 1 == 0 and channel.transaction is None:
+        channel.unacked.ack_one(tag)
+        channel.count_acks(1)
+        window = channel.window
+        if window is not None:
+            channel.unblock()
+    elif method == spec.BASIC_ACK:
         _ack(channel, tag, bits & 1 != 0)
     elif method == spec.BASIC_NACK:
         _refuse(channel, tag, bits & 1 != 0, bits & 2 != 0)

@@ -111,19 +111,36 @@ class Unacked:
         """
         if multiple:
             return self._ack_through(self._find(tag) if tag else len(self._runs) - 1, tag)
-        at = self._find(tag)
-        run = self._runs[at]
+        self.ack_one(tag)
+        return 1
+
+    def ack_one(self, tag: i64) -> None:
+        """Settle one delivery.
+
+        Raises: PRECONDITION_FAILED (406) ``unknown delivery tag N``.
+        """
+        runs = self._runs
+        at = self._head
+        if not runs:
+            raise unknown_tag(tag)
+        run = runs[at]
         index = tag - run.first_tag
-        if index == run.offset:
-            run.offset += 1
-            run.live -= 1
-        else:
+        if index != run.offset or index >= run.size or run.settled is not None:
+            at = self._find(tag)
+            run = runs[at]
+            index = tag - run.first_tag
             run.take_out(index)
+        else:  # mostly they are acknowledged in order
+            run.offset = index + 1
+            run.live -= 1
         if run.live == 0:
             self._remove(at)
         run.settle_one(index)
-        self._settled(run, 1)
-        return 1
+        self.count -= 1
+        consumer = run.consumer
+        if consumer is not None:
+            self.consumer_count -= 1
+            consumer.settled(1)
 
     def _remove(self, at: i64) -> None:
         """The run at this index is settled."""

@@ -58,6 +58,7 @@ class DiskBacklog(LogUser):
         self.tail = Tail()
         self.paging = False
         """What comes is added to the tail, and is not ready."""
+        self.has_log = log is not None
         self.takes_part = log is not None
         """It has to be told of what comes."""
         self.expiring = False
@@ -102,6 +103,7 @@ class DiskBacklog(LogUser):
             log.positions.first = log.positions.next = self.backlog.next
             log.user = self
             kept.log = log
+            self.has_log = True
         self._set_paging(True)
         self.on_disk.begin_at(self.backlog.next)
         self.tail.clear()

@@ -347,7 +347,7 @@ class MessageBacklog:
         else:
             self.table.release(first, count, stride)
         disk = self.disk
-        if disk is not None:
+        if disk is not None and disk.has_log:
             log = disk.kept.log
             if log is not None:
                 log.settle(first, count, stride)

@@ -116,16 +116,21 @@ class MessageTable:
 
     def release_one(self, position: i64) -> None:
         """This position, which does not wait, is settled."""
-        block = self.at(position)
-        if block is None:
-            return
+        block = self._last
+        if block is None or block.first >> BLOCK_BITS != position >> BLOCK_BITS:
+            block = self.at(position)
+            if block is None:
+                return
+        items = block.items
         index = position - block.first
-        if index < 0 or index >= len(block.items) or block.items[index] is None:
+        if index < 0 or index >= len(items) or items[index] is None:
             return
-        block.items[index] = None
-        block.gone += 1
-        if block.gone == len(block.items):
+        gone = block.gone + 1
+        if gone == len(items):
             self.drop(block)
+        else:
+            items[index] = None
+            block.gone = gone
 
     def release(self, first: i64, count: i64, stride: i64) -> None:
         """These positions, none of which waits, are settled."""
