@@ -59,8 +59,8 @@ class MessageBacklog:
         """Where the head stands, or stood."""
         self._ahead: list[Block] = []
         """Those behind it in which ready messages are."""
-        self._is_simple = False
-        """The head stands in the last block, and there is nothing on disk only: what comes is added there."""
+        self._open: Block | None = None
+        """Where what comes is added, if nothing is on disk only: the last block."""
         self._plain_end: i64 = 0
         """Between the head and this position there are messages in memory, if it is greater."""
 
@@ -150,7 +150,6 @@ class MessageBacklog:
                     return block
             block = self._ahead.pop(0)
             self._block = block
-            self._is_simple = False
             if block.first > self.head_position:
                 self.head_position = block.first
 
@@ -159,10 +158,14 @@ class MessageBacklog:
     def append(self, message: Message) -> bool:
         """Add at the end of the backlog; whether a promise about it depends on the open batch of the log."""
         disk = self.disk
-        if not self._is_simple or self.next & (BLOCK_SIZE - 1) == 0 or (disk is not None and disk.takes_part):
+        block = self._open
+        if (
+            block is None
+            or self.next & (BLOCK_SIZE - 1) == 0
+            or (self._ready == 0 and block is not self._block)
+            or (disk is not None and disk.takes_part)
+        ):
             return self.add(message, message)
-        block = self._block
-        assert block is not None
         block.items.append(message)
         self.next += 1
         self._ready += 1
@@ -183,12 +186,12 @@ class MessageBacklog:
         self.next = position + 1
         block = self.table.append(position, item)
         if disk is not None and disk.paging:
-            self._is_simple = False
+            self._open = None
             block.uneven = block.uneven or isinstance(item, Entry)
             disk.keep(item, message, position)
             return stored
         self._note(block, position)
-        self._is_simple = block is self._block
+        self._open = block
         if isinstance(item, Entry):
             self._entries += 1
             block.uneven = True
@@ -211,7 +214,7 @@ class MessageBacklog:
     def bring(self, position: i64, item: Message | Entry, memory_bytes: i64) -> None:
         """A message has come from the disk, behind all others that are ready."""
         block = self.table.put(position, item)
-        self._is_simple = False
+        self._open = None
         self._note(block, position)
         self._ready += 1
         self._body_bytes += body_size(item)
@@ -222,7 +225,7 @@ class MessageBacklog:
 
     def take_part(self, part: Part) -> None:
         """The next part of the tail is ready."""
-        self._is_simple = False
+        self._open = None
         position = part.first
         while position < part.end():
             block = self.table.at(position)
@@ -386,7 +389,7 @@ class MessageBacklog:
     def _forget(self) -> None:
         """Nothing that was never taken waits."""
         self._block = None
-        self._is_simple = False
+        self._open = None
         self._ahead = []
         self.head_position = self.next
         self._ready = 0
