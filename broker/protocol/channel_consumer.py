@@ -76,7 +76,7 @@ class ChannelConsumer(Consumer):
         """Its own window (basic.qos global=false before it started); 0 for no limit."""
         self.unacked: i64 = 0
         self.place: i64 = 0
-        """In the line for what becomes free of the channel's window; 0 while it does not stand there."""
+        """In the row for what becomes free of the channel's window; 0 while it does not stand there."""
         self._tag_bytes = asked.tag.encode("utf-8", "surrogateescape")
         self._start = b""
         self._start_for: i64 = -1

@@ -35,7 +35,7 @@ class _Rank:
     def __init__(self) -> None:
         self.count: i64 = 0
         self._heap: list[tuple[int, int, ChannelConsumer]] = []
-        """Priority with the sign changed, place; and of some that have left the line."""
+        """Priority with the sign changed, place; and of some that have left the row."""
 
     def add(self, consumer: ChannelConsumer) -> None:
         """It stands in line."""
@@ -180,7 +180,7 @@ class SharedWindow(Dispatchable):
             self._served = None
 
     def _next(self) -> ChannelConsumer:
-        """Whose turn it is; it has left the line."""
+        """Whose turn it is; it has left the row."""
         line = self._line
         first = next(iter(line))
         queue = _queue_of(first)
@@ -196,7 +196,7 @@ class SharedWindow(Dispatchable):
 
 
 def _queue_of(consumer: ChannelConsumer) -> Queue:
-    """Who stands in line has a queue: it leaves the line before it forgets that (``ChannelConsumer.left``)."""
+    """Who stands in the row has a queue: it leaves the row before it forgets that (``ChannelConsumer.left``)."""
     queue = consumer.queue
     assert queue is not None
     return queue

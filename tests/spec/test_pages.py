@@ -89,7 +89,7 @@ def test_a_write_that_fails_is_tried_again(site: str, number_: int) -> None:
 
 
 def test_what_is_consumed_while_it_cannot_be_written_comes_once() -> None:
-    """The line goes on in memory; what was to be written is dead when it is."""
+    """The backlog goes on in memory; what was to be written is dead when it is."""
     setting = Setting(durable=False)
     disk_of(setting.broker).faults.extend(Fault("error", "page.write", arg=errno.ENOSPC) for _ in range(2))
     setting.publish(BACKLOG)
@@ -287,7 +287,7 @@ def test_what_somebody_keeps_does_not_keep_whole_files(keep: int) -> None:
     assert is_empty(setting)
 
 
-def test_two_lines_share_a_file_and_either_may_go_first() -> None:
+def test_two_backlogs_share_a_file_and_either_may_go_first() -> None:
     setting = Setting(durable=False, x_max_priority=2)
     for _ in range(BACKLOG // 2):
         setting.client.send(

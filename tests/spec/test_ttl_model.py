@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.durable import DurableBroker
 from tests.support.memory import Client
-from tests.support.paging import pager_of
+from tests.support.paging import disk_backlog_of
 from tests.support.wire import Said, plain, publish
 
 FIRST: Final = int(os.environ.get("TTL_FIRST", "0"))
@@ -158,7 +158,7 @@ class History:
         self.client.ask("queue.declare", queue="q", durable=self.durable, arguments=self.arguments())
         if self.paged:
             for line in self.broker.queue("q").levels:
-                pager_of(line).share.most = MEMORY_MAX
+                disk_backlog_of(line).share.most = MEMORY_MAX
         self.graveyard: Client = self.broker.open()
         self.graveyard.ask("queue.declare", queue="dead", durable=self.durable)
         self.graveyard.consume("dead", no_ack=True)

@@ -17,7 +17,7 @@ BODY = 4000
 
 
 class Setting:
-    """A broker with a queue whose lines page beyond MEMORY_MAX, and a client."""
+    """A broker with a queue whose backlogs page beyond MEMORY_MAX, and a client."""
 
     def __init__(self, durable: bool = True, **arguments: object) -> None:
         self.broker = DurableBroker()
@@ -29,21 +29,21 @@ class Setting:
     def begin(self) -> None:
         self.client: Client = self.broker.open()
         self.client.ask("queue.declare", queue="q", durable=self.durable, arguments=self.arguments)
-        for line in self.lines:
-            pager_of(line).share.most = MEMORY_MAX
+        for backlog in self.backlogs:
+            disk_backlog_of(backlog).share.most = MEMORY_MAX
 
     @property
-    def lines(self) -> list[MessageBacklog]:
+    def backlogs(self) -> list[MessageBacklog]:
         return list(self.broker.queue("q").levels)
 
     @property
-    def line(self) -> MessageBacklog:
-        (line,) = self.lines
-        return line
+    def backlog(self) -> MessageBacklog:
+        (backlog,) = self.backlogs
+        return backlog
 
     @property
     def disk(self) -> DiskBacklog:
-        return pager_of(self.line)
+        return disk_backlog_of(self.backlog)
 
     def publish(
         self, count: int, size: int = BODY, *, each_turn: int = 7, persistent: bool = True, **properties: object
@@ -61,7 +61,7 @@ class Setting:
     def live(self) -> int:
         """Records of the queue that the log still keeps."""
         self.broker.settled()
-        logs = [pager_of(line).kept.log for line in self.lines]
+        logs = [disk_backlog_of(backlog).kept.log for backlog in self.backlogs]
         return sum(int(log.positions.live()) for log in logs if log is not None)
 
     def restart(self) -> None:
@@ -69,8 +69,8 @@ class Setting:
         self.begin()
 
 
-def pager_of(line: MessageBacklog) -> DiskBacklog:
-    disk = line.disk
+def disk_backlog_of(backlog: MessageBacklog) -> DiskBacklog:
+    disk = backlog.disk
     assert disk is not None
     return disk
 
@@ -87,8 +87,8 @@ def dead(setting: Setting) -> list[int]:
 def is_empty(setting: Setting) -> bool:
     """Nothing is left, in memory or on disk."""
     assert setting.live() == 0
-    for line in setting.lines:
-        assert (line.count(), line.in_memory(), line.memory_bytes, line.body_bytes) == (0, 0, 0, 0)
+    for backlog in setting.backlogs:
+        assert (backlog.count(), backlog.in_memory(), backlog.memory_bytes, backlog.body_bytes) == (0, 0, 0, 0)
     return True
 
 
@@ -99,13 +99,13 @@ KINDS = pytest.mark.parametrize(
 )
 
 
-def unacked_items(line: MessageBacklog) -> list[Message | Entry]:
+def unacked_items(backlog: MessageBacklog) -> list[Message | Entry]:
     """What the backlog keeps of the messages that clients have got."""
     found = []
-    for block in line.table.blocks():
+    for block in backlog.table.blocks():
         flags = block.requeued
         for index, item in enumerate(block.items):
-            if item is None or block.first + index >= line.head_position or (flags is not None and flags[index]):
+            if item is None or block.first + index >= backlog.head_position or (flags is not None and flags[index]):
                 continue
             found.append(item)
     return found

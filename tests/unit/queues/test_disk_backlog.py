@@ -20,7 +20,17 @@ from broker.store.read_request import Read
 from tests.support.durable import DurableBroker
 from tests.support.fake_clock import HurriedClock
 from tests.support.faulty_disk import FaultyDisk
-from tests.support.paging import BODY, KINDS, MEMORY_MAX, Setting, dead, is_empty, number, pager_of, unacked_items
+from tests.support.paging import (
+    BODY,
+    KINDS,
+    MEMORY_MAX,
+    Setting,
+    dead,
+    disk_backlog_of,
+    is_empty,
+    number,
+    unacked_items,
+)
 from tests.support.wire import publish
 
 BACKLOG = 1200
@@ -28,7 +38,7 @@ BACKLOG = 1200
 
 
 def held(setting: Setting) -> int:
-    """Bytes of messages that the line has in memory, in front and in its tail, as it has told."""
+    """Bytes of messages that the backlog has in memory, in front and in its tail, as it has told."""
     return int(setting.disk.report())
 
 
@@ -38,7 +48,7 @@ def test_a_backlog_leaves_the_memory(durable: bool, persistent: bool) -> None:
     setting.publish(BACKLOG, persistent=persistent)
     assert held(setting) < MEMORY_MAX + 7 * (BODY + 1000)
     assert setting.disk.paging
-    assert (setting.line.count(), setting.line.body_bytes) == (BACKLOG, BACKLOG * BODY)
+    assert (setting.backlog.count(), setting.backlog.body_bytes) == (BACKLOG, BACKLOG * BODY)
     assert setting.broker.depth("q") == (BACKLOG, 0)
     assert setting.drain() == list(range(BACKLOG))
     assert is_empty(setting)
@@ -55,7 +65,7 @@ def test_a_consumer_gets_a_backlog_in_order_and_a_part_at_a_time(durable: bool, 
     largest = 0
     while heard := reader.deliveries():
         got += [number(said.body) for said in heard]
-        largest = max(largest, int(setting.line.memory_bytes))
+        largest = max(largest, int(setting.backlog.memory_bytes))
         reader.tell("basic.ack", delivery_tag=heard[-1].method["delivery_tag"], multiple=True)
     assert got == list(range(BACKLOG))
     assert largest < 2 * MEMORY_MAX, "what is read at a time, and what may still be there before that"
@@ -77,7 +87,7 @@ def test_no_ack_consumers_settle_what_they_get(durable: bool, persistent: bool) 
 
 
 @KINDS
-def test_a_drained_line_lives_in_memory_again_and_may_page_once_more(durable: bool, persistent: bool) -> None:
+def test_a_drained_backlog_lives_in_memory_again_and_may_page_once_more(durable: bool, persistent: bool) -> None:
     setting = Setting(durable)
     for round_ in range(3):
         setting.publish(100, persistent=persistent)
@@ -90,7 +100,7 @@ def test_a_drained_line_lives_in_memory_again_and_may_page_once_more(durable: bo
     assert is_empty(setting)
 
 
-def test_what_is_published_while_the_line_pages_stands_behind_it() -> None:
+def test_what_is_published_while_the_backlog_pages_stands_behind_it() -> None:
     setting = Setting()
     setting.publish(50)
     getter = setting.broker.open()
@@ -183,7 +193,9 @@ def test_purge_during_a_read_leaves_nothing_behind() -> None:
 def test_a_deleted_queue_leaves_nothing_behind(durable: bool) -> None:
     setting = Setting(durable)
     setting.publish(200)
-    numbers = {int(log.number) for line in setting.lines if (log := pager_of(line).kept.log) is not None}
+    numbers = {
+        int(log.number) for backlog in setting.backlogs if (log := disk_backlog_of(backlog).kept.log) is not None
+    }
     assert setting.client.ask("queue.delete", queue="q")["message_count"] == 200
     assert numbers
     assert numbers.isdisjoint(map(int, setting.broker.store.logs.logs))
@@ -193,7 +205,7 @@ def test_a_deleted_queue_leaves_nothing_behind(durable: bool) -> None:
 
 @pytest.mark.parametrize("dead_letters", [False, True])
 @pytest.mark.parametrize("durable", [False, True])
-def test_max_length_drops_the_head_of_a_line_that_pages(durable: bool, dead_letters: bool) -> None:
+def test_max_length_drops_the_head_of_a_backlog_that_pages(durable: bool, dead_letters: bool) -> None:
     """RabbitMQ docs, Queue Length Limit: the oldest go; with a dead letter exchange, in order, to it."""
     more = {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": "dead"} if dead_letters else {}
     setting = Setting(durable, x_max_length=100, **more)
@@ -208,7 +220,7 @@ def test_max_length_drops_the_head_of_a_line_that_pages(durable: bool, dead_lett
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_nobody_waits_for_a_large_message_at_the_head_of_a_line_that_pages(durable: bool) -> None:
+def test_nobody_waits_for_a_large_message_at_the_head_of_a_backlog_that_pages(durable: bool) -> None:
     """Rule: what takes long to read is read by the thread for it, and dropped when it is there."""
     setting = Setting(durable, x_max_length=40, x_dead_letter_exchange="", x_dead_letter_routing_key="dead")
     setting.client.ask("queue.declare", queue="dead")
@@ -261,12 +273,12 @@ def test_of_what_is_rejected_one_large_message_is_read_at_a_time(monkeypatch: py
     assert len(set(turns)) == len(turns)
 
 
-def test_max_length_bytes_of_a_line_that_pages() -> None:
+def test_max_length_bytes_of_a_backlog_that_pages() -> None:
     """RabbitMQ docs, Queue Length Limit: the sum of the bodies. Of messages of one size nothing is guessed."""
     setting = Setting(x_max_length_bytes=100 * BODY)
     setting.publish(250)
     assert setting.broker.depth("q") == (100, 0)
-    assert setting.line.body_bytes == 100 * BODY
+    assert setting.backlog.body_bytes == 100 * BODY
     assert setting.drain() == list(range(150, 250))
     assert is_empty(setting)
 
@@ -311,12 +323,12 @@ def test_an_expiration_of_its_own_behind_pages() -> None:
     assert is_empty(setting)
 
 
-def test_priorities_page_line_by_line() -> None:
+def test_priorities_page_backlog_by_backlog() -> None:
     """RabbitMQ docs, Priority: higher ones first, in order among equals."""
     setting = Setting(x_max_priority=2)
     for round_ in range(6):
         setting.publish(50, priority=round_ % 3)
-    assert sum(pager_of(line).paging for line in setting.lines) == 3
+    assert sum(disk_backlog_of(backlog).paging for backlog in setting.backlogs) == 3
     order = setting.drain()
     expected = sorted(range(300), key=lambda each: (-(each // 50 % 3), each))
     assert order == expected
@@ -362,8 +374,8 @@ def test_a_recovered_backlog_stays_on_disk_until_it_is_wanted() -> None:
     setting = Setting()
     setting.publish(BACKLOG)
     setting.restart()
-    assert (setting.line.count(), setting.line.in_memory(), setting.line.memory_bytes) == (BACKLOG, 0, 0)
-    assert setting.line.body_bytes == BACKLOG * BODY
+    assert (setting.backlog.count(), setting.backlog.in_memory(), setting.backlog.memory_bytes) == (BACKLOG, 0, 0)
+    assert setting.backlog.body_bytes == BACKLOG * BODY
     setting.serial = BACKLOG
     setting.publish(5)
     assert setting.drain() == list(range(BACKLOG + 5))
@@ -383,7 +395,7 @@ def test_limits_and_purge_hold_for_what_was_recovered() -> None:
 
 
 def test_gaps_of_messages_that_did_not_survive() -> None:
-    """Every third message is persistent: the line has holes afterwards, and goes on counting behind them."""
+    """Every third message is persistent: the backlog has holes afterwards, and goes on counting behind them."""
     setting = Setting()
     for index in range(300):
         setting.publish(1, persistent=index % 3 == 0)
@@ -546,7 +558,7 @@ def test_random_lives_agree_with_a_list(seed: int) -> None:
 
 @KINDS
 def test_the_tail_stays_in_memory_as_far_as_it_may(durable: bool, persistent: bool) -> None:
-    """A consumer near the end of a line that pages does not read what was written a moment ago."""
+    """A consumer near the end of a backlog that pages does not read what was written a moment ago."""
     setting = Setting(durable)
     setting.publish(200, persistent=persistent)
     getter = setting.broker.open()
@@ -564,8 +576,8 @@ def test_the_tail_stays_in_memory_as_far_as_it_may(durable: bool, persistent: bo
     assert is_empty(setting)
 
 
-def test_lines_share_the_memory_of_the_node() -> None:
-    """broker/queues/memory.py: what n lines have in memory does not grow with n; each has what it needs to go on."""
+def test_backlogs_share_the_memory_of_the_node() -> None:
+    """broker/queues/memory.py: what n backlogs have in memory does not grow with n; each has what it needs to go on."""
     setting = Setting(durable=False)
     memory = setting.broker.server.queue_memory
     memory.limit = 1 << 20
@@ -605,7 +617,7 @@ def test_the_size_of_what_is_left_is_exact_whatever_the_sizes_are(durable: bool,
     sizes = ([1000] * 60 + [300_000]) * 6
     getter = setting.broker.open()
     while sizes:
-        assert setting.line.body_bytes == sum(sizes)
+        assert setting.backlog.body_bytes == sum(sizes)
         said = getter.get("q", no_ack=True)
         assert said is not None
         assert len(said.body) == sizes.pop(0)
@@ -620,7 +632,7 @@ def test_what_leaves_the_memory_in_one_go_is_let_go_in_slices() -> None:
     assert disk.paging
     disk.share.most = 64 << 20
     setting.publish(20_000, 20, each_turn=1000)
-    parts = [block.items for block in setting.line.table.blocks()][1:-1]
+    parts = [block.items for block in setting.backlog.table.blocks()][1:-1]
     assert len(parts) >= 6
 
     def let_go() -> int:
@@ -649,7 +661,7 @@ def test_a_delivery_takes_the_content_of_some_earlier_ones_out_of_the_memory() -
     setting.publish(3000, 20, each_turn=500)
 
     def forgotten() -> int:
-        return sum(item is ON_DISK for item in unacked_items(setting.line))
+        return sum(item is ON_DISK for item in unacked_items(setting.backlog))
 
     assert forgotten() == 0
     setting.disk.share.most = MEMORY_MAX

@@ -47,7 +47,7 @@ def rest(backlog: MessageBacklog) -> list[str]:
     return [text_of(backlog.pop()) for _ in range(backlog.count())]
 
 
-def test_a_new_line_is_empty() -> None:
+def test_a_new_backlog_is_empty() -> None:
     backlog = MessageBacklog()
     assert (backlog.count(), backlog.plain(), backlog.body_bytes, backlog.next_position()) == (0, 0, 0, 0)
     assert (backlog.head_deadline(), body_size(backlog.next_item()), backlog.expiring) == (0, 0, False)
@@ -121,7 +121,7 @@ def test_several_that_returned_are_taken_at_once() -> None:
     assert rest(backlog) == ["3", "4", "5"]
 
 
-def test_a_line_that_is_held_delivers_nothing() -> None:
+def test_a_backlog_that_is_held_delivers_nothing() -> None:
     """What comes back in several steps must not be overtaken by what stands behind it."""
     backlog = filled(3)
     backlog.holds += 1
@@ -174,7 +174,7 @@ def test_the_size_is_the_sum_of_the_bodies() -> None:
     assert backlog.body_bytes == 0
 
 
-def test_a_long_line_lets_go_of_what_left_it() -> None:
+def test_a_long_backlog_lets_go_of_what_left_it() -> None:
     """Positions survive the moments at which a block of it is given back."""
     backlog = filled(5000)
     expected = 0
@@ -193,21 +193,21 @@ class Model:
     """The same in the plainest words: (position, body) pairs, sorted by position."""
 
     def __init__(self) -> None:
-        self.line: list[tuple[int, str]] = []
+        self.waiting: list[tuple[int, str]] = []
         self.next = 0
         self.outside: dict[int, str] = {}
 
     def append(self, text: str) -> None:
-        self.line.append((self.next, text))
+        self.waiting.append((self.next, text))
         self.next += 1
 
     def take(self, count: int) -> list[tuple[int, str]]:
-        taken, self.line = self.line[:count], self.line[count:]
+        taken, self.waiting = self.waiting[:count], self.waiting[count:]
         self.outside.update(taken)
         return taken
 
     def put_back(self, positions: list[int]) -> None:
-        self.line = sorted(self.line + [(position, self.outside.pop(position)) for position in positions])
+        self.waiting = sorted(self.waiting + [(position, self.outside.pop(position)) for position in positions])
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -239,7 +239,7 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
                     assert found == model.take(count), f"seed {seed}, step {step}"
                     out.update({int(entry.position): entry for entry in entries})
             case "pop":
-                if model.line:
+                if model.waiting:
                     entry = backlog.pop()
                     assert [(entry.position, text_of(entry))] == model.take(1), f"seed {seed}, step {step}"
                     out[int(entry.position)] = entry
@@ -254,13 +254,13 @@ def test_random_operations_agree_with_a_sorted_list(seed: int) -> None:
                     assert backlog.table.item(position) is None, f"seed {seed}, step {step}"
             case "clear":
                 if chance.random() < 0.1:
-                    assert backlog.clear([]) == len(model.line)
-                    model.line = []
-        assert backlog.count() == len(model.line), f"seed {seed}, step {step}"
-        assert backlog.body_bytes == sum(len(text) for _, text in model.line), f"seed {seed}, step {step}"
+                    assert backlog.clear([]) == len(model.waiting)
+                    model.waiting = []
+        assert backlog.count() == len(model.waiting), f"seed {seed}, step {step}"
+        assert backlog.body_bytes == sum(len(text) for _, text in model.waiting), f"seed {seed}, step {step}"
         for position, entry in out.items():
             item = backlog.table.item(position)
             assert (item.message if isinstance(item, Entry) else item) is entry.message, f"seed {seed}, step {step}"
-    assert rest(backlog) == [text for _, text in model.line], f"seed {seed}"
+    assert rest(backlog) == [text for _, text in model.waiting], f"seed {seed}"
     backlog.settle(0, backlog.next, 1)
     assert not backlog.table.blocks(), f"seed {seed}"

@@ -28,7 +28,7 @@ def tag_of(said: Said) -> int:
 
 def kept(setting: Setting) -> int:
     """Bytes of unacknowledged deliveries that are in memory."""
-    items = [item for line in setting.lines for item in unacked_items(line)]
+    items = [item for backlog in setting.backlogs for item in unacked_items(backlog)]
     return sum(len((item.message if isinstance(item, Entry) else item).content) for item in items)
 
 
@@ -58,7 +58,7 @@ def test_what_a_consumer_does_not_acknowledge_leaves_the_memory(durable: bool, p
     setting = Setting(durable)
     setting.publish(COUNT, persistent=persistent)
     reader = take_all(setting)
-    in_memory_only = 0 if persistent and durable else 30 * BODY  # what came before the line began to page
+    in_memory_only = 0 if persistent and durable else 30 * BODY  # what came before the backlog began to page
     assert kept(setting) < in_memory_only + 10 * BODY
     assert setting.broker.depth("q") == (0, COUNT + 2)
     reader.tell("basic.ack", delivery_tag=0, multiple=True)
@@ -248,9 +248,9 @@ def test_purge_while_it_is_read() -> None:
     setting = Setting()
     setting.publish(COUNT)
     wait_for_a_read(setting)
-    assert setting.line.available() == 0
+    assert setting.backlog.available() == 0
     purger = setting.broker.open()
-    assert setting.line.count() == COUNT + 2
+    assert setting.backlog.count() == COUNT + 2
     purger.tell("queue.purge", queue="q")
     setting.broker.disk_is_stalled = False
     setting.broker.run_turn()
