@@ -31,6 +31,8 @@ CHANNEL_NAMES: Final = (*DELIVERY_NAMES, "confirm", "return_unroutable", "drop_u
 """... of channels, ..."""
 EXCHANGE_NAMES: Final = ("publish_in", "publish_out", "return_unroutable", "drop_unroutable")
 """... of exchanges ..."""
+CONNECTION_NAMES: Final = ("recv_oct", "send_oct")
+"""... of connections ..."""
 NODE_NAMES: Final = (
     *CHANNEL_NAMES,
     "connection_created",
@@ -50,6 +52,15 @@ class Depth:
 
     def depth(self) -> tuple[int, int]:
         """Messages that are ready, and that are unacknowledged; who asks changes nothing."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Traffic:
+    """What one connection has received and sent."""
+
+    def octets(self) -> tuple[int, int]:
+        """Bytes, both ways."""
         raise NotImplementedError
 
 
@@ -174,6 +185,31 @@ class ExchangeFigures(Figures):
 
     def counts(self) -> list[int]:
         return [self.publish_in, self.publish_out, self.return_unroutable, self.drop_unroutable]
+
+
+@final
+class ConnectionFigures(Figures):
+    """The bytes of a connection: sampled while something happens on its channels."""
+
+    def __init__(self, sampler: Sampler, traffic: Traffic) -> None:
+        super().__init__(sampler)
+        self._traffic = traffic
+        self._sampled = [0, 0]
+
+    def counts(self) -> list[int]:
+        received, sent = self._traffic.octets()
+        return [received, sent]
+
+    def stir(self) -> None:
+        if self.resting:
+            self.resting = False
+            # not what it is now: the read with what is about to be counted belongs to the interval
+            self._before = self._sampled
+            self.sampler.add(self)
+
+    def sample(self, interval_ms: i64, wall_ms: i64) -> bool:
+        self._sampled = self.counts()
+        return super().sample(interval_ms, wall_ms)
 
 
 @final

@@ -187,7 +187,7 @@ def _of_connection(connection: Connection) -> str:
 
 def _connection_bytes(connection: Connection) -> Row:
     sent = int(connection.session.outbox.bytes_written)
-    return Row(_of_connection(connection), (int(connection.bytes_received), sent))
+    return Row(_of_connection(connection), (int(connection.input.bytes_received), sent))
 
 
 def _connection(connection: Connection) -> Row:

@@ -181,6 +181,7 @@ class Channel(Flushable):
             figures = ChannelFigures(self.session.vhost.sampler)
             self.figures = figures
         figures.stir()
+        self.session.stir()
         return figures
 
     def count_acks(self, count: i64) -> None:

@@ -19,7 +19,6 @@ from typing import final
 
 from broker.errors import CONNECTION_FORCED, FRAME_ERROR, INTERNAL_ERROR, ConnectionException
 from broker.faults import FaultOwner
-from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_table import ChannelTable
 from broker.protocol.closing import Closing
@@ -33,6 +32,7 @@ from broker.protocol.refusals import close_frame
 from broker.protocol.send_timeout import SendTimeout
 from broker.protocol.server import Server
 from broker.protocol.session import Negotiated, Session, SessionOwner
+from broker.stats import Traffic
 from broker.wire import spec
 from broker.wire.frames import FrameReader
 
@@ -44,6 +44,18 @@ class _EndByFault(ConnectionStep):
 
     def resume(self) -> None:
         self.connection.fail(ConnectionException(INTERNAL_ERROR, "INTERNAL_ERROR"))
+
+
+@final
+class _Octets(Traffic):
+    """Of one connection, which it does not know: figures may outlive it for a moment."""
+
+    def __init__(self, received: Input, outbox: Outbox) -> None:
+        self._input = received
+        self._outbox = outbox
+
+    def octets(self) -> tuple[int, int]:
+        return int(self._input.bytes_received), int(self._outbox.bytes_written)
 
 
 @final
@@ -60,7 +72,6 @@ class Connection(SessionOwner):
         self.heartbeat_s = negotiated.heartbeat_s
         self.client_properties = negotiated.client_properties
         self.connected_at_s = server.clock.wall_s()
-        self.bytes_received: i64 = 0
         self.channels = ChannelTable(server)
         self.input = Input(reader)
         self.held: HeldFrames | None = None
@@ -87,12 +98,15 @@ class Connection(SessionOwner):
         self._heartbeats.start()
         self._send_timeout.start()
 
+    def traffic(self) -> Traffic:
+        return _Octets(self.input, self.session.outbox)
+
     # ---- bytes in ----------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Take what the socket delivered. Never raises for anything a client can send; a mistake of ours ends the
         connection."""
-        self.bytes_received += len(data)
+        self.input.bytes_received += len(data)
         self._heartbeats.hear()
         self.input.receive(self, data)
 

@@ -50,6 +50,7 @@ class Input:
 
     def __init__(self, reader: FrameReader) -> None:
         self.reader = reader
+        self.bytes_received: i64 = 0
         self._later: list[bytes] | None = None
         """Reads that came although the socket is not read."""
         self._rest_bytes: i64 = 0

@@ -18,6 +18,7 @@ from broker.protocol.client_properties import has_capability
 from broker.protocol.outbox import Outbox
 from broker.queues.consumer import Consumer
 from broker.queues.queue import Queue
+from broker.stats import ConnectionFigures, Traffic
 from broker.turn import Deferred, Flushable
 from broker.wire import spec
 from broker.wire.methods import method_frame
@@ -57,6 +58,10 @@ class SessionOwner(FaultOwner):
 
     def resume_channels(self) -> None:
         """Take the frames of channels that need not wait any more (``Session.take_released``)."""
+        raise NotImplementedError
+
+    def traffic(self) -> Traffic:
+        """Who knows what it has received and sent; nothing leads back to it."""
         raise NotImplementedError
 
 
@@ -112,6 +117,8 @@ class Session(Blockable, Flushable):
         self.payload_max: i64 = negotiated.frame_max - spec.FRAME_OVERHEAD if negotiated.frame_max else 0
         """Largest frame payload to send; 0 for no limit."""
         self.exclusive_queues: list[Queue] | None = None
+        self.figures: ConnectionFigures | None = None
+        """What was counted; None while nothing has happened."""
         self._prune_at = _PRUNE_AT
         self.owner: SessionOwner | None = None
         """None before the connection is open, and when it is over."""
@@ -136,6 +143,16 @@ class Session(Blockable, Flushable):
         self._is_refill_scheduled = False
         self._delivers = True
         """Nothing is delivered any more to a client whose connection closes."""
+
+    def stir(self) -> None:
+        """Something happens on a channel: the rates of the connection are taken from now on."""
+        figures = self.figures
+        owner = self.owner
+        if figures is None and owner is not None:
+            figures = ConnectionFigures(self.vhost.sampler, owner.traffic())
+            self.figures = figures
+        if figures is not None:
+            figures.stir()
 
     def attach(self, owner: SessionOwner) -> None:
         """Name the connection; from now on what is written to the client is flushed."""

@@ -12,7 +12,8 @@ from broker.management.answers import answer, done, not_found
 from broker.management.lists import listed
 from broker.management.present import fields
 from broker.management.request import may_see, name_in, server_of, user_of
-from broker.management.stats import counted, of_channels
+from broker.management.stats import counted, of_channels, rates_of
+from broker.stats import CONNECTION_NAMES
 from broker.wire.spec import FRAME_OVERHEAD
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def row(connection: Connection) -> dict[str, Any]:
     peer_host, peer_port, host, port = ends(session.name)
     properties = fields(connection.client_properties)
     sent = int(session.outbox.bytes_written)
-    received = int(connection.bytes_received)
+    received = int(connection.input.bytes_received)
     payload_max = int(session.payload_max)
     return {
         "name": session.name,
@@ -70,7 +71,7 @@ def row(connection: Connection) -> dict[str, Any]:
         "peer_cert_subject": None,
         "peer_cert_issuer": None,
         "peer_cert_validity": None,
-        **counted(recv_oct=received, send_oct=sent),
+        **counted(rates_of(CONNECTION_NAMES, session.figures), recv_oct=received, send_oct=sent),
         "send_pend": int(session.outbox.size()),
         "message_stats": of_channels(channel.figures for channel in connection.channels.values()),
     }

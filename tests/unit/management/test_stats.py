@@ -65,6 +65,22 @@ async def test_who_has_stopped_shows_a_rate_of_zero() -> None:
     assert row["idle_since"] == "2023-11-14T22:13:25.000+00:00"
 
 
+async def test_bytes_of_a_connection() -> None:
+    """RabbitMQ's recv_oct and send_oct, with rates: "From client" and "To client" of its console."""
+    broker, api = busy()
+    (shown,) = (await api.get("/api/connections")).json
+    assert shown["recv_oct_details"] == {"rate": shown["recv_oct"] / 5}, "all of it came within the interval"
+    assert shown["send_oct_details"] == {"rate": shown["send_oct"] / 5}
+    assert shown["recv_oct"] > 100 * len(publish(1, "", "q", b"x"))
+    broker.advance(5000)
+    (later,) = (await api.get("/api/connections")).json
+    assert (later["recv_oct"], later["recv_oct_details"], later["send_oct_details"]) == (
+        shown["recv_oct"],
+        {"rate": 0.0},
+        {"rate": 0.0},
+    )
+
+
 async def test_channels_and_their_connection() -> None:
     broker, api = busy()
     rows = {row["number"]: row["message_stats"] for row in (await api.get("/api/channels")).json}

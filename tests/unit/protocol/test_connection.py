@@ -101,9 +101,9 @@ def test_whoever_waits_for_the_last_closing_one_is_told() -> None:
 def test_octets_are_counted() -> None:
     broker = Broker()
     client = broker.open()
-    before = client.opened.bytes_received
+    before = client.opened.input.bytes_received
     client.send(heartbeat(), heartbeat()[:3])
-    assert client.opened.bytes_received - before == 11
+    assert client.opened.input.bytes_received - before == 11
 
 
 def test_a_failing_connection_gives_back_before_it_says_so() -> None:
