@@ -59,7 +59,7 @@ class DiskBacklog(LogUser):
         self.paging = False
         """What comes is added to the tail, and is not ready."""
         self.has_log = log is not None
-        self.takes_part = log is not None
+        self.is_durable = log is not None
         """It has to be told of what comes."""
         self.expiring = False
         """What is not ready may have deadlines."""
@@ -76,14 +76,10 @@ class DiskBacklog(LogUser):
         log = kept.log
         assert log is not None
         self.on_disk.recover(log)
-        self._set_paging(self.on_disk.count > 0)
+        self.paging = self.on_disk.count > 0
         self.expiring = self.paging
         positions = log.positions
         self.backlog.start_at(positions.first if self.paging else positions.next, positions.next)
-
-    def _set_paging(self, paging: bool) -> None:
-        self.paging = paging
-        self.takes_part = paging or self.kept.durable
 
     def count(self) -> i64:
         """Messages of the backlog that are not ready."""
@@ -104,7 +100,7 @@ class DiskBacklog(LogUser):
             log.user = self
             kept.log = log
             self.has_log = True
-        self._set_paging(True)
+        self.paging = True
         self.on_disk.begin_at(self.backlog.next)
         self.tail.clear()
         self.tail.measure(self.report(), self.share.allowed(), 0)
@@ -185,7 +181,7 @@ class DiskBacklog(LogUser):
 
     def _take_tail(self) -> None:
         """Everything before it is ready: the backlog goes on in memory."""
-        self._set_paging(False)
+        self.paging = False
         self.expiring = False
         for part in self.tail.clear():
             self.backlog.take_part(part)
@@ -275,7 +271,7 @@ class DiskBacklog(LogUser):
         for part in self.tail.clear():
             self.backlog.table.take_out_range(part.first, part.end(), dropped)
         self.on_disk.begin_at(self.backlog.next)
-        self._set_paging(False)
+        self.paging = False
         self.expiring = False
 
     def close(self) -> None:

@@ -163,9 +163,10 @@ class MessageBacklog:
             block is None
             or self.next & (BLOCK_SIZE - 1) == 0
             or (self._ready == 0 and block is not self._block)
-            or (disk is not None and disk.takes_part)
+            or (disk is not None and disk.paging)
         ):
             return self.add(message, message)
+        stored = disk is not None and disk.is_durable and disk.kept.store(message, self.next, False)
         block.items.append(message)
         self.next += 1
         self._ready += 1
@@ -173,7 +174,7 @@ class MessageBacklog:
         self.memory_bytes += len(message.content) + MESSAGE_BYTES
         if disk is not None and self.memory_bytes > disk.share.check_above:
             disk.check()
-        return False
+        return stored
 
     def add(self, item: Message | Entry, message: Message) -> bool:
         """The same for one that may need more than its place: as an ``Entry`` for the position that comes next, if it

@@ -100,7 +100,7 @@ class Log:
         start = batch.size()
         self._touch()
         last = self.extents.extend(position, batch.location, start)
-        if writer.begin(self.number, position, kind, size, token):
+        if writer.begin(self.number, position, kind, size, token, start):
             last.end = start + BODY_AT + size
             return True
         last.end = start + RECORD_HEADER_SIZE + REFERENCE_SIZE

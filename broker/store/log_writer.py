@@ -43,8 +43,9 @@ class LogWriter(Timed):
         """Append here from now on."""
         self.batch = batch
 
-    def begin(self, number: i64, position: i64, kind: i64, size: i64, token: object) -> bool:
-        """Begin a record of ``size`` bytes at that position of a log. True: the caller writes them to ``batch`` now.
+    def begin(self, number: i64, position: i64, kind: i64, size: i64, token: object, start: i64) -> bool:
+        """Begin a record of ``size`` bytes at that position of a log; it will stand at ``start`` (``batch.size``).
+        True: the caller writes them to ``batch`` now.
 
         False if there is nothing to write: the record before, in whatever log, was of the same ``token`` and has the
         same content, so this one refers to it.
@@ -60,7 +61,7 @@ class LogWriter(Timed):
         self._last_token = token
         self._last_kind = kind
         self._last_location = location
-        self._last_start = batch.size()
+        self._last_start = start
         batch.begin(number, kind, 8 + size)
         write_i64_be(batch.writer, position)
         return True
