@@ -48,7 +48,7 @@ class Channel(Flushable):
     def __init__(self, number: i64, session: Session) -> None:
         self.number: i64 = number
         self.session = session
-        self.unacked = Unacked()
+        self.unacked = Unacked(session.clock)
         self.consumers: dict[str, Consumer] = {}
         self.queue_of: dict[str, Queue] = {}
         """Consumer tag -> the queue it consumes from."""

@@ -26,6 +26,8 @@ class Run:
         self.first_tag: i64 = first_tag
         self.first_position: i64 = first_position
         self.stride: i64 = stride
+        self.since_ms: i64 = 0
+        """When the first of them was delivered, on the node's clock."""
         self.size: i64 = 0
         """Deliveries, settled or not."""
         self.offset: i64 = 0
@@ -91,6 +93,7 @@ class Run:
     def part(self, size: i64) -> Run:
         """Those before index ``size``, as a run of their own."""
         part = Run(self.consumer, self.link, self.level, self.first_tag, self.first_position, self.stride).sized(size)
+        part.since_ms = self.since_ms
         part.offset = self.offset if self.offset < size else size
         settled = self.settled
         if settled is not None:

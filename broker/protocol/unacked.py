@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final, final
 
+from broker.clock import Clock
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.native import i64
 from broker.protocol.delivery_run import Run
@@ -17,6 +18,9 @@ from broker.queues.consumer import Consumer
 from broker.queues.queue_link import QueueLink
 
 _RUN_MAX: Final[i64] = 4096
+_RUN_MS: Final[i64] = 1000
+"""What is delivered later than so long behind the first of a run begins another one: how old the oldest is, is known
+for runs."""
 _COMPACT_AT: Final[i64] = 64
 _SHARE: Final[i64] = 64
 """So many runs are settled or taken between two looks at the clock; a long one counts for more, and one with gaps for
@@ -36,7 +40,7 @@ def _first_tag(run: Run) -> int:
 class Unacked:
     """The unacknowledged deliveries of one channel; hands out its delivery tags, from 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.next_tag: i64 = 1
         self.count: i64 = 0
         """All outstanding deliveries."""
@@ -47,6 +51,7 @@ class Unacked:
         self.keeps_places = False
         """What is settled in a transaction may come back: the places of its runs are kept until the transaction is
         over."""
+        self._clock = clock
         self._runs: list[Run] = []
         """By their tags. The last one is not settled; those before ``_head`` are, and ``_settled_runs`` of those behind
         it."""
@@ -64,6 +69,7 @@ class Unacked:
     ) -> i64:
         """Record deliveries; returns the tag of the first."""
         runs = self._runs
+        now_ms = self._clock.now_ms
         tag = self.next_tag
         self.next_tag += count
         self.count += count
@@ -79,11 +85,27 @@ class Unacked:
                 and last.size < _RUN_MAX
                 and last.first_tag + last.size == tag
                 and last.first_position + last.size == first_position
+                and now_ms - last.since_ms < _RUN_MS
             ):
                 last.grow(count)
                 return tag
-        runs.append(Run(consumer, link, level, tag, first_position, stride).sized(count))
+        run = Run(consumer, link, level, tag, first_position, stride).sized(count)
+        run.since_ms = now_ms
+        runs.append(run)
         return tag
+
+    def oldest_ms(self, link: QueueLink | None = None) -> i64:
+        """How long the oldest delivery, or the oldest of that queue, has been outstanding, in milliseconds and a second
+        too long at the most; 0 if there is none."""
+        runs = self._runs
+        at = self._head
+        size: i64 = len(runs)
+        while at < size:
+            run = runs[at]
+            if run.live > 0 and (link is None or run.link is link):
+                return self._clock.now_ms - run.since_ms
+            at += 1
+        return 0
 
     def _find(self, tag: i64) -> i64:
         """Index of the run that holds ``tag``.
@@ -229,6 +251,7 @@ class Unacked:
         index = tag - run.first_tag
         position = run.first_position + index * run.stride
         part = Run(run.consumer, run.link, run.level, tag, position, run.stride).sized(1)
+        part.since_ms = run.since_ms
         run.take_out(index)
         if run.live == 0:
             self._remove(at)

@@ -39,6 +39,7 @@ def row(found: tuple[Connection, Channel]) -> dict[str, Any]:
         "prefetch_count": int(channel.prefetch_new),
         "global_prefetch_count": 0 if channel.window is None else int(channel.window.size),
         "messages_unacknowledged": int(channel.unacked.count),
+        "oldest_unacknowledged_ms": int(channel.unacked.oldest_ms()),
         "messages_unconfirmed": 0 if confirms is None else confirms.unconfirmed,
         "messages_uncommitted": 0 if transaction is None else len(transaction.pending),
         "acks_uncommitted": 0 if transaction is None else len(transaction.settlements),

@@ -11,6 +11,7 @@ import pytest
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.protocol.delivery_run import Run
 from broker.protocol.unacked import Unacked
+from tests.support.fake_clock import FakeClock
 from tests.support.fakes import FakeConsumer, FakeQueue
 
 UNKNOWN = "RabbitMQ docs, Consumer Acknowledgements: acknowledging an unknown delivery tag is a channel error 406"
@@ -31,7 +32,8 @@ class Setting:
     """One channel's ledger, a queue with its line, and a consumer."""
 
     def __init__(self) -> None:
-        self.unacked = Unacked()
+        self.clock = FakeClock()
+        self.unacked = Unacked(self.clock)
         self.queue = FakeQueue()
         self.consumer = FakeConsumer()
         self.serial = 0
@@ -259,7 +261,7 @@ def test_many_single_deliveries_leave_nothing_behind(order: str) -> None:
 
 def test_a_million_deliveries_cost_next_to_nothing() -> None:
     """Their content is with the queue; that some are settled out of order takes a byte each."""
-    unacked, consumer, queue = Unacked(), FakeConsumer(), FakeQueue()
+    unacked, consumer, queue = Unacked(FakeClock()), FakeConsumer(), FakeQueue()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for start in range(0, 1_000_000, 1000):
@@ -273,9 +275,31 @@ def test_a_million_deliveries_cost_next_to_nothing() -> None:
     assert unacked._runs == []
 
 
+def test_how_long_the_oldest_is_outstanding() -> None:
+    """To a second: what is delivered while a run is younger than that belongs to it."""
+    setting = Setting()
+    assert setting.unacked.oldest_ms() == 0
+    for _ in range(10):
+        setting.deliver(1)
+        setting.clock.advance(600)
+    assert setting.unacked.oldest_ms() == 6000
+    setting.unacked.ack(1, False)
+    assert setting.unacked.oldest_ms() == 6000, "the second one is 600 ms younger"
+    setting.unacked.ack(8, True)
+    assert setting.unacked.oldest_ms() == 1200
+    setting.unacked.restore(take(setting.unacked, 9, False))
+    assert setting.unacked.oldest_ms() == 1200
+    other = FakeQueue("other")
+    setting.clock.advance(500)
+    setting.unacked.add(setting.consumer, other.link, 0, 1, 0, 1)
+    assert (setting.unacked.oldest_ms(other.link), setting.unacked.oldest_ms(setting.queue.link)) == (0, 1700)
+    setting.unacked.ack(0, True)
+    assert setting.unacked.oldest_ms() == 0
+
+
 def settle_at_random(seed: int, actions: list[str], steps: int = 300, often_multiple: float = 0.3) -> None:
     chance = random.Random(seed)
-    unacked, model = Unacked(), Model()
+    unacked, model = Unacked(FakeClock()), Model()
     queues = [FakeQueue("a"), FakeQueue("b")]
     consumers = [FakeConsumer("c1"), FakeConsumer("c2")]
     positions = [0, 0]

@@ -121,6 +121,10 @@ async def test_a_channel_shows_what_clients_read() -> None:
         "connection_details": {"name": NAME, "peer_host": "127.0.0.1", "peer_port": 50000},
     }
     assert {name: row.get(name, "missing") for name in expected} == expected
+    assert row["oldest_unacknowledged_ms"] == 0
+    broker.advance(7000)
+    (later,) = (await Api(broker).get("/api/channels")).json
+    assert later["oldest_unacknowledged_ms"] == 7000
 
 
 async def test_a_consumer_shows_what_clients_read() -> None:
