@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final[i64] = 256
 """A message for so many queues is not worth slices."""
+_FEW: Final[i64] = 64
+"""Deliveries of a run that comes back: with more, the clock is looked at behind it, as each of them is touched."""
 _PER_LOOK: Final[i64] = 16
 """Messages, consumers or queues between two looks at the clock."""
 
@@ -136,7 +138,7 @@ class Settling(SlicedWork):
             queue = runs[self._at].link.queue
             if not self._requeue and queue is not None and vhost.is_dead_lettering(queue):
                 return False  # what it has rejected before is still on its way
-            is_costly = not self._requeue or queue is None
+            is_costly = not self._requeue or queue is None or runs[self._at].live > _FEW
             if self._settle(runs[self._at]):
                 self._at += 1
                 self._ranges = None
