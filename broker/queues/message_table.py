@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import final
 
+from broker.large_lists import list_is_full
 from broker.message import Message
 from broker.native import i64
 from broker.queues.block import BLOCK_BITS, BLOCK_SIZE, Block
@@ -78,6 +79,7 @@ class MessageTable:
         if block is not None and block.first >> BLOCK_BITS != number:
             if block.live() > 0:
                 self._blocks[int(block.first >> BLOCK_BITS)] = block
+                list_is_full()
             self._last = None
         block = self._opened(position)
         self._blocks.pop(number, None)
