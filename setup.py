@@ -35,6 +35,7 @@ COMPILED = (
     "stats.py",
     "turn.py",
     "discard.py",
+    "flags.py",
     "large_lists.py",
     "buffer.py",
     "wire",

@@ -6,6 +6,7 @@ from typing import final
 
 from librt.strings import BytesWriter
 
+from broker.flags import next_flag, zeros
 from broker.native import i64
 from broker.queues.consumer import Consumer
 from broker.queues.queue_link import QueueLink
@@ -66,12 +67,15 @@ class Run:
         if index == self.offset:
             self.offset += 1
             return
+        self._flags()[index] = 1
+
+    def _flags(self) -> BytesWriter:
+        """``settled``, from now on."""
         settled = self.settled
         if settled is None:
-            settled = BytesWriter()
-            settled.write(bytes(int(self.size)))
+            settled = zeros(self.size)
             self.settled = settled
-        settled[index] = 1
+        return settled
 
     def cut(self, size: i64) -> i64:
         """Those before index ``size`` do not belong to it any more; how many of them were not settled."""
@@ -107,11 +111,7 @@ class Run:
     def fill(self, part: Run) -> None:
         """What ``part`` holds, which has left gaps here, belongs to it again."""
         start = part.first_tag - self.first_tag
-        settled = self.settled
-        if settled is None:
-            settled = BytesWriter()
-            settled.write(bytes(int(self.size)))
-            self.settled = settled
+        settled = self._flags()
         index: i64 = 0
         while index < self.offset:
             settled[index] = 1
@@ -133,37 +133,26 @@ class Run:
         settled = self.settled
         if settled is None or self.live == self.size - index:
             return [(int(index), int(size - index))] if index < size else found
-        while index < size:
-            if settled[index] == 1:
-                index += 1
-                continue
-            first = index
-            while index < size and settled[index] == 0:
-                index += 1
+        first = next_flag(settled, 0, index, size)
+        while first < size:
+            index = next_flag(settled, 1, first, size)
             found.append((int(first), int(index - first)))
+            first = next_flag(settled, 0, index, size)
         return found
 
     def settle(self, size: i64) -> None:
         """Tell the queue, if it is still there, that the unsettled ones among the first ``size`` are acknowledged."""
-        queue = self.link.queue
-        if queue is None:
-            return
-        figures = queue.figures
         for index, count in self.ranges(size):
-            if figures is not None:  # which has counted their delivery
-                if figures.resting:
-                    figures.stir()
-                figures.ack += count
-            queue.settle(self.level, self.first_position + index * self.stride, count, self.stride)
+            self.settle_range(index, count)
 
-    def settle_one(self, index: i64) -> None:
-        """The same for the one at this index, which is not settled."""
+    def settle_range(self, index: i64, count: i64) -> None:
+        """The same for so many from this index on, none of which is settled."""
         queue = self.link.queue
         if queue is None:
             return
         figures = queue.figures
-        if figures is not None:
+        if figures is not None:  # which has counted their delivery
             if figures.resting:
                 figures.stir()
-            figures.ack += 1
-        queue.settle(self.level, self.first_position + index * self.stride, 1, 1)
+            figures.ack += count
+        queue.settle(self.level, self.first_position + index * self.stride, count, self.stride)

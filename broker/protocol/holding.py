@@ -83,13 +83,11 @@ class _Kept(PromiseWaiter):
         channel = self.channel
         if channel.closing:
             return
-        publisher = channel.publisher
-        confirms = None if publisher is None else publisher.confirms
+        confirms = channel.confirms
         if confirms is not None:
             confirms.kept(source)
             channel.mark_dirty()
-        holding = channel.holding
-        held = None if holding is None else holding.answer
+        held = _held_answer(channel)
         if held is not None:
             held.promises = [promise for promise in held.promises if not promise.is_kept()]
             if not held.promises:
@@ -99,13 +97,11 @@ class _Kept(PromiseWaiter):
         channel = self.channel
         if channel.closing:
             return
-        publisher = channel.publisher
-        confirms = None if publisher is None else publisher.confirms
+        confirms = channel.confirms
         if confirms is not None:
             confirms.lost(source)
             channel.mark_dirty()
-        holding = channel.holding
-        held = None if holding is None else holding.answer
+        held = _held_answer(channel)
         if held is not None and source in [promise.source for promise in held.promises]:
             assert held.refusal is not None
             end_hold(channel)
@@ -174,6 +170,12 @@ def may_get(channel: Channel, queue: Queue, retry: Deferred) -> bool:
     channel.held = True
     channel.retry = retry
     return False
+
+
+def _held_answer(channel: Channel) -> HeldAnswer | None:
+    """What the channel is to answer when its promises are kept."""
+    holding = channel.holding
+    return None if holding is None else holding.answer
 
 
 def end_hold(channel: Channel) -> None:

@@ -27,13 +27,7 @@ def receive(channel: Channel, reader: FrameReader, method: i64) -> None:
         raise undecodable(int(method), data[reader.start + 4 : reader.end])
     tag = read_i64_be(data, reader.start + 4)
     bits: i64 = data[reader.start + 12]
-    if method == spec.BASIC_ACK and bits & 1 == 0 and channel.transaction is None:
-        channel.unacked.ack_one(tag)
-        channel.count_acks(1)
-        window = channel.window
-        if window is not None:
-            channel.unblock()
-    elif method == spec.BASIC_ACK:
+    if method == spec.BASIC_ACK:
         _ack(channel, tag, bits & 1 != 0)
     elif method == spec.BASIC_NACK:
         _refuse(channel, tag, bits & 1 != 0, bits & 2 != 0)
@@ -46,10 +40,14 @@ def _ack(channel: Channel, tag: i64, multiple: bool) -> None:
     transaction = channel.transaction
     if transaction is not None:
         _settle_at_commit(channel, transaction, tag, multiple, Settlement([], False, True))
-    elif multiple and unacked.is_much(tag):
+    elif not multiple:
+        unacked.ack_one(tag)
+        channel.count_acks(1)
+        channel.unblock()
+    elif unacked.is_much(tag):
         channel.carry_out(Acknowledging(channel, unacked.through(tag)))
     else:
-        channel.count_acks(unacked.ack(tag, multiple))
+        channel.count_acks(unacked.ack_up_to(tag))
         channel.unblock()
 
 

@@ -126,15 +126,12 @@ class Unacked:
             raise unknown_tag(tag)
         return at
 
-    def ack(self, tag: i64, multiple: bool) -> i64:
-        """Settle one delivery, or all up to ``tag`` (0: all there are); returns how many.
+    def ack_up_to(self, tag: i64) -> i64:
+        """Settle all deliveries up to ``tag`` (0: all there are); returns how many.
 
         Raises: PRECONDITION_FAILED (406) ``unknown delivery tag N``.
         """
-        if multiple:
-            return self._ack_through(self._find(tag) if tag else len(self._runs) - 1, tag)
-        self.ack_one(tag)
-        return 1
+        return self._ack_through(self._find(tag) if tag else len(self._runs) - 1, tag)
 
     def ack_one(self, tag: i64) -> None:
         """Settle one delivery.
@@ -157,8 +154,8 @@ class Unacked:
             run.live -= 1
         if run.live == 0:
             self._remove(at)
-        run.settle_one(index)
-        self.count -= 1
+        run.settle_range(index, 1)
+        self.count -= 1  # ``_settled``, written out: a client that acknowledges each message comes by here for each
         consumer = run.consumer
         if consumer is not None:
             self.consumer_count -= 1
@@ -206,10 +203,9 @@ class Unacked:
         self._head = end
 
     def _settled(self, run: Run, count: i64) -> None:
-        self.count -= count
+        self._count(run, -count)
         consumer = run.consumer
         if consumer is not None:
-            self.consumer_count -= count
             consumer.settled(count)
 
     def _ack_through(self, last: i64, tag: i64) -> i64:
@@ -255,7 +251,7 @@ class Unacked:
         run.take_out(index)
         if run.live == 0:
             self._remove(at)
-        self._taken(part)
+        self._count(part, -part.live)
         return part
 
     def _take_through(self, last: i64, tag: i64) -> list[Run]:
@@ -277,7 +273,7 @@ class Unacked:
                 end = last
         self._remove_before(end)
         for run in taken:
-            self._taken(run)
+            self._count(run, -run.live)
         return taken
 
     # ---- a share at a time -------------------------------------------------------------------------------------------
@@ -303,22 +299,12 @@ class Unacked:
         at = self._head + 1
         if at >= len(runs) or (tag and tag < runs[at].first_tag):
             return False
-        end = self._share_end(tag if tag else self.last_tag())
+        end = _share_end(runs, self._head, tag if tag else self.last_tag())
         return end < len(runs) and (tag == 0 or runs[end].first_tag <= tag)
-
-    def _share_end(self, through: i64) -> i64:
-        """Behind the last of those runs that make a share and begin up to that tag."""
-        runs = self._runs
-        at = self._head
-        left = _SHARE
-        while at < len(runs) and left > 0 and runs[at].first_tag <= through:
-            left -= runs[at].weight()
-            at += 1
-        return at
 
     def ack_some(self, through: i64) -> tuple[i64, bool]:
         """Settle a share of what is outstanding up to that tag: how many, and whether that was all."""
-        end = self._share_end(through)
+        end = _share_end(self._runs, self._head, through)
         runs = self._runs
         if end == self._head:
             return 0, True
@@ -336,17 +322,18 @@ class Unacked:
         """Remove a share of what is outstanding up to that tag, and return it as ``take`` does; nothing when there is
         no more."""
         while True:
-            end = self._share_end(through)
+            end = _share_end(self._runs, self._head, through)
             if end == self._head:
                 return []
             taken = self._take_through(end - 1, through)
             if taken or not self._runs or self._runs[self._head].first_tag > through:
                 return taken
 
-    def _taken(self, run: Run) -> None:
-        self.count -= run.live
+    def _count(self, run: Run, count: i64) -> None:
+        """So many more deliveries of the run are outstanding, or fewer."""
+        self.count += count
         if run.consumer is not None:
-            self.consumer_count -= run.live
+            self.consumer_count += count
 
     # ---- transactions ------------------------------------------------------------------------------------------------
 
@@ -370,9 +357,7 @@ class Unacked:
         while index > 0:
             index -= 1
             run = runs[index]
-            self.count += run.live
-            if run.consumer is not None:
-                self.consumer_count += run.live
+            self._count(run, run.live)
             self._put_back(run)
 
     def _put_back(self, run: Run) -> None:
@@ -393,9 +378,10 @@ class Unacked:
                     run.fill(place)
                 else:
                     self._settled_runs -= 1
-                self._swallow(at)
+                self._settled_runs -= _swallow(runs, at)
                 return
-        self._swallow(self._insert(at + 1, run))
+        at = self._insert(at + 1, run)
+        self._settled_runs -= _swallow(self._runs, at)
 
     def _insert(self, at: i64, run: Run) -> i64:
         """Put it at index ``at``; which it has then."""
@@ -412,16 +398,27 @@ class Unacked:
         self._runs.insert(int(at), run)
         return at
 
-    def _swallow(self, at: i64) -> None:
-        """Those behind it that stand in its gaps."""
-        runs = self._runs
-        run = runs[at]
-        end = at + 1
-        while end < len(runs) and runs[end].first_tag <= run.last_tag():
-            other = runs[end]
-            if other.live > 0:
-                run.fill(other)
-            else:
-                self._settled_runs -= 1
-            end += 1
-        del runs[at + 1 : end]
+
+def _share_end(runs: list[Run], at: i64, through: i64) -> i64:
+    """Behind the last of those runs, from index ``at`` on, that make a share and begin up to that tag."""
+    left = _SHARE
+    while at < len(runs) and left > 0 and runs[at].first_tag <= through:
+        left -= runs[at].weight()
+        at += 1
+    return at
+
+
+def _swallow(runs: list[Run], at: i64) -> i64:
+    """The run at this index takes in those behind it that stand in its gaps; how many of these were settled."""
+    run = runs[at]
+    settled: i64 = 0
+    end = at + 1
+    while end < len(runs) and runs[end].first_tag <= run.last_tag():
+        other = runs[end]
+        if other.live > 0:
+            run.fill(other)
+        else:
+            settled += 1
+        end += 1
+    del runs[at + 1 : end]
+    return settled

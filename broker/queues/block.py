@@ -10,6 +10,7 @@ from typing import Final, final
 
 from librt.strings import BytesWriter
 
+from broker.flags import next_flag, zeros
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.entry import Entry
@@ -21,7 +22,6 @@ MESSAGE_BYTES: Final[i64] = 160
 """About what a message costs in memory beside its content."""
 PLACE_BYTES: Final[i64] = 8
 """The same, where the content is on disk only."""
-_NONE_REQUEUED: Final = bytes(int(BLOCK_SIZE))
 
 
 def memory_size(message: Message) -> i64:
@@ -88,8 +88,7 @@ class Block:
         """``requeued``, from now on."""
         flags = self.requeued
         if flags is None:
-            flags = BytesWriter()
-            flags.write(_NONE_REQUEUED)
+            flags = zeros(BLOCK_SIZE)
             self.requeued = flags
         return flags
 
@@ -99,11 +98,8 @@ class Block:
         if flags is None:
             return -1
         size: i64 = len(self.items)
-        while index < size:
-            if flags[index] == 1:
-                return index
-            index += 1
-        return -1
+        found = next_flag(flags, 1, index, size)
+        return found if found < size else -1
 
     def reach_back(self, position: i64) -> None:
         """Begin at this position, which is before the first: nothing in it was delivered yet, then."""

@@ -58,9 +58,8 @@ class DiskBacklog(LogUser):
         self.tail = Tail()
         self.paging = False
         """What comes is added to the tail, and is not ready."""
+        self.is_durable = log is not None  # these two say what ``kept`` knows, where every message asks for it
         self.has_log = log is not None
-        self.is_durable = log is not None
-        """It has to be told of what comes."""
         self.expiring = False
         """What is not ready may have deadlines."""
         self._logs = logs

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from librt.strings import BytesWriter
 
+from broker.flags import next_flag
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.block import (
@@ -328,14 +329,11 @@ class Dropping(SlicedWork):
         left = _PER_LOOK
         index = self._index
         size: i64 = len(flags)
-        while index < size and left > 0:
-            if flags[index] == 0:
-                index += 1
-                continue
-            start = index
-            while index < size and flags[index] == 1:
-                index += 1
+        start = next_flag(flags, 1, index, size)
+        while start < size and left > 0:
+            index = next_flag(flags, 0, start, size)
             self._backlog.settle(first + start, index - start, 1)
             left -= 1 + (index - start) // 64
-        self._index = index
-        return index == size
+            start = next_flag(flags, 1, index, size)
+        self._index = start
+        return start == size

@@ -17,6 +17,14 @@ from tests.support.fakes import FakeConsumer, FakeQueue
 UNKNOWN = "RabbitMQ docs, Consumer Acknowledgements: acknowledging an unknown delivery tag is a channel error 406"
 
 
+def ack(unacked: Unacked, tag: int, multiple: bool) -> int:
+    """Settles one delivery, or all up to `tag` (0: all), as a channel does it; how many."""
+    if multiple:
+        return int(unacked.ack_up_to(tag))
+    unacked.ack_one(tag)
+    return 1
+
+
 def take(unacked: Unacked, tag: int, multiple: bool) -> list[Run]:
     """Removes one delivery, or all up to `tag` (0: all), as a channel does it."""
     if not multiple:
@@ -56,7 +64,7 @@ class Setting:
     def refuses(self, tag: int, multiple: bool = False) -> bool:
         """Whether ack and take both answer that the tag is unknown, and change nothing."""
         before = self.counts
-        for settle in (self.unacked.ack, partial(take, self.unacked)):
+        for settle in (partial(ack, self.unacked), partial(take, self.unacked)):
             with pytest.raises(ChannelException) as raised:
                 settle(tag, multiple)
             assert raised.value.code == PRECONDITION_FAILED
@@ -90,7 +98,7 @@ def test_tags_count_from_one_over_all_deliveries() -> None:
 def test_a_settled_delivery_is_gone() -> None:
     setting = Setting()
     setting.deliver(3)
-    assert setting.unacked.ack(2, False) == 1
+    assert ack(setting.unacked, 2, False) == 1
     assert setting.counts == (2, 2)
     assert (setting.queue.settled_count, setting.consumer.settled_count) == (1, 1)
     assert setting.refuses(2), UNKNOWN
@@ -117,17 +125,17 @@ def test_a_tag_that_was_never_to_be_acknowledged_is_unknown() -> None:
     setting.unacked.skip(1)
     setting.deliver(1)
     assert setting.refuses(2), UNKNOWN
-    assert setting.unacked.ack(3, True) == 2
+    assert ack(setting.unacked, 3, True) == 2
 
 
 def test_multiple_with_tag_zero_is_everything() -> None:
     """AMQP 0-9-1 basic.ack: multiple with delivery-tag 0 settles all outstanding deliveries; none is no error."""
     setting = Setting()
-    assert setting.unacked.ack(0, True) == 0
+    assert ack(setting.unacked, 0, True) == 0
     assert take(setting.unacked, 0, True) == []
     setting.deliver(3)
     setting.get()
-    assert setting.unacked.ack(0, True) == 4
+    assert ack(setting.unacked, 0, True) == 4
     assert setting.counts == (0, 0)
     assert (setting.queue.settled_count, setting.consumer.settled_count) == (4, 3)
 
@@ -135,18 +143,18 @@ def test_multiple_with_tag_zero_is_everything() -> None:
 def test_multiple_settles_up_to_and_including_its_tag() -> None:
     setting = Setting()
     setting.deliver(5)
-    assert setting.unacked.ack(3, True) == 3
+    assert ack(setting.unacked, 3, True) == 3
     assert setting.refuses(3), UNKNOWN
-    assert setting.unacked.ack(4, False) == 1
-    assert setting.unacked.ack(5, True) == 1
+    assert ack(setting.unacked, 4, False) == 1
+    assert ack(setting.unacked, 5, True) == 1
     assert setting.counts == (0, 0)
 
 
 def test_multiple_counts_what_was_settled_before_only_once() -> None:
     setting = Setting()
     setting.deliver(5)
-    setting.unacked.ack(2, False)
-    assert setting.unacked.ack(4, True) == 3
+    ack(setting.unacked, 2, False)
+    assert ack(setting.unacked, 4, True) == 3
     assert setting.queue.settled_positions == [1, 0, 2, 3]
 
 
@@ -156,7 +164,7 @@ def test_multiple_leaves_alone_what_waits_in_its_queue_again() -> None:
     setting.deliver(5, stride=2)
     take(setting.unacked, 2, False)
     take(setting.unacked, 4, False)
-    assert setting.unacked.ack(0, True) == 3
+    assert ack(setting.unacked, 0, True) == 3
     assert setting.queue.settled_positions == [0, 4, 8]
 
 
@@ -164,7 +172,7 @@ def test_a_multiple_ack_may_not_name_a_settled_tag() -> None:
     """RabbitMQ `rabbit_channel:collect_acks`: the tag itself must be outstanding, whatever stands before it."""
     setting = Setting()
     setting.deliver(3)
-    setting.unacked.ack(2, False)
+    ack(setting.unacked, 2, False)
     assert setting.refuses(2, multiple=True), UNKNOWN
 
 
@@ -196,7 +204,7 @@ def test_a_rolled_back_transaction_restores_what_it_settled() -> None:
     setting.unacked.restore(first)
     assert setting.counts == (6, 6)
     for tag in (3, 1, 2, 4, 6, 5):
-        assert setting.unacked.ack(tag, False) == 1
+        assert ack(setting.unacked, tag, False) == 1
     assert setting.counts == (0, 0)
 
 
@@ -205,7 +213,7 @@ def test_a_get_is_not_counted_for_the_consumers_window() -> None:
     setting = Setting()
     setting.get()
     assert setting.counts == (1, 0)
-    setting.unacked.ack(1, False)
+    ack(setting.unacked, 1, False)
     assert setting.counts == (0, 0)
 
 
@@ -251,7 +259,7 @@ def test_many_single_deliveries_leave_nothing_behind(order: str) -> None:
     elif order == "random":
         random.Random(1).shuffle(tags)
     for settled, tag in enumerate(tags, 1):
-        assert setting.unacked.ack(tag, False) == 1
+        assert ack(setting.unacked, tag, False) == 1
         assert setting.counts == (1000 - settled, 1000 - settled)
         live = sum(run.live > 0 for run in setting.unacked._runs)
         assert live == 1000 - settled
@@ -268,10 +276,10 @@ def test_a_million_deliveries_cost_next_to_nothing() -> None:
         unacked.add(consumer, queue.link, 0, 1000, start, 1)
     assert tracemalloc.get_traced_memory()[0] - before < 200_000
     for tag in range(500, 1_000_000, 1000):
-        unacked.ack(tag, False)
+        ack(unacked, tag, False)
     assert tracemalloc.get_traced_memory()[0] - before < 2_000_000
     tracemalloc.stop()
-    assert unacked.ack(0, True) == 999_000
+    assert ack(unacked, 0, True) == 999_000
     assert unacked._runs == []
 
 
@@ -283,9 +291,9 @@ def test_how_long_the_oldest_is_outstanding() -> None:
         setting.deliver(1)
         setting.clock.advance(600)
     assert setting.unacked.oldest_ms() == 6000
-    setting.unacked.ack(1, False)
+    ack(setting.unacked, 1, False)
     assert setting.unacked.oldest_ms() == 6000, "the second one is 600 ms younger"
-    setting.unacked.ack(8, True)
+    ack(setting.unacked, 8, True)
     assert setting.unacked.oldest_ms() == 1200
     setting.unacked.restore(take(setting.unacked, 9, False))
     assert setting.unacked.oldest_ms() == 1200
@@ -293,7 +301,7 @@ def test_how_long_the_oldest_is_outstanding() -> None:
     setting.clock.advance(500)
     setting.unacked.add(setting.consumer, other.link, 0, 1, 0, 1)
     assert (setting.unacked.oldest_ms(other.link), setting.unacked.oldest_ms(setting.queue.link)) == (0, 1700)
-    setting.unacked.ack(0, True)
+    ack(setting.unacked, 0, True)
     assert setting.unacked.oldest_ms() == 0
 
 
@@ -342,12 +350,12 @@ def settle_at_random(seed: int, actions: list[str], steps: int = 300, often_mult
             wanted = chance.choice(known) if known and chance.random() < 0.85 else chance.randrange(0, tag + 3)
             multiple = chance.random() < often_multiple
             expected = model.chosen(wanted, multiple)
-            settle = unacked.ack if action == "ack" else partial(take, unacked)
+            settle = partial(ack, unacked) if action == "ack" else partial(take, unacked)
             if expected is None:
                 with pytest.raises(ChannelException, match="unknown delivery tag"):
                     settle(wanted, multiple)
             elif action == "ack":
-                assert unacked.ack(wanted, multiple) == len(expected), where
+                assert ack(unacked, wanted, multiple) == len(expected), where
                 for each in expected:
                     settled[owner[each]].append(model.outstanding.pop(each))
             else:
