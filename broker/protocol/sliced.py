@@ -23,6 +23,7 @@ from broker.promises import PromiseSources
 from broker.protocol.delivery_run import Run
 from broker.protocol.transaction import Transaction
 from broker.queues.queue import Queue
+from broker.queues.refusal import DISCARDED
 from broker.routing.router import STEP, Routing
 from broker.store.logs import GroupHold
 from broker.turn import Deferred, SlicedWork
@@ -115,10 +116,11 @@ class Settling(SlicedWork):
     Nothing is delivered from a level that they go back to before the last of them is there, so nothing overtakes them.
     """
 
-    def __init__(self, channel: Channel, runs: list[Run], requeue: bool, through: i64 = 0) -> None:
+    def __init__(self, channel: Channel, runs: list[Run], refusal: i64, through: i64 = 0) -> None:
         self._channel = channel
         self._runs = runs
-        self._requeue = requeue
+        self._refusal: i64 = refusal
+        self._requeue = refusal != DISCARDED
         self._through: i64 = through
         """When these runs are done: all that is outstanding up to this tag, a share at a time."""
         self._at: i64 = 0
@@ -196,7 +198,7 @@ class Settling(SlicedWork):
                 queue.hold(run.level)
             while ranges:
                 first, count = ranges.pop()
-                queue.requeue(run.level, first, count, run.stride)
+                queue.requeue(run.level, first, count, run.stride, self._refusal)
         except Exception as error:  # what belongs to other queues must not stay behind
             session = self._channel.session
             session.clock.faults.caught("requeue or reject", session.owner, error)
@@ -320,7 +322,7 @@ class Commit(SlicedWork):
             rejecting = self._rejecting
             settlement = settlements[-1]
             if rejecting is None and not settlement.ack:
-                rejecting = Settling(channel, settlement.runs, settlement.requeue)
+                rejecting = Settling(channel, settlement.runs, settlement.refusal)
                 self._rejecting = rejecting
             if rejecting is not None:
                 if not rejecting.step():

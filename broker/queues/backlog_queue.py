@@ -189,7 +189,7 @@ class BacklogQueue(Queue):
             self.limit.drop_excess(self)
         self.schedule.schedule(self)
 
-    def requeue(self, level: i64, first: i64, count: i64, stride: i64) -> None:
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> None:
         self.unacked -= count
         if self.deleted:
             return

@@ -124,8 +124,9 @@ class Queue(MessageTarget, Dispatchable):
         """What ``hold`` waited for has come back."""
         raise NotImplementedError
 
-    def requeue(self, level: i64, first: i64, count: i64, stride: i64) -> None:
-        """Delivered messages, said as for ``settle``, come back to the places they had."""
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> None:
+        """Delivered messages, said as for ``settle``, come back to the places they had; ``refusal`` says why
+        (refusal.py)."""
         raise NotImplementedError
 
     def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:

@@ -33,7 +33,6 @@ from broker.store.redelivery_mark import RedeliveryMark
 from broker.store.segment_extent import SegmentExtent
 from broker.store.segments import Segments
 
-
 LogState = tuple[int, int, bytes, bytes]
 """What the manifest knows of a log: number, mark, positions, and of one with the entries of a group its state."""
 

@@ -96,7 +96,7 @@ class CountingQueue(Queue):
     def release(self, level: int) -> None:
         self.schedule_dispatch()
 
-    def requeue(self, level: int, first: int, count: int, stride: int) -> None:
+    def requeue(self, level: int, first: int, count: int, stride: int, refusal: int) -> None:
         for position in range(first, first + count * stride, stride):
             self.again.add(position)
             heapq.heappush(self.waiting, position)

@@ -46,11 +46,20 @@ def test_what_edits_say_is_there_again() -> None:
     assert (state.covers, state.next_log, state.next_segment) == (0, 1, 1)
     manifest.append(
         Edit(
-            states=[(7, -1, b"old", b""), (8, 5, b"kept", b"")], journal=[put(b"a", b"1"), put(b"b", b"2")], covers=10, next_log=9
+            states=[(7, -1, b"old", b""), (8, 5, b"kept", b"")],
+            journal=[put(b"a", b"1"), put(b"b", b"2")],
+            covers=10,
+            next_log=9,
         )
     )
     manifest.append(
-        Edit(states=[(7, 3, b"new", b"")], journal=[put(b"b", b"3"), (DELETE, b"a")], covers=20, next_log=9, next_segment=4)
+        Edit(
+            states=[(7, 3, b"new", b"")],
+            journal=[put(b"b", b"3"), (DELETE, b"a")],
+            covers=20,
+            next_log=9,
+            next_segment=4,
+        )
     )
     manifest.append(Edit(dropped_logs=[8]))
     for found in (disk.restarted(), next(disk.crash_states(3, 1))):
