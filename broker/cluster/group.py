@@ -99,13 +99,13 @@ class GroupPromises(PromiseSource):
                 clock.faults.caught("promise of a group", waiter.fault_owner(), error)
 
     def end(self, clock: Clock) -> None:
-        """The group is no more."""
+        """The group is no more, as its queue was deleted: nobody wants to know what became of it."""
         waiters = self._waiters
         self._waiters = []
         self._tickets = []
         for waiter in waiters:
             try:
-                waiter.lost(self)
+                waiter.kept(self)
             except Exception as error:
                 clock.faults.caught("end of a group", waiter.fault_owner(), error)
 
@@ -171,6 +171,8 @@ class Group(GroupOwner):
 
     def gather(self) -> None:
         self._is_expected = False
+        if self.log.log.dropped:
+            return
         node = self._awake()
         if self.is_gathering and node.raft.role == LEADER:
             self._propose(node)
@@ -194,8 +196,18 @@ class Group(GroupOwner):
             node = RawNode(self.member, self.log, self.applied_index, environment.options, environment.randomness)
             self._node = node
             if self.log.configuration.voters == [self.member]:
-                node.campaign()
+                self._elect_itself(node)
         return node
+
+    def _elect_itself(self, node: RawNode) -> None:
+        """Alone, nobody is told of the vote: it is a promise to ourselves, and stands before everything that is based
+        on it in the log. So it need not be waited for."""
+        node.campaign()
+        while node.raft.role != LEADER and node.has_ready():
+            ready = node.ready()
+            if ready.hard_state is not None:
+                self.log.write_hard_state(ready.hard_state)
+            node.saved(ready)
 
     def _hand_out(self, node: RawNode) -> None:
         """What the core wants saved goes to the open commit group."""
@@ -253,6 +265,17 @@ class Group(GroupOwner):
         if entries:
             self.log.forget(self.applied_index)
             self.promises.kept(self.applied_ticket, self._environment.clock)
+
+    def close(self) -> None:
+        """The group is no more, and its log with it."""
+        log = self.log.log
+        log.user = None
+        log.group_state().owner = None
+        self._node = None
+        self.is_gathering = False
+        self._in_flight = []
+        self.promises.end(self._environment.clock)
+        self._environment.logs.drop(log)
 
     # ---- snapshots and recovery --------------------------------------------------------------------------------------
 

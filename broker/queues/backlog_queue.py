@@ -169,6 +169,22 @@ class BacklogQueue(Queue):
             level = highest(self.levels)
         return None
 
+    def hand_over(
+        self,
+        consumer: Consumer,
+        level: i64,
+        items: list[Message | Entry | None],
+        first: i64,
+        stride: i64,
+        redelivered: bool,
+    ) -> None:
+        """The dispatcher has decided that a consumer gets these messages (``Consumer.deliver``)."""
+        consumer.deliver(self, level, items, first, stride, redelivered)
+
+    def hand_over_one(self, consumer: Consumer, delivery: Delivery) -> None:
+        """The same for one (``Consumer.deliver_one``)."""
+        consumer.deliver_one(self, delivery)
+
     # ---- back --------------------------------------------------------------------------------------------------------
 
     def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:

@@ -139,9 +139,9 @@ class Dispatcher:
         position = backlog.next_position()
         items = backlog.take(count)
         try:
-            consumer.deliver(queue, backlog.level, items, position, 1, redelivered)
+            queue.hand_over(consumer, backlog.level, items, position, 1, redelivered)
         except Exception as error:
-            self._undelivered(queue, consumer, error)
+            self.undelivered(queue, consumer, error)
         if no_ack:
             backlog.settle(position, count, 1)
 
@@ -158,9 +158,9 @@ class Dispatcher:
         queue.delivered += 1
         entry = backlog.pop()
         try:
-            consumer.deliver_one(queue, Delivery(entry.message, backlog.level, entry.position, entry.redelivered))
+            queue.hand_over_one(consumer, Delivery(entry.message, backlog.level, entry.position, entry.redelivered))
         except Exception as error:
-            self._undelivered(queue, consumer, error)
+            self.undelivered(queue, consumer, error)
         if consumer.no_ack:
             backlog.settle(entry.position, 1, 1)
 
@@ -213,7 +213,7 @@ class Dispatcher:
             consumer = active[at]
             first = position + index
             try:
-                consumer.deliver(queue, backlog.level, items[index::size], first, size, redelivered)
+                queue.hand_over(consumer, backlog.level, items[index::size], first, size, redelivered)
             except Exception as error:
                 failed.append((consumer, error))
             if consumer.no_ack and not settles:
@@ -222,9 +222,9 @@ class Dispatcher:
         if settles:
             backlog.settle(position, rounds * size, 1)
         for refused, mistake in failed:
-            self._undelivered(queue, refused, mistake)
+            self.undelivered(queue, refused, mistake)
 
-    def _undelivered(self, queue: BacklogQueue, consumer: Consumer, error: Exception) -> None:
+    def undelivered(self, queue: BacklogQueue, consumer: Consumer, error: Exception) -> None:
         """A delivery failed by a mistake of ours: its connection ends, and what it had goes back; until then it gets
         nothing more."""
         queue.consumers.suspend(consumer)

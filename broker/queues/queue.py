@@ -106,6 +106,9 @@ class Queue(MessageTarget, Dispatchable):
         """Whether ``get`` may be called now; otherwise ``waiter.resume`` is called when that may have changed."""
         raise NotImplementedError
 
+    def give_up(self, waiter: Deferred) -> None:
+        """Whoever was told to wait for ``can_get`` has ended."""
+
     def get(self, no_ack: bool) -> Delivery | None:
         """Take the next message for a basic.get; None when the queue is empty. With ``no_ack`` it is settled."""
         raise NotImplementedError

@@ -11,6 +11,7 @@ from broker.queues.arguments import (
     CLASSIC,
     DEAD_LETTER_EXCHANGE,
     QUEUE_TYPE,
+    QUORUM,
     check_exchange_name,
     invalid,
     refuse_foreign,
@@ -18,6 +19,7 @@ from broker.queues.arguments import (
 )
 from broker.queues.classic import ClassicQueue
 from broker.queues.queue_type import QueueType
+from broker.queues.quorum.queue import QuorumQueue, log_count
 from broker.wire.table import FieldTable
 
 _TYPES: Final[dict[str, QueueType]] = {}
@@ -36,6 +38,7 @@ def forget(name: str) -> None:
 
 
 register(QueueType(CLASSIC, "rabbit_classic_queue", ClassicQueue))
+register(QueueType(QUORUM, "rabbit_quorum_queue", QuorumQueue, logs=log_count, is_replicated=True))
 
 
 def type_named(arguments: FieldTable) -> QueueType | None:

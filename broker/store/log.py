@@ -63,6 +63,15 @@ class LogUser:
         ``Log.durable_next``."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class SettlementTeller:
+    """Whoever tells the disk himself what of a log is settled: the entries of a group do."""
+
+    def settled(self, log: Log, first: i64, count: i64, stride: i64) -> None:
+        """As ``Log.settle``. Later, when that is certain, ``Log.settle_told`` follows."""
+        raise NotImplementedError
+
+
 @final
 class Log:
     """One log. Made by ``Logs``."""
@@ -85,7 +94,9 @@ class Log:
         self.on_pages = False
         """Its records are in page files (pages.py), and nothing of it is told to the write-ahead log."""
         self.is_told_elsewhere = False
-        """What is settled of it is known from the entries of a group: ``settle`` writes nothing about it."""
+        """What is settled of it is known from something else: nothing is written about it."""
+        self.teller: SettlementTeller | None = None
+        """Who does that, and decides when it is certain; nobody: it is at once."""
         self.group: GroupState | None = None
         """Of a log that holds the entries of a Raft group."""
         self._writer = writer
@@ -170,6 +181,9 @@ class Log:
         positions = self.positions
         if self.dropped:
             return
+        if self.teller is not None:
+            self.teller.settled(self, first, count, stride)
+            return
         if first + (count - 1) * stride >= positions.next and positions.live() == 0:
             positions.settle(first, first + (count - 1) * stride)
             return
@@ -185,6 +199,17 @@ class Log:
                 index += 1
         if pending.is_full():
             self.collect()
+
+    def settle_told(self, first: i64, last: i64) -> None:
+        """These positions are settled, as its teller has told the disk. Some of them may have been before."""
+        positions = self.positions
+        if self.dropped or first >= positions.next:
+            return
+        if last >= positions.next:
+            last = positions.next - 1
+        self.extents.count_out(first, last, positions)
+        positions.settle(first, last)
+        self.extents.trim(positions.first, self._writer.batch.turn)
 
     def collect(self) -> None:
         """Write the settlements that wait, as few ranges as they make."""
