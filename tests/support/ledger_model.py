@@ -100,7 +100,7 @@ class Model:
         self._forget(self._of(what, (DEAD,)))
 
     def drop(self, what: Range, reason: int) -> None:
-        self._forget(self._of(what, SOURCES[reason]))
+        self._forget(self._of(what, SOURCES[reason], counted=reason != values.PURGED))
 
     def _forget(self, keys: list[tuple[int, int]]) -> None:
         for key in keys:

@@ -6,16 +6,19 @@ from __future__ import annotations
 from typing import Final, final
 
 from broker.native import i64
+from broker.queues.quorum.level import LedgerLevel
 from broker.queues.quorum.pieces import Pieces
 from broker.queues.quorum.values import (
     CRASH,
+    DELAYED,
     NACK,
     REJECT,
     came_back,
     delivery_count,
+    state_of,
 )
-from broker.queues.quorum.values import DELAYED as _DELAYED
 from broker.queues.quorum.weaving import append_range
+from broker.store.run_map import RunCursor
 
 DISABLED: Final[i64] = 0
 ALL: Final[i64] = 1
@@ -76,7 +79,7 @@ def split_by_delay(pieces: Pieces, cause: i64, retry: DelayedRetry) -> list[Dela
     if not retry.delays(cause):
         return []
     while pieces.step():
-        deliveries = delivery_count(came_back(pieces.value, cause, _DELAYED))
+        deliveries = delivery_count(came_back(pieces.value, cause, DELAYED))
         delay_ms = int(retry.delay_ms(deliveries))
         ranges = found.get(delay_ms)
         if ranges is None:
@@ -84,3 +87,35 @@ def split_by_delay(pieces: Pieces, cause: i64, retry: DelayedRetry) -> list[Dela
             found[delay_ms] = ranges
         append_range(ranges.ranges, pieces.first, pieces.count, pieces.stride)
     return [found[delay_ms] for delay_ms in sorted(found)]
+
+
+def due_ranges(level: LedgerLevel, now_ms: i64) -> list[int]:
+    """First, count and stride of each range of a level's messages whose delay is over."""
+    found: list[int] = []
+    last = level.times.last()
+    cursor = RunCursor(level.times)
+    cursor.seek(0)
+    while cursor.end < last and cursor.step():
+        if cursor.value == 0 or cursor.value > now_ms:
+            continue
+        pieces = Pieces(level.runs, cursor.start, cursor.end - cursor.start + 1, 1)
+        while pieces.step():
+            if state_of(pieces.value) == DELAYED:
+                append_range(found, pieces.first, pieces.count, 1)
+    return found
+
+
+def next_due_ms(level: LedgerLevel) -> i64:
+    """When the first delay of a level's messages is over, wall time in milliseconds; -1 if none is delayed."""
+    found: i64 = -1
+    last = level.times.last() if level.totals.delayed > 0 else -1
+    cursor = RunCursor(level.times)
+    cursor.seek(0)
+    while cursor.end < last and cursor.step():
+        if cursor.value == 0 or (found >= 0 and cursor.value >= found):
+            continue
+        pieces = Pieces(level.runs, cursor.start, cursor.end - cursor.start + 1, 1)
+        while pieces.step():
+            if state_of(pieces.value) == DELAYED:
+                found = cursor.value
+    return found

@@ -33,7 +33,7 @@ from broker.queues.quorum.commands import (
 from broker.queues.quorum.entry_reader import EntryReader, check_entry
 from broker.queues.quorum.level import Change, LedgerLevel, Totals
 from broker.queues.quorum.sessions import Sessions
-from broker.queues.quorum.values import DEAD, DELAYED, GONE, OUT, UNCLAIMED, WAITING, sources_of
+from broker.queues.quorum.values import DEAD, DELAYED, GONE, OUT, PURGED, UNCLAIMED, WAITING, sources_of
 from broker.store.run_map import POSITION_MAX
 from broker.store.varint import VARINT_MAX
 
@@ -181,8 +181,9 @@ class Ledger:
         level = self.levels[reader.level]
         if level is not None:
             changed = level.change(reader.first, reader.count, reader.stride, self._change)
-        if reader.kind == RETURN and reader.detail == UNCLAIMED:
-            return  # it names what is between as well, to be short
+        kind = reader.kind
+        if (kind == RETURN and reader.detail == UNCLAIMED) or (kind == DROP and reader.detail == PURGED):
+            return  # they name what lies in between as well, to be short
         self._ignore(reader.count - changed)
 
     def _apply_other(self, reader: EntryReader) -> None:

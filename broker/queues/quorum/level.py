@@ -132,7 +132,7 @@ class LedgerLevel:
         if first < lowest:
             first += (lowest - first + stride - 1) // stride * stride
         if last > highest:
-            last -= (last - highest + stride - 1) // stride * stride
+            last = highest
         if first > last:
             return 0
         if stride == 1:

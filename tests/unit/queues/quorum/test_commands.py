@@ -231,7 +231,7 @@ def test_what_is_no_entry_is_refused_and_changes_nothing(data: bytes) -> None:
     assert digest(ledger) == before
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_junk_is_refused_or_applied(seed: int) -> None:
     """Random bytes that look like entries: no error but ValueError, whatever they say, and no endless loop."""
     chance = random.Random(seed)

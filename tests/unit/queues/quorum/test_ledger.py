@@ -129,6 +129,15 @@ def test_dead_letters_stay_until_they_are_confirmed() -> None:
     assert (totals(ledger), ledger.gone) == ((0, 0, 0, 0), [4, 0, 0])
 
 
+def test_a_purge_of_everything_is_one_command() -> None:
+    """It names what is out or gone as well, which is not counted as ignored."""
+    ledger = applied(delivered(6), lambda entry: entry.requeue(4, 0, 4, 1, values.NACK))
+    applied(ledger, lambda entry: entry.deliver(4, 0, 1, 1))
+    applied(ledger, lambda entry: entry.settle(4, 0, 1, 1))
+    applied(ledger, lambda entry: entry.drop(4, 0, 6, 1, values.PURGED))
+    assert (totals(ledger), ledger.gone, ledger.ignored) == ((0, 2, 0, 0), [4, 1, 3], 0)
+
+
 def test_the_time_never_goes_back() -> None:
     ledger = Ledger()
     for time, expected in ((5000, 5000), (4000, 5000), (5001, 5001)):

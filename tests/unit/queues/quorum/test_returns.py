@@ -7,8 +7,17 @@ import random
 import pytest
 
 from broker.queues.quorum import values
-from broker.queues.quorum.commands import EntryWriter
-from broker.queues.quorum.delayed_retry import ALL, DISABLED, FAILED, RETURNED, DelayedRetry, split_by_delay
+from broker.queues.quorum.commands import Delay, EntryWriter
+from broker.queues.quorum.delayed_retry import (
+    ALL,
+    DISABLED,
+    FAILED,
+    RETURNED,
+    DelayedRetry,
+    due_ranges,
+    next_due_ms,
+    split_by_delay,
+)
 from broker.queues.quorum.delivery_limit import UNLIMITED, split_by_limit
 from broker.queues.quorum.ledger import Ledger
 from broker.queues.quorum.pieces import Pieces
@@ -135,6 +144,33 @@ def test_messages_wait_as_long_as_they_have_failed() -> None:
     found = split_by_delay(Pieces(runs, 0, 3, 2), values.NACK, retry)
     assert [(each.delay_ms, positions(each.ranges)) for each in found] == [(100, [0, 4]), (200, [2])]
     assert split_by_delay(Pieces(runs, 0, 6, 1), values.TIMEOUT, retry) == []
+
+
+def test_what_is_due_is_found_among_what_is_dead() -> None:
+    ledger = Ledger()
+    writer = EntryWriter()
+    writer.begin(2000)
+    writer.accept(4, 10)
+    writer.deliver(4, 0, 10, 1)
+    writer.delay(4, 1, 3, 1, Delay(values.REJECT, 2000))
+    writer.dead_letter(4, 4, 2, 1, values.REJECTED)
+    writer.delay(4, 6, 1, 1, Delay(values.REJECT, 2000))
+    writer.delay(4, 8, 1, 1, Delay(values.REJECT, 3000))
+    ledger.apply(writer.take())
+    level = ledger.levels[4]
+    assert level is not None
+    assert (next_due_ms(level), due_ranges(level, 1999)) == (2000, [])
+    assert positions(due_ranges(level, 2000)) == [1, 2, 3, 6]
+    assert positions(due_ranges(level, 3000)) == [1, 2, 3, 6, 8]
+    writer.begin(2001)
+    for first, count in ((1, 3), (6, 1)):
+        writer.due(4, first, count, 1)
+    ledger.apply(writer.take())
+    assert (next_due_ms(level), due_ranges(level, 2999)) == (3000, [])
+    writer.begin(3000)
+    writer.due(4, 8, 1, 1)
+    ledger.apply(writer.take())
+    assert next_due_ms(level) == -1
 
 
 # ---- a new leader ----------------------------------------------------------------------------------------------------
