@@ -198,7 +198,9 @@ class Settling(SlicedWork):
                 queue.hold(run.level)
             while ranges:
                 first, count = ranges.pop()
-                queue.requeue(run.level, first, count, run.stride, self._refusal)
+                done = queue.requeue(run.level, first, count, run.stride, self._refusal)
+                if done < count:
+                    return self._leave(queue, run, ranges, first, count, done)
         except Exception as error:  # what belongs to other queues must not stay behind
             session = self._channel.session
             session.clock.faults.caught("requeue or reject", session.owner, error)
@@ -208,6 +210,10 @@ class Settling(SlicedWork):
         """Some of these ranges; whether all are done."""
         first, count = ranges.pop()
         done = queue.reject(run.level, first, count, run.stride)
+        return self._leave(queue, run, ranges, first, count, done)
+
+    def _leave(self, queue: Queue, run: Run, ranges: list[tuple[int, int]], first: i64, count: i64, done: i64) -> bool:
+        """So many of a range were dead-lettered: what is left is done later, behind them; whether nothing is."""
         if done < count:
             ranges.append((int(first + done * run.stride), int(count - done)))
         letters = self._channel.session.vhost.dead_letters.under_way.get(queue)

@@ -205,10 +205,10 @@ class BacklogQueue(Queue):
             self.limit.drop_excess(self)
         self.schedule.schedule(self)
 
-    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> None:
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> i64:
         self.unacked -= count
         if self.deleted:
-            return
+            return count
         backlog = self.backlog_at(level)
         backlog.requeue(first, count, stride)
         if backlog.requeued.expiring > 0:
@@ -218,10 +218,15 @@ class BacklogQueue(Queue):
         if self.options.limited and self.options.overflow == DROP_HEAD:
             self.limit.drop_excess(self)
         self.schedule.schedule(self)
+        return count
 
     def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
+        return self.discard(level, first, count, stride, "rejected")
+
+    def discard(self, level: i64, first: i64, count: i64, stride: i64, reason: str) -> i64:
+        """As ``reject``, for this reason."""
         if not self.deleted:
-            count = reject(self, self.backlog_at(level), first, count, stride)
+            count = reject(self, self.backlog_at(level), first, count, stride, reason)
         self.unacked -= count
         return count
 

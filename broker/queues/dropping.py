@@ -25,7 +25,7 @@ def drop_head(queue: BacklogQueue, backlog: MessageBacklog, reason: str) -> None
     backlog.settle(entry.position, 1, 1)
 
 
-def reject(queue: BacklogQueue, backlog: MessageBacklog, first: i64, count: i64, stride: i64) -> i64:
+def reject(queue: BacklogQueue, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> i64:
     """As ``Queue.reject``."""
     if count > _REJECTED_AT_ONCE:
         count = _REJECTED_AT_ONCE
@@ -33,7 +33,7 @@ def reject(queue: BacklogQueue, backlog: MessageBacklog, first: i64, count: i64,
         entries, count = _taken(backlog, first, count, stride)
         _reload(backlog, entries)
         for entry in entries:
-            _make_dead_letter(queue, entry, "rejected")
+            _make_dead_letter(queue, entry, reason)
     backlog.settle(first, count, stride)
     return count
 

@@ -127,9 +127,12 @@ class Queue(MessageTarget, Dispatchable):
         """What ``hold`` waited for has come back."""
         raise NotImplementedError
 
-    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> None:
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> i64:
         """Delivered messages, said as for ``settle``, come back to the places they had; ``refusal`` says why
-        (refusal.py)."""
+        (refusal.py). Some may have failed too often, and are dead-lettered or dropped instead.
+
+        How many of them, the first ones: where that takes long, not all.
+        """
         raise NotImplementedError
 
     def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:

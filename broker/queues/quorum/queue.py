@@ -21,10 +21,20 @@ from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import QueueOptions
 from broker.queues.quorum.commands import DEFAULT_LEVEL, LEVELS
+from broker.queues.quorum.delivery_limit import is_over
 from broker.queues.quorum.held import HeldDeliveries, HeldDelivery, HeldGet
+from broker.queues.quorum.pieces import Pieces
 from broker.queues.quorum.replica import Replica
-from broker.queues.quorum.values import CRASH, NACK, REJECT, UNDELIVERED, acquired_count, delivery_count
-from broker.queues.refusal import ABANDONED, REJECTED
+from broker.queues.quorum.values import (
+    CRASH,
+    NACK,
+    REJECT,
+    UNDELIVERED,
+    acquired_count,
+    delivery_count,
+    is_failure,
+)
+from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED
 from broker.turn import Deferred
 from broker.wire import table
 from broker.wire.properties import headers_of
@@ -135,8 +145,7 @@ class QuorumQueue(BacklogQueue):
 
     def undelivered(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         """Deliveries that were decided find nobody any more: as if nothing had happened."""
-        self.replica.gather().requeue(level, first, count, stride, UNDELIVERED)
-        super().requeue(level, first, count, stride, ABANDONED)
+        self._requeue(level, first, count, stride, UNDELIVERED)
 
     def counted(self, delivery: Delivery) -> Delivery:
         """The same with the headers that say how often it was delivered before."""
@@ -202,17 +211,35 @@ class QuorumQueue(BacklogQueue):
         super().settle(level, first, count, stride)
         replica.are_out = False
 
-    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> None:
-        if not self.deleted:
-            cause = REJECT if refusal == REJECTED else (CRASH if refusal == ABANDONED else NACK)
-            self.replica.gather().requeue(level, first, count, stride, cause)
-        super().requeue(level, first, count, stride, refusal)
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> i64:
+        found = self.replica.ledger.levels[level]
+        if self.deleted or found is None:
+            return super().requeue(level, first, count, stride, refusal)
+        cause = REJECT if refusal == REJECTED else (CRASH if refusal == ABANDONED else NACK)
+        limit: i64 = self.options.delivery_limit
+        if limit < 0 or not is_failure(cause):
+            return self._requeue(level, first, count, stride, cause)
+        done: i64 = 0
+        pieces = Pieces(found.runs, first, count, stride)
+        while pieces.step():
+            if not is_over(pieces.value, cause, limit):
+                done += self._requeue(level, pieces.first, pieces.count, stride, cause)
+                continue
+            dropped = self.discard(level, pieces.first, pieces.count, stride, "delivery_limit")
+            done += dropped
+            if dropped < pieces.count:
+                break
+        return done
 
-    def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
+    def _requeue(self, level: i64, first: i64, count: i64, stride: i64, cause: i64) -> i64:
+        self.replica.gather().requeue(level, first, count, stride, cause)
+        return super().requeue(level, first, count, stride, GIVEN_BACK)
+
+    def discard(self, level: i64, first: i64, count: i64, stride: i64, reason: str) -> i64:
         replica = self.replica
         replica.are_out = True
         try:
-            return super().reject(level, first, count, stride)
+            return super().discard(level, first, count, stride, reason)
         finally:
             replica.are_out = False
 
