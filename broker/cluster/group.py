@@ -274,6 +274,7 @@ class Group(GroupOwner):
         self._node = None
         self.is_gathering = False
         self._in_flight = []
+        self.applied_ticket = self.open_ticket
         self.promises.end(self._environment.clock)
         self._environment.logs.drop(log)
 

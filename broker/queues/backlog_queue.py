@@ -189,7 +189,9 @@ class BacklogQueue(Queue):
 
     def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         self.unacked -= count
-        backlog = self._backlog if level == 0 else self.backlog_at(level)
+        backlog = self._backlog
+        if level != backlog.level:
+            backlog = self.backlog_at(level)
         backlog.settle(first, count, stride)
 
     def hold(self, level: i64) -> None:
