@@ -14,10 +14,10 @@ from tests.support.wire import Said, publish
 QUORUM = {"x-queue-type": "quorum"}
 
 
-def opened(broker: DurableBroker, *, queue: str = "q", **arguments: object) -> Client:
+def opened(broker: DurableBroker, arguments: dict[str, object] | None = None) -> Client:
     """A client in confirm mode, with a quorum queue."""
     client = broker.open()
-    client.ask("queue.declare", queue=queue, durable=True, arguments=QUORUM | dict(arguments))
+    client.ask("queue.declare", queue="q", durable=True, arguments=QUORUM | (arguments or {}))
     client.ask("confirm.select")
     return client
 
@@ -176,8 +176,10 @@ def test_priorities_are_strict_and_a_message_without_one_is_4() -> None:
     broker = DurableBroker()
     client = opened(broker)
     for priority in (None, 0, 3, 5, 31, 40, None):
-        properties = {} if priority is None else {"priority": priority}
-        put(client, str(priority).encode(), **properties)
+        if priority is None:
+            put(client, b"None")
+        else:
+            put(client, b"%d" % priority, priority=priority)
     client.hear()
     assert client.drain("q") == [b"31", b"40", b"5", b"None", b"None", b"3", b"0"]
 
@@ -194,9 +196,7 @@ def test_priorities_survive(end: str) -> None:
 def test_a_delivery_limit_dead_letters_what_failed_too_often() -> None:
     """With a limit of 2 the third failed delivery is the last."""
     broker = DurableBroker()
-    client = opened(
-        broker, **{"x-delivery-limit": 2, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
-    )
+    client = opened(broker, {"x-delivery-limit": 2, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
     client.ask("queue.declare", queue="dead")
     put(client, b"1")
     client.hear()
@@ -247,7 +247,7 @@ def test_a_confirm_for_a_queue_that_is_deleted_meanwhile_comes() -> None:
 
 def test_messages_expire() -> None:
     broker = DurableBroker()
-    client = opened(broker, **{"x-message-ttl": 1000})
+    client = opened(broker, {"x-message-ttl": 1000})
     put(client, b"1")
     client.hear()
     broker.advance(999)
@@ -259,7 +259,7 @@ def test_messages_expire() -> None:
 
 def test_a_length_limit_drops_the_oldest() -> None:
     broker = DurableBroker()
-    client = opened(broker, **{"x-max-length": 2})
+    client = opened(broker, {"x-max-length": 2})
     put(client, b"1", b"2", b"3")
     client.hear()
     assert [body for body, _, _ in waiting(broker.settled().killed())] == [b"2", b"3"]
@@ -307,7 +307,7 @@ def test_a_global_prefetch_works() -> None:
 
 def test_single_active_consumers_take_over() -> None:
     broker = DurableBroker()
-    client = opened(broker, **{"x-single-active-consumer": True})
+    client = opened(broker, {"x-single-active-consumer": True})
     first, second = broker.open(), broker.open()
     first.consume("q")
     second.consume("q")
