@@ -40,7 +40,7 @@ def test_apply() -> None:
         assert ledger.totals.all() == 0
 
     batches = [entries(number * BATCH, 3) for number in range(ROUNDS)]
-    assert microseconds("ledger.apply, 256 accepted, delivered, settled", ROUNDS * BATCH, run) < ceiling(0.2, 2.0)
+    assert microseconds("ledger.apply, 256 accepted, delivered, settled", ROUNDS * BATCH, run) < ceiling(0.05, 2.0)
 
 
 def test_apply_one_message_at_a_time() -> None:
@@ -59,7 +59,7 @@ def test_apply_one_message_at_a_time() -> None:
         for entry in made:
             ledger.apply(entry)
 
-    assert microseconds("ledger.apply, one accepted, delivered, settled", len(made), run) < ceiling(10.0, 150.0)
+    assert microseconds("ledger.apply, one accepted, delivered, settled", len(made), run) < ceiling(6.0, 150.0)
 
 
 def test_settled_in_any_order() -> None:
@@ -105,8 +105,8 @@ def test_write() -> None:
                 writer.settle(4, position, 1, 1)
             writer.take()
 
-    assert microseconds("entry.accept, one more message", ROUNDS * BATCH, accepted) < ceiling(0.3, 2.0)
-    assert microseconds("entry.settle, one more message", ROUNDS * BATCH, settled) < ceiling(0.6, 4.0)
+    assert microseconds("entry.accept, one more message", ROUNDS * BATCH, accepted) < ceiling(0.1, 2.0)
+    assert microseconds("entry.settle, one more message", ROUNDS * BATCH, settled) < ceiling(0.2, 4.0)
 
 
 def test_snapshot_of_many_runs() -> None:

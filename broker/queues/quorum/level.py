@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from broker.native import i64
+from broker.queues.quorum.commands import DEFAULT_LEVEL, LEVELS
 from broker.queues.quorum.values import (
     DEAD,
     DELAYED,
@@ -18,6 +19,13 @@ from broker.queues.quorum.values import (
 )
 from broker.queues.quorum.weaving import STRIDE_MAX
 from broker.store.run_map import RunEdit, RunMap
+
+
+def level_of(priority: i64) -> i64:
+    """The level of a message: its priority, 31 for a higher one, and 4 for none (-1)."""
+    if priority < 0:
+        return DEFAULT_LEVEL
+    return priority if priority < LEVELS else LEVELS - 1
 
 
 @final

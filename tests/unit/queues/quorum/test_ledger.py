@@ -10,6 +10,7 @@ import pytest
 from broker.queues.quorum import values
 from broker.queues.quorum.commands import Delay, EntryWriter
 from broker.queues.quorum.ledger import Ledger
+from broker.queues.quorum.level import LedgerLevel, level_of
 from broker.queues.quorum.sessions import RANGES_MAX, SESSIONS_MAX
 from broker.queues.quorum.snapshot import digest, restore, snapshot
 from tests.support.ledger_model import Held, again, messages_of
@@ -138,6 +139,11 @@ def test_a_purge_of_everything_is_one_command() -> None:
     assert (totals(ledger), ledger.gone, ledger.ignored) == ((0, 2, 0, 0), [4, 1, 3], 0)
 
 
+def test_a_message_stands_on_the_level_of_its_priority() -> None:
+    """K02: a message without priority is on level 4, what is above 31 on level 31."""
+    assert [level_of(priority) for priority in (-1, 0, 4, 31, 32, 255)] == [4, 0, 4, 31, 31, 31]
+
+
 def test_the_time_never_goes_back() -> None:
     ledger = Ledger()
     for time, expected in ((5000, 5000), (4000, 5000), (5001, 5001)):
@@ -238,3 +244,34 @@ def test_bent_snapshots_are_refused_or_are_another_ledger(seed: int) -> None:
         restore(b"\x02" + valid[1:])
     with pytest.raises(ValueError, match="more"):
         restore(valid + b"\x00")
+
+
+def test_a_snapshot_whose_parts_do_not_fit_is_refused() -> None:
+    def with_one_delayed() -> tuple[Ledger, LedgerLevel]:
+        ledger = applied(delivered(5), lambda entry: entry.delay(4, 2, 1, 1, Delay(values.REJECT, 9)))
+        level = ledger.levels[4]
+        assert level is not None
+        return ledger, level
+
+    def refused(ledger: Ledger, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            restore(snapshot(ledger))
+
+    ledger, level = with_one_delayed()
+    again(ledger)
+    level.times.remove(2, 2)
+    refused(ledger, "times")
+    level.times.assign(1, 1, 9)
+    refused(ledger, "times")
+    level.times.assign(1, 2, 9)
+    refused(ledger, "times")
+    for value in (values.GONE | 1 << 6, values.WAITING | values.EXPIRED << 3, values.DEAD, 5):
+        ledger, level = with_one_delayed()
+        level.runs.assign(0, 0, value)
+        refused(ledger, "not the value")
+    ledger, level = with_one_delayed()
+    level.next = 4
+    refused(ledger, "behind")
+    ledger, level = with_one_delayed()
+    ledger.active = 7
+    refused(ledger, "active")

@@ -244,3 +244,25 @@ def test_a_million_messages_that_nobody_claims_are_one_command() -> None:
     assert len(entry) < 12
     ledger.apply(entry)
     assert (ledger.totals.ready, ledger.totals.out, ledger.ignored) == (50_000, 0, 0)
+
+
+def test_what_waits_between_is_not_returned() -> None:
+    """It may be out, to whom the new leader knows, when the command is applied."""
+    ledger = Ledger()
+    writer = EntryWriter()
+    writer.begin(1)
+    writer.accept(4, 3)
+    writer.deliver(4, 0, 2, 2)
+    ledger.apply(writer.take())
+    writer.begin(2)
+    assert not Unclaimed(ledger, {}, UNLIMITED).step(writer, 100)
+    returned = writer.take()
+    writer.begin(2)
+    writer.deliver(4, 1, 1, 1)
+    ledger.apply(writer.take())
+    ledger.apply(returned)
+    assert [values.state_of(ledger.value_at(4, position)) for position in range(3)] == [
+        values.WAITING,
+        values.OUT,
+        values.WAITING,
+    ]
