@@ -119,7 +119,8 @@ class Raft:
         self.messages: list[Message] = []
         """May leave at once."""
         self.responses: list[Message] = []
-        """Promises: they leave when everything that was handed out before them is on the disk (section 3.8)."""
+        """Promises: they leave when everything that was handed out before them is on the disk (section 3.8). Requests
+        for votes are some: a candidate that forgets its term could lead it twice, with two logs."""
         self.votes_for_itself = False
         """It stands for election, and its own vote counts once it is on the disk."""
         self.election_elapsed: i64 = 0
@@ -211,7 +212,7 @@ class Raft:
         message.sender = self.id
         if kind != VOTE and kind != PRE_VOTE and kind != VOTE_RESPONSE and kind != PRE_VOTE_RESPONSE:
             message.term = self.term
-        if kind in (APPEND_RESPONSE, VOTE_RESPONSE, PRE_VOTE_RESPONSE):
+        if kind in (APPEND_RESPONSE, VOTE, VOTE_RESPONSE, PRE_VOTE_RESPONSE):
             self.responses.append(message)
         else:
             self.messages.append(message)

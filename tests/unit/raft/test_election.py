@@ -62,6 +62,18 @@ def test_one_vote_in_a_term() -> None:
     assert [(answer.to, answer.reject, answer.term) for answer in answers] == [(2, False, 5), (3, True, 5)]
 
 
+def test_requests_for_votes_wait_for_the_disk() -> None:
+    """Section 3.8: a candidate that forgets its term would stand for election in it once more. The votes that it was
+    given count for it as they did before, and two logs would be led in one term."""
+    group = Group(3, Options(pre_vote=False))
+    candidate = group[1].node
+    candidate.campaign()
+    ready = candidate.ready()
+    assert ready.must_sync
+    assert ready.messages == []
+    assert [request.kind for request in ready.responses] == [VOTE, VOTE]
+
+
 def test_a_vote_waits_for_the_disk() -> None:
     """Section 3.8: a voter that forgets its vote would vote twice."""
     group = Group(3)
