@@ -186,11 +186,12 @@ class Raft:
 
     def _draw_election_timeout(self) -> None:
         """Once to twice the election timeout, and never the same for two members of a group: who wakes alone wins
-        (section 9.3 shows what equal timeouts cost)."""
+        (section 9.3 shows what equal timeouts cost). Each has two to draw from at least, or the same one would always
+        wake first, and the others never, if it is one whose log is behind."""
         spread = self.options.election_tick
         voters = self.tracker.configuration.voters
         count: i64 = len(voters)
-        if 1 < count <= spread and self.id in voters:
+        if 1 < count <= spread // 2 and self.id in voters:
             rank: i64 = voters.index(self.id)
             self.election_timeout = spread + rank + count * self.randomness.below((spread - rank + count - 1) // count)
         else:
