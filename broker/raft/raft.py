@@ -100,6 +100,9 @@ class Raft:
         self.log = RaftLog(storage, applied, options.max_applying_bytes)
         self.storage = storage
         self.tracker = Tracker(state.configuration, self.log.last_index())
+        self.replaced = state.configuration
+        """While a snapshot was not handed out yet: the members that the state machine has, which may still be applying
+        what came before."""
         self.term: i64 = hard_state.term
         self.vote: i64 = hard_state.vote
         self.repair_to: i64 = state.repair_to
