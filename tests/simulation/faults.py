@@ -58,25 +58,29 @@ class Faults:
         """Nothing goes wrong any more, and what is down comes up."""
         self._ended = True
         simulation = self._simulation
-        options = simulation.options
-        belong = simulation.oracle.configurations[-1][1].members()
-        for member in list(simulation.members.values()):
+        for member in simulation.members.values():
             member.crash_at = ""
             member.sync_fails = False
             member.sync_time = 0.1
-            member.habits.defers = member.habits.apply_delay = 0.0
             member.period = min(max(member.period, 0.9), 1.1)
-            is_newcomer = self._replaced is not None and member.number == self._replaced[1]
-            disturbs = member.number not in belong and not (options.check_quorum and options.pre_vote)
-            if disturbs and not is_newcomer:
-                # such a member disturbs the others for as long as it runs (section 4.2.3)
-                member.is_up = False
-                del simulation.members[member.number]
-            elif not member.is_up:
+            if not member.is_up:
                 member.start()
-                member.habits.defers = member.habits.apply_delay = 0.0
             elif member.paused_until:
                 simulation.after(0.0, member.on_resume, member.life)
+            member.habits.defers = member.habits.apply_delay = 0.0
+
+    def retire(self) -> None:
+        """Removed members are shut down where they would disturb the others for as long as they run (section 4.2.3)."""
+        simulation = self._simulation
+        options = simulation.options
+        if options.check_quorum and options.pre_vote:
+            return
+        belong = simulation.oracle.configurations[-1][1].members()
+        newcomer = self._replaced[1] if self._replaced is not None else 0
+        for member in list(simulation.members.values()):
+            if member.number not in belong and member.number != newcomer and self._can_do_without(member):
+                member.is_up = False
+                del simulation.members[member.number]
 
     def on_fault(self, _: object) -> None:
         """The next one."""
@@ -293,7 +297,8 @@ class Faults:
         believed += [configuration for since, configuration in oracle.configurations if since > known]
         for configuration in believed:
             voters = configuration.voters
-            left = [number for number in voters if number in members and number != member.number]
+            left = [number for number in voters if number in members and members[number].log.is_whole()]
+            left = [number for number in left if number != member.number]
             if 2 * len(left) <= len(voters):
                 return False
         return True

@@ -53,7 +53,7 @@ class Clients:
 
 def options_of(chance: random.Random) -> Options:
     """Mostly small limits, so that they matter."""
-    options = Options(chance.choice((3, 5, 8)), chance.choice((1, 1, 2)), chance.random() < 0.9, chance.random() < 0.85)
+    options = Options(chance.choice((4, 5, 8)), chance.choice((1, 2, 3)), chance.random() < 0.9, chance.random() < 0.85)
     options.max_message_bytes = chance.choice((1, 300, 1 << 20))
     options.max_applying_bytes = chance.choice((1, 1000, 1 << 24))
     options.max_uncommitted_bytes = chance.choice((2000, 1 << 26))
@@ -187,6 +187,7 @@ class Simulation:
     def on_wish(self, _: object) -> None:
         """Whether the group works: there is one leader, and what was proposed in his term was applied by everybody."""
         self.after(2.0, self.on_wish, None)
+        self.faults.retire()
         up = [member for member in self.members.values() if member.is_up]
         leaders = [member for member in up if member.raft.role == LEADER]
         if len(leaders) != 1:
