@@ -78,7 +78,9 @@ class Faults:
         belong = simulation.oracle.configurations[-1][1].members()
         newcomer = self._replaced[1] if self._replaced is not None else 0
         for member in list(simulation.members.values()):
-            if member.number not in belong and member.number != newcomer and self._can_do_without(member):
+            if member.number in belong or member.number == newcomer:
+                continue
+            if self._nothing_pends() and self._can_do_without(member):
                 member.is_up = False
                 del simulation.members[member.number]
 
@@ -242,9 +244,10 @@ class Faults:
             change = ConfChange(chance.choice((ADD_LEARNER, ADD_LEARNER, ADD_VOTER)), self._newcomer())
         elif what < 0.7 and configuration.learners and len(configuration.voters) < 5:
             change = ConfChange(ADD_VOTER, chance.choice(configuration.learners))
-        elif what < 0.9 and len(configuration.members()) > 3:
-            change = ConfChange(REMOVE, chance.choice(configuration.members()))
-        elif len(configuration.voters) > 2:
+        elif what < 0.8 and configuration.learners:
+            change = ConfChange(REMOVE, chance.choice(configuration.learners))
+        elif len(configuration.voters) > 3 or (len(configuration.voters) == 3 and self._nothing_pends()):
+            # of two voters none is removed: where the other one does not hear of it, neither can be elected
             change = ConfChange(chance.choice((ADD_LEARNER, REMOVE)), chance.choice(configuration.voters))
         else:
             return
@@ -271,35 +274,36 @@ class Faults:
         """No change of the members is in a log or on its way."""
         simulation = self._simulation
         known = simulation.oracle.configurations[-1][0]
+        sent: list[object] = [event[3][0] for event in simulation.waiting() if isinstance(event[3], tuple)]
         for member in simulation.members.values():
             if member.log.conf_changes(max(known, member.log.first_index() - 1)):
                 return False
-            if member.is_up and any(entry.kind == CONF_CHANGE for entry in member.raft.log.unstable):
-                return False
-        for _, _, _, argument in simulation.waiting():
-            message = argument[0] if isinstance(argument, tuple) else None
-            if isinstance(message, Message) and any(
-                entry.kind == CONF_CHANGE and (message.kind == PROPOSE or entry.index > known)
-                for entry in message.entries
-            ):
-                return False
+            sent += member.inbox
+            if member.is_up:
+                if any(entry.kind == CONF_CHANGE for entry in member.raft.log.unstable):
+                    return False
+                sent += member.raft.messages
+        for message in sent:
+            if isinstance(message, Message):
+                for entry in message.entries:
+                    if entry.kind == CONF_CHANGE and (message.kind == PROPOSE or entry.index > known):
+                        return False
         return True
 
     def _can_do_without(self, member: Member) -> bool:
-        """Whether there is a majority of the others in every configuration that one of them may believe in when it
-        starts: a member may have forgotten that the last changes are committed."""
-        simulation = self._simulation
-        oracle = simulation.oracle
-        members = simulation.members
+        """Whether the others that are voters now are a majority in every configuration that one of them may believe in
+        when it starts: it may have forgotten that the last changes are committed, and those who are no voters any more
+        refuse their votes if their logs are longer."""
+        oracle = self._simulation.oracle
+        members = self._simulation.members
         others = [number for number in oracle.configurations[-1][1].voters if number != member.number]
         known = min((oracle.logs[number].synced_hard_state().commit for number in others), default=0)
         believed = [oracle.configuration_at(known)]
         believed += [configuration for since, configuration in oracle.configurations if since > known]
+        whole = [number for number in others if number in members and members[number].log.is_whole()]
         for configuration in believed:
-            voters = configuration.voters
-            left = [number for number in voters if number in members and members[number].log.is_whole()]
-            left = [number for number in left if number != member.number]
-            if 2 * len(left) <= len(voters):
+            left = [number for number in whole if number in configuration.voters]
+            if 2 * len(left) <= len(configuration.voters):
                 return False
         return True
 

@@ -139,7 +139,8 @@ class Member:
         self._unsaved: deque[tuple[int, Ready | None, int]] = deque()
         """Written, and not synced: its number, and a ready or the index of a snapshot."""
         self._to_apply: deque[Entry] = deque()
-        self._inbox: list[Message] = []
+        self.inbox: list[Message] = []
+        """What has come during a pause."""
         if self.number in simulation.oracle.logs:
             simulation.oracle.started(self)
         simulation.oracle.logs[self.number] = self.log
@@ -164,7 +165,7 @@ class Member:
         if life != self.life or not self.is_up:
             return
         self.paused_until = 0.0
-        inbox, self._inbox = self._inbox, []
+        inbox, self.inbox = self.inbox, []
         for message in inbox:
             self.node.step(message)
             self.look()
@@ -204,13 +205,16 @@ class Member:
         if self.paused_until:
             return
         self.node.tick()
+        if not self.node.has_ready():
+            simulation.count -= 1  # nothing has happened but that time goes on
+            return
         self.look()
         self.work()
 
     def receive(self, message: Message) -> None:
         """From another member."""
         if self.paused_until:
-            self._inbox.append(message)
+            self.inbox.append(message)
             return
         self.node.step(message)
         self.look()

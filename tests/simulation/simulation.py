@@ -46,7 +46,7 @@ class Clients:
     """What they ask of the group, per tick."""
 
     def __init__(self, chance: random.Random) -> None:
-        self.pause = chance.choice((0.2, 0.5, 2.0, 8.0))
+        self.pause = chance.choice((0.5, 2.0, 8.0, 20.0))
         self.sizes = chance.choice(((1,), (1, 100), (1, 100, 5000)))
         self.reads = chance.choice((0.0, 0.2, 0.6))
 
@@ -72,7 +72,7 @@ class Simulation:
         self.chance = chance = random.Random(seed)
         self.now = 0.0
         self.count = 0
-        """Events so far."""
+        """Events so far; a tick that leads to nothing is none."""
         self._queue: list[Event] = []
         self._order = 0
         self._last: deque[Event] = deque(maxlen=SHOWN)
