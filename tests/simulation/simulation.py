@@ -27,6 +27,8 @@ EVENTS: Final = 2000
 SHOWN: Final = 40
 PATIENCE: Final = 40
 """Election timeouts after the faults, within which a group must work again."""
+TALK: Final = 20_000
+"""Events after the faults, within the same time."""
 
 Event = tuple[float, int, Callable[..., object], object]
 
@@ -76,7 +78,7 @@ class Simulation:
         self._queue: list[Event] = []
         self._order = 0
         self._last: deque[Event] = deque(maxlen=SHOWN)
-        voters = chance.choice((3, 3, 4, 5, 5))
+        voters = chance.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5))
         learners = chance.choice((0, 0, 0, 1))
         self.founded = Configuration(list(range(1, voters + 1)), list(range(voters + 1, voters + learners + 1)))
         self.options = options_of(chance)
@@ -117,7 +119,10 @@ class Simulation:
             self._run_to(lambda: self.count >= self.events)
             self._calm()
             deadline = self.now + PATIENCE * int(self.options.election_tick)
-            self._run_to(lambda: self._ended or self.now > deadline)
+            limit = self.count + TALK
+            self._run_to(lambda: self._ended or self.now > deadline or self.count > limit)
+            if self.count > limit:
+                raise Violation("the faults have ended long ago, and the group does not come to rest")
             if not self._ended:
                 raise Violation("the faults have ended long ago, and the group does not work")
         except Exception as error:

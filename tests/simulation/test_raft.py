@@ -14,8 +14,8 @@ import pytest
 from tests.simulation.simulation import Simulation
 
 FIRST: Final = int(os.environ.get("LEVERET_RAFT_SEED", "1"))
-PER_TEST: Final = 30
-TESTS: Final = 5
+PER_TEST: Final = 100
+TESTS: Final = 10
 
 
 @pytest.mark.parametrize("part", range(TESTS))
