@@ -62,6 +62,8 @@ def _restore(raft: Raft, snapshot: Snapshot) -> bool:
         if snapshot.index >= raft.repair_to:
             raft.repair_to = 0
         return False
+    if log.unstable_snapshot is None:
+        raft.replaced = raft.tracker.configuration
     log.restore(snapshot)
     if snapshot.index >= raft.repair_to:
         raft.repair_to = 0

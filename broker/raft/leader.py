@@ -151,9 +151,6 @@ def _transfer(raft: Raft, member: i64, progress: Progress) -> None:
 
 
 def _read_index(raft: Raft, message: Message) -> None:
-    if raft.tracker.is_single(raft.id):
-        _answer_read(raft, message, raft.log.committed)
-        return
     reads = raft.reads
     if reads is None:
         raft.reads = reads = Reads()
@@ -164,6 +161,9 @@ def _read_index(raft: Raft, message: Message) -> None:
 
 
 def _ask_majority(raft: Raft, reads: Reads, message: Message) -> None:
+    if raft.tracker.is_single(raft.id):  # not before it knows what is committed: it may have forgotten in a crash
+        _answer_read(raft, message, raft.log.committed)
+        return
     reads.add(message, raft.log.committed)
     reads.acknowledge(raft.id, reads.last())
     broadcast_heartbeat(raft)

@@ -25,6 +25,10 @@ def check_proposal(raft: Raft, entries: list[Entry]) -> None:
 
 def apply_conf_change(raft: Raft, change: ConfChange) -> Configuration:
     """A change that was applied is in force from now on. Returns the members, to be kept with the next snapshot."""
+    if raft.log.unstable_snapshot is not None:
+        # it was handed out before: the snapshot stands for it and for what followed, and its members are in force
+        raft.replaced = raft.replaced.changed(change)
+        return raft.replaced
     configuration = raft.tracker.configuration.changed(change)
     raft.tracker.switch(configuration, raft.log.last_index())
     _act(raft)

@@ -100,6 +100,9 @@ class Raft:
         self.log = RaftLog(storage, applied, options.max_applying_bytes)
         self.storage = storage
         self.tracker = Tracker(state.configuration, self.log.last_index())
+        self.replaced = state.configuration
+        """While a snapshot was not handed out yet: the members that the state machine has, which may still be applying
+        what came before."""
         self.term: i64 = hard_state.term
         self.vote: i64 = hard_state.vote
         self.repair_to: i64 = state.repair_to
@@ -119,7 +122,8 @@ class Raft:
         self.messages: list[Message] = []
         """May leave at once."""
         self.responses: list[Message] = []
-        """Promises: they leave when everything that was handed out before them is on the disk (section 3.8)."""
+        """Promises: they leave when everything that was handed out before them is on the disk (section 3.8). Requests
+        for votes are some: a candidate that forgets its term could lead it twice, with two logs."""
         self.votes_for_itself = False
         """It stands for election, and its own vote counts once it is on the disk."""
         self.election_elapsed: i64 = 0
@@ -185,11 +189,12 @@ class Raft:
 
     def _draw_election_timeout(self) -> None:
         """Once to twice the election timeout, and never the same for two members of a group: who wakes alone wins
-        (section 9.3 shows what equal timeouts cost)."""
+        (section 9.3 shows what equal timeouts cost). Each has two to draw from at least, or the same one would always
+        wake first, and the others never, if it is one whose log is behind."""
         spread = self.options.election_tick
         voters = self.tracker.configuration.voters
         count: i64 = len(voters)
-        if 1 < count <= spread and self.id in voters:
+        if 1 < count <= spread // 2 and self.id in voters:
             rank: i64 = voters.index(self.id)
             self.election_timeout = spread + rank + count * self.randomness.below((spread - rank + count - 1) // count)
         else:
@@ -211,7 +216,7 @@ class Raft:
         message.sender = self.id
         if kind != VOTE and kind != PRE_VOTE and kind != VOTE_RESPONSE and kind != PRE_VOTE_RESPONSE:
             message.term = self.term
-        if kind in (APPEND_RESPONSE, VOTE_RESPONSE, PRE_VOTE_RESPONSE):
+        if kind in (APPEND_RESPONSE, VOTE, VOTE_RESPONSE, PRE_VOTE_RESPONSE):
             self.responses.append(message)
         else:
             self.messages.append(message)

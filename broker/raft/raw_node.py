@@ -4,7 +4,8 @@
     ready = node.ready()          if node.has_ready()
         the storage takes ready.snapshot, ready.entries and ready.hard_state, in this order
         ready.messages are sent; they need not wait for the disk (dissertation, section 10.2.1)
-        the state machine takes ready.snapshot and ready.committed
+        the state machine takes ready.snapshot and ready.committed; what it was given before a snapshot and has not
+        applied yet is dropped
     node.applied(index, size)     once the state machine has applied them
     node.saved(ready)             once all of it is on the disk: then ready.responses are sent
 

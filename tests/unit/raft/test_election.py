@@ -62,6 +62,18 @@ def test_one_vote_in_a_term() -> None:
     assert [(answer.to, answer.reject, answer.term) for answer in answers] == [(2, False, 5), (3, True, 5)]
 
 
+def test_requests_for_votes_wait_for_the_disk() -> None:
+    """Section 3.8: a candidate that forgets its term would stand for election in it once more. The votes that it was
+    given count for it as they did before, and two logs would be led in one term."""
+    group = Group(3, Options(pre_vote=False))
+    candidate = group[1].node
+    candidate.campaign()
+    ready = candidate.ready()
+    assert ready.must_sync
+    assert ready.messages == []
+    assert [request.kind for request in ready.responses] == [VOTE, VOTE]
+
+
 def test_a_vote_waits_for_the_disk() -> None:
     """Section 3.8: a voter that forgets its vote would vote twice."""
     group = Group(3)
@@ -293,8 +305,26 @@ def test_election_timeouts_are_one_to_two_and_never_equal(voters: int) -> None:
             timeouts.add(raft.election_timeout)
         assert 10 <= min(timeouts) <= max(timeouts) < 20
         drawn.append(timeouts)
-    if voters <= 10:
+    if voters <= 5:
         assert sum(len(timeouts) for timeouts in drawn) == len(set[int]().union(*drawn)) == 10
+
+
+@pytest.mark.parametrize("election_tick", [2, 3, 4, 5, 6, 7, 10])
+def test_any_two_members_wake_in_either_order(election_tick: int) -> None:
+    """Where the same one always woke first and could not be elected, its log being behind, it would ask for votes in
+    term after term, and nobody else would ever come to it."""
+    group = Group(3, Options(election_tick=election_tick))
+    drawn = []
+    for number in (1, 2, 3):
+        raft = Raft(number, group[number].storage, 0, group.options, _Counting())
+        timeouts = set()
+        for _ in range(60):
+            raft.become_follower(1, NOBODY)
+            timeouts.add(raft.election_timeout)
+        drawn.append(timeouts)
+    for one in drawn:
+        for other in drawn:
+            assert min(one) < max(other)
 
 
 def test_a_member_that_lost_what_it_acknowledged_does_not_vote_until_it_has_it_again() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.raft.configuration import ADD_LEARNER, ADD_VOTER, REMOVE, ConfChange, Configuration, decode_conf_change
-from broker.raft.entry import NORMAL, Entry
-from broker.raft.message import VOTE, Message
+from broker.raft.entry import CONF_CHANGE, NORMAL, Entry
+from broker.raft.message import APPEND, SNAPSHOT, VOTE, Message, Snapshot
 from broker.raft.raft import FOLLOWER, LEADER
 from tests.support.raft_group import Group
 
@@ -199,3 +199,25 @@ def test_a_change_that_is_not_wanted_any_more_changes_nothing() -> None:
     assert configuration.changed(ConfChange(ADD_LEARNER, 1)) == Configuration([2, 3], [1, 5])
     assert configuration.changed(ConfChange(REMOVE, 9)) is configuration
     assert len({configuration, Configuration([1, 2, 3], [5]), Configuration([1, 2, 3])}) == 2
+
+
+def test_a_change_applied_late_does_not_count_on_top_of_a_snapshot() -> None:
+    """The state machine is still at an entry before the snapshot, which has not been handed out yet."""
+    group = Group(3)
+    late = group[3]
+    data = ConfChange(ADD_LEARNER, 4).encode()
+    append = Message(APPEND, 3, 1, 1)
+    append.entries = [Entry(CONF_CHANGE, data, len(data), 1, 1)]
+    append.commit = 1
+    late.node.step(append)
+    (entry,) = late.node.ready().committed
+    message = Message(SNAPSHOT, 3, 1, 1)
+    message.snapshot = Snapshot(5, 1, Configuration([1, 2, 3], [5]), [])
+    late.node.step(message)
+    assert isinstance(entry.data, bytes)
+    applied = late.node.apply_conf_change(decode_conf_change(entry.data))
+    assert applied == Configuration([1, 2, 3], [4]), "as it was at that entry"
+    late.node.applied(1, entry.size)
+    ready = late.node.ready()
+    assert ready.snapshot is message.snapshot
+    assert late.raft.tracker.configuration == Configuration([1, 2, 3], [5])

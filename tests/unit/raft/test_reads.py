@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker.raft.message import HEARTBEAT
 from broker.raft.raft import LEADER, Options
+from broker.raft.storage import HardState
 from tests.support.raft_group import Group, Member
 
 
@@ -90,6 +91,27 @@ def test_a_new_leader_waits_for_an_entry_of_its_own() -> None:
     assert not [message for message in raft.messages if message.kind == HEARTBEAT]
     group.tick()  # what was lost is sent again
     assert group.found[1] == [(1, 5)]
+
+
+def test_a_single_voter_answers_once_it_knows_what_is_committed() -> None:
+    """What it knew of it need not have been on the disk when it crashed."""
+    group = Group(1)
+    group.elect(1)
+    assert group.propose(1, "a")
+    member = group[1]
+    member.hard_state = HardState(member.hard_state.term, member.hard_state.vote, 0)
+    member.applied_index = 0
+    member.restart()
+    member.node.campaign()
+    member.node.saved(member.node.ready())
+    assert member.raft.role == LEADER
+    assert member.raft.log.committed == 0
+    member.node.read_index(7)
+    assert _states(member) == []
+    ready = member.node.ready()
+    member.storage.append(ready.entries)
+    member.node.saved(ready)
+    assert _states(member) == [(3, 7)]
 
 
 def test_a_single_voter_answers_at_once() -> None:
