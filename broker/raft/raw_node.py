@@ -14,7 +14,7 @@ and nothing is thrown away: what is not handed out yet comes with the next ``rea
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from broker.native import i64
 from broker.raft.configuration import ConfChange, Configuration
@@ -22,19 +22,26 @@ from broker.raft.election import hup
 from broker.raft.entry import CONF_CHANGE, Entry
 from broker.raft.membership import apply_conf_change
 from broker.raft.message import (
+    APPEND_RESPONSE,
     FORGET_LEADER,
+    HEARTBEAT_RESPONSE,
     NOBODY,
+    PRE_VOTE_RESPONSE,
     PROPOSE,
     READ_INDEX,
+    READ_INDEX_RESPONSE,
     SNAPSHOT_STATUS,
     TRANSFER_LEADER,
     UNREACHABLE,
+    VOTE_RESPONSE,
     Message,
     Snapshot,
 )
 from broker.raft.raft import LEADER, Options, Raft, Randomness, ReadState
 from broker.raft.step import own_entries_saved, own_vote_saved, step, tick
 from broker.raft.storage import HardState, Storage
+
+_ANSWERS: Final = (APPEND_RESPONSE, VOTE_RESPONSE, HEARTBEAT_RESPONSE, READ_INDEX_RESPONSE, PRE_VOTE_RESPONSE)
 
 
 @final
@@ -83,7 +90,13 @@ class RawNode:
         tick(self.raft)
 
     def step(self, message: Message) -> bool:
-        """A message from another member. False: a proposal in it is refused."""
+        """A message from another member. False: a proposal in it is refused.
+
+        An answer from somebody who does not belong to the group, as far as we know, means nothing: whoever was removed
+        goes on with terms of its own, and must not bring a leader down with them (section 4.2.3).
+        """
+        if message.kind in _ANSWERS and message.sender not in self.raft.tracker.progress:
+            return True
         return step(self.raft, message)
 
     def campaign(self) -> None:
