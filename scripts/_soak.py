@@ -9,6 +9,8 @@ environment.
     states    the log on a simulated disk that loses what was not synced (tests/crash/store)
     stalls    how long others wait while one client asks for much (_soak_stalls.py; docs/benchmarks.md)
     backlog   rates and memory while more waits in queues than fits into memory (_soak_backlog.py; docs/benchmarks.md)
+    raft-differential
+              events to the Raft core and to etcd/raft, which must make the same of them (_soak_raft_differential.py)
 
 Everything ends at the first failure, with its seed; `crash` and `fuzz` print the command that shows it again, and
 `crash` keeps the data directory.
@@ -30,7 +32,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # tests/; behind the installed package, so that the checkout does not stand in for it
 
-from scripts import _soak_backlog, _soak_fuzz, _soak_stalls  # noqa: E402
+from scripts import _soak_backlog, _soak_fuzz, _soak_raft_differential, _soak_stalls  # noqa: E402
 from scripts._progress import Progress  # noqa: E402
 
 
@@ -40,7 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="crash|disk|errors|fuzz|states|stalls|backlog"
+        dest="command", required=True, metavar="crash|disk|errors|fuzz|states|stalls|backlog|raft-differential"
     )
     crash = commands.add_parser("crash", help="SIGKILL under load")
     crash.add_argument("--cycles", type=int, default=10_000, help="kills and stops (10000)")
@@ -61,6 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _soak_fuzz.options(commands.add_parser("fuzz", help="bent frames, field tables and HTTP requests"))
     _soak_stalls.options(commands.add_parser("stalls", help="a probe beside a client that asks for much"))
     _soak_backlog.options(commands.add_parser("backlog", help="more messages than fit into memory, in several queues"))
+    _soak_raft_differential.options(commands.add_parser("raft-differential", help="the Raft core beside etcd/raft"))
     for each in (crash, disk, states):
         each.add_argument(
             "--seed",
@@ -166,6 +169,7 @@ def main(arguments: list[str]) -> int:
         "states": states,
         "stalls": _soak_stalls.main,
         "backlog": _soak_backlog.main,
+        "raft-differential": _soak_raft_differential.main,
     }
     return commands[options.command](options)
 
