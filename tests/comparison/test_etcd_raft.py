@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.etcd_raft import CannotBuild, Difference, EtcdRaft, check, compare
 
+pytestmark = pytest.mark.timeout(300)  # building it may mean fetching its modules
+
 STREAMS: Final = 60
 
 
