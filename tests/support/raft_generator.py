@@ -10,7 +10,7 @@ from typing import Final
 from broker.raft.message import PROPOSE, SNAPSHOT
 from broker.raft.progress import SNAPSHOTTING
 from broker.raft.raft import CANDIDATE, LEADER, PRE_CANDIDATE
-from tests.support.raft_stream import Member, World
+from tests.support.raft_stream import MARKS, Member, World
 
 UNIT: Final = 10_000
 """Bytes of an entry, or a multiple: far more than what encoding adds to all entries of a stream."""
@@ -54,6 +54,7 @@ class Generator:
             self._forget: dice.choice([0.0, 1.0]),
             self._restart: 1.0 * trouble,
             self._cut_or_heal: 1.0 * trouble,
+            self._leave_behind: dice.choice([0.0, 1.0]),
             self._do: 3.0 if self._laziness else 0.0,
             self._flood: 1.5,
         }
@@ -96,19 +97,18 @@ class Generator:
             if line:
                 self._happen(line)
 
-    def _happen(self, line: str) -> None:
+    def _happen(self, line: str, *, may_wait: bool = True) -> None:
         world = self.world
         number = self._appends(line.split())
         if number in self._appended:
-            self._happen(f"g {number}")
+            self._happen(f"g {number}", may_wait=False)
         touched = world.happen(line.split())
-        if line != "T" and line[0] != "g" and self.dice.random() < self._laziness and self._may_wait(touched[0]):
-            line = f"~ {line}"
-        else:
-            world.handle(touched)
-            for member in touched:
+        mark = self._mark(line, touched[0]) if may_wait else ""
+        world.do(mark, touched)
+        for member in touched:
+            if member.node.raft.log.last_index() == member.storage.last_index():
                 self._appended.discard(member.number)
-        self.lines.append(line)
+        self.lines.append(f"{mark} {line}" if mark else line)
         self.answers.append(world.answer(touched))
         for sender, to, at in world.newest:
             if (sender, to) not in self.cut and self.dice.random() >= self._losses:
@@ -117,14 +117,14 @@ class Generator:
         while len(self.under_way) > MOST_UNDER_WAY:
             self.under_way.pop(0)
 
-    def _may_wait(self, member: Member) -> bool:
-        """Whether it may wait (see tests/support/raft_stream.py)."""
+    def _mark(self, line: str, member: Member) -> str:
+        """Whether what the member is to do waits (see tests/support/raft_stream.py)."""
         raft = member.node.raft
-        if raft.role in (CANDIDATE, PRE_CANDIDATE):
-            return False
+        if line == "T" or raft.role in (CANDIDATE, PRE_CANDIDATE) or self.dice.random() >= self._laziness:
+            return ""
         if raft.role == LEADER and raft.log.last_index() != member.storage.last_index():
             self._appended.add(member.number)
-        return True
+        return self.dice.choice(MARKS)
 
     def _appends(self, words: list[str]) -> int:
         """Who would append something in this event, or nobody."""
@@ -245,6 +245,25 @@ class Generator:
         for other in self.world.members:
             if dice.random() < 0.7:
                 self.cut |= {(one, other)} if dice.random() < 0.3 else {(one, other), (other, one)}
+        return ""
+
+    def _leave_behind(self) -> str:
+        """Somebody misses entries that are gone afterwards, and may not be heard of for an election timeout."""
+        leader, other = self._leader(), self._anybody()
+        self.cut |= {(leader, other), (other, leader)}
+        for line in (f"p {leader} {UNIT}", f"p {leader} 0"):
+            self._happen(line)
+            self._flood()
+        if self.dice.random() < 0.7:
+            self._happen(f"u {leader} {other}")
+        self._happen(f"g {leader}")
+        for _ in range(self.world.options.election_tick * self.dice.choice([0, 1, 2])):
+            self._happen(f"t {leader}")
+            self._flood()
+        self._happen(f"s {leader}")
+        self._happen(f"p {leader} 0")
+        if self.dice.random() < 0.5:
+            self.cut.clear()
         return ""
 
     def _do(self) -> str:

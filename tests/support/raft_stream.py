@@ -23,10 +23,12 @@ answers that were written down.
     R M S               M starts again, with (1) or without (0) the state of its state machine
     g M                 nothing but what is to be done
     ~ ...               the same event, and what M is to do waits for the next event without the mark
+    = ...               the same event, and what M is to do is begun, as long as nothing else is: it is saved and sent,
+                        and waits to be applied and for the core to be told
 
-What is to be done is done behind each event: saved, sent, applied. The answer is ``.``, or for each member its number
-and what has changed of its state since the last answer (``news``), ``!`` for a refused proposal, ``?INDEX:N`` for a
-read that may be answered, and the messages (``message_text``).
+What is to be done is done behind each event without a mark: saved, sent, applied, until nothing is left. The answer is
+``.``, or for each member its number and what has changed of its state since the last answer (``news``), ``!`` for a
+refused proposal, ``?INDEX:N`` for a read that may be answered, and the messages (``message_text``).
 
 What the two cores do differently on purpose, and how it is kept out of the comparison:
 
@@ -38,10 +40,10 @@ What the two cores do differently on purpose, and how it is kept out of the comp
   etcd/raft keeps them, and answers them if the same member leads again; the harness lets them go.
 - A read's context is an entry there and a number here; it is written as the number. The same holds for the kind of a
   change of the configuration, which is encoded differently.
-- We count our own pre-vote at once, etcd/raft when what stands before it is saved. Nothing is left to be done (``~``)
-  of a member that stands for election: the generator sees to that.
-- A leader that appended twice before it saved counts its own copy twice there, and once here. The generator leaves at
-  most one append undone.
+- We count our own pre-vote at once, etcd/raft when what stands before it is saved. The generator lets nothing wait
+  (``~``, ``=``) of a member that stands for election.
+- A leader that appended twice before anything was handed out counts its own copy twice there, and once here. The
+  generator lets one append wait at most.
 - A member takes a snapshot in which it is not among the members; etcd/raft ignores it. The generator loses those.
 - The last voter cannot be removed; there, the caller has to see to that. The harness does what etcd does in such a
   case: it applies a change of member 0.
@@ -62,6 +64,7 @@ from broker.raft.storage import HardState, InitialState, MemoryStorage
 
 NO_LIMIT: Final = 1 << 62
 CONF_CHANGE_BYTES: Final = 4
+MARKS: Final = ("~", "=")
 CHANGES: Final = {"+": ADD_VOTER, "-": REMOVE, "*": ADD_LEARNER}
 
 
@@ -152,6 +155,8 @@ class Member:
         self.applied = 0
         self.digest = 0
         self.snapshot = Snapshot(0, 0, world.founded, 0)
+        self.open: Ready | None = None
+        """What was handed out and is not finished."""
         self.sent: list[Message] = []
         self.read_states: list[ReadState] = []
         self.refused = False
@@ -172,6 +177,7 @@ class Member:
             self.applied = self.snapshot.index
             self.digest = state
             self.configuration = self.snapshot.configuration
+        self.open = None
         self.start()
 
     def set_timeout(self) -> None:
@@ -182,10 +188,16 @@ class Member:
 
     def handle(self) -> None:
         """All that is to be done."""
-        while self.node.has_ready():
-            self._handle(self.node.ready())
+        while self.open is not None or self.node.has_ready():
+            self.begin()
+            if self.open is not None:
+                self._finish(self.open)
 
-    def _handle(self, ready: Ready) -> None:
+    def begin(self) -> None:
+        """What is to be saved and sent now, unless something else is not finished. Nothing waits behind a snapshot."""
+        if self.open is not None or not self.node.has_ready():
+            return
+        ready = self.open = self.node.ready()
         if ready.snapshot is not None:
             state = ready.snapshot.data
             assert isinstance(state, int)
@@ -199,6 +211,11 @@ class Member:
             self.hard_state = ready.hard_state
         self.sent += ready.messages + ready.responses
         self.read_states += ready.read_states
+        if ready.snapshot is not None:
+            self.handle()
+
+    def _finish(self, ready: Ready) -> None:
+        """It is applied, and the core is told that it is saved and applied."""
         size = 0
         for entry in ready.committed:
             self._apply(entry)
@@ -206,6 +223,7 @@ class Member:
         self.node.saved(ready)
         if ready.committed:
             self.node.applied(self.applied, size)
+        self.open = None
 
     def _apply(self, entry: Entry) -> None:
         label = entry.data if isinstance(entry.data, int) else 0
@@ -284,11 +302,9 @@ class World:
 
     def run(self, line: str) -> str:
         """What an event comes to."""
-        words = line.split()
-        later = words[0] == "~"
-        touched = self.happen(words[1:] if later else words)
-        if not later:
-            self.handle(touched)
+        mark, *words = line.split()
+        touched = self.happen(words if mark in MARKS else [mark, *words])
+        self.do(mark, touched)
         return self.answer(touched)
 
     def happen(self, words: list[str]) -> list[Member]:
@@ -344,10 +360,13 @@ class World:
         elif kind != "g":
             raise ValueError(f"no such event: {kind}")
 
-    def handle(self, touched: list[Member]) -> None:
-        """They do what is to be done."""
+    def do(self, mark: str, touched: list[Member]) -> None:
+        """They do what is to be done, as far as the mark says."""
         for member in touched:
-            member.handle()
+            if mark == "=":
+                member.begin()
+            elif mark != "~":
+                member.handle()
 
     def answer(self, touched: list[Member]) -> str:
         """What is to be said of them."""

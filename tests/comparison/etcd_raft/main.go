@@ -47,13 +47,17 @@ func answer(group *group, words []string) (text string) {
 			text = fmt.Sprintf("panic %v", reason)
 		}
 	}()
-	later := words[0] == "~"
-	if later {
+	mark := words[0]
+	if mark == "~" || mark == "=" {
 		words = words[1:]
 	}
 	touched := group.happen(words[0], words[1:])
-	if !later {
-		for _, member := range touched {
+	for _, member := range touched {
+		switch mark {
+		case "~":
+		case "=":
+			member.begin()
+		default:
 			member.handle()
 		}
 	}

@@ -33,6 +33,8 @@ type member struct {
 	snapshotDigest uint64
 	snapshotConf   *pb.ConfState
 
+	// what was handed out and is not finished
+	open    *raft.Ready
 	sent    []*pb.Message
 	reads   []raft.ReadState
 	refused bool
@@ -70,27 +72,61 @@ func (m *member) restart(keepState bool) {
 		m.conf = m.snapshotConf
 	}
 	m.disk.conf = m.conf
+	m.open = nil
 	m.start()
 }
 
 // handle does all that is to be done.
 func (m *member) handle() {
-	for m.node.HasReady() {
-		ready := m.node.Ready()
-		if !raft.IsEmptySnap(ready.Snapshot) {
-			m.install(ready.Snapshot)
+	for m.open != nil || m.node.HasReady() {
+		if m.begin(); m.open != nil {
+			m.finish()
 		}
-		must(m.disk.Append(ready.Entries))
-		if !raft.IsEmptyHardState(ready.HardState) {
-			m.disk.hard = proto.Clone(ready.HardState).(*pb.HardState)
-		}
-		m.sent = append(m.sent, ready.Messages...)
-		m.reads = append(m.reads, ready.ReadStates...)
-		for _, entry := range ready.CommittedEntries {
-			m.apply(entry)
-		}
-		m.node.Advance(ready)
 	}
+}
+
+// begin saves and sends what is to be saved and sent now, unless something else is not finished yet. Nothing waits
+// behind a snapshot.
+func (m *member) begin() {
+	if m.open != nil || !m.node.HasReady() {
+		return
+	}
+	ready := m.node.Ready()
+	for onlyTold(ready) {
+		m.node.Advance(ready)
+		if !m.node.HasReady() {
+			return
+		}
+		ready = m.node.Ready()
+	}
+	m.open = &ready
+	if !raft.IsEmptySnap(ready.Snapshot) {
+		m.install(ready.Snapshot)
+	}
+	must(m.disk.Append(ready.Entries))
+	if !raft.IsEmptyHardState(ready.HardState) {
+		m.disk.hard = proto.Clone(ready.HardState).(*pb.HardState)
+	}
+	m.sent = append(m.sent, ready.Messages...)
+	m.reads = append(m.reads, ready.ReadStates...)
+	if !raft.IsEmptySnap(ready.Snapshot) {
+		m.handle()
+	}
+}
+
+// onlyTold says whether it is nothing but the role and the leader, which our core does not hand out.
+func onlyTold(ready raft.Ready) bool {
+	return len(ready.Entries)+len(ready.CommittedEntries)+len(ready.Messages)+len(ready.ReadStates) == 0 &&
+		raft.IsEmptyHardState(ready.HardState) && raft.IsEmptySnap(ready.Snapshot)
+}
+
+// finish applies what was handed out, and tells the core that it is saved and applied.
+func (m *member) finish() {
+	for _, entry := range m.open.CommittedEntries {
+		m.apply(entry)
+	}
+	m.node.Advance(*m.open)
+	m.open = nil
 }
 
 func (m *member) install(snapshot *pb.Snapshot) {
