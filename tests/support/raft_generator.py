@@ -35,6 +35,7 @@ class Generator:
         self._laziness = dice.choice([0.0, 0.1, 0.4])
         self._losses = dice.choice([0.0, 0.02, 0.1, 0.3])
         self._doubles = dice.choice([0.0, 0.05, 0.2])
+        self._echoes = dice.choice([0.0, 0.02, 0.1])
         self._disorder = dice.choice([0.0, 0.1, 0.5])
         self._haste = dice.choice([0.0, 0.05, 0.2])
         """How often somebody stands for election when nobody leads."""
@@ -151,9 +152,11 @@ class Generator:
     # -- What
 
     def _arrive(self) -> str:
+        dice = self.dice
+        if dice.random() < self._echoes:
+            return self._echo()
         if not self.under_way:
             return ""
-        dice = self.dice
         at = dice.randrange(len(self.under_way))
         if dice.random() >= self._disorder:
             pair = self.under_way[at][:2]
@@ -165,6 +168,15 @@ class Generator:
         if (sender, to) in self.cut or self._is_for_a_stranger(chosen):
             return ""
         return f"d {sender} {to} {number}"
+
+    def _echo(self) -> str:
+        """Something that was sent at any time comes, perhaps again."""
+        between = self.world.sent
+        if not between:
+            return ""
+        pair = self.dice.choice(list(between))
+        chosen = (*pair, self.dice.randrange(len(between[pair])))
+        return "" if self._is_for_a_stranger(chosen) else "d {} {} {}".format(*chosen)
 
     def _is_for_a_stranger(self, chosen: tuple[int, int, int]) -> bool:
         """A snapshot for somebody who is not among its members."""
