@@ -14,7 +14,7 @@ and nothing is thrown away: what is not handed out yet comes with the next ``rea
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import final
 
 from broker.native import i64
 from broker.raft.configuration import ConfChange, Configuration
@@ -40,8 +40,6 @@ from broker.raft.message import (
 from broker.raft.raft import LEADER, Options, Raft, Randomness, ReadState
 from broker.raft.step import own_entries_saved, own_vote_saved, step, tick
 from broker.raft.storage import HardState, Storage
-
-_ANSWERS: Final = (APPEND_RESPONSE, VOTE_RESPONSE, HEARTBEAT_RESPONSE, READ_INDEX_RESPONSE, PRE_VOTE_RESPONSE)
 
 
 @final
@@ -95,7 +93,9 @@ class RawNode:
         An answer from somebody who does not belong to the group, as far as we know, means nothing: whoever was removed
         goes on with terms of its own, and must not bring a leader down with them (section 4.2.3).
         """
-        if message.kind in _ANSWERS and message.sender not in self.raft.tracker.progress:
+        kind = message.kind
+        answers = kind in (APPEND_RESPONSE, VOTE_RESPONSE, HEARTBEAT_RESPONSE, READ_INDEX_RESPONSE, PRE_VOTE_RESPONSE)
+        if answers and message.sender not in self.raft.tracker.progress:
             return True
         return step(self.raft, message)
 
