@@ -40,8 +40,9 @@ What the two cores do differently on purpose, and how it is kept out of the comp
   etcd/raft keeps them, and answers them if the same member leads again; the harness lets them go.
 - A read's context is an entry there and a number here; it is written as the number. The same holds for the kind of a
   change of the configuration, which is encoded differently.
-- We count our own pre-vote at once, etcd/raft when what stands before it is saved. The generator lets nothing wait
-  (``~``, ``=``) of a member that stands for election.
+- We count our own pre-vote at once, etcd/raft when what stands before it is saved; and we lead only once our own vote
+  is saved, where etcd/raft does as soon as the others are enough. The generator lets nothing wait (``~``, ``=``) of a
+  member that stands for election.
 - A leader that appended twice before anything was handed out counts its own copy twice there, and once here. The
   generator lets one append wait at most.
 - A member takes a snapshot in which it is not among the members; etcd/raft ignores it. The generator loses those.
