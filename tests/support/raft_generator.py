@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from broker.raft.message import PROPOSE, SNAPSHOT
+from broker.raft.message import PROPOSE, READ_INDEX, SNAPSHOT
 from broker.raft.progress import SNAPSHOTTING
 from broker.raft.raft import CANDIDATE, LEADER, PRE_CANDIDATE
 from tests.support.raft_stream import MARKS, Member, World
@@ -100,10 +100,13 @@ class Generator:
 
     def _happen(self, line: str, *, may_wait: bool = True) -> None:
         world = self.world
-        number = self._appends(line.split())
-        if number in self._appended:
-            self._happen(f"g {number}", may_wait=False)
-        touched = world.happen(line.split())
+        words = line.split()
+        kind, member = self._comes(words)
+        if member is not None and ((kind == PROPOSE and member.number in self._appended) or kind == SNAPSHOT):
+            self._happen(f"g {member.number}", may_wait=False)
+        if member is not None and kind == READ_INDEX and self._answers_too_early(member):
+            return
+        touched = world.happen(words)
         mark = self._mark(line, touched[0]) if may_wait else ""
         world.do(mark, touched)
         for member in touched:
@@ -127,14 +130,22 @@ class Generator:
             self._appended.add(member.number)
         return self.dice.choice(MARKS)
 
-    def _appends(self, words: list[str]) -> int:
-        """Who would append something in this event, or nobody."""
+    def _comes(self, words: list[str]) -> tuple[int, Member | None]:
+        """What kind of message comes to whom in this event."""
+        members = self.world.members
         if words[0] == "p":
-            return int(words[1])
+            return PROPOSE, members[int(words[1])]
+        if words[0] == "r":
+            return READ_INDEX, members[int(words[1])]
         if words[0] == "d":
             sender, to, at = [int(word) for word in words[1:]]
-            return to if self.world.sent[sender, to][at].kind == PROPOSE else 0
-        return 0
+            return self.world.sent[sender, to][at].kind, members[to]
+        return 0, None
+
+    def _answers_too_early(self, member: Member) -> bool:
+        """Whether it leads alone, and does not know yet what is committed."""
+        raft = member.node.raft
+        return raft.role == LEADER and raft.tracker.is_single(member.number) and not raft.has_committed_in_term()
 
     # -- Whom
 

@@ -43,6 +43,11 @@ What the two cores do differently on purpose, and how it is kept out of the comp
 - We count our own pre-vote at once, etcd/raft when what stands before it is saved; and we lead only once our own vote
   is saved, where etcd/raft does as soon as the others are enough. The generator lets nothing wait (``~``, ``=``) of a
   member that stands for election.
+- Whether requests for votes may leave before the disk has the term: they stand at one place in both orders.
+- A single voter answers a read at once there, and here once an entry of its term is committed. The generator asks for
+  none in between.
+- A change of the configuration that was handed out before a snapshot, and is applied behind it, counts once more there.
+  The generator lets nothing wait when a snapshot comes.
 - A leader that appended twice before anything was handed out counts its own copy twice there, and once here. The
   generator lets one append wait at most.
 - A member takes a snapshot in which it is not among the members; etcd/raft ignores it. The generator loses those.
@@ -57,7 +62,16 @@ from typing import Final
 from broker.native import i64
 from broker.raft.configuration import ADD_LEARNER, ADD_VOTER, REMOVE, ConfChange, Configuration, decode_conf_change
 from broker.raft.entry import CONF_CHANGE, NORMAL, Entry
-from broker.raft.message import NOBODY, PROPOSE, Message, Snapshot
+from broker.raft.message import (
+    APPEND_RESPONSE,
+    NOBODY,
+    PRE_VOTE_RESPONSE,
+    PROPOSE,
+    VOTE,
+    VOTE_RESPONSE,
+    Message,
+    Snapshot,
+)
 from broker.raft.progress import SNAPSHOTTING, Progress
 from broker.raft.raft import LEADER, Options, Randomness, ReadState
 from broker.raft.raw_node import RawNode, Ready
@@ -116,6 +130,14 @@ def message_text(message: Message) -> str:
         learners = configuration_text(snapshot.configuration.learners, "+")
         text += f",S{snapshot.term}/{snapshot.index}/{voters}/{learners}/{snapshot.data}"
     return text
+
+
+def _place(message: Message) -> int:
+    """Where it stands among those that are handed out together: requests for votes behind what may leave at once, and
+    before the answers, which wait for the disk."""
+    if message.kind in (APPEND_RESPONSE, VOTE_RESPONSE, PRE_VOTE_RESPONSE):
+        return 2
+    return 1 if message.kind == VOTE else 0
 
 
 def progress_text(progress: Progress) -> str:
@@ -210,7 +232,7 @@ class Member:
         self.storage.append(ready.entries)
         if ready.hard_state is not None:
             self.hard_state = ready.hard_state
-        self.sent += ready.messages + ready.responses
+        self.sent += sorted(ready.messages + ready.responses, key=_place)
         self.read_states += ready.read_states
         if ready.snapshot is not None:
             self.handle()

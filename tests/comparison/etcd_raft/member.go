@@ -107,11 +107,24 @@ func (m *member) begin() {
 	if !raft.IsEmptyHardState(ready.HardState) {
 		m.disk.hard = proto.Clone(ready.HardState).(*pb.HardState)
 	}
+	slices.SortStableFunc(ready.Messages, func(a, b *pb.Message) int { return place(a) - place(b) })
 	m.sent = append(m.sent, ready.Messages...)
 	m.reads = append(m.reads, ready.ReadStates...)
 	if !raft.IsEmptySnap(ready.Snapshot) {
 		m.handle()
 	}
+}
+
+// place is where a message stands among those that are handed out together: requests for votes behind what may leave at
+// once, and before the answers, which wait for the disk.
+func place(message *pb.Message) int {
+	switch message.GetType() {
+	case pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp:
+		return 2
+	case pb.MsgVote:
+		return 1
+	}
+	return 0
 }
 
 // onlyTold says whether it is nothing but the role and the leader, which our core does not hand out.
