@@ -8,6 +8,8 @@ environment.
     fuzz      bent frames, field tables and HTTP requests, in memory and against a node (_soak_fuzz.py)
     states    the log on a simulated disk that loses what was not synced (tests/crash/store)
     raft      members of Raft groups on simulated disks and a simulated network (tests/simulation; _soak_raft.py)
+    raft-differential
+              events to the Raft core and to etcd/raft, which must make the same of them (_soak_raft_differential.py)
     stalls    how long others wait while one client asks for much (_soak_stalls.py; docs/benchmarks.md)
     backlog   rates and memory while more waits in queues than fits into memory (_soak_backlog.py; docs/benchmarks.md)
 
@@ -31,7 +33,13 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # tests/; behind the installed package, so that the checkout does not stand in for it
 
-from scripts import _soak_backlog, _soak_fuzz, _soak_raft, _soak_stalls  # noqa: E402
+from scripts import (  # noqa: E402
+    _soak_backlog,
+    _soak_fuzz,
+    _soak_raft,
+    _soak_raft_differential,
+    _soak_stalls,
+)
 from scripts._progress import Progress  # noqa: E402
 
 
@@ -41,7 +49,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="crash|disk|errors|fuzz|states|raft|stalls|backlog"
+        dest="command",
+        required=True,
+        metavar="crash|disk|errors|fuzz|states|raft|raft-differential|stalls|backlog",
     )
     crash = commands.add_parser("crash", help="SIGKILL under load")
     crash.add_argument("--cycles", type=int, default=10_000, help="kills and stops (10000)")
@@ -63,6 +73,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _soak_raft.options(commands.add_parser("raft", help="simulated members of Raft groups"))
     _soak_stalls.options(commands.add_parser("stalls", help="a probe beside a client that asks for much"))
     _soak_backlog.options(commands.add_parser("backlog", help="more messages than fit into memory, in several queues"))
+    _soak_raft_differential.options(commands.add_parser("raft-differential", help="the Raft core beside etcd/raft"))
     for each in (crash, disk, states):
         each.add_argument(
             "--seed",
@@ -169,6 +180,7 @@ def main(arguments: list[str]) -> int:
         "raft": _soak_raft.main,
         "stalls": _soak_stalls.main,
         "backlog": _soak_backlog.main,
+        "raft-differential": _soak_raft_differential.main,
     }
     return commands[options.command](options)
 

@@ -59,7 +59,9 @@ def poll(raft: Raft, member: i64, granted: bool) -> None:
     if result == VOTE_WON:
         if raft.role == PRE_CANDIDATE:
             _campaign(raft, False)
-        else:
+        elif raft.tracker.has_voted(raft.id):
+            # Not before its own vote, and so its term, is on the disk, even if the others are enough: after a crash
+            # it could be elected again in this term, and append other entries at the same indexes.
             raft.become_leader()
             broadcast_append(raft)
     elif result == VOTE_LOST:

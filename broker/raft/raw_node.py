@@ -23,13 +23,18 @@ from broker.raft.election import hup
 from broker.raft.entry import CONF_CHANGE, Entry
 from broker.raft.membership import apply_conf_change
 from broker.raft.message import (
+    APPEND_RESPONSE,
     FORGET_LEADER,
+    HEARTBEAT_RESPONSE,
     NOBODY,
+    PRE_VOTE_RESPONSE,
     PROPOSE,
     READ_INDEX,
+    READ_INDEX_RESPONSE,
     SNAPSHOT_STATUS,
     TRANSFER_LEADER,
     UNREACHABLE,
+    VOTE_RESPONSE,
     Message,
     Snapshot,
 )
@@ -84,7 +89,15 @@ class RawNode:
         tick(self.raft)
 
     def step(self, message: Message) -> bool:
-        """A message from another member. False: a proposal in it is refused."""
+        """A message from another member. False: a proposal in it is refused.
+
+        An answer from somebody who does not belong to the group, as far as we know, means nothing: whoever was removed
+        goes on with terms of its own, and must not bring a leader down with them (section 4.2.3).
+        """
+        kind = message.kind
+        answers = kind in (APPEND_RESPONSE, VOTE_RESPONSE, HEARTBEAT_RESPONSE, READ_INDEX_RESPONSE, PRE_VOTE_RESPONSE)
+        if answers and message.sender not in self.raft.tracker.progress:
+            return True
         return step(self.raft, message)
 
     def campaign(self) -> None:

@@ -88,6 +88,10 @@ class Tracker:
         if member not in self._votes:
             self._votes[member] = granted
 
+    def has_voted(self, member: i64) -> bool:
+        """Whether its vote is known."""
+        return member in self._votes
+
     def tally(self) -> i64:
         """``VOTE_WON``, ``VOTE_LOST``, or ``VOTE_PENDING`` while either may still come of it. Only voters count."""
         voters = self.configuration.voters

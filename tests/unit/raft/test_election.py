@@ -6,7 +6,8 @@ import pytest
 
 from broker.native import i64
 from broker.raft.configuration import ADD_VOTER, ConfChange
-from broker.raft.message import NOBODY, PRE_VOTE, TIMEOUT_NOW, VOTE, VOTE_RESPONSE, Message
+from broker.raft.entry import NORMAL, Entry
+from broker.raft.message import APPEND, NOBODY, PRE_VOTE, TIMEOUT_NOW, VOTE, VOTE_RESPONSE, Message
 from broker.raft.raft import CANDIDATE, FOLLOWER, LEADER, Options, Raft, Randomness
 from broker.raft.raw_node import RawNode
 from broker.raft.storage import HardState, InitialState, MemoryStorage
@@ -107,6 +108,22 @@ def test_our_own_vote_counts_once_it_is_on_the_disk() -> None:
     assert group[1].raft.role == CANDIDATE
     node.saved(ready)
     assert group[1].raft.role == LEADER
+
+
+def test_nobody_leads_in_a_term_that_is_not_on_its_disk() -> None:
+    """The others would elect it again in the same term after a crash, and entries of that term would stand twice for
+    one index: the others have some that it does not know of any more."""
+    group = Group(3, Options(pre_vote=False))
+    node = group[1].node
+    node.campaign()
+    ready = node.ready()
+    for voter in (2, 3):
+        node.step(Message(VOTE_RESPONSE, 1, voter, 1))
+    assert group[1].raft.role == CANDIDATE
+    assert not node.propose([Entry(NORMAL, "a", 1)])
+    node.saved(ready)
+    assert group[1].raft.role == LEADER
+    assert any(message.kind == APPEND for message in node.ready().messages)
 
 
 @pytest.mark.parametrize(

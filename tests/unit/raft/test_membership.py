@@ -6,7 +6,18 @@ import pytest
 
 from broker.raft.configuration import ADD_LEARNER, ADD_VOTER, REMOVE, ConfChange, Configuration, decode_conf_change
 from broker.raft.entry import CONF_CHANGE, NORMAL, Entry
-from broker.raft.message import APPEND, SNAPSHOT, VOTE, Message, Snapshot
+from broker.raft.message import (
+    APPEND,
+    APPEND_RESPONSE,
+    HEARTBEAT_RESPONSE,
+    PRE_VOTE_RESPONSE,
+    READ_INDEX_RESPONSE,
+    SNAPSHOT,
+    VOTE,
+    VOTE_RESPONSE,
+    Message,
+    Snapshot,
+)
 from broker.raft.raft import FOLLOWER, LEADER
 from tests.support.raft_group import Group
 
@@ -145,6 +156,23 @@ def test_a_removed_member_disturbs_nobody() -> None:
     group.tick(60)
     assert group.leaders() == [1]
     assert group[1].raft.term == 1
+
+
+def test_an_answer_from_whoever_does_not_belong_to_the_group_means_nothing() -> None:
+    """One that was removed, or stands for election with members of its own, has terms that nobody here knows of."""
+    group = Group(3)
+    leader = group.elect(1)
+    _change(group, 1, REMOVE, 3)
+    term = leader.raft.term
+    for kind in (APPEND_RESPONSE, VOTE_RESPONSE, HEARTBEAT_RESPONSE, PRE_VOTE_RESPONSE, READ_INDEX_RESPONSE):
+        answer = Message(kind, 1, 3, term + 5)
+        answer.reject = True
+        assert leader.node.step(answer)
+    assert (leader.raft.role, leader.raft.term) == (LEADER, term)
+    stray = Message(READ_INDEX_RESPONSE, 2, 3, term)
+    stray.context = 7
+    group[2].node.step(stray)
+    assert not group[2].node.has_ready()
 
 
 def test_the_last_voter_stays() -> None:

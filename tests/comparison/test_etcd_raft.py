@@ -1,0 +1,39 @@
+"""Our Raft core and etcd/raft v3.7.0 make the same of the same events: every field of the state, every message, in
+the order in which it is sent. Rule: the Raft dissertation where the two could differ; the deliberate departures are
+listed in tests/support/raft_stream.py. `scripts/soak raft-differential` runs as many streams as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from tests.support.etcd_raft import CannotBuild, Difference, EtcdRaft, check, compare
+
+pytestmark = pytest.mark.timeout(300)  # building it may mean fetching its modules
+
+STREAMS: Final = 60
+
+
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[EtcdRaft]:
+    try:
+        running = EtcdRaft()
+    except CannotBuild as error:
+        pytest.skip(f"{error}; the recorded streams are compared with all the same")
+    with running:
+        yield running
+
+
+@pytest.mark.parametrize("first", range(0, STREAMS, 10))
+def test_both_make_the_same_of_the_same_events(etcd: EtcdRaft, first: int) -> None:
+    for seed in range(first, first + 10):
+        compare(seed, etcd)
+
+
+def test_a_difference_is_told_with_the_events_before_it(etcd: EtcdRaft) -> None:
+    stream = compare(0, etcd, 20)
+    changed = [*stream.answers[:-1], "1 t7"]
+    with pytest.raises(Difference, match=rf"(?s)this one, event {len(changed) - 1}: new .*here .*etcd/raft 1 t7"):
+        check("this one", stream.lines, stream.answers, changed)
