@@ -401,3 +401,26 @@ def test_random_lives(seed: int) -> None:
         model[body][0] += 1
         model[body][1] += 1
     assert {body: [counts.get("delivery", 0), counts.get("acquired", 0)] for body, _, counts in left} == model
+
+
+def test_what_is_held_back_does_not_change_with_what_comes() -> None:
+    """Whole blocks of a backlog are handed over as they are; it goes on using them."""
+    broker = DurableBroker()
+    client = opened(broker)
+    consumer = broker.open()
+    consumer.ask("basic.qos", prefetch_count=1000)
+    consumer.consume("q")
+    number = 0
+    seen_bodies: list[bytes] = []
+    for size in (1, 3, 2, 50, 1, 1, 700):
+        broker.disk_is_stalled = True
+        for _ in range(2):
+            put(client, *[b"%d" % (number + each) for each in range(size)])
+            number += size
+        broker.disk_is_stalled = False
+        broker.run_turn()
+        said = consumer.deliveries()
+        seen_bodies += [each.body for each in said]
+        consumer.tell("basic.ack", delivery_tag=0, multiple=True)
+    seen_bodies += consumer.bodies()
+    assert seen_bodies == [b"%d" % each for each in range(number)]

@@ -35,7 +35,7 @@ class HeldDeliveries(Held):
     ) -> None:
         self.consumer = consumer
         self.level: i64 = level
-        self.items = items
+        self.items = items[:]  # it may be the backlog's own list, which goes on changing
         self.first: i64 = first
         self.stride: i64 = stride
         self.size: i64 = 0
