@@ -209,6 +209,7 @@ def test_turns_of_equal_consumers_become_one_range(consumers: int, count: int) -
         b"\x01\x05\x41\x01",
         b"\x01\x05\x82\x02\x07",  # one message has no stride
         b"\x01\x05\xc2\x05\x01\x07",
+        b"\x01\x05\xc2\x81\x80\x04\x02\x07",  # 65,537 positions, each of which could become a run
         b"\x01\x05\x04\x07\x07",  # an unknown cause
         b"\x01\x05\x05\x07\x00",
         b"\x01\x05\x05\x07\x07",
