@@ -118,7 +118,7 @@ class Simulation:
         try:
             self._run_to(lambda: self.count >= self.events)
             self._calm()
-            deadline = self.now + PATIENCE * int(self.options.election_tick)
+            deadline = self.now + self._patience() * int(self.options.election_tick)
             limit = self.count + TALK
             self._run_to(lambda: self._ended or self.now > deadline or self.count > limit)
             if self.count > limit:
@@ -129,6 +129,13 @@ class Simulation:
             raise Broken(self._told(error)) from error
         self.oracle.counts["events"] += self.count
         return self.oracle.counts
+
+    def _patience(self) -> int:
+        if self.options.pre_vote:
+            return PATIENCE
+        # a candidate of an old term comes to the others' term by one with each election
+        terms = [member.log.synced_hard_state().term for member in self.members.values()]
+        return PATIENCE + 2 * int(max(terms) - min(terms))
 
     def _run_to(self, end: Callable[[], bool]) -> None:
         queue = self._queue
