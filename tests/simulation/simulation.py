@@ -188,6 +188,21 @@ class Simulation:
         sizes = self.clients.sizes
         return [Entry(NORMAL, number, self.chance.choice(sizes)) for number in range(first, first + count)]
 
+    def somebody(self) -> Member | None:
+        """Any member that is up."""
+        up = [member for member in self.members.values() if member.is_up]
+        return self.chance.choice(up) if up else None
+
+    def leader(self) -> Member | None:
+        """Whoever leads, in the latest term if there are several."""
+        leaders = [member for member in self.members.values() if member.is_up and member.led_term]
+        leaders = [member for member in leaders if member.raft.role == LEADER]
+        return max(leaders, key=lambda member: member.raft.term, default=None)
+
+    def leader_or_somebody(self) -> Member | None:
+        """Rather the leader."""
+        return self.leader() if self.chance.random() < 0.6 else self.somebody()
+
     # -- The end
 
     def _calm(self) -> None:
@@ -199,7 +214,7 @@ class Simulation:
     def on_wish(self, _: object) -> None:
         """Whether the group works: there is one leader, and what was proposed in his term was applied by everybody."""
         self.after(2.0, self.on_wish, None)
-        self.faults.retire()
+        self.faults.operator.retire()
         up = [member for member in self.members.values() if member.is_up]
         leaders = [member for member in up if member.raft.role == LEADER]
         if len(leaders) != 1:
