@@ -189,13 +189,13 @@ class Raft:
 
     def _draw_election_timeout(self) -> None:
         """Once to twice the election timeout, and never the same for two members of a group: who wakes alone wins
-        (section 9.3 shows what equal timeouts cost). Each has two to draw from at least, or the same one would always
-        wake first, and the others never, if it is one whose log is behind."""
+        (section 9.3 shows what equal timeouts cost). Who may wake first goes around with the terms: if it were the same
+        one each time, and could not be elected because its log is behind, it would keep all others from standing."""
         spread = self.options.election_tick
         voters = self.tracker.configuration.voters
         count: i64 = len(voters)
-        if 1 < count <= spread // 2 and self.id in voters:
-            rank: i64 = voters.index(self.id)
+        if 1 < count <= spread and self.id in voters:
+            rank: i64 = (voters.index(self.id) + self.term) % count
             self.election_timeout = spread + rank + count * self.randomness.below((spread - rank + count - 1) // count)
         else:
             self.election_timeout = spread + self.randomness.below(spread)

@@ -64,6 +64,7 @@ class Habits:
     def __init__(self, chance: random.Random) -> None:
         self.defers = chance.choice((0.0, 0.0, 0.3, 0.9))
         """How often it does something else first, so that more comes together for one ready."""
+        self.defers_for = chance.choice((0.2, 0.5, 4.0))
         self.sends_first = chance.random() < 0.5
         """Before it writes."""
         self.apply_delay = chance.choice((0.0, 0.0, 0.1, 2.0))
@@ -245,7 +246,7 @@ class Member:
         if self.habits.defers and self._random() < self.habits.defers:
             if not self.is_working:
                 self.is_working = True
-                self.simulation.after(self._random() * 0.5, self.on_work, self.life)
+                self.simulation.after(self._random() * self.habits.defers_for, self.on_work, self.life)
             return
         while self.node.has_ready():
             self._handle()

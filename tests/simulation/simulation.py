@@ -118,7 +118,7 @@ class Simulation:
         try:
             self._run_to(lambda: self.count >= self.events)
             self._calm()
-            deadline = self.now + PATIENCE * int(self.options.election_tick)
+            deadline = self.now + self._patience() * int(self.options.election_tick)
             limit = self.count + TALK
             self._run_to(lambda: self._ended or self.now > deadline or self.count > limit)
             if self.count > limit:
@@ -129,6 +129,13 @@ class Simulation:
             raise Broken(self._told(error)) from error
         self.oracle.counts["events"] += self.count
         return self.oracle.counts
+
+    def _patience(self) -> int:
+        if self.options.pre_vote:
+            return PATIENCE
+        # a candidate of an old term comes to the others' term by one with each election
+        terms = [member.log.synced_hard_state().term for member in self.members.values()]
+        return PATIENCE + 2 * int(max(terms) - min(terms))
 
     def _run_to(self, end: Callable[[], bool]) -> None:
         queue = self._queue
@@ -181,6 +188,21 @@ class Simulation:
         sizes = self.clients.sizes
         return [Entry(NORMAL, number, self.chance.choice(sizes)) for number in range(first, first + count)]
 
+    def somebody(self) -> Member | None:
+        """Any member that is up."""
+        up = [member for member in self.members.values() if member.is_up]
+        return self.chance.choice(up) if up else None
+
+    def leader(self) -> Member | None:
+        """Whoever leads, in the latest term if there are several."""
+        leaders = [member for member in self.members.values() if member.is_up and member.led_term]
+        leaders = [member for member in leaders if member.raft.role == LEADER]
+        return max(leaders, key=lambda member: member.raft.term, default=None)
+
+    def leader_or_somebody(self) -> Member | None:
+        """Rather the leader."""
+        return self.leader() if self.chance.random() < 0.6 else self.somebody()
+
     # -- The end
 
     def _calm(self) -> None:
@@ -192,7 +214,7 @@ class Simulation:
     def on_wish(self, _: object) -> None:
         """Whether the group works: there is one leader, and what was proposed in his term was applied by everybody."""
         self.after(2.0, self.on_wish, None)
-        self.faults.retire()
+        self.faults.operator.retire()
         up = [member for member in self.members.values() if member.is_up]
         leaders = [member for member in up if member.raft.role == LEADER]
         if len(leaders) != 1:
