@@ -1,4 +1,4 @@
-"""Mistakes planted into the Raft core (tests/support/raft_planted.py) are found by the recorded streams of etcd/raft."""
+"""Mistakes planted into the Raft core are found by recorded streams of etcd/raft (tests/support/raft_planted.py)."""
 
 from __future__ import annotations
 
