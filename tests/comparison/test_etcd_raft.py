@@ -5,10 +5,14 @@ listed in tests/support/raft_stream.py. `scripts/soak raft-differential` runs as
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # for scripts/; behind the installed package
 
 from scripts import _soak_raft_differential
 from tests.support.etcd_raft import CannotBuild, Difference, EtcdRaft, check, compare
