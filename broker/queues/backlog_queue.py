@@ -10,7 +10,7 @@ TTL, limits or priorities takes the short way in ``enqueue`` and ``dispatch``, i
 from __future__ import annotations
 
 from broker.discard import discard
-from broker.message import ACCEPTED, ON_DISK, PENDING, Message
+from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.admission import Admission
 from broker.queues.block import message_of
@@ -20,7 +20,7 @@ from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.delivery import Delivery
 from broker.queues.disk_backlog import DiskBacklog
 from broker.queues.dispatch_schedule import DispatchSchedule
-from broker.queues.dispatcher import Dispatcher, evict_some
+from broker.queues.dispatcher import Dispatcher
 from broker.queues.dropping import reject
 from broker.queues.entry import Entry
 from broker.queues.expiration import Expiration
@@ -52,15 +52,10 @@ class BacklogQueue(Queue):
         self.expiration = Expiration(turn, clock)
         self.expiry = QueueExpiry(clock, options.expires_ms) if options.expires_ms > 0 else None
         self._backlog = self.levels[0]
-        self._decides = self.admission.is_needed
-        self._disks: list[DiskBacklog] = []
+        self.disks: list[DiskBacklog] = []
+        """The halves of the levels that are on the disk."""
         self._turn = turn
         self._clock = clock
-
-    def add_disk(self, level: MessageBacklog, disk: DiskBacklog) -> None:
-        """This level has a half on the disk."""
-        level.disk = disk
-        self._disks.append(disk)
 
     def backlog_at(self, level: i64) -> MessageBacklog:
         """The backlog that deliveries of this level belong to."""
@@ -74,19 +69,11 @@ class BacklogQueue(Queue):
         if self.options.limited and self.options.overflow == DROP_HEAD:
             self.limit.is_over = True  # perhaps: what consumers had is ready again
             self.schedule.schedule_behind(self)
-        for disk in self._disks:
+        for disk in self.disks:
             disk.recover()
             if disk.paging and (self.options.message_ttl_ms >= 0 or disk.kept.may_expire()):
                 self.expiration.expiring = True
                 self.schedule.schedule(self)  # the head is read, so that it can expire without a consumer
-
-    def enqueue(self, message: Message) -> int:
-        if self._decides or message.expiration_ms >= 0:
-            return self.admission.enqueue(self, message)
-        stored = self._backlog.append(message)
-        if not self.schedule.is_scheduled and self.consumers.groups:
-            self.schedule.schedule(self)
-        return PENDING if stored else ACCEPTED
 
     # ---- how much ----------------------------------------------------------------------------------------------------
 
@@ -137,37 +124,6 @@ class BacklogQueue(Queue):
             return True
         self.schedule.wait(waiter)
         return False
-
-    def get(self, no_ack: bool) -> Delivery | None:
-        self.mark_used()
-        self.dispatch_some()
-        now_us = self._clock.now_us
-        if self.expiration.expiring and not self.expiration.expire(self, now_us):
-            return None
-        taken = self._pop(now_us, no_ack)
-        if self.expiration.expiring:
-            self.expiration.expire(self, now_us)
-        if taken is None:
-            return None
-        if no_ack:
-            self.backlog_at(taken.level).settle(taken.position, 1, 1)
-        else:
-            self.unacked += 1
-        return taken
-
-    def _pop(self, now_us: i64, no_ack: bool) -> Delivery | None:
-        level = highest(self.levels)
-        while level.count() > 0:
-            if not no_ack:
-                evict_some(level, self.unacked, 1)
-            entry = level.pop()
-            if entry.message is not ON_DISK:
-                return Delivery(entry.message, level.level, entry.position, entry.redelivered)
-            level.settle(entry.position, 1, 1)  # its content is lost: the one behind it is the head now
-            if self.expiration.expiring and not self.expiration.expire(self, now_us):
-                return None
-            level = highest(self.levels)
-        return None
 
     def hand_over(
         self,
@@ -223,12 +179,8 @@ class BacklogQueue(Queue):
         return count
 
     def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
-        return self.discard(level, first, count, stride, "rejected")
-
-    def discard(self, level: i64, first: i64, count: i64, stride: i64, reason: str) -> i64:
-        """As ``reject``, for this reason."""
         if not self.deleted:
-            count = reject(self, self.backlog_at(level), first, count, stride, reason)
+            count = reject(self, self.backlog_at(level), first, count, stride, "rejected")
         self.unacked -= count
         return count
 
@@ -245,7 +197,7 @@ class BacklogQueue(Queue):
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
-        for disk in self._disks:
+        for disk in self.disks:
             disk.kept.has_consumers = True
         self.schedule.schedule(self)
 
@@ -256,7 +208,7 @@ class BacklogQueue(Queue):
         if self.consumers.count():
             self.schedule.schedule(self)
             return
-        for disk in self._disks:
+        for disk in self.disks:
             disk.kept.has_consumers = False
         self.mark_used()
         if self.auto_delete and not self.deleted:
@@ -272,12 +224,6 @@ class BacklogQueue(Queue):
         if self.expiry is not None and not self.deleted:
             self.expiry.mark_used(self)
 
-    def on_shutdown(self) -> None:
-        for level in self.levels:
-            disk = level.disk
-            if disk is not None:
-                disk.kept.on_shutdown(level.head_position)
-
     def close(self) -> i64:
         count = self.ready_count()
         self.deleted = True
@@ -286,12 +232,12 @@ class BacklogQueue(Queue):
             self.expiry.stop()
         self._turn.start(Cancelling(self._clock.faults, self.consumers.dissolve()))
         dropped: list[list[Message | Entry | None]] = []
-        for disk in self._disks:
+        for disk in self.disks:
             try:
                 disk.close()
             except Exception as error:
                 self._clock.faults.caught("log of a queue that is deleted", None, error)
-        self._disks = []
+        self.disks = []
         self.link.cut()
         for level in self.levels:
             level.close(dropped)

@@ -17,6 +17,7 @@ from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.delivery import Delivery
 from broker.queues.disk_backlog import DiskBacklog
+from broker.queues.dropping import reject
 from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import QueueOptions
@@ -35,6 +36,7 @@ from broker.queues.quorum.values import (
     is_failure,
 )
 from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED
+from broker.queues.taking import take_next
 from broker.turn import Deferred
 from broker.wire import table
 from broker.wire.properties import headers_of
@@ -75,7 +77,8 @@ class QuorumQueue(BacklogQueue):
         assert logs is not None
         disk = DiskBacklog(level, self, environment, logs, self.replica.contents(level.level))
         disk.kept.recorder = self.replica.recorder(level.level)
-        self.add_disk(level, disk)
+        level.disk = disk
+        self.disks.append(disk)
         self._by_number[int(level.level)] = level
 
     def backlog_at(self, level: i64) -> MessageBacklog:
@@ -168,7 +171,7 @@ class QuorumQueue(BacklogQueue):
         if not super().can_get(waiter):
             return False
         self.mark_used()
-        taken = self._pop(self._environment.clock.now_us, False)
+        taken = take_next(self, self._environment.clock.now_us, False)
         if taken is None:
             self._next = None
             return True
@@ -225,7 +228,7 @@ class QuorumQueue(BacklogQueue):
             if not is_over(pieces.value, cause, limit):
                 done += self._requeue(level, pieces.first, pieces.count, stride, cause)
                 continue
-            dropped = self.discard(level, pieces.first, pieces.count, stride, "delivery_limit")
+            dropped = self._discard(level, pieces.first, pieces.count, stride, "delivery_limit")
             done += dropped
             if dropped < pieces.count:
                 break
@@ -235,11 +238,17 @@ class QuorumQueue(BacklogQueue):
         self.replica.gather().requeue(level, first, count, stride, cause)
         return super().requeue(level, first, count, stride, GIVEN_BACK)
 
-    def discard(self, level: i64, first: i64, count: i64, stride: i64, reason: str) -> i64:
+    def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
+        return self._discard(level, first, count, stride, "rejected")
+
+    def _discard(self, level: i64, first: i64, count: i64, stride: i64, reason: str) -> i64:
         replica = self.replica
         replica.are_out = True
         try:
-            return super().discard(level, first, count, stride, reason)
+            if not self.deleted:
+                count = reject(self, self.backlog_at(level), first, count, stride, reason)
+            self.unacked -= count
+            return count
         finally:
             replica.are_out = False
 
