@@ -56,6 +56,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     crash = commands.add_parser("crash", help="SIGKILL under load")
     crash.add_argument("--cycles", type=int, default=10_000, help="kills and stops (10000)")
     crash.add_argument("--cycles-each", type=int, default=20, help="cycles on one data directory (20)")
+    crash.add_argument("--queue-type", choices=["classic", "quorum"], default="classic", help="of all durable queues")
     crash.add_argument(
         "--interpreted",
         action="store_true",
@@ -89,7 +90,15 @@ def crash(options: argparse.Namespace) -> int:
     from tests.crash.cycles import Broken, Campaign
 
     command = "scripts/soak crash --interpreted" if options.interpreted else "scripts/soak crash"
-    campaign = Campaign(options.seed, cycles_each=options.cycles_each, command=command, interpreted=options.interpreted)
+    if options.queue_type != "classic":
+        command += f" --queue-type {options.queue_type}"
+    campaign = Campaign(
+        options.seed,
+        cycles_each=options.cycles_each,
+        command=command,
+        interpreted=options.interpreted,
+        queue_type=options.queue_type,
+    )
     progress = Progress(lambda: f"seeds {options.seed}-{campaign.seed}: {campaign}")
 
     def goes_on() -> bool:

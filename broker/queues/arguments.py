@@ -222,13 +222,16 @@ def check_exchange_name(name: str, arguments: FieldTable, label: str) -> None:
         )
 
 
-def validate(arguments: FieldTable, label: str) -> None:
-    """Check the known arguments of a queue.
+def validate(arguments: FieldTable, label: str, type_name: str) -> None:
+    """Check the known arguments of a queue of this type; those that only other types than classic have, and not this
+    one, are refused by ``refuse_foreign``.
 
     Raises: PRECONDITION_FAILED (406) ``invalid arg 'x-...' for <label>: <reason>``.
     """
     for argument in _ARGUMENTS.values():
-        if argument.check is not None and argument.name in arguments.values:
+        if argument.check is None or not argument.types & {type_name, CLASSIC}:
+            continue
+        if argument.name in arguments.values:
             fault = argument.check(arguments.values[argument.name], arguments.types[argument.name])
             if fault:
                 raise invalid(argument.name, label, fault)

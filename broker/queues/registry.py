@@ -72,7 +72,7 @@ def check(arguments: FieldTable, label: str) -> QueueType:
         if kind == "longstr":
             fault = f"\"unsupported queue type '{arguments.values[QUEUE_TYPE]}'\""
         raise invalid(QUEUE_TYPE, label, fault)
-    validate(arguments, label)
+    validate(arguments, label, found.name)
     refuse_foreign(arguments, label, found.name, found.arguments, found.label)
     return found
 

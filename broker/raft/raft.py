@@ -121,6 +121,9 @@ class Raft:
         self.read_states: list[ReadState] = []
         self.messages: list[Message] = []
         """May leave at once."""
+        self.requests: list[Message] = []
+        """Promises, and the first to leave: requests for votes. Whoever is about to stand for election as well hears of ours before a
+        grant of ours lets him, or both would share the votes."""
         self.responses: list[Message] = []
         """Promises: they leave when everything that was handed out before them is on the disk (section 3.8). Requests
         for votes are some: a candidate that forgets its term could lead it twice, with two logs."""
@@ -216,7 +219,9 @@ class Raft:
         message.sender = self.id
         if kind != VOTE and kind != PRE_VOTE and kind != VOTE_RESPONSE and kind != PRE_VOTE_RESPONSE:
             message.term = self.term
-        if kind in (APPEND_RESPONSE, VOTE, VOTE_RESPONSE, PRE_VOTE_RESPONSE):
+        if kind == VOTE:
+            self.requests.append(message)
+        elif kind in (APPEND_RESPONSE, VOTE_RESPONSE, PRE_VOTE_RESPONSE):
             self.responses.append(message)
         else:
             self.messages.append(message)

@@ -59,13 +59,14 @@ class Ready:
         # behind what is committed, which may be among them: the storage does not have them yet
         self.entries: list[Entry] = log.take_unstable()
         self.messages: list[Message] = raft.messages
-        self.responses: list[Message] = raft.responses
+        self.responses: list[Message] = raft.requests + raft.responses if raft.requests else raft.responses
         self.read_states: list[ReadState] = raft.read_states
         self.term: i64 = raft.term
         self.last_index: i64 = log.last_index()
         """With this ready, everything up to here has been handed out."""
         self.votes_for_itself: bool = raft.votes_for_itself
         raft.messages = []
+        raft.requests = []
         raft.responses = []
         raft.read_states = []
         raft.votes_for_itself = False
@@ -154,6 +155,7 @@ class RawNode:
         return (
             bool(raft.messages)
             or bool(raft.responses)
+            or bool(raft.requests)
             or bool(log.unstable)
             or log.has_committed()
             or raft.term != self._term

@@ -71,8 +71,9 @@ def _answer_lower_term(raft: Raft, message: Message) -> None:
         # A leader who does not know of our term, and whom no request for votes will tell of it: we may be in a lease,
         # or ask before we stand for election.
         raft.send(Message(APPEND_RESPONSE, message.sender))
-    elif kind == PRE_VOTE:
-        answer = Message(PRE_VOTE_RESPONSE, message.sender, 0, raft.term)
+    elif kind == PRE_VOTE or (kind == VOTE and not raft.options.pre_vote):
+        # Without pre-votes, the only candidate that could win might run after the terms of the others forever.
+        answer = Message(PRE_VOTE_RESPONSE if kind == PRE_VOTE else VOTE_RESPONSE, message.sender, 0, raft.term)
         answer.reject = True
         raft.send(answer)
 

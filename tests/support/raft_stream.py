@@ -44,6 +44,8 @@ What the two cores do differently on purpose, and how it is kept out of the comp
   is saved, where etcd/raft does as soon as the others are enough. The generator lets nothing wait (``~``, ``=``) of a
   member that stands for election.
 - Whether requests for votes may leave before the disk has the term: they stand at one place in both orders.
+- Without pre-votes, a request for votes of an older term is rejected here, and not answered there. It does not reach
+  our core.
 - A single voter answers a read at once there, and here once an entry of its term is committed. The generator asks for
   none in between.
 - A change of the configuration that was handed out before a snapshot, and is applied behind it, counts once more there.
@@ -340,7 +342,10 @@ class World:
         if kind == "d":
             sender, to, at = [int(word) for word in rest]
             member = self.members[to]
-            member.refused = not member.node.step(received(self.sent[sender, to][at])) or member.refused
+            message = received(self.sent[sender, to][at])
+            is_late = message.kind == VOTE and message.term < member.node.raft.term and not self.options.pre_vote
+            if not is_late:
+                member.refused = not member.node.step(message) or member.refused
             return [member]
         member = self.members[int(rest[0])]
         if kind == "p":

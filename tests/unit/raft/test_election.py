@@ -54,6 +54,20 @@ def test_a_majority_is_needed(voters: int) -> None:
     assert group.leaders() == [1]
 
 
+@pytest.mark.parametrize("pre_vote", [True, False])
+def test_a_candidate_of_an_old_term_is_told_of_the_newer_one(pre_vote: bool) -> None:
+    """Section 3.3; with pre-votes it is told when it asks beforehand."""
+    group = Group(3, Options(pre_vote=pre_vote))
+    voter = group[1].node
+    voter.step(_vote(3, 9, 0, 0))
+    voter.ready()
+    voter.step(_vote(2, 5, 0, 0))
+    answers = voter.ready().responses
+    assert [(answer.kind, answer.to, answer.reject, answer.term) for answer in answers] == (
+        [] if pre_vote else [(VOTE_RESPONSE, 2, True, 9)]
+    )
+
+
 def test_one_vote_in_a_term() -> None:
     group = Group(3)
     voter = group[1].node
