@@ -122,8 +122,8 @@ class Raft:
         self.messages: list[Message] = []
         """May leave at once."""
         self.requests: list[Message] = []
-        """Promises, and the first to leave: requests for votes. Whoever is about to stand for election as well hears of ours before a
-        grant of ours lets him, or both would share the votes."""
+        """Promises, and the first to leave: requests for votes. Whoever is about to stand for election as well hears of
+        ours before a grant of ours lets him, or both would share the votes."""
         self.responses: list[Message] = []
         """Promises: they leave when everything that was handed out before them is on the disk (section 3.8). Requests
         for votes are some: a candidate that forgets its term could lead it twice, with two logs."""
