@@ -12,11 +12,11 @@ gathered, and it is kept once that is applied.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from broker.clock import Clock
+from broker.clock import Clock, Timed
 from broker.cluster.group_log import GroupLog
 from broker.native import i64
 from broker.promises import PromiseSource, PromiseWaiter
@@ -51,8 +51,16 @@ class Machine:
         raise NotImplementedError
 
 
+REST_MS: Final[i64] = 5000
+"""A group of one that nothing was written to for so long, and up to as long again, keeps no Raft state in memory."""
+_PER_LOOK: Final[i64] = 512
+"""Groups that are looked at in one go, and"""
+_LOOK_MS: Final[i64] = 50
+"""how long after them the next."""
+
+
 @final
-class GroupEnvironment:
+class GroupEnvironment(Timed):
     """What the groups of a node share."""
 
     def __init__(self, logs: Logs, clock: Clock, options: Options, randomness: Randomness) -> None:
@@ -60,6 +68,33 @@ class GroupEnvironment:
         self.clock = clock
         self.options = options
         self.randomness = randomness
+        self._awake: list[Group] = []
+        self._looked: i64 = 0
+        """How many of them this look has seen."""
+        self._is_looking = False
+        """A timer runs."""
+
+    def woken(self, group: Group) -> None:
+        """It keeps Raft state in memory now."""
+        self._awake.append(group)
+        if not self._is_looking:
+            self._is_looking = True
+            self.clock.call_at(self.clock.now_ms + REST_MS, self)
+
+    def on_timer(self, now_ms: i64) -> None:
+        awake = self._awake
+        at = self._looked
+        end = at + _PER_LOOK
+        kept = [group for group in awake[at:end] if not group.rest()]
+        awake[at:end] = kept
+        self._looked = at + len(kept)
+        wait = _LOOK_MS
+        if self._looked >= len(awake):
+            self._looked = 0
+            wait = REST_MS
+        self._is_looking = len(awake) > 0
+        if self._is_looking:
+            self.clock.call_at(now_ms + wait, self)
 
 
 @final
@@ -147,6 +182,10 @@ class Group(GroupOwner):
         self.promises = GroupPromises(self, founded.voters == [member])
         self._environment = environment
         self._node: RawNode | None = None
+        self._led_term: i64 = -1
+        """The term in which it has led, made by this process."""
+        self._was_used = False
+        """Something was written to it since it was looked at last."""
         self._in_flight: list[Ready] = []
         """Handed to the open commit group, or to the one that is being written."""
         self._proposed: list[int] = []
@@ -171,6 +210,7 @@ class Group(GroupOwner):
 
     def gather(self) -> None:
         self._is_expected = False
+        self._was_used = True
         if self.log.log.dropped:
             return
         node = self._awake()
@@ -196,8 +236,26 @@ class Group(GroupOwner):
             node = RawNode(self.member, self.log, self.applied_index, environment.options, environment.randomness)
             self._node = node
             if self.log.configuration.voters == [self.member]:
-                self._elect_itself(node)
+                if node.raft.term == self._led_term:
+                    node.resume()
+                else:
+                    self._elect_itself(node)
+                self._led_term = node.raft.term
+                environment.woken(self)
         return node
+
+    def rest(self) -> bool:
+        """Whether it keeps no Raft state in memory any more: of a group of one that is not used, everything is
+        applied, and what the log knows is enough."""
+        node = self._node
+        if node is None:
+            return True
+        idle = not self._was_used and not self.is_gathering and not self._in_flight and not self._proposed
+        self._was_used = False
+        if idle and not node.has_ready() and self.applied_index == node.raft.log.last_index():
+            self._node = None
+            return True
+        return False
 
     def _elect_itself(self, node: RawNode) -> None:
         """Alone, nobody is told of the vote: it is a promise to ourselves, and stands before everything that is based

@@ -105,6 +105,11 @@ class RawNode:
         """Stand for election now."""
         hup(self.raft)
 
+    def resume(self) -> None:
+        """Lead again in the same term. Only of the one member of a group, which has led in this term, made by the same
+        process: nobody else can have, and nothing was forgotten meanwhile."""
+        self.raft.become_leader()
+
     def propose(self, entries: list[Entry]) -> bool:
         """These are to become entries of the log, which they are once they are handed out as committed. They are ours
         from now on. False: there is no leader, or he has too much that is not committed, or he is handing over."""

@@ -68,9 +68,8 @@ class Replica(Machine):
         self._clock = clock
         self._number: i64 = queue.log_number
         self._logs = groups.logs
-        self._writer = EntryWriter()
-        self._gathers = False
-        """An entry was begun."""
+        self._writer: EntryWriter | None = None
+        """Of the entry that is being gathered, if one was begun."""
         self._held: list[Held] = []
         """What waits for the entry that is being gathered."""
         self._proposed: list[list[Held]] = []
@@ -82,8 +81,8 @@ class Replica(Machine):
     def gather(self) -> EntryWriter:
         """Takes the next command."""
         writer = self._writer
-        if not self._gathers:
-            self._gathers = True
+        if writer is None:
+            self._writer = writer = EntryWriter()
             writer.begin(self._clock.wall_ms)
             self.group.written()
         return writer
@@ -102,12 +101,13 @@ class Replica(Machine):
     # ---- the group's machine -----------------------------------------------------------------------------------------
 
     def take(self) -> bytes:
-        if not self._gathers:
+        writer = self._writer
+        if writer is None:
             return b""
-        self._gathers = False
+        self._writer = None
         self._proposed.append(self._held)
         self._held = []
-        return self._writer.take()
+        return writer.take()
 
     def apply(self, data: bytes) -> None:
         ledger = self.ledger

@@ -6,8 +6,11 @@ import random
 
 import pytest
 
-from broker.raft.raft import LEADER
-from tests.support.groups import OneGroup
+from broker.cluster.group import REST_MS, Group, GroupEnvironment
+from broker.raft.configuration import Configuration
+from broker.raft.raft import LEADER, Options
+from tests.support.groups import OneGroup, Remembering
+from tests.support.raft_group import Constant
 from tests.support.store import Running
 
 
@@ -155,3 +158,42 @@ def test_random_lives(seed: int) -> None:
     found = one.again().machine.lines
     assert found == written[: len(found)]
     assert len(found) >= promised
+
+
+def test_a_group_that_rests_leads_again_in_its_term() -> None:
+    one = OneGroup(Running())
+    one.write(b"a")
+    one.running.sync()
+    one.running.sync()
+    assert one.group._node is not None
+    one.running.clock.advance(REST_MS)
+    assert one.group._node is not None, "it was used in that time"
+    one.running.clock.advance(REST_MS)
+    assert one.group._node is None
+    for line in (b"b", b"c"):
+        waiting = one.write(line)
+        one.running.sync()
+        one.running.sync()
+        assert waiting.told == "kept"
+    assert one.machine.lines == [b"a", b"b", b"c"]
+    assert one.group.log.log.group_state().term == 1
+    assert one.again().machine.lines == [b"a", b"b", b"c"]
+
+
+def test_many_groups_rest_a_few_at_a_time() -> None:
+    running = Running()
+    environment = GroupEnvironment(running.logs, running.clock, Options(), Constant())
+    groups = []
+    for _ in range(1200):
+        machine = Remembering()
+        group = Group(environment, running.declare(), 1, Configuration([1]), machine)
+        machine.gathered.append(b"x")
+        group.written()
+        groups.append(group)
+    running.sync()
+    running.sync()
+    running.clock.advance(REST_MS)
+    running.clock.advance(REST_MS)
+    running.clock.advance(REST_MS)
+    assert [group for group in groups if group._node is not None] == []
+    assert not environment._is_looking
