@@ -32,7 +32,7 @@ def seen(said: Said | None) -> tuple[bytes, bool, dict[str, object]] | None:
         return None
     headers = said.properties.get("headers") or {}
     assert isinstance(headers, dict)
-    counts = {name.removeprefix("x-").removesuffix("-count"): value.value for name, value in headers.items()}
+    counts = {name[2:-6]: value.value for name, value in headers.items() if name.endswith("-count")}
     return said.body, bool(said.method["redelivered"]), counts
 
 
@@ -215,6 +215,39 @@ def test_a_delivery_limit_dead_letters_what_failed_too_often() -> None:
     headers = said.properties["headers"]
     assert isinstance(headers, dict)
     assert headers["x-first-death-reason"].value == "delivery_limit"
+
+
+@pytest.mark.parametrize("how", ["get", "consume", "consume no_ack"])
+def test_the_end_of_the_node_counts_as_a_failed_delivery(how: str, end: str) -> None:
+    broker = DurableBroker()
+    arguments: dict[str, object] = {
+        "x-delivery-limit": 1,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "dead",
+    }
+    client = opened(broker, arguments)
+    client.ask("queue.declare", queue="dead", durable=True)
+    put(client, b"poison", delivery_mode=2)
+    put(client, b"fine", delivery_mode=2)
+    client.hear()
+    assert client.get("q") is not None
+    for left in (2, 1):
+        broker = after(broker.settled(), end, left)
+        client = opened(broker, arguments)
+        # one that was stopped has given it back itself, and found it to be too much
+        assert broker.depth("q") == (1 if end == "stopped" and left == 1 else 2, 0)
+        if left == 2:
+            said = client.get("q")
+            assert said is not None
+            assert said.body == b"poison"
+    if how == "get":
+        assert client.drain("q") == [b"fine"]
+    else:
+        client.consume("q", no_ack=how == "consume no_ack")
+        assert client.bodies() == [b"fine"]
+    broker.run_turn()
+    assert broker.depth("q") == (0, 1 if how == "consume" else 0)
+    assert [body for body, _, _ in waiting(broker, "dead")] == [b"poison"]
 
 
 def test_the_queue_is_purged_and_deleted() -> None:

@@ -29,11 +29,13 @@ from broker.queues.quorum.replica import Replica
 from broker.queues.quorum.values import (
     CRASH,
     NACK,
+    OUT,
     REJECT,
     UNDELIVERED,
     acquired_count,
     delivery_count,
     is_failure,
+    state_of,
 )
 from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED
 from broker.queues.taking import take_next
@@ -140,11 +142,29 @@ class QuorumQueue(BacklogQueue):
 
     def hand_over_one(self, consumer: Consumer, delivery: Delivery) -> None:
         replica = self.replica
+        if self._has_failed_too_often(delivery):
+            self.host.dead_letter(self, delivery.message, "delivery_limit")
+            self.delivered -= 1
+            if not consumer.no_ack:  # otherwise the dispatcher settles it
+                self.unacked -= 1
+                self.backlog_at(delivery.level).settle(delivery.position, 1, 1)
+            return
         if not consumer.no_ack:
             replica.gather().deliver(delivery.level, delivery.position, 1, 1)
         held = HeldDelivery(consumer, delivery)
         consumer.reserve(1, held.size)
         replica.hold(held)
+
+    def _has_failed_too_often(self, delivery: Delivery) -> bool:
+        """Whether the end of the node was one failure too many for a message that consumers had."""
+        limit: i64 = self.options.delivery_limit
+        if limit < 0 or not delivery.redelivered:
+            return False
+        value = self.replica.ledger.value_at(delivery.level, delivery.position)
+        failed = delivery_count(value)
+        if state_of(value) == OUT:
+            failed += 1  # the entry that says that it came back is not applied yet
+        return failed > limit
 
     def undelivered(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         """Deliveries that were decided find nobody any more: as if nothing had happened."""
@@ -172,6 +192,10 @@ class QuorumQueue(BacklogQueue):
             return False
         self.mark_used()
         taken = take_next(self, self._environment.clock.now_us, False)
+        while taken is not None and self._has_failed_too_often(taken):
+            self.host.dead_letter(self, taken.message, "delivery_limit")
+            self.backlog_at(taken.level).settle(taken.position, 1, 1)
+            taken = take_next(self, self._environment.clock.now_us, False)
         if taken is None:
             self._next = None
             return True
