@@ -8,7 +8,7 @@ from typing import Final
 
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
 
-from broker.native import i32, i64
+from broker.native import i32, i64, u8
 from broker.store.batch import MORE, Batch, BatchLocation
 
 BATCH_SIZE: Final[i64] = 1 << 20
@@ -57,7 +57,7 @@ class BatchWriter:
         writer = self.writer
         write_i64_be(writer, log_id)
         write_i32_be(writer, i32(size))
-        writer.append(kind)
+        writer.append(u8(kind))
         self.record_count += 1
         sequence = self.next_sequence
         self.next_sequence = sequence + 1

@@ -10,7 +10,7 @@ from typing import final
 
 from librt.strings import read_i64_be, write_i32_be, write_i64_be
 
-from broker.native import i32, i64
+from broker.native import i32, i64, u8
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, record_end
 from broker.store.log import Log
 from broker.store.logs import Logs
@@ -123,7 +123,7 @@ class LiveRecordFilter:
             writer = builder.writer
             write_i64_be(writer, log.number)
             write_i32_be(writer, i32(end - original - RECORD_HEADER_SIZE))
-            writer.append(kind)
+            writer.append(u8(kind))
             write_i64_be(writer, position)
             builder.copy(data, body, end)
             written = builder.open_size()
