@@ -7,11 +7,14 @@ environment.
               test_planted.py)
     fuzz      bent frames, field tables and HTTP requests, in memory and against a node (_soak_fuzz.py)
     states    the log on a simulated disk that loses what was not synced (tests/crash/store)
+    raft      members of Raft groups on simulated disks and a simulated network (tests/simulation; _soak_raft.py)
+    raft-differential
+              events to the Raft core and to etcd/raft, which must make the same of them (_soak_raft_differential.py)
     stalls    how long others wait while one client asks for much (_soak_stalls.py; docs/benchmarks.md)
     backlog   rates and memory while more waits in queues than fits into memory (_soak_backlog.py; docs/benchmarks.md)
 
-Everything ends at the first failure, with its seed; `crash` and `fuzz` print the command that shows it again, and
-`crash` keeps the data directory.
+Everything ends at the first failure, with its seed; `crash`, `fuzz` and `raft` print the command that shows it again,
+and `crash` keeps the data directory.
 """
 
 from __future__ import annotations
@@ -30,7 +33,13 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # tests/; behind the installed package, so that the checkout does not stand in for it
 
-from scripts import _soak_backlog, _soak_fuzz, _soak_stalls  # noqa: E402
+from scripts import (  # noqa: E402
+    _soak_backlog,
+    _soak_fuzz,
+    _soak_raft,
+    _soak_raft_differential,
+    _soak_stalls,
+)
 from scripts._progress import Progress  # noqa: E402
 
 
@@ -40,11 +49,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="crash|disk|errors|fuzz|states|stalls|backlog"
+        dest="command",
+        required=True,
+        metavar="crash|disk|errors|fuzz|states|raft|raft-differential|stalls|backlog",
     )
     crash = commands.add_parser("crash", help="SIGKILL under load")
     crash.add_argument("--cycles", type=int, default=10_000, help="kills and stops (10000)")
     crash.add_argument("--cycles-each", type=int, default=20, help="cycles on one data directory (20)")
+    crash.add_argument("--queue-type", choices=["classic", "quorum"], default="classic", help="of all durable queues")
     crash.add_argument(
         "--interpreted",
         action="store_true",
@@ -59,8 +71,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     states = commands.add_parser("states", help="simulated crash states of the log")
     states.add_argument("--states", type=int, default=1_000_000, help="disks that are looked at (1000000)")
     _soak_fuzz.options(commands.add_parser("fuzz", help="bent frames, field tables and HTTP requests"))
+    _soak_raft.options(commands.add_parser("raft", help="simulated members of Raft groups"))
     _soak_stalls.options(commands.add_parser("stalls", help="a probe beside a client that asks for much"))
     _soak_backlog.options(commands.add_parser("backlog", help="more messages than fit into memory, in several queues"))
+    _soak_raft_differential.options(commands.add_parser("raft-differential", help="the Raft core beside etcd/raft"))
     for each in (crash, disk, states):
         each.add_argument(
             "--seed",
@@ -76,7 +90,15 @@ def crash(options: argparse.Namespace) -> int:
     from tests.crash.cycles import Broken, Campaign
 
     command = "scripts/soak crash --interpreted" if options.interpreted else "scripts/soak crash"
-    campaign = Campaign(options.seed, cycles_each=options.cycles_each, command=command, interpreted=options.interpreted)
+    if options.queue_type != "classic":
+        command += f" --queue-type {options.queue_type}"
+    campaign = Campaign(
+        options.seed,
+        cycles_each=options.cycles_each,
+        command=command,
+        interpreted=options.interpreted,
+        queue_type=options.queue_type,
+    )
     progress = Progress(lambda: f"seeds {options.seed}-{campaign.seed}: {campaign}")
 
     def goes_on() -> bool:
@@ -164,8 +186,10 @@ def main(arguments: list[str]) -> int:
         "errors": errors,
         "fuzz": _soak_fuzz.main,
         "states": states,
+        "raft": _soak_raft.main,
         "stalls": _soak_stalls.main,
         "backlog": _soak_backlog.main,
+        "raft-differential": _soak_raft_differential.main,
     }
     return commands[options.command](options)
 

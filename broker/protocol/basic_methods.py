@@ -9,6 +9,7 @@ from broker.errors import (
     NOT_ALLOWED,
     NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
     ChannelException,
     ConnectionException,
     queue_label,
@@ -122,6 +123,13 @@ def get(channel: Channel, method: Method) -> None:
     fields = method.fields
     assert isinstance(fields, commands.Basic.Get)
     queue = find(channel, fields.queue)
+    if queue.type.is_replicated and queue.options.single_active:
+        label = queue_label(queue.name, channel.session.vhost.name)
+        raise ChannelException(
+            RESOURCE_LOCKED,
+            f"cannot obtain access to locked {label}. basic.get operations are not supported by quorum queues with "
+            "single active consumer",
+        )
     _get(_Get(channel, queue, fields.no_ack))
 
 

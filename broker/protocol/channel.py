@@ -23,7 +23,7 @@ from broker.protocol.assembly import Assembly, unasked
 from broker.protocol.confirms import Confirms
 from broker.protocol.delivery_run import Run
 from broker.protocol.ending import ChannelEnd
-from broker.protocol.holding import Holding, end_hold
+from broker.protocol.holding import GetWaiter, Holding, end_hold
 from broker.protocol.publisher import Publisher
 from broker.protocol.session import Session
 from broker.protocol.shared_window import SharedWindow
@@ -68,6 +68,8 @@ class Channel(Flushable):
         self.figures: ChannelFigures | None = None
         """What was counted; None while nothing has happened."""
         self.holding: Holding | None = None
+        self.get_waiter: GetWaiter | None = None
+        """Once a basic.get has asked a queue."""
         self.retry: Deferred | None = None
         """What to do again when the wait is over, before the frames that were kept."""
         self.working: i64 = 0
@@ -284,6 +286,9 @@ class Channel(Flushable):
             self.assembly.end(self)
         self.held = False
         self.retry = None
+        if self.get_waiter is not None:
+            self.get_waiter.give_up()
+            self.get_waiter = None
         end_hold(self)
         self.holding = None
 

@@ -110,6 +110,20 @@ class ChannelConsumer(Consumer):
     def room_bytes(self) -> i64:
         return self.channel.session.outbox.room()
 
+    def reserve(self, count: i64, size: i64) -> None:
+        channel = self.channel
+        channel.session.outbox.reserved += size
+        if not self.no_ack:
+            self.unacked += count
+            channel.unacked.reserved += count
+
+    def unreserve(self, count: i64, size: i64) -> None:
+        channel = self.channel
+        channel.session.outbox.reserved -= size
+        if not self.no_ack:
+            self.unacked -= count
+            channel.unacked.reserved -= count
+
     def deliver(
         self,
         queue: Queue,

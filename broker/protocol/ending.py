@@ -13,6 +13,7 @@ from broker.protocol.settling import Rollback
 from broker.protocol.sliced import Settling
 from broker.queues.consumer import Consumer
 from broker.queues.queue import Queue
+from broker.queues.refusal import ABANDONED
 from broker.turn import Deferred, SlicedWork
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class ChannelEnd(SlicedWork):
             return False
         settling = self._settling
         if settling is None:
-            settling = Settling(channel, [], True, channel.unacked.last_tag())
+            settling = Settling(channel, [], ABANDONED, channel.unacked.last_tag())
             self._settling = settling
         if not settling.step():
             return False

@@ -58,11 +58,20 @@ class Holding:
 
 
 @final
-class _Waiter(Deferred):
-    """Tells a channel that a queue may have what it waits for."""
+class GetWaiter(Deferred):
+    """Tells a channel that a queue may have what its basic.get waits for. One for each channel."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self.queue: Queue | None = None
+        """Which queue, while it waits."""
+
+    def give_up(self) -> None:
+        """The channel ends."""
+        queue = self.queue
+        if queue is not None:
+            self.queue = None
+            queue.give_up(self)
 
     def resume(self) -> None:
         if not self.channel.closing:
@@ -165,8 +174,13 @@ def answer_when_declared(channel: Channel, answer: bytes, durable: bool) -> None
 def may_get(channel: Channel, queue: Queue, retry: Deferred) -> bool:
     """Whether something can be got from ``queue`` now, if there is something; otherwise wait for that, then ``retry``
     and go on."""
-    if queue.can_get(_Waiter(channel)):
+    waiter = channel.get_waiter
+    if waiter is None:
+        channel.get_waiter = waiter = GetWaiter(channel)
+    if queue.can_get(waiter):
+        waiter.queue = None
         return True
+    waiter.queue = queue
     channel.held = True
     channel.retry = retry
     return False

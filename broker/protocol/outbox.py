@@ -116,6 +116,8 @@ class Outbox:
         """The socket's own buffer is full: nothing may be dispatched to this connection."""
         self.closed = False
         self.bytes_written: i64 = 0
+        self.reserved: i64 = 0
+        """Bytes of deliveries that are decided and will be written soon."""
         self._pieces: list[Piece] = []
         self._pieces_size: i64 = 0
         self._large: list[_Large] | None = None
@@ -129,7 +131,7 @@ class Outbox:
         """How many bytes dispatch may add in this turn; 0 or less: none."""
         if self.paused or self.closed:
             return 0
-        return HIGH_WATER - len(self.writer) - self._pieces_size
+        return HIGH_WATER - len(self.writer) - self._pieces_size - self.reserved
 
     def write(self, data: bytes) -> None:
         """Append a whole frame."""

@@ -11,6 +11,7 @@ from broker.native import i64
 from broker.protocol.settling import Acknowledging, Rollback, Taking
 from broker.protocol.sliced import Settling
 from broker.protocol.transaction import Settlement, Transaction
+from broker.queues.refusal import DISCARDED, GIVEN_BACK, REJECTED
 from broker.turn import Deferred
 from broker.wire import spec
 from broker.wire.frames import FrameReader
@@ -30,16 +31,16 @@ def receive(channel: Channel, reader: FrameReader, method: i64) -> None:
     if method == spec.BASIC_ACK:
         _ack(channel, tag, bits & 1 != 0)
     elif method == spec.BASIC_NACK:
-        _refuse(channel, tag, bits & 1 != 0, bits & 2 != 0)
+        _refuse(channel, tag, bits & 1 != 0, GIVEN_BACK if bits & 2 else DISCARDED)
     else:
-        _refuse(channel, tag, False, bits & 1 != 0)
+        _refuse(channel, tag, False, REJECTED if bits & 1 else DISCARDED)
 
 
 def _ack(channel: Channel, tag: i64, multiple: bool) -> None:
     unacked = channel.unacked
     transaction = channel.transaction
     if transaction is not None:
-        _settle_at_commit(channel, transaction, tag, multiple, Settlement([], False, True))
+        _settle_at_commit(channel, transaction, tag, multiple, Settlement([], DISCARDED, True))
     elif not multiple:
         unacked.ack_one(tag)
         channel.count_acks(1)
@@ -51,15 +52,15 @@ def _ack(channel: Channel, tag: i64, multiple: bool) -> None:
         channel.unblock()
 
 
-def _refuse(channel: Channel, tag: i64, multiple: bool, requeue: bool) -> None:
+def _refuse(channel: Channel, tag: i64, multiple: bool, refusal: i64) -> None:
     unacked = channel.unacked
     transaction = channel.transaction
     if transaction is not None:
-        _settle_at_commit(channel, transaction, tag, multiple, Settlement([], requeue, False))
+        _settle_at_commit(channel, transaction, tag, multiple, Settlement([], refusal, False))
     elif multiple:
-        channel.carry_out(Settling(channel, [], requeue, unacked.through(tag)))
+        channel.carry_out(Settling(channel, [], refusal, unacked.through(tag)))
     else:
-        channel.carry_out(Settling(channel, [unacked.take(tag)], requeue))
+        channel.carry_out(Settling(channel, [unacked.take(tag)], refusal))
 
 
 def _settle_at_commit(
@@ -83,4 +84,4 @@ def rollback(channel: Channel, transaction: Transaction, then: Deferred | None) 
 
 def requeue_through(channel: Channel, tag: i64, then: Deferred | None) -> None:
     """Everything unacknowledged up to this tag goes back to its queue (basic.recover)."""
-    channel.carry_out(Settling(channel, [], True, tag), then)
+    channel.carry_out(Settling(channel, [], GIVEN_BACK, tag), then)

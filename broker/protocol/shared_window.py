@@ -78,7 +78,7 @@ class SharedWindow(Dispatchable):
         """It is served in this turn."""
 
     def _used(self) -> i64:
-        return self._unacked.consumer_count + self._unacked.uncommitted
+        return self._unacked.consumer_count + self._unacked.uncommitted + self._unacked.reserved
 
     def room(self, consumer: ChannelConsumer) -> i64:
         """How many deliveries ``consumer``, whose queue has messages, may have now; where there are none, it stands in

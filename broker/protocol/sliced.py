@@ -23,6 +23,7 @@ from broker.promises import PromiseSources
 from broker.protocol.delivery_run import Run
 from broker.protocol.transaction import Transaction
 from broker.queues.queue import Queue
+from broker.queues.refusal import DISCARDED
 from broker.routing.router import STEP, Routing
 from broker.store.logs import GroupHold
 from broker.turn import Deferred, SlicedWork
@@ -115,10 +116,11 @@ class Settling(SlicedWork):
     Nothing is delivered from a level that they go back to before the last of them is there, so nothing overtakes them.
     """
 
-    def __init__(self, channel: Channel, runs: list[Run], requeue: bool, through: i64 = 0) -> None:
+    def __init__(self, channel: Channel, runs: list[Run], refusal: i64, through: i64 = 0) -> None:
         self._channel = channel
         self._runs = runs
-        self._requeue = requeue
+        self._refusal: i64 = refusal
+        self._requeue = refusal != DISCARDED
         self._through: i64 = through
         """When these runs are done: all that is outstanding up to this tag, a share at a time."""
         self._at: i64 = 0
@@ -196,7 +198,9 @@ class Settling(SlicedWork):
                 queue.hold(run.level)
             while ranges:
                 first, count = ranges.pop()
-                queue.requeue(run.level, first, count, run.stride)
+                done = queue.requeue(run.level, first, count, run.stride, self._refusal)
+                if done < count:
+                    return self._leave(queue, run, ranges, first, count, done)
         except Exception as error:  # what belongs to other queues must not stay behind
             session = self._channel.session
             session.clock.faults.caught("requeue or reject", session.owner, error)
@@ -206,6 +210,10 @@ class Settling(SlicedWork):
         """Some of these ranges; whether all are done."""
         first, count = ranges.pop()
         done = queue.reject(run.level, first, count, run.stride)
+        return self._leave(queue, run, ranges, first, count, done)
+
+    def _leave(self, queue: Queue, run: Run, ranges: list[tuple[int, int]], first: i64, count: i64, done: i64) -> bool:
+        """So many of a range were dead-lettered: what is left is done later, behind them; whether nothing is."""
         if done < count:
             ranges.append((int(first + done * run.stride), int(count - done)))
         letters = self._channel.session.vhost.dead_letters.under_way.get(queue)
@@ -320,7 +328,7 @@ class Commit(SlicedWork):
             rejecting = self._rejecting
             settlement = settlements[-1]
             if rejecting is None and not settlement.ack:
-                rejecting = Settling(channel, settlement.runs, settlement.requeue)
+                rejecting = Settling(channel, settlement.runs, settlement.refusal)
                 self._rejecting = rejecting
             if rejecting is not None:
                 if not rejecting.step():

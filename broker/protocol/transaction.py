@@ -6,6 +6,7 @@ from typing import final
 
 from broker.destination import MessageTarget
 from broker.message import Message
+from broker.native import i64
 from broker.protocol.delivery_run import Run
 from broker.vhost.routes import Route
 
@@ -24,9 +25,10 @@ class Pending:
 class Settlement:
     """One settlement inside a transaction: the deliveries, and what happens to them at commit."""
 
-    def __init__(self, runs: list[Run], requeue: bool, ack: bool) -> None:
+    def __init__(self, runs: list[Run], refusal: i64, ack: bool) -> None:
         self.runs = runs
-        self.requeue = requeue
+        self.refusal: i64 = refusal
+        """What becomes of them (queues/refusal.py), unless it is an ``ack``."""
         self.ack = ack
 
 

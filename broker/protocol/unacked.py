@@ -46,6 +46,8 @@ class Unacked:
         """All outstanding deliveries."""
         self.consumer_count: i64 = 0
         """Those that consumers got: what basic.qos counts (a basic.get is not limited)."""
+        self.reserved: i64 = 0
+        """Deliveries to consumers that are decided and not made yet."""
         self.uncommitted: i64 = 0
         """Settled inside a transaction: no longer outstanding, but they fill a channel-wide window until the commit."""
         self.keeps_places = False

@@ -13,12 +13,11 @@ from broker.queues.declaration import QueueDeclaration
 from broker.queues.entry import Entry
 from broker.queues.expiry import ttl_ms
 from broker.queues.guard import ADMITTED
-from broker.queues.levels import level_of
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import DROP_HEAD, REJECT_PUBLISH_DLX
 
 if TYPE_CHECKING:
-    from broker.queues.classic import ClassicQueue
+    from broker.queues.backlog_queue import BacklogQueue
 
 
 @final
@@ -32,7 +31,7 @@ class Admission:
         self.is_needed = options.levels() > 1 or options.limited or options.message_ttl_ms >= 0 or bool(self._guards)
         """Without it, a message that does not expire itself is just added."""
 
-    def enqueue(self, queue: ClassicQueue, message: Message) -> int:
+    def enqueue(self, queue: BacklogQueue, message: Message) -> int:
         """As ``Queue.enqueue``."""
         for guard in self._guards:
             outcome = guard.decide(message)
@@ -43,7 +42,7 @@ class Admission:
             if options.overflow == REJECT_PUBLISH_DLX:
                 queue.host.dead_letter(queue, message, "maxlen")
             return REJECTED
-        backlog = level_of(queue.levels, message)
+        backlog = queue.backlog_for(message)
         ttl = ttl_ms(options, message)
         stored = backlog.append(message) if ttl < 0 else self._append_expiring(queue, backlog, message, ttl)
         if options.limited and options.overflow == DROP_HEAD:
@@ -52,7 +51,7 @@ class Admission:
             queue.schedule.schedule(queue)
         return PENDING if stored else ACCEPTED
 
-    def _append_expiring(self, queue: ClassicQueue, backlog: MessageBacklog, message: Message, ttl: i64) -> bool:
+    def _append_expiring(self, queue: BacklogQueue, backlog: MessageBacklog, message: Message, ttl: i64) -> bool:
         now_us = self._clock.now_us
         if ttl == 0:
             queue.dispatcher.dispatch_now(queue, now_us)  # consumers are offered what stands before it

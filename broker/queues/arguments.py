@@ -23,6 +23,7 @@ EXPIRY_MS_MAX: Final = 315_360_000_000
 DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
 QUEUE_TYPE: Final = "x-queue-type"
 CLASSIC: Final = "classic"
+QUORUM: Final = "quorum"
 _INTEGER_TYPES: Final = frozenset(
     ("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint", "unsignedlong")
 )
@@ -95,6 +96,26 @@ def _version(value: object, kind: str) -> str:
     return "" if value in (1, 2) else f"\"unsupported queue version '{value}'\""
 
 
+def _strategy(value: object, kind: str) -> str:
+    if kind != "longstr":
+        return f"{{unacceptable_type,{kind}}}"
+    return "" if value in ("at-most-once", "at-least-once") else "invalid_dlx_strategy"
+
+
+def _locator(value: object, kind: str) -> str:
+    if kind != "longstr":
+        return f"{{unacceptable_type,{kind}}}"
+    known = ("client-local", "balanced", "random", "least-leaders")
+    return "" if value in known else "invalid_queue_locator_arg"
+
+
+def _positive(value: object, kind: str) -> str:
+    fault = _non_negative(value, kind)
+    if not fault and value == 0:
+        return "{value_zero,0}"
+    return fault
+
+
 def _boolean(value: object, kind: str) -> str:
     return "" if kind == "bool" else f"{{unacceptable_type,{kind}}}"
 
@@ -137,27 +158,29 @@ def register(argument: QueueArgument) -> None:
     _ARGUMENTS[argument.name] = argument
 
 
+_BOTH: Final = (CLASSIC, QUORUM)
+
 for _argument in (
-    QueueArgument("x-expires", _positive_expiry),
-    QueueArgument("x-message-ttl", _expiry),
-    QueueArgument(DEAD_LETTER_EXCHANGE, _string),
-    QueueArgument("x-dead-letter-routing-key", _string),
-    QueueArgument("x-max-length", _non_negative),
-    QueueArgument("x-max-length-bytes", _non_negative),
-    QueueArgument("x-max-priority", _max_priority),
-    QueueArgument("x-overflow", _overflow),
+    QueueArgument("x-expires", _positive_expiry, types=_BOTH),
+    QueueArgument("x-message-ttl", _expiry, types=_BOTH),
+    QueueArgument(DEAD_LETTER_EXCHANGE, _string, types=_BOTH),
+    QueueArgument("x-dead-letter-routing-key", _string, types=_BOTH),
+    QueueArgument("x-dead-letter-strategy", _strategy, types=(QUORUM,), compared=False),
+    QueueArgument("x-max-length", _non_negative, types=_BOTH),
+    QueueArgument("x-max-length-bytes", _non_negative, types=_BOTH),
+    QueueArgument("x-max-in-memory-length", None, types=(QUORUM,), compared=False),
+    QueueArgument("x-max-in-memory-bytes", None, types=(QUORUM,), compared=False),
+    QueueArgument("x-max-priority", _max_priority, types=_BOTH),
+    QueueArgument("x-overflow", _overflow, types=_BOTH),
     QueueArgument("x-queue-mode", _mode),
     QueueArgument("x-queue-version", _version, compared=False),
-    QueueArgument("x-single-active-consumer", _boolean),
-    # known to RabbitMQ, and of no use to a classic queue
-    QueueArgument("x-delivery-limit", None, types=(), compared=False),
-    QueueArgument("x-dead-letter-strategy", None, types=(), compared=False),
+    QueueArgument("x-single-active-consumer", _boolean, types=_BOTH),
+    QueueArgument("x-delivery-limit", None, types=(QUORUM,), compared=False),
+    QueueArgument("x-queue-leader-locator", _locator, types=(QUORUM,), compared=False),
+    QueueArgument("x-quorum-initial-group-size", _positive, types=(QUORUM,), compared=False),
+    # of streams, which there are none of yet
     QueueArgument("x-initial-cluster-size", None, types=(), compared=False),
     QueueArgument("x-max-age", None, types=(), compared=False),
-    QueueArgument("x-max-in-memory-bytes", None, types=(), compared=False),
-    QueueArgument("x-max-in-memory-length", None, types=(), compared=False),
-    QueueArgument("x-queue-leader-locator", None, types=(), compared=False),
-    QueueArgument("x-quorum-initial-group-size", None, types=(), compared=False),
     QueueArgument("x-stream-filter-size-bytes", None, types=(), compared=False),
     QueueArgument("x-stream-max-segment-size-bytes", None, types=(), compared=False),
 ):
@@ -199,13 +222,16 @@ def check_exchange_name(name: str, arguments: FieldTable, label: str) -> None:
         )
 
 
-def validate(arguments: FieldTable, label: str) -> None:
-    """Check the known arguments of a queue.
+def validate(arguments: FieldTable, label: str, type_name: str) -> None:
+    """Check the known arguments of a queue of this type; those that only other types than classic have, and not this
+    one, are refused by ``refuse_foreign``.
 
     Raises: PRECONDITION_FAILED (406) ``invalid arg 'x-...' for <label>: <reason>``.
     """
     for argument in _ARGUMENTS.values():
-        if argument.check is not None and argument.name in arguments.values:
+        if argument.check is None or not argument.types & {type_name, CLASSIC}:
+            continue
+        if argument.name in arguments.values:
             fault = argument.check(arguments.values[argument.name], arguments.types[argument.name])
             if fault:
                 raise invalid(argument.name, label, fault)

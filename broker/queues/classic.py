@@ -1,140 +1,47 @@
 """The classic queue: one node; messages in memory, and on disk where they must survive it or are too many
-(disk_backlog.py).
-
-It is made of parts, each with its file: the backlog of each level (message_backlog.py, levels.py), who gets the next
-message (dispatcher.py, consumers.py) and when (dispatch_schedule.py), what is taken in (admission.py, guard.py), what
-expires (expiration.py), what is too much (length_limit.py), what becomes of both (dropping.py), how long it goes unused
-(queue_expiry.py). Features cost only where they are on: a queue without TTL,
-limits or priorities takes the short way in ``enqueue`` and ``dispatch``, in batches.
-"""
+(disk_backlog.py). What it is made of says backlog_queue.py."""
 
 from __future__ import annotations
 
 from typing import final
 
-from broker.discard import discard
-from broker.message import ACCEPTED, ON_DISK, PENDING, Message
-from broker.native import i64
-from broker.queues.admission import Admission
-from broker.queues.block import message_of
-from broker.queues.consumer import Consumer
-from broker.queues.consumers import Cancelling
+from broker.message import ACCEPTED, PENDING, Message
+from broker.queues.backlog_queue import BacklogQueue
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.delivery import Delivery
 from broker.queues.disk_backlog import DiskBacklog
-from broker.queues.dispatch_schedule import DispatchSchedule
-from broker.queues.dispatcher import Dispatcher, evict_some
-from broker.queues.dropping import reject
-from broker.queues.entry import Entry
-from broker.queues.expiration import Expiration
-from broker.queues.length_limit import LengthLimit
-from broker.queues.levels import body_bytes, highest, may_take, ready_count
 from broker.queues.message_backlog import MessageBacklog
-from broker.queues.options import DROP_HEAD
-from broker.queues.queue import Queue
-from broker.queues.queue_expiry import QueueExpiry
-from broker.turn import Deferred
+from broker.queues.taking import take_next
 
 
 @final
-class ClassicQueue(Queue):
-    """A queue of type classic. All of its state belongs to the event loop's thread."""
+class ClassicQueue(BacklogQueue):
+    """A queue of type classic."""
 
     def __init__(self, declared: QueueDeclaration, environment: QueueEnvironment) -> None:
-        super().__init__(declared)
-        options = declared.options
-        turn, clock, logs = environment.turn, environment.clock, environment.logs
-        self.host = environment.host
-        self.levels: list[MessageBacklog] = [MessageBacklog(level, turn) for level in range(options.levels())]
-        self.held: i64 = 0
-        """Holds of all its backlogs."""
-        self.schedule = DispatchSchedule(turn, clock)
-        self.dispatcher = Dispatcher(turn, clock)
-        self.admission = Admission(declared, clock)
-        self.limit = LengthLimit(turn, clock)
-        self.expiration = Expiration(turn, clock)
-        self.expiry = QueueExpiry(clock, options.expires_ms) if options.expires_ms > 0 else None
-        self._backlog = self.levels[0]
+        turn, logs = environment.turn, environment.logs
+        super().__init__(
+            declared, environment, [MessageBacklog(level, turn) for level in range(declared.options.levels())]
+        )
+        self._first = self.levels[0]
         self._decides = self.admission.is_needed
-        self._disks: list[DiskBacklog] = []
-        self._turn = turn
-        self._clock = clock
+        self._clock = environment.clock
         if logs is not None:
             self.promises = logs.promises
+            number = self.log_number
             for level in self.levels:
-                log = logs.open(self.log_number + len(self._disks)) if self.log_number else None
-                disk = DiskBacklog(level, self, environment, logs, log)
-                level.disk = disk
-                self._disks.append(disk)
+                log = logs.open(number + level.level) if number else None
+                level.disk = DiskBacklog(level, self, environment, logs, log)
+                self.disks.append(level.disk)
         self.mark_used()
-
-    def recover(self) -> None:
-        if self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.is_over = True  # perhaps: what consumers had is ready again
-            self.schedule.schedule_behind(self)
-        for disk in self._disks:
-            disk.recover()
-            if disk.paging and (self.options.message_ttl_ms >= 0 or disk.kept.may_expire()):
-                self.expiration.expiring = True
-                self.schedule.schedule(self)  # the head is read, so that it can expire without a consumer
 
     def enqueue(self, message: Message) -> int:
         if self._decides or message.expiration_ms >= 0:
             return self.admission.enqueue(self, message)
-        stored = self._backlog.append(message)
+        stored = self._first.append(message)
         if not self.schedule.is_scheduled and self.consumers.groups:
             self.schedule.schedule(self)
         return PENDING if stored else ACCEPTED
-
-    # ---- how much ----------------------------------------------------------------------------------------------------
-
-    def ready_count(self) -> i64:
-        return ready_count(self.levels)
-
-    def head(self) -> Message | None:
-        message = message_of(highest(self.levels).next_item())
-        return None if message is ON_DISK else message
-
-    def ready_bytes(self) -> i64:
-        return body_bytes(self.levels)
-
-    # ---- out ---------------------------------------------------------------------------------------------------------
-
-    def schedule_dispatch(self) -> None:
-        self.schedule.schedule(self)
-
-    def dispatch(self) -> None:
-        self.schedule.begin()
-        try:
-            if not self.deleted:
-                if self.limit.is_over:
-                    self.dispatcher.bounded_time = True
-                    self.limit.drop_excess(self)
-                now_us = self._clock.monotonic_us() if self.expiration.expiring else 0
-                self.dispatcher.dispatch_bounded(self, now_us)
-        finally:
-            self.dispatcher.bounded_time = False
-            self.schedule.end()
-
-    def dispatch_some(self) -> bool:
-        if not self.schedule.is_scheduled or not self.consumers.groups:
-            return True
-        return self.dispatcher.dispatch_bounded(self, self._clock.now_us)
-
-    def refresh(self) -> None:
-        self.dispatch_some()
-        if self.expiration.expiring:
-            self.expiration.expire(self, self._clock.now_us)
-
-    def can_get(self, waiter: Deferred) -> bool:
-        if (
-            self.dispatch_some()
-            and (not self.expiration.expiring or self.expiration.expire(self, self._clock.now_us))
-            and may_take(self.levels)
-        ):
-            return True
-        self.schedule.wait(waiter)
-        return False
 
     def get(self, no_ack: bool) -> Delivery | None:
         self.mark_used()
@@ -142,7 +49,7 @@ class ClassicQueue(Queue):
         now_us = self._clock.now_us
         if self.expiration.expiring and not self.expiration.expire(self, now_us):
             return None
-        taken = self._pop(now_us, no_ack)
+        taken = take_next(self, now_us, no_ack)
         if self.expiration.expiring:
             self.expiration.expire(self, now_us)
         if taken is None:
@@ -153,123 +60,8 @@ class ClassicQueue(Queue):
             self.unacked += 1
         return taken
 
-    def _pop(self, now_us: i64, no_ack: bool) -> Delivery | None:
-        level = highest(self.levels)
-        while level.count() > 0:
-            if not no_ack:
-                evict_some(level, self.unacked, 1)
-            entry = level.pop()
-            if entry.message is not ON_DISK:
-                return Delivery(entry.message, level.level, entry.position, entry.redelivered)
-            level.settle(entry.position, 1, 1)  # its content is lost: the one behind it is the head now
-            if self.expiration.expiring and not self.expiration.expire(self, now_us):
-                return None
-            level = highest(self.levels)
-        return None
-
-    # ---- back --------------------------------------------------------------------------------------------------------
-
-    def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
-        self.unacked -= count
-        backlog = self._backlog if level == 0 else self.levels[level]
-        backlog.settle(first, count, stride)
-
-    def hold(self, level: i64) -> None:
-        self.levels[level].holds += 1
-        self.held += 1
-
-    def release(self, level: i64) -> None:
-        self.levels[level].holds -= 1
-        self.held -= 1
-        if self.deleted:
-            return
-        if self.held == 0 and self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.drop_excess(self)
-        self.schedule.schedule(self)
-
-    def requeue(self, level: i64, first: i64, count: i64, stride: i64) -> None:
-        self.unacked -= count
-        if self.deleted:
-            return
-        backlog = self.levels[level]
-        backlog.requeue(first, count, stride)
-        if backlog.requeued.expiring > 0:
-            self.expiration.expiring = True
-        if self.expiration.expiring:
-            self.expiration.arm(self)
-        if self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.drop_excess(self)
-        self.schedule.schedule(self)
-
-    def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
-        if not self.deleted:
-            count = reject(self, self.levels[level], first, count, stride)
-        self.unacked -= count
-        return count
-
-    def purge(self) -> i64:
-        self.dispatch_some()
-        count: i64 = 0
-        dropped: list[list[Message | Entry | None]] = []
-        for level in self.levels:
-            count += level.clear(dropped)
-        discard(self._turn, dropped)
-        return count
-
-    # ---- consumers ---------------------------------------------------------------------------------------------------
-
-    def add_consumer(self, consumer: Consumer) -> None:
-        self.consumers.add(consumer)
-        for disk in self._disks:
-            disk.kept.has_consumers = True
-        self.schedule.schedule(self)
-
-    def remove_consumer(self, consumer: Consumer) -> None:
-        if not consumer.registered:
-            return
-        self.consumers.remove(consumer)
-        if self.consumers.count():
-            self.schedule.schedule(self)
-            return
-        for disk in self._disks:
-            disk.kept.has_consumers = False
-        self.mark_used()
-        if self.auto_delete and not self.deleted:
-            self.host.remove_queue(self)
-
-    def unblock(self, consumer: Consumer) -> None:
-        if self.consumers.unblock(consumer):
-            self.schedule.schedule(self)
-
-    # ---- time --------------------------------------------------------------------------------------------------------
-
-    def mark_used(self) -> None:
-        if self.expiry is not None and not self.deleted:
-            self.expiry.mark_used(self)
-
     def on_shutdown(self) -> None:
         for level in self.levels:
             disk = level.disk
             if disk is not None:
                 disk.kept.on_shutdown(level.head_position)
-
-    def close(self) -> i64:
-        count = self.ready_count()
-        self.deleted = True
-        self.expiration.stop()
-        if self.expiry is not None:
-            self.expiry.stop()
-        self._turn.start(Cancelling(self._clock.faults, self.consumers.dissolve()))
-        dropped: list[list[Message | Entry | None]] = []
-        for disk in self._disks:
-            try:
-                disk.close()
-            except Exception as error:
-                self._clock.faults.caught("log of a queue that is deleted", None, error)
-        self._disks = []
-        self.link.cut()
-        for level in self.levels:
-            level.close(dropped)
-        discard(self._turn, dropped)
-        self.schedule.end()
-        return count

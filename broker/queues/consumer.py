@@ -64,6 +64,13 @@ class Consumer:
         """How many bytes its connection takes now: a bound for batches of large messages."""
         raise NotImplementedError
 
+    def reserve(self, count: i64, size: i64) -> None:
+        """So many messages, of so many bytes, will be delivered later: what ``credit`` and ``has_room`` say is less by
+        that."""
+
+    def unreserve(self, count: i64, size: i64) -> None:
+        """They are delivered now, or never."""
+
     def deliver(
         self,
         queue: Queue,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from broker.clock import Clock
+from broker.cluster.group import GroupEnvironment
 from broker.native import i64
 from broker.queues.memory import QueueMemory
 from broker.queues.options import QueueOptions
 from broker.queues.queue_type import QueueType
+from broker.raft.raft import Options
+from broker.raft.system_randomness import SystemRandomness
 from broker.store.logs import Logs
 from broker.turn import Turn
 from broker.wire.table import FieldTable
@@ -56,3 +59,13 @@ class QueueEnvironment:
         self.logs = logs
         """None on a node that keeps nothing on disk."""
         self.memory = memory
+        self._groups: GroupEnvironment | None = None
+
+    def groups(self) -> GroupEnvironment:
+        """What the Raft groups of quorum queues share. The node keeps something on disk."""
+        groups = self._groups
+        if groups is None:
+            assert self.logs is not None
+            groups = GroupEnvironment(self.logs, self.clock, Options(), SystemRandomness())
+            self._groups = groups
+        return groups

@@ -32,7 +32,7 @@ from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
 
 if TYPE_CHECKING:
-    from broker.queues.classic import ClassicQueue
+    from broker.queues.backlog_queue import BacklogQueue
 
 MEMORY_MAX: Final[i64] = 8 << 20
 """Of a durable backlog, whatever is free; what it costs anyway is its write to the log, so paging begins early."""
@@ -45,7 +45,7 @@ class DiskBacklog(LogUser):
     """The disk side of one backlog."""
 
     def __init__(
-        self, backlog: MessageBacklog, queue: ClassicQueue, environment: QueueEnvironment, logs: Logs, log: Log | None
+        self, backlog: MessageBacklog, queue: BacklogQueue, environment: QueueEnvironment, logs: Logs, log: Log | None
     ) -> None:
         self.backlog = backlog
         self.queue = queue

@@ -8,7 +8,7 @@ from broker.clock import Clock
 from broker.turn import Deferred, Turn
 
 if TYPE_CHECKING:
-    from broker.queues.classic import ClassicQueue
+    from broker.queues.backlog_queue import BacklogQueue
 
 
 @final
@@ -26,13 +26,13 @@ class DispatchSchedule:
         self._clock = clock
         self._waiters: list[Deferred] = []
 
-    def schedule(self, queue: ClassicQueue) -> None:
+    def schedule(self, queue: BacklogQueue) -> None:
         """Dispatch it at the end of this turn."""
         if not self.is_scheduled:
             self.is_scheduled = True
             self._turn.schedule_dispatch(queue)
 
-    def schedule_behind(self, queue: ClassicQueue) -> None:
+    def schedule_behind(self, queue: BacklogQueue) -> None:
         """Dispatch it in the slice of those with much to drop."""
         if not self.is_scheduled:
             self.is_scheduled = True

@@ -20,7 +20,7 @@ from broker.queues.message_backlog import MessageBacklog
 from broker.turn import Turn
 
 if TYPE_CHECKING:
-    from broker.queues.classic import ClassicQueue
+    from broker.queues.backlog_queue import BacklogQueue
 
 _BATCH_MAX: Final[i64] = 1024
 _SMALL_BODY: Final[i64] = 1024
@@ -44,7 +44,7 @@ class Dispatcher:
         self._left: i64 = _DELIVERIES_PER_LOOK
         """Deliveries, on all levels, until it does so again."""
 
-    def dispatch(self, queue: ClassicQueue, now_us: i64) -> None:
+    def dispatch(self, queue: BacklogQueue, now_us: i64) -> None:
         """Deliver what has not expired at that time, which nobody asks for where nothing expires."""
         self.is_cut = False
         expiration = queue.expiration
@@ -67,7 +67,7 @@ class Dispatcher:
         if expiration.expiring and not queue.schedule.is_behind:
             expiration.expire(queue, now_us)  # what stands at the head now may be another message than before
 
-    def dispatch_bounded(self, queue: ClassicQueue, now_us: i64) -> bool:
+    def dispatch_bounded(self, queue: BacklogQueue, now_us: i64) -> bool:
         """The same, as far as the slice of the turn goes; whether that sufficed."""
         self.bounded_time = True
         try:
@@ -76,7 +76,7 @@ class Dispatcher:
             self.bounded_time = False
         return not self.is_cut
 
-    def dispatch_now(self, queue: ClassicQueue, now_us: i64) -> None:
+    def dispatch_now(self, queue: BacklogQueue, now_us: i64) -> None:
         """Consumers get what they can take, before something is decided about the rest."""
         # the mark stays: the turn's own dispatch then finds less, or nothing, to do
         if queue.consumers.groups:
@@ -84,7 +84,7 @@ class Dispatcher:
         elif queue.expiration.expiring:
             queue.expiration.expire(queue, now_us)
 
-    def _dispatch_level(self, queue: ClassicQueue, backlog: MessageBacklog, now_us: i64) -> bool:
+    def _dispatch_level(self, queue: BacklogQueue, backlog: MessageBacklog, now_us: i64) -> bool:
         """Dispatch one level; False when consumers ran out before messages did, messages are on their way from the
         disk, or too much has expired between those that were delivered."""
         consumers = queue.consumers
@@ -128,7 +128,7 @@ class Dispatcher:
                 self._deliver_one(queue, group, consumer, backlog)
         return backlog.count() == 0 and backlog.holds == 0
 
-    def _deliver_batch(self, queue: ClassicQueue, consumer: Consumer, backlog: MessageBacklog, count: i64) -> None:
+    def _deliver_batch(self, queue: BacklogQueue, consumer: Consumer, backlog: MessageBacklog, count: i64) -> None:
         """The next ``count`` messages, at most ``plain``, go to this consumer."""
         no_ack = consumer.no_ack
         if not no_ack:
@@ -139,13 +139,13 @@ class Dispatcher:
         position = backlog.next_position()
         items = backlog.take(count)
         try:
-            consumer.deliver(queue, backlog.level, items, position, 1, redelivered)
+            queue.hand_over(consumer, backlog.level, items, position, 1, redelivered)
         except Exception as error:
-            self._undelivered(queue, consumer, error)
+            self.undelivered(queue, consumer, error)
         if no_ack:
             backlog.settle(position, count, 1)
 
-    def _deliver_one(self, queue: ClassicQueue, group: Group, consumer: Consumer, backlog: MessageBacklog) -> None:
+    def _deliver_one(self, queue: BacklogQueue, group: Group, consumer: Consumer, backlog: MessageBacklog) -> None:
         group.turn += 1
         if group.turn >= len(group.active):
             group.turn = 0
@@ -158,13 +158,13 @@ class Dispatcher:
         queue.delivered += 1
         entry = backlog.pop()
         try:
-            consumer.deliver_one(queue, Delivery(entry.message, backlog.level, entry.position, entry.redelivered))
+            queue.hand_over_one(consumer, Delivery(entry.message, backlog.level, entry.position, entry.redelivered))
         except Exception as error:
-            self._undelivered(queue, consumer, error)
+            self.undelivered(queue, consumer, error)
         if consumer.no_ack:
             backlog.settle(entry.position, 1, 1)
 
-    def _deliver_in_turns(self, queue: ClassicQueue, group: Group, backlog: MessageBacklog, plain: i64) -> i64:
+    def _deliver_in_turns(self, queue: BacklogQueue, group: Group, backlog: MessageBacklog, plain: i64) -> i64:
         """Every consumer of the group gets one message a round, as many rounds as all have room for; how many messages
         that is."""
         active = group.active
@@ -196,7 +196,7 @@ class Dispatcher:
         return rounds * size
 
     def _deliver_rounds(
-        self, queue: ClassicQueue, group: Group, backlog: MessageBacklog, rounds: i64, settles: bool
+        self, queue: BacklogQueue, group: Group, backlog: MessageBacklog, rounds: i64, settles: bool
     ) -> None:
         """Deliver so many rounds; ``settles``: none of the consumers acknowledges."""
         active = group.active
@@ -213,7 +213,7 @@ class Dispatcher:
             consumer = active[at]
             first = position + index
             try:
-                consumer.deliver(queue, backlog.level, items[index::size], first, size, redelivered)
+                queue.hand_over(consumer, backlog.level, items[index::size], first, size, redelivered)
             except Exception as error:
                 failed.append((consumer, error))
             if consumer.no_ack and not settles:
@@ -222,9 +222,9 @@ class Dispatcher:
         if settles:
             backlog.settle(position, rounds * size, 1)
         for refused, mistake in failed:
-            self._undelivered(queue, refused, mistake)
+            self.undelivered(queue, refused, mistake)
 
-    def _undelivered(self, queue: ClassicQueue, consumer: Consumer, error: Exception) -> None:
+    def undelivered(self, queue: BacklogQueue, consumer: Consumer, error: Exception) -> None:
         """A delivery failed by a mistake of ours: its connection ends, and what it had goes back; until then it gets
         nothing more."""
         queue.consumers.suspend(consumer)

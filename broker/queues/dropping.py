@@ -12,20 +12,20 @@ from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
 
 if TYPE_CHECKING:
-    from broker.queues.classic import ClassicQueue
+    from broker.queues.backlog_queue import BacklogQueue
 
 _REJECTED_AT_ONCE: Final[i64] = 16
 """Messages, each of which may be dead-lettered to many queues."""
 
 
-def drop_head(queue: ClassicQueue, backlog: MessageBacklog, reason: str) -> None:
+def drop_head(queue: BacklogQueue, backlog: MessageBacklog, reason: str) -> None:
     """What stands at the head of this level goes."""
     entry = backlog.pop(queue.options.dead_letter_exchange is not None)
     _make_dead_letter(queue, entry, reason)
     backlog.settle(entry.position, 1, 1)
 
 
-def reject(queue: ClassicQueue, backlog: MessageBacklog, first: i64, count: i64, stride: i64) -> i64:
+def reject(queue: BacklogQueue, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> i64:
     """As ``Queue.reject``."""
     if count > _REJECTED_AT_ONCE:
         count = _REJECTED_AT_ONCE
@@ -33,12 +33,12 @@ def reject(queue: ClassicQueue, backlog: MessageBacklog, first: i64, count: i64,
         entries, count = _taken(backlog, first, count, stride)
         _reload(backlog, entries)
         for entry in entries:
-            _make_dead_letter(queue, entry, "rejected")
+            _make_dead_letter(queue, entry, reason)
     backlog.settle(first, count, stride)
     return count
 
 
-def _make_dead_letter(queue: ClassicQueue, entry: Entry, reason: str) -> None:
+def _make_dead_letter(queue: BacklogQueue, entry: Entry, reason: str) -> None:
     if entry.message is not ON_DISK:  # otherwise its content is lost, and the log has told so
         queue.host.dead_letter(queue, entry.message, reason)
 

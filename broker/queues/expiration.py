@@ -15,7 +15,7 @@ from broker.queues.message_backlog import MessageBacklog
 from broker.turn import Turn
 
 if TYPE_CHECKING:
-    from broker.queues.classic import ClassicQueue
+    from broker.queues.backlog_queue import BacklogQueue
 
 _DROPS_PER_LOOK: Final[i64] = 16
 """Messages that expire between two looks at the clock."""
@@ -28,7 +28,7 @@ def is_past(deadline_us: i64, now_us: i64) -> bool:
 
 @final
 class _ExpiryTimer(Timed):
-    def __init__(self, queue: ClassicQueue) -> None:
+    def __init__(self, queue: BacklogQueue) -> None:
         self.queue = queue
 
     def on_timer(self, now_ms: i64) -> None:
@@ -48,7 +48,7 @@ class Expiration:
         self._drops_left: i64 = 0
         """Messages until the next look at the clock."""
 
-    def expire(self, queue: ClassicQueue, now_us: i64) -> bool:
+    def expire(self, queue: BacklogQueue, now_us: i64) -> bool:
         """Drop what stands at the head of a level past its deadline.
 
         False if the turn's time was over before everything was gone: the queue is dispatched again, and delivers
@@ -67,7 +67,7 @@ class Expiration:
             self.arm(queue)
         return True
 
-    def expire_level(self, queue: ClassicQueue, level: MessageBacklog, now_us: i64) -> bool:
+    def expire_level(self, queue: BacklogQueue, level: MessageBacklog, now_us: i64) -> bool:
         """The same for one level."""
         while is_past(level.head_deadline(), now_us):
             if queue.host.is_dead_lettering(queue):
@@ -82,7 +82,7 @@ class Expiration:
                     return False
         return True
 
-    def arm(self, queue: ClassicQueue) -> None:
+    def arm(self, queue: BacklogQueue) -> None:
         """Look again when the next head expires."""
         earliest: i64 = NEVER
         for level in queue.levels:

@@ -18,7 +18,7 @@ from broker.queues.limits import full, over_limit
 from broker.turn import Turn
 
 if TYPE_CHECKING:
-    from broker.queues.classic import ClassicQueue
+    from broker.queues.backlog_queue import BacklogQueue
 
 _DROPS_PER_LOOK: Final[i64] = 16
 """Messages dropped between two looks at the clock."""
@@ -34,12 +34,12 @@ class LengthLimit:
         self._turn = turn
         self._clock = clock
 
-    def _totals(self, queue: ClassicQueue) -> tuple[i64, i64]:
+    def _totals(self, queue: BacklogQueue) -> tuple[i64, i64]:
         """Messages, and the sum of their bodies' sizes where there is a limit to it."""
         size = body_bytes(queue.levels) if queue.options.max_length_bytes >= 0 else 0
         return ready_count(queue.levels), size
 
-    def is_full(self, queue: ClassicQueue) -> bool:
+    def is_full(self, queue: BacklogQueue) -> bool:
         count, size = self._totals(queue)
         if not full(queue.options, count, size):
             return False
@@ -47,7 +47,7 @@ class LengthLimit:
         count, size = self._totals(queue)
         return full(queue.options, count, size)
 
-    def drop_excess(self, queue: ClassicQueue) -> None:
+    def drop_excess(self, queue: BacklogQueue) -> None:
         if queue.held:
             return  # ``release`` does it: what is about to come back goes first
         count, size = self._totals(queue)
@@ -74,7 +74,7 @@ class LengthLimit:
         if queue.expiration.expiring:
             queue.expiration.expire(queue, now_us)  # another message stands at the head now
 
-    def _drop_head(self, queue: ClassicQueue, now_us: i64) -> bool:
+    def _drop_head(self, queue: BacklogQueue, now_us: i64) -> bool:
         level = highest(queue.levels)
         if level.count() == 0:
             return False

@@ -106,6 +106,9 @@ class Queue(MessageTarget, Dispatchable):
         """Whether ``get`` may be called now; otherwise ``waiter.resume`` is called when that may have changed."""
         raise NotImplementedError
 
+    def give_up(self, waiter: Deferred) -> None:
+        """Whoever was told to wait for ``can_get`` has ended."""
+
     def get(self, no_ack: bool) -> Delivery | None:
         """Take the next message for a basic.get; None when the queue is empty. With ``no_ack`` it is settled."""
         raise NotImplementedError
@@ -124,8 +127,12 @@ class Queue(MessageTarget, Dispatchable):
         """What ``hold`` waited for has come back."""
         raise NotImplementedError
 
-    def requeue(self, level: i64, first: i64, count: i64, stride: i64) -> None:
-        """Delivered messages, said as for ``settle``, come back to the places they had."""
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> i64:
+        """Delivered messages, said as for ``settle``, come back to the places they had; ``refusal`` says why
+        (refusal.py). Some may have failed too often, and are dead-lettered or dropped instead.
+
+        How many of them, the first ones: where that takes long, not all.
+        """
         raise NotImplementedError
 
     def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:

@@ -8,12 +8,12 @@ from broker.clock import Clock, Timed, Timer
 from broker.native import i64
 
 if TYPE_CHECKING:
-    from broker.queues.classic import ClassicQueue
+    from broker.queues.backlog_queue import BacklogQueue
 
 
 @final
 class _UnusedTimer(Timed):
-    def __init__(self, queue: ClassicQueue) -> None:
+    def __init__(self, queue: BacklogQueue) -> None:
         self.queue = queue
 
     def on_timer(self, now_ms: i64) -> None:
@@ -34,13 +34,13 @@ class QueueExpiry:
         self._used_ms: i64 = 0
         self._timer: Timer | None = None
 
-    def mark_used(self, queue: ClassicQueue) -> None:
+    def mark_used(self, queue: BacklogQueue) -> None:
         """It is used now."""
         self._used_ms = self._clock.now_ms
         if self._timer is None:
             self._arm(queue)
 
-    def is_over(self, queue: ClassicQueue, now_ms: i64) -> bool:
+    def is_over(self, queue: BacklogQueue, now_ms: i64) -> bool:
         """The timer's time has come: whether the queue is to be deleted; otherwise it is looked at again later."""
         self._timer = None
         if queue.deleted or queue.consumers.count():
@@ -50,7 +50,7 @@ class QueueExpiry:
             return False
         return True
 
-    def _arm(self, queue: ClassicQueue) -> None:
+    def _arm(self, queue: BacklogQueue) -> None:
         self._timer = self._clock.call_at(self._used_ms + self._after_ms, _UnusedTimer(queue))
 
     def stop(self) -> None:

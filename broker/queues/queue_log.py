@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import final
 
+from mypy_extensions import mypyc_attr
+
 from broker.clock import Clock
 from broker.message import Message
 from broker.native import i64
@@ -12,6 +14,20 @@ from broker.queues.stored import EXPIRES, stored_size, write_message
 from broker.store.log import Log
 from broker.store.logs import GroupHold, Logs
 from broker.store.records import MESSAGE, TRANSIENT
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class LevelRecorder:
+    """Whoever keeps another record of what is in a level, as the ledger of a quorum queue is: nothing is marked then
+    that may have been delivered, and everything survives."""
+
+    def accepted(self) -> None:
+        """A message was appended."""
+        raise NotImplementedError
+
+    def was_delivered(self, position: i64) -> bool:
+        """Whether this message, which comes from the disk, was delivered before."""
+        raise NotImplementedError
 
 
 @final
@@ -27,6 +43,7 @@ class QueueLog:
         """The queue has consumers: what comes is delivered soon."""
         self.redelivered_through: i64 = -1
         """Messages up to this position, which were there when the node started, may have been delivered before."""
+        self.recorder: LevelRecorder | None = None
         self._logs = logs
         self._clock = clock
         self._waits_for_mark = False
@@ -51,6 +68,8 @@ class QueueLog:
     def store(self, message: Message, position: i64, paging: bool) -> bool:
         """Append it if that is necessary, as it is for a transient message only where its backlog pages; whether a
         promise depends on it."""
+        if self.recorder is not None:
+            return self._store_recorded(self.recorder, message, position)
         if not self.durable:
             return False
         promised = False
@@ -68,11 +87,25 @@ class QueueLog:
             write_message(self._logs.batch, message, self._clock.wall_ms)
         return promised
 
+    def _store_recorded(self, recorder: LevelRecorder, message: Message, position: i64) -> bool:
+        log = self.log
+        assert log is not None
+        if log.append(position, MESSAGE, stored_size(message), message):
+            write_message(self._logs.batch, message, self._clock.wall_ms)
+        recorder.accepted()
+        return True
+
+    def was_delivered(self, position: i64) -> bool:
+        """Whether a message that was there when the node started was delivered before, or may have been."""
+        if self.recorder is not None:
+            return self.recorder.was_delivered(position)
+        return position <= self.redelivered_through
+
     def allowed_of(self, position: i64, count: i64) -> i64:
         """How many of the next ``count``, from this position on, may be delivered before a mark that they were is on
         the disk: a crash must not forget that they may have been."""
         log = self.log
-        if log is None or not self.durable:
+        if log is None or not self.durable or self.recorder is not None:
             return count
         allowance = log.allowance(position)
         if allowance == 0:
@@ -88,7 +121,7 @@ class QueueLog:
     def on_shutdown(self, head_position: i64) -> None:
         """Whatever stands before the head was delivered; nothing behind it was, unless it was before this start."""
         log = self.log
-        if log is not None and self.durable:
+        if log is not None and self.durable and self.recorder is None:
             log.write_exact_mark(max(head_position - 1, self.redelivered_through))
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ class QueueType:
         arguments: Iterable[str] = (),
         consumer_arguments: Iterable[str] = (),
         logs: Callable[[QueueOptions], int] = QueueOptions.levels,
+        is_replicated: bool = False,
     ) -> None:
         self.name = name
         """As x-queue-type and the management API call it."""
@@ -35,5 +36,8 @@ class QueueType:
         """Arguments of queue.declare that it takes, besides those whose rows name it."""
         self.consumer_arguments = frozenset(consumer_arguments)
         """Arguments of basic.consume that only some types take, and this one does."""
+        self.is_replicated = is_replicated
+        """Its queues are durable and belong to nobody, are deleted without conditions, and basic.get does not go with a
+        single active consumer."""
         self.logs = logs
         """How many logs a durable queue with these options keeps its messages in."""

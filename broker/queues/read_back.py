@@ -114,7 +114,7 @@ class ReadBack:
         self._tail = message.tail
         self.body_bytes -= message.body_size
         self._brought += 1
-        redelivered = position <= disk.kept.redelivered_through
+        redelivered = disk.kept.was_delivered(position)
         ttl = ttl_ms(self._options, message)
         if not redelivered and ttl < 0:
             disk.backlog.bring(position, message, memory_size(message))

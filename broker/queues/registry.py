@@ -11,16 +11,28 @@ from broker.queues.arguments import (
     CLASSIC,
     DEAD_LETTER_EXCHANGE,
     QUEUE_TYPE,
+    QUORUM,
     check_exchange_name,
     invalid,
     refuse_foreign,
     validate,
 )
 from broker.queues.classic import ClassicQueue
+from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.queue import Queue
 from broker.queues.queue_type import QueueType
+from broker.queues.quorum.queue import QuorumQueue, log_count
 from broker.wire.table import FieldTable
 
 _TYPES: Final[dict[str, QueueType]] = {}
+
+
+def quorum_queue(declared: QueueDeclaration, environment: QueueEnvironment) -> Queue:
+    """A quorum queue. On a node that keeps nothing on disk there is nothing to agree on: its messages wait as those of
+    a classic queue do, and are not counted when they come back."""
+    if environment.logs is None:
+        return ClassicQueue(declared, environment)
+    return QuorumQueue(declared, environment)
 
 
 def register(queue_type: QueueType) -> None:
@@ -36,6 +48,7 @@ def forget(name: str) -> None:
 
 
 register(QueueType(CLASSIC, "rabbit_classic_queue", ClassicQueue))
+register(QueueType(QUORUM, "rabbit_quorum_queue", quorum_queue, logs=log_count, is_replicated=True))
 
 
 def type_named(arguments: FieldTable) -> QueueType | None:
@@ -59,7 +72,7 @@ def check(arguments: FieldTable, label: str) -> QueueType:
         if kind == "longstr":
             fault = f"\"unsupported queue type '{arguments.values[QUEUE_TYPE]}'\""
         raise invalid(QUEUE_TYPE, label, fault)
-    validate(arguments, label)
+    validate(arguments, label, found.name)
     refuse_foreign(arguments, label, found.name, found.arguments, found.label)
     return found
 

@@ -104,6 +104,8 @@ class CommitGroupWriter(BatchWriter, Syncable):
         """Who has not yet appended all that belongs into the open group: until then it is not taken."""
         self.urgent = False
         """Somebody waits for the open group to be on the disk."""
+        self.is_expecting = False
+        """The collector has something to append when the open group is taken."""
         self._held_from_ms: i64 = NEVER
         """When somebody began to hold the open group."""
         self._lingers = False
@@ -142,6 +144,17 @@ class CommitGroupWriter(BatchWriter, Syncable):
         if self._lingers:
             self.record_added()
 
+    def expect(self) -> None:
+        """The collector will have something to append when the open group is taken, which should be soon."""
+        self.is_expecting = True
+        self.urgent = True
+        if self.awaits_record:
+            self.record_added()
+
+    def has_something(self) -> bool:
+        """Whether there is anything to take."""
+        return self.record_count > 0 or self.is_expecting
+
     def is_durable(self) -> bool:
         """Whether everything that was appended so far is on the disk."""
         return self.durable_through >= self.next_sequence - 1
@@ -167,7 +180,7 @@ class CommitGroupWriter(BatchWriter, Syncable):
         if hold and turn is not None and (self._held_from_ms == NEVER or (self.holders == 0 and self._is_unused())):
             self._held_from_ms = turn.clock.monotonic_ms()
         self.holders += 1 if hold else -1
-        if self.holders == 0 and self.record_count:
+        if self.holders == 0 and self.has_something():
             self.sync()
 
     def _is_unused(self) -> bool:
@@ -185,6 +198,7 @@ class CommitGroupWriter(BatchWriter, Syncable):
     def take(self) -> CommitGroup:
         """What was appended since the last call, which may be nothing."""
         self._held_from_ms = NEVER
+        self.is_expecting = False
         collector = self.collector
         if collector is not None:
             collector.collect()

@@ -23,14 +23,18 @@ from mypy_extensions import mypyc_attr
 
 from broker.native import i64
 from broker.store.batch import RECORD_HEADER_SIZE
+from broker.store.group_state import GroupState
 from broker.store.index import Positions
 from broker.store.log_extents import LogExtents
 from broker.store.log_writer import REFERENCE_SIZE, LogWriter
 from broker.store.pending_settlements import PendingSettlements
-from broker.store.records import BODY_AT, REDELIVERY_MARK, REDELIVERY_MARK_RESET, SETTLED
+from broker.store.records import BODY_AT, HARD_STATE, REDELIVERY_MARK, REDELIVERY_MARK_RESET, SETTLED
 from broker.store.redelivery_mark import RedeliveryMark
 from broker.store.segment_extent import SegmentExtent
 from broker.store.segments import Segments
+
+LogState = tuple[int, int, bytes, bytes]
+"""What the manifest knows of a log: number, mark, positions, and of one with the entries of a group its state."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -59,6 +63,15 @@ class LogUser:
         ``Log.durable_next``."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class SettlementTeller:
+    """Whoever tells the disk himself what of a log is settled: the entries of a group do."""
+
+    def settled(self, log: Log, first: i64, count: i64, stride: i64) -> None:
+        """As ``Log.settle``. Later, when that is certain, ``Log.settle_told`` follows."""
+        raise NotImplementedError
+
+
 @final
 class Log:
     """One log. Made by ``Logs``."""
@@ -80,6 +93,12 @@ class Log:
         """The manifest knows it."""
         self.on_pages = False
         """Its records are in page files (pages.py), and nothing of it is told to the write-ahead log."""
+        self.is_told_elsewhere = False
+        """What is settled of it is known from something else: nothing is written about it."""
+        self.teller: SettlementTeller | None = None
+        """Who does that, and decides when it is certain; nobody: it is at once."""
+        self.group: GroupState | None = None
+        """Of a log that holds the entries of a Raft group."""
         self._writer = writer
         self._pending = PendingSettlements()
         self._group: i64 = 0  # ordinal of the last commit group it wrote to
@@ -162,6 +181,9 @@ class Log:
         positions = self.positions
         if self.dropped:
             return
+        if self.teller is not None:
+            self.teller.settled(self, first, count, stride)
+            return
         if first + (count - 1) * stride >= positions.next and positions.live() == 0:
             positions.settle(first, first + (count - 1) * stride)
             return
@@ -178,6 +200,17 @@ class Log:
         if pending.is_full():
             self.collect()
 
+    def settle_told(self, first: i64, last: i64) -> None:
+        """These positions are settled, as its teller has told the disk. Some of them may have been before."""
+        positions = self.positions
+        if self.dropped or first >= positions.next:
+            return
+        if last >= positions.next:
+            last = positions.next - 1
+        self.extents.count_out(first, last, positions)
+        positions.settle(first, last)
+        self.extents.trim(positions.first, self._writer.batch.turn)
+
     def collect(self) -> None:
         """Write the settlements that wait, as few ranges as they make."""
         ranges = self._pending.take()
@@ -190,6 +223,9 @@ class Log:
             index += 2
         if len(writer) == 0 or self.on_pages:
             return  # nothing of it was ever written there
+        if self.is_told_elsewhere:
+            self.extents.trim(self.positions.first, self._writer.batch.turn)
+            return
         self._touch()
         self._writer.batch.append(self.number, SETTLED, writer.getvalue())
         self.extents.trim(self.positions.first, self._writer.batch.turn)
@@ -207,6 +243,20 @@ class Log:
         self.settle(first, last - first + 1, 1)
         self.collect()
         return True
+
+    def write_hard_state(self, term: i64, vote: i64, commit: i64) -> None:
+        """Tell the disk the hard state of the group."""
+        group = self.group_state()
+        group.tell(term, vote, commit)
+        self._touch()
+        self._writer.tell(self.number, HARD_STATE, term, vote, commit)
+
+    def group_state(self) -> GroupState:
+        """What it keeps beside the entries of its group."""
+        group = self.group
+        if group is None:
+            self.group = group = GroupState()
+        return group
 
     def write_settled(self, first: i64, last: i64) -> None:
         """Tell the disk what recovery has settled."""
@@ -227,10 +277,16 @@ class Log:
         if not self.dropped:
             self.extents.install(segment_extent, old, self.positions)
 
-    def state(self) -> tuple[int, int, bytes]:
-        """What the manifest has to know of it, from now on: number, mark, positions."""
+    def state(self) -> LogState:
+        """What the manifest has to know of it, from now on."""
         self.saved = True
-        return int(self.number), int(self.mark.position), self.positions.encode()
+        group = self.group
+        return (
+            int(self.number),
+            int(self.mark.position),
+            self.positions.encode(),
+            b"" if group is None else group.encode(),
+        )
 
     # ---- told by Logs ------------------------------------------------------------------------------------------------
 
@@ -266,9 +322,9 @@ class Log:
         self.body_bytes = body_bytes
 
 
-def states(logs: list[Log], start: i64, end: i64) -> list[tuple[int, int, bytes]]:
-    """What the manifest has to know of these logs, from one index up to another: number, mark, positions."""
-    found: list[tuple[int, int, bytes]] = []
+def states(logs: list[Log], start: i64, end: i64) -> list[LogState]:
+    """What the manifest has to know of these logs, from one index up to another."""
+    found: list[LogState] = []
     index = start
     while index < end and index < len(logs):
         log = logs[index]

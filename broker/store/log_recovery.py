@@ -16,7 +16,9 @@ from broker.store.logs import Logs
 from broker.store.records import (
     BODY_AT,
     BODY_BYTES_MASK,
+    ENTRY,
     FLAGS_SHIFT,
+    HARD_STATE,
     JOURNAL,
     MESSAGE,
     REDELIVERY_MARK,
@@ -115,6 +117,8 @@ def replay_record(log: Log, kind: i64, location: BatchLocation, data: bytes, at:
         log.mark.raise_to(read_i64_be(data, body))
     elif kind == REDELIVERY_MARK_RESET:
         log.mark.reset(read_i64_be(data, body))
+    elif kind == HARD_STATE:
+        log.group_state().tell(read_i64_be(data, body), read_i64_be(data, body + 8), read_i64_be(data, body + 16))
 
 
 def _replay_message(log: Log, kind: i64, location: BatchLocation, data: bytes, at: i64, end: i64) -> None:
@@ -133,7 +137,10 @@ def _replay_message(log: Log, kind: i64, location: BatchLocation, data: bytes, a
     body_bytes = read_i64_be(data, body + 8)
     if kind == REFERENCE:
         body_bytes = read_i64_be(data, HEADER_SIZE + body_bytes + BODY_AT)
-    log.found(body_bytes >> FLAGS_SHIFT)
+    flags = body_bytes >> FLAGS_SHIFT
+    log.found(flags)
+    if flags & ENTRY and kind == MESSAGE:
+        log.group_state().found.append((int(position), data[at + BODY_AT : end]))
     last = log.extents.extend(position, location, at - HEADER_SIZE)
     last.body_bytes += body_bytes & BODY_BYTES_MASK
     last.end = end - HEADER_SIZE

@@ -8,6 +8,7 @@ from broker.clock import Clock
 from broker.native import i64
 from broker.store.batch import BatchLocation
 from broker.store.commit_group import Collector, CommitGroupWriter, Listener
+from broker.store.group_state import GroupOwner
 from broker.store.log import Log, LogUser
 from broker.store.log_writer import LogWriter
 from broker.store.pages import Pages
@@ -60,6 +61,7 @@ class Logs(Collector):
         self._clock = clock
         self._commits = _Commits(self)
         self._unrelieved: list[Deferred] = []
+        self._expected: list[GroupOwner] = []
         self._taken: list[Log] = []
         self._taken_location: BatchLocation = self.batch.location
         self.pages.relieved = self.relieve
@@ -124,7 +126,20 @@ class Logs(Collector):
     def settle(self) -> None:
         self.writer.settle()
 
+    def expect(self, owner: GroupOwner) -> None:
+        """It will have something to append when the open commit group is taken. Once until then."""
+        self._expected.append(owner)
+        self.batch.expect()
+
     def collect(self) -> None:
+        expected = self._expected
+        if expected:
+            self._expected = []
+            for owner in expected:
+                try:
+                    owner.gather()
+                except Exception as error:
+                    self._clock.faults.caught("entry of a group", None, error)
         touched = self.writer.end_group()
         if self.batch.record_count > 0:
             for log in touched:

@@ -10,6 +10,8 @@ that change it.
     49 DROP_SEGMENT   of the segment    nothing
     50 STATE          of the log        mark (8), live positions (index.py). The last one of a log counts
     51 DROP_LOG       of the log        nothing
+    54 GROUP          of the log        the state of a Raft group whose entries it holds (group_state.py). The last one
+                                        of a log counts
     52 COVERS         0                 S (8), number of the next log (8), of the next segment (8), D (8). Ends every
                                         edit. In format 1 there is no D: it is S
     53 FRAGMENT       as the record     kind (1) and size (4) of a record that is too large for one batch of the state,
@@ -25,6 +27,7 @@ from typing import Final, NamedTuple
 
 from broker.store import segment_builder
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE
+from broker.store.log import LogState
 from broker.store.records import DELETE, JOURNAL, PUT, key_of
 
 SEGMENT: Final = 48
@@ -33,6 +36,7 @@ STATE: Final = 50
 DROP_LOG: Final = 51
 COVERS: Final = 52
 FRAGMENT: Final = 53
+GROUP: Final = 54
 
 STATE_BATCH_SIZE: Final = 1 << 14
 """Bytes under one checksum in the state at the head of a file: so much is lost at most with one damaged place in both
@@ -58,8 +62,7 @@ class Edit(NamedTuple):
     """New segments, with their sizes."""
     dropped: Sequence[int] = ()
     """Segments that are gone."""
-    states: Sequence[tuple[int, int, bytes]] = ()
-    """Logs: number, mark, positions."""
+    states: Sequence[LogState] = ()
     dropped_logs: Sequence[int] = ()
     journal: Collection[tuple[int, bytes]] = ()
     """Kind and body of records of log 0."""
@@ -77,6 +80,7 @@ class ManifestState:
     def __init__(self) -> None:
         self.segments: dict[int, bytes] = {}
         self.logs: dict[int, bytes] = {}
+        self.groups: dict[int, bytes] = {}
         self.journal: dict[bytes, bytes] = {}
         self.covers = 0
         self.declared = 0
@@ -94,6 +98,9 @@ class ManifestState:
             self.segments.pop(number, None)
         elif kind == DROP_LOG:
             self.logs.pop(number, None)
+            self.groups.pop(number, None)
+        elif kind == GROUP:
+            self.groups[number] = body
         elif kind == PUT:
             self.journal[key_of(kind, body)] = body
         elif kind == DELETE:
@@ -131,6 +138,7 @@ class ManifestState:
         yield from ((JOURNAL, PUT, body) for body in self.journal.values())
         yield from ((number, SEGMENT, body) for number, body in self.segments.items())
         yield from ((number, STATE, body) for number, body in self.logs.items())
+        yield from ((number, GROUP, body) for number, body in self.groups.items())
         yield 0, COVERS, _COVERS.pack(self.covers, self.next_log, self.next_segment, self.declared)
 
     def batches(self) -> Iterator[list[Record]]:
@@ -154,7 +162,7 @@ class ManifestState:
     def let_go(self) -> None:
         """Nobody needs it any more. Other threads may run meanwhile, which they could not if 100,000 records went at
         once."""
-        for known in (self.journal, self.segments, self.logs):
+        for known in (self.journal, self.segments, self.logs, self.groups):
             while known:
                 known.popitem()
 
@@ -208,7 +216,8 @@ def edit_records(edit: Edit) -> Iterator[Record]:
     for builder, size in edit.added:
         yield builder.number, SEGMENT, segment_body(size, [_part_of(part) for part in builder.parts])
     yield from ((number, DROP_SEGMENT, b"") for number in edit.dropped)
-    yield from ((number, STATE, state_body(mark, positions)) for number, mark, positions in edit.states)
+    yield from ((number, STATE, state_body(mark, positions)) for number, mark, positions, _ in edit.states)
+    yield from ((number, GROUP, group) for number, _, _, group in edit.states if group)
     yield from ((number, DROP_LOG, b"") for number in edit.dropped_logs)
     yield from ((JOURNAL, kind, body) for kind, body in edit.journal)
     declared = max(edit.covers, edit.declared)

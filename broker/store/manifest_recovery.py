@@ -111,6 +111,11 @@ class Restoration:
                 self._known.add(number)
             except ValueError:
                 self._findings.append(f"the manifest says nothing sensible of log {number}")
+        for number, body in self._state.groups.items():
+            try:
+                self._logs.open(number).group_state().restored(body)
+            except ValueError:
+                self._findings.append(f"the manifest says nothing sensible of the group of log {number}")
 
     def _replayed_from(self, contents: LogContents) -> int | None:
         """Everything that is in the log is replayed: what a damaged manifest says of records before S cannot be relied

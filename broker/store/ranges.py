@@ -81,6 +81,18 @@ class Ranges:
         end: i64 = self._ends[block][at]
         return end if end >= value else -1
 
+    def next_from(self, value: i64) -> i64:
+        """The smallest integer that is not less than ``value``; -1 if there is none."""
+        if not self._starts or value > self.last:
+            return -1
+        block = self._block(value)
+        at: i64 = bisect_left(self._ends[block], int(value))
+        if at == len(self._ends[block]):
+            block += 1
+            at = 0
+        start: i64 = self._starts[block][at]
+        return start if start > value else value
+
     def count_between(self, start: i64, end: i64) -> i64:
         """How many there are from ``start`` up to but not including ``end``."""
         count: i64 = 0

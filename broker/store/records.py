@@ -11,10 +11,12 @@
     4 SETTLED      first (8) and last (8) position, repeated   these are not needed any more
     5 MARK         position (8)                                up to and including it, anything may have been delivered
     6 EXACT        position (8)                                the same, replacing any larger mark; at a clean end
+    7 HARD_STATE   term (8), vote (8), commit (8)              of a Raft group (group_state.py)
     16 PUT         size of the key (4), key, value             log 0 only: what is declared (metadata/journal.py)
     17 DELETE      key                                         log 0 only
 
-Flags and body bytes are one number of 8 bytes; what they mean is the user's business, the log only sums them up.
+Flags and body bytes are one number of 8 bytes; what they mean is the user's business, the log only sums them up. But
+for the highest flag, ENTRY: the record is an entry of a Raft group, which a start hands to the group as it finds it.
 """
 
 from typing import Final
@@ -32,6 +34,7 @@ REFERENCE: Final[i64] = 3
 SETTLED: Final[i64] = 4
 REDELIVERY_MARK: Final[i64] = 5
 REDELIVERY_MARK_RESET: Final[i64] = 6
+HARD_STATE: Final[i64] = 7
 PUT: Final[i64] = 16
 DELETE: Final[i64] = 17
 
@@ -39,6 +42,8 @@ BODY_AT: Final[i64] = RECORD_HEADER_SIZE + 8
 """Where the user's part of a MESSAGE begins in its record."""
 FLAGS_SHIFT: Final[i64] = 48
 """The flags of a MESSAGE stand above the body bytes in their common number."""
+ENTRY: Final[i64] = 1 << 14
+"""Flag of an entry of a Raft group."""
 BODY_BYTES_MASK: Final[i64] = (1 << FLAGS_SHIFT) - 1
 HEAD_SIZE: Final[i64] = 40
 """Bytes before a content, besides the one part of it whose size differs."""

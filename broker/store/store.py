@@ -150,6 +150,8 @@ class Store:
         turns."""
         self.changes = []
         self.wal.batch.turn = turn
+        if self.wal.batch.has_something():
+            turn.schedule_sync(self.wal.batch)  # what was said while there were none
         if self.damage.news(self._losses()):
             self.findings += keep_orphans(self._data_dir, self.logs, log_numbers, self._new_salt)
         self.log_recovery.finish(log_numbers)

@@ -147,7 +147,7 @@ class WriteAheadLog(CommitGroupHost):
 
     def close(self) -> None:
         """Write what was appended, wait for it, mark the log as closed. The runner is the caller's to stop."""
-        if self.batch.record_count:
+        if self.batch.has_something():
             self._wanted = True
         self._closing = True
         self.try_again()
@@ -182,7 +182,7 @@ class WriteAheadLog(CommitGroupHost):
                 self.batch.linger()
                 return  # no time for chores: zeros in a file that is filled with records soon are work for nothing
             self._wanted = False
-            if self.batch.record_count:
+            if self.batch.has_something():
                 self._groups_since_chore += 1
                 self._submit(self.batch.take())
                 return

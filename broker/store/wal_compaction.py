@@ -4,7 +4,7 @@ from functools import partial
 
 from broker.store.compactor_options import CompactorOptions
 from broker.store.live_record_copy import LiveRecordCopy
-from broker.store.log import Log, states
+from broker.store.log import Log, LogState, states
 from broker.store.manifest_edits import ManifestEdits
 from broker.store.manifest_records import Edit
 from broker.store.store_parts import StoreParts
@@ -33,6 +33,11 @@ class WalCompaction:
         files = self._parts.wal.files
         covers = next(file for file in files if file.generation > generation).first_sequence - 1
         logs = list(self._parts.logs.by_file.get(generation, ()))
+        for log in logs:
+            owner = log.group.owner if log.group is not None else None
+            if owner is not None and not log.dropped:
+                owner.compact()
+                yield 0
         live = 0
         for index in range(0, len(logs), self._per_slice):
             live += sum(copy.filter.plan(log, generation) for log in logs[index : index + self._per_slice])
@@ -49,7 +54,7 @@ class WalCompaction:
         except Exception:
             yield from copy.discard()
             raise
-        found: list[tuple[int, int, bytes]] = []
+        found: list[LogState] = []
         for index in range(0, len(logs), self._per_slice):
             found += states(logs, index, index + self._per_slice)
             yield 0

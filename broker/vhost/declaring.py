@@ -26,10 +26,12 @@ from broker.vhost.rules import (
     ExchangeDeclaration,
     check_alternate,
     check_binding,
+    check_conditions,
     check_dead_letters,
     check_exchange,
     check_owner,
     check_queue,
+    check_replicated,
     refuse_default,
 )
 from broker.wire.table import FieldTable
@@ -189,7 +191,8 @@ class Declaring:
         """
         requester.access.check_queue(CONFIGURE, name)
         check_dead_letters(name, arguments, requester.access)
-        queue_type = queue_types.check(arguments, queue_label(name, self._vhost))
+        label = queue_label(name, self._vhost)
+        queue_type = queue_types.check(arguments, label)
         declared = QueueDeclaration(
             name,
             queue_type,
@@ -198,6 +201,7 @@ class Declaring:
             auto_delete=auto_delete,
             owner=requester.owner if exclusive else None,
         )
+        check_replicated(queue_type, not name.startswith("amq.gen-"), exclusive, declared, label)
         logs = self._environment.logs
         if declared.durable and logs is not None:
             declared.log_number = logs.create(queue_type.logs(declared.options))
@@ -227,10 +231,7 @@ class Declaring:
         check_owner(queue, requester.owner, self._vhost)
         label = queue_label(name, self._vhost)
         queue.refresh()
-        if if_empty and queue.ready_count():
-            raise ChannelException(PRECONDITION_FAILED, f"{label} not empty")
-        if if_unused and queue.consumers.count():
-            raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
+        check_conditions(queue, if_unused, if_empty, label)
         return self.remove_queue(queue)
 
     def remove_queue(self, queue: Queue) -> Deleted:

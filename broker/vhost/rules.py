@@ -5,14 +5,18 @@ from typing import final
 from broker.auth.access import READ, WRITE, Access
 from broker.errors import (
     ACCESS_REFUSED,
+    NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
     RESOURCE_LOCKED,
     ChannelException,
+    ConnectionException,
     exchange_label,
     queue_label,
 )
 from broker.queues.arguments import DEAD_LETTER_EXCHANGE, check_argument, check_arguments
+from broker.queues.declaration import QueueDeclaration
 from broker.queues.queue import Queue
+from broker.queues.queue_type import QueueType
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Exchange
 from broker.wire.table import FieldTable
 
@@ -85,6 +89,37 @@ def check_queue(
     _check_flag("durable", label, durable and not exclusive, current.durable)
     _check_flag("auto_delete", label, auto_delete, current.auto_delete)
     check_arguments(arguments, current.arguments, label)
+
+
+def check_replicated(queue_type: QueueType, named: bool, owned: bool, declared: QueueDeclaration, label: str) -> None:
+    """Raises: PRECONDITION_FAILED (406) if a new queue of a replicated type would not outlive its node, or whoever
+    declares it (RabbitMQ docs, Quorum Queues, Feature Matrix)."""
+    if not queue_type.is_replicated:
+        return
+    if not named:
+        raise ChannelException(PRECONDITION_FAILED, f"Cannot declare a server-named queue for type {queue_type.label}")
+    for is_wrong, what in (
+        (declared.auto_delete, "auto-delete"),
+        (owned, "exclusive-owner"),
+        (not declared.durable, "non-durable"),
+    ):
+        if is_wrong:
+            raise ChannelException(PRECONDITION_FAILED, f"invalid property '{what}' for {label}")
+
+
+def check_conditions(queue: Queue, if_unused: bool, if_empty: bool, label: str) -> None:
+    """May this queue be deleted under these conditions? Raises: NOT_IMPLEMENTED (540) where its type knows none,
+    PRECONDITION_FAILED (406) if it has messages and ``if_empty``, or consumers and ``if_unused``."""
+    if queue.type.is_replicated and (if_unused or if_empty):
+        flag = "if-unused" if if_unused else "if-empty"
+        raise ConnectionException(
+            NOT_IMPLEMENTED,
+            f"cannot delete {label}. queue.delete operations with {flag} flag set are not supported by quorum queues",
+        )
+    if if_empty and queue.ready_count():
+        raise ChannelException(PRECONDITION_FAILED, f"{label} not empty")
+    if if_unused and queue.consumers.count():
+        raise ChannelException(PRECONDITION_FAILED, f"{label} in use")
 
 
 def check_alternate(declared: ExchangeDeclaration, access: Access) -> None:

@@ -105,14 +105,17 @@ class History:
         settings: Iterable[str] = (),
         wrapper: Iterable[str] = (),
         restless: bool = True,
+        queue_type: str = "classic",
     ) -> None:
-        """`settings` and `wrapper` are the node's; `restless`: some starts are killed."""
+        """`settings` and `wrapper` are the node's; `restless`: some starts are killed; `queue_type`: of all durable
+        queues."""
         self.seed = seed
         self.random = random.Random(seed)
-        self.ledger = Ledger(RULES)
+        self.ledger = Ledger(RULES, keeps_transient=queue_type == "quorum")
         self.declarations = Declarations()
         self.node = CrashNode(data_dir, tuning=tuning, interpreted=interpreted, settings=settings, wrapper=wrapper)
         self.restless = restless
+        self.queue_type = queue_type
         self.actors = list(actors)
         self.load_s = load_s
         self.met: Counter[str] = Counter()
@@ -220,7 +223,8 @@ class History:
             client.ask(1, "exchange.declare", exchange="fanout", type="fanout", durable=True)
             for queue, rule in RULES.items():
                 if rule.durable:
-                    client.ask(1, "queue.declare", queue=queue, durable=True, arguments=ARGUMENTS.get(queue, {}))
+                    arguments = {"x-queue-type": self.queue_type} | dict(ARGUMENTS.get(queue, {}))
+                    client.ask(1, "queue.declare", queue=queue, durable=True, arguments=arguments)
             for queue in ("fanout-1", "fanout-2"):
                 client.ask(1, "queue.bind", queue=queue, exchange="fanout")
         self._made = True

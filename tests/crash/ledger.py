@@ -27,6 +27,7 @@ several.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import time
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,9 @@ MAGIC: Final = b"ledg"
 DELIVERY_MODE: Final = 1 << 12
 PRIORITY: Final = 1 << 11
 MESSAGE_ID: Final = 1 << 7
+HEADERS: Final = 1 << 13
+COUNTS: Final = re.compile(rb"\x00\x00\x00\x34\x10x-delivery-countl.{8}\x10x-acquired-countl.{8}", re.DOTALL)
+"""The headers of a message that had none when it was published."""
 
 
 class Fate(Enum):
@@ -153,6 +157,16 @@ class Message:
         return struct.pack(">HHQHBBB", 60, 0, self.size, flags, mode, self.priority, len(name)) + name
 
 
+def without_counts(header: bytes) -> bytes:
+    """The payload of a content header frame, without the counts that a quorum queue has added and the table for
+    them."""
+    found = COUNTS.search(header)
+    if found is None:
+        return header
+    flags = int.from_bytes(header[12:14], "big") & ~HEADERS
+    return header[:12] + flags.to_bytes(2, "big") + header[14 : found.start()] + header[found.end() :]
+
+
 class QueueRule(NamedTuple):
     """What the checker must know of a queue."""
 
@@ -169,8 +183,10 @@ class QueueRule(NamedTuple):
 class Ledger:
     """Everything that is still of interest, and the violations found. Not thread safe."""
 
-    def __init__(self, rules: Mapping[str, QueueRule]) -> None:
+    def __init__(self, rules: Mapping[str, QueueRule], keeps_transient: bool = False) -> None:
+        """``keeps_transient``: what is not persistent survives as well, as in quorum queues."""
         self.rules = dict(rules)
+        self.keeps_transient = keeps_transient
         self.violations: list[Violation] = []
         self.epoch = 1
         self.last_crash = 0
@@ -289,7 +305,7 @@ class Ledger:
             self.broken("I2", f"another body: {copy}")
         if self.rules[copy.queue].dead_letters:
             return
-        if header != message.header():
+        if without_counts(header) != message.header():
             self.broken("I2", f"other properties: {copy}, {header.hex()}")
         if (exchange, routing_key) != (message.exchange, message.routing_key):
             self.broken("I2", f"exchange {exchange!r} and routing key {routing_key!r}: {copy}")
@@ -375,7 +391,8 @@ class Ledger:
                 message.fate = Fate.UNKNOWN
             for copy in list(message.copies.values()):
                 copy.out = False
-                if not message.persistent or not self.rules[copy.queue].durable:
+                survives = message.persistent or self.keeps_transient
+                if not survives or not self.rules[copy.queue].durable:
                     self._forget(copy)
 
     # what must be there

@@ -56,6 +56,15 @@ def test_a_killed_node_has_kept_its_promises(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.once
+def test_quorum_queues_keep_their_promises_too() -> None:
+    """The same with quorum queues: what is not persistent survives as well."""
+    campaign = Campaign(SEED + 2_000_000, cycles_each=CYCLES_EACH, load_s=(0.02, 0.15), queue_type="quorum")
+    campaign.run(lambda: campaign.totals["cycles"] < CYCLES_EACH)
+    assert campaign.totals["kills"] > 0
+    assert campaign.totals["came again"] > 0
+
+
+@pytest.mark.once
 def test_small_memory_and_short_marks_change_nothing() -> None:
     """The same on the uncompiled package, where constants can be made small: lines are paged to the disk early, marks
     are written often."""

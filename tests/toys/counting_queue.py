@@ -96,12 +96,13 @@ class CountingQueue(Queue):
     def release(self, level: int) -> None:
         self.schedule_dispatch()
 
-    def requeue(self, level: int, first: int, count: int, stride: int) -> None:
+    def requeue(self, level: int, first: int, count: int, stride: int, refusal: int) -> int:
         for position in range(first, first + count * stride, stride):
             self.again.add(position)
             heapq.heappush(self.waiting, position)
         self.unacked -= count
         self.schedule_dispatch()
+        return count
 
     def reject(self, level: int, first: int, count: int, stride: int) -> int:
         self.unacked -= count

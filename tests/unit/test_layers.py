@@ -47,6 +47,8 @@ CONTRACT_OF_QUEUES = frozenset(
         "arguments",
         "consumer_arguments",
         "dead_letter",
+        "changed_message",
+        "refusal",
     )
 )
 

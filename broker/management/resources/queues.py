@@ -58,12 +58,21 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
         "head_message_timestamp": _head_timestamp(queue),
         **idle_since(figures),
         "message_stats": of_queue(figures),
+        **_members(server, queue),
     }
 
 
 def _bytes(queue: Queue) -> dict[str, int]:
     size = int(queue.ready_bytes())
     return {} if size < 0 else {"message_bytes_ready": size}
+
+
+def _members(server: Server, queue: Queue) -> dict[str, Any]:
+    """Where a replicated queue is."""
+    if not queue.type.is_replicated:
+        return {}
+    node = server.identity.node
+    return {"leader": node, "members": [node], "online": [node]}
 
 
 def _head_timestamp(queue: Queue) -> int | None:

@@ -212,11 +212,11 @@ def small_manifest(edit_count: int) -> FaultyDisk:
     builder = moved_builder()
     edits = [
         Edit(
-            states=[(1, 5, b"positions"), (2, -1, b"")],
+            states=[(1, 5, b"positions", b"a group"), (2, -1, b"", b"")],
             journal=[(PUT, put_body(b"q", b"1")), (PUT, put_body(b"x", b""))],
             covers=9,
         ),
-        Edit([(builder, 12345)], states=[(1, 7, b"more")], covers=20, next_log=3, next_segment=4, declared=22),
+        Edit([(builder, 12345)], states=[(1, 7, b"more", b"")], covers=20, next_log=3, next_segment=4, declared=22),
         Edit(dropped=[3], dropped_logs=[2], journal=[(DELETE, b"x")], declared=30),
     ]
     for edit in edits[:edit_count]:

@@ -10,6 +10,7 @@ import pytest
 
 from broker.message import ACCEPTED, REJECTED
 from broker.queues.classic import ClassicQueue
+from broker.queues.refusal import GIVEN_BACK
 from broker.turn import Turn
 from tests.support.fake_clock import FakeClock, HurriedClock
 from tests.support.fakes import (
@@ -170,8 +171,8 @@ def test_requeued_messages_go_back_to_their_places() -> None:
     entries = [setting.queue.get(False) for _ in range(3)]
     returned = [entry for entry in entries if entry is not None]
     level = returned[0].level
-    setting.queue.requeue(level, returned[2].position, 1, 1)
-    setting.queue.requeue(level, returned[0].position, 1, 1)
+    setting.queue.requeue(level, returned[2].position, 1, 1, GIVEN_BACK)
+    setting.queue.requeue(level, returned[0].position, 1, 1, GIVEN_BACK)
     assert setting.queue.unacked == 1
     found = [
         entry
@@ -186,7 +187,7 @@ def test_a_consumer_hears_that_a_message_was_delivered_before() -> None:
     setting.publish(2)
     entry = setting.queue.get(False)
     assert entry is not None
-    setting.queue.requeue(entry.level, entry.position, 1, 1)
+    setting.queue.requeue(entry.level, entry.position, 1, 1, GIVEN_BACK)
     consumer = setting.consumer()
     setting.turn.run()
     assert consumer.got == numbers(0, 1)
@@ -278,7 +279,7 @@ def test_what_comes_back_to_a_closed_queue_is_dropped() -> None:
     assert entry is not None
     assert other is not None
     setting.queue.close()
-    setting.queue.requeue(entry.level, entry.position, 1, 1)
+    setting.queue.requeue(entry.level, entry.position, 1, 1, GIVEN_BACK)
     assert setting.queue.reject(other.level, other.position, 1, 1) == 1
     assert (setting.queue.unacked, setting.queue.ready_count(), setting.host.dead) == (0, 0, [])
 
@@ -348,7 +349,7 @@ def test_the_sizes_of_what_comes_back_are_summed_up_as_it_comes() -> None:
     assert len(consumer.got) == 50
     queue = setting.queue
     queue.hold(0)
-    queue.requeue(0, 0, 50, 1)
+    queue.requeue(0, 0, 50, 1, GIVEN_BACK)
     assert queue._backlog.requeued.body_bytes == sum(len(str(number)) for number in range(50))
     queue.release(0)
     assert queue._backlog.body_bytes == sum(len(str(number)) for number in range(100))

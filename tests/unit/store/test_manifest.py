@@ -46,11 +46,20 @@ def test_what_edits_say_is_there_again() -> None:
     assert (state.covers, state.next_log, state.next_segment) == (0, 1, 1)
     manifest.append(
         Edit(
-            states=[(7, -1, b"old"), (8, 5, b"kept")], journal=[put(b"a", b"1"), put(b"b", b"2")], covers=10, next_log=9
+            states=[(7, -1, b"old", b""), (8, 5, b"kept", b"")],
+            journal=[put(b"a", b"1"), put(b"b", b"2")],
+            covers=10,
+            next_log=9,
         )
     )
     manifest.append(
-        Edit(states=[(7, 3, b"new")], journal=[put(b"b", b"3"), (DELETE, b"a")], covers=20, next_log=9, next_segment=4)
+        Edit(
+            states=[(7, 3, b"new", b"")],
+            journal=[put(b"b", b"3"), (DELETE, b"a")],
+            covers=20,
+            next_log=9,
+            next_segment=4,
+        )
     )
     manifest.append(Edit(dropped_logs=[8]))
     for found in (disk.restarted(), next(disk.crash_states(3, 1))):
@@ -96,7 +105,7 @@ def test_the_state_stands_under_checksums_of_16_kib() -> None:
     """Also what is larger than that in itself: segments of many logs, logs with many settled ranges, long arguments."""
     disk = FaultyDisk()
     manifest, _ = opened(disk, START)
-    states = [(number, -1, b"%d" % number * 40) for number in range(1000)] + [(5000, 7, b"r" * 100_000)]
+    states = [(number, -1, b"%d" % number * 40, b"") for number in range(1000)] + [(5000, 7, b"r" * 100_000, b"")]
     manifest.append(Edit(states=states, journal=[put(b"k", b"v" * 30_000), put(b"l", b"w" * 16_330)]))
     manifest.append(Edit(covers=4))
     found = open_file(disk, f"/data/manifest/{names(disk)[0]}", 1, "a")
@@ -105,7 +114,7 @@ def test_the_state_stands_under_checksums_of_16_kib() -> None:
     assert max(len(each.data) for each in found.batches.values()) == STATE_BATCH_SIZE
     again, state = opened(disk.restarted())
     assert {number: state_of(body) for number, body in state.logs.items()} == {
-        number: (mark, body) for number, mark, body in states
+        number: (mark, body) for number, mark, body, _ in states
     }
     assert said(state) == {b"k": b"v" * 30_000, b"l": b"w" * 16_330}
     assert (state.covers, state.declared) == (4, 4)

@@ -91,6 +91,9 @@ def test_random_operations_agree_with_a_set(seed: int) -> None:
             expected = start
             while expected in model:
                 expected += 1
+            above = [number for number in range(start, start + 50) if number in model]
+            if above or start > max(model, default=-1):
+                assert ranges.next_from(start) == (above[0] if above else -1), where
             assert ranges.end_of(start) == (expected - 1 if start in model else -1), where
         elif action < 0.96 and chance.random() < 0.3:
             reached = start // 4

@@ -188,3 +188,12 @@ async def test_what_a_user_may_not_do_he_may_not_do_here() -> None:
     got = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
     assert (await api.post("/api/queues/%2F/q/get", got)).status == 401
     assert "q" in broker.vhost.queues
+
+
+async def test_of_a_replicated_queue_the_members_are_shown() -> None:
+    _, client, api = start()
+    client.ask("queue.declare", queue="agreed", durable=True, arguments={"x-queue-type": "quorum"})
+    row = (await api.get("/api/queues/%2F/agreed")).json
+    node = row["node"]
+    assert (row["type"], row["leader"], row["members"], row["online"]) == ("quorum", node, [node], [node])
+    assert "members" not in (await api.get("/api/queues/%2F/q")).json

@@ -1,0 +1,311 @@
+"""A member of a Raft group on this node: what its state machine is told, from the proposal to the disk and back.
+
+    write(command)      gathered until the node's open commit group is taken: one entry per group and commit group
+    gather()            that happens now: the entry is proposed, and its record goes with the same sync as whatever
+                        else was appended, such as the contents of messages that it accepts
+    durable()           the disk has it: the entry counts, and with a majority it is committed
+    Machine.apply       the state machine is told; then ``Machine.applied`` lets go what waited for it
+
+Who waits for what was written notes the ticket (promises.py): a ticket is the number of the entry that is being
+gathered, and it is kept once that is applied.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import mypyc_attr
+
+from broker.clock import Clock
+from broker.cluster.group_log import GroupLog
+from broker.native import i64
+from broker.promises import PromiseSource, PromiseWaiter
+from broker.raft.configuration import Configuration, decode_conf_change
+from broker.raft.entry import CONF_CHANGE, NORMAL, Entry
+from broker.raft.message import Snapshot
+from broker.raft.raft import LEADER, Options, Randomness
+from broker.raft.raw_node import RawNode, Ready
+from broker.store.group_state import GroupOwner
+from broker.store.log import Log, LogUser
+from broker.store.logs import Logs
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Machine:
+    """The state machine of a group."""
+
+    def take(self) -> bytes:
+        """The commands that were gathered since the last call, as the data of one entry; empty: none were."""
+        raise NotImplementedError
+
+    def apply(self, data: bytes) -> None:
+        """An entry is committed. The same on every member."""
+        raise NotImplementedError
+
+    def snapshot(self) -> bytes:
+        """What stands for everything that was applied."""
+        raise NotImplementedError
+
+    def restore(self, data: bytes) -> None:
+        """The state that ``snapshot`` has told of."""
+        raise NotImplementedError
+
+
+@final
+class GroupEnvironment:
+    """What the groups of a node share."""
+
+    def __init__(self, logs: Logs, clock: Clock, options: Options, randomness: Randomness) -> None:
+        self.logs = logs
+        self.clock = clock
+        self.options = options
+        self.randomness = randomness
+
+
+@final
+class GroupPromises(PromiseSource):
+    """Of one group."""
+
+    def __init__(self, group: Group, is_alone: bool) -> None:
+        super().__init__(is_alone)
+        self._group = group
+        self._waiters: list[PromiseWaiter] = []
+        self._tickets: list[int] = []
+
+    def ticket(self) -> i64:
+        return self._group.open_ticket if self._group.is_gathering else self._group.open_ticket - 1
+
+    def durable_through(self) -> i64:
+        return self._group.applied_ticket
+
+    def when(self, ticket: i64, waiter: PromiseWaiter) -> None:
+        self._waiters.append(waiter)
+        self._tickets.append(int(ticket))
+
+    def kept(self, ticket: i64, clock: Clock) -> None:
+        """Everything up to this ticket is applied."""
+        count: i64 = 0
+        for each in self._tickets:
+            if each > ticket:
+                break
+            count += 1
+        waiters = self._waiters[:count]
+        del self._waiters[:count]
+        del self._tickets[:count]
+        for waiter in waiters:
+            try:
+                waiter.kept(self)
+            except Exception as error:
+                clock.faults.caught("promise of a group", waiter.fault_owner(), error)
+
+    def end(self, clock: Clock) -> None:
+        """The group is no more, as its queue was deleted: nobody wants to know what became of it."""
+        waiters = self._waiters
+        self._waiters = []
+        self._tickets = []
+        for waiter in waiters:
+            try:
+                waiter.kept(self)
+            except Exception as error:
+                clock.faults.caught("end of a group", waiter.fault_owner(), error)
+
+
+@final
+class _LogUser(LogUser):
+    """Hears that the disk has what a group has written."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+
+    def durable(self) -> None:
+        self._group.durable()
+
+    def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
+        """Nothing is read back this way."""
+
+    def loaded(self, through: i64) -> None:
+        """Nothing is read back this way."""
+
+
+@final
+class Group(GroupOwner):
+    """One member. As long as nothing is written to a group of one, it is what recovery found and nothing more: it
+    stands for election when it is used first."""
+
+    def __init__(
+        self, environment: GroupEnvironment, log: Log, member: i64, founded: Configuration, machine: Machine
+    ) -> None:
+        self.member: i64 = member
+        self.machine = machine
+        self.log = GroupLog(environment.logs, log, founded)
+        self.is_gathering = False
+        """Something was written since the last entry was proposed."""
+        self.open_ticket: i64 = 1
+        """Of the entry that is being gathered, or that comes next."""
+        self.applied_ticket: i64 = 0
+        self.applied_index: i64 = 0
+        self.promises = GroupPromises(self, founded.voters == [member])
+        self._environment = environment
+        self._node: RawNode | None = None
+        self._in_flight: list[Ready] = []
+        """Handed to the open commit group, or to the one that is being written."""
+        self._proposed: list[int] = []
+        """The tickets of the entries that were proposed and are not applied, by their order."""
+        self._refused = b""
+        """What was gathered and could not be proposed: too much was not committed."""
+        self._is_expected = False
+        log.user = _LogUser(self)
+        log.group_state().owner = self
+
+    # ---- written -----------------------------------------------------------------------------------------------------
+
+    def written(self) -> None:
+        """The machine has gathered a command: it goes with the next entry."""
+        self.is_gathering = True
+        self._expect()
+
+    def _expect(self) -> None:
+        if not self._is_expected:
+            self._is_expected = True
+            self._environment.logs.expect(self)
+
+    def gather(self) -> None:
+        self._is_expected = False
+        if self.log.log.dropped:
+            return
+        node = self._awake()
+        if self.is_gathering and node.raft.role == LEADER:
+            self._propose(node)
+        self._hand_out(node)
+
+    def _propose(self, node: RawNode) -> None:
+        data = self._refused or self.machine.take()
+        if data and not node.propose([Entry(NORMAL, data, len(data))]):
+            self._refused = data
+            return
+        if data:
+            self._proposed.append(int(self.open_ticket))
+            self.open_ticket += 1
+        self.is_gathering = bool(self._refused)
+        self._refused = b""
+
+    def _awake(self) -> RawNode:
+        node = self._node
+        if node is None:
+            environment = self._environment
+            node = RawNode(self.member, self.log, self.applied_index, environment.options, environment.randomness)
+            self._node = node
+            if self.log.configuration.voters == [self.member]:
+                self._elect_itself(node)
+        return node
+
+    def _elect_itself(self, node: RawNode) -> None:
+        """Alone, nobody is told of the vote: it is a promise to ourselves, and stands before everything that is based
+        on it in the log. So it need not be waited for."""
+        node.campaign()
+        while node.raft.role != LEADER and node.has_ready():
+            ready = node.ready()
+            if ready.hard_state is not None:
+                self.log.write_hard_state(ready.hard_state)
+            node.saved(ready)
+
+    def _hand_out(self, node: RawNode) -> None:
+        """What the core wants saved goes to the open commit group."""
+        while node.has_ready():
+            ready = node.ready()
+            self.log.append(ready.entries)
+            if ready.hard_state is not None and ready.must_sync:
+                self.log.write_hard_state(ready.hard_state)
+            self._apply(node, ready.committed)
+            if ready.must_sync:
+                self._in_flight.append(ready)
+            else:
+                node.saved(ready)
+
+    def durable(self) -> None:
+        """The disk has everything that was handed to the commit group that was taken last."""
+        node = self._node
+        if node is None:
+            return
+        saved = self._in_flight
+        self._in_flight = []
+        for ready in saved:
+            node.saved(ready)
+        if node.has_ready():
+            self._after_commit(node)
+
+    def _after_commit(self, node: RawNode) -> None:
+        """More may be committed now, and be applied; what is to be saved goes with the next commit group."""
+        raft = node.raft
+        if (
+            raft.log.unstable
+            or raft.term != self.log.log.group_state().term
+            or (self.is_gathering and raft.role == LEADER)
+        ):
+            self._expect()
+        if raft.log.has_committed() and not raft.log.unstable:
+            self._hand_out(node)
+
+    # ---- applied -----------------------------------------------------------------------------------------------------
+
+    def _apply(self, node: RawNode, entries: list[Entry]) -> None:
+        machine = self.machine
+        for entry in entries:
+            data = entry.data
+            self.applied_index = entry.index
+            if entry.kind == CONF_CHANGE:
+                assert isinstance(data, bytes)
+                node.apply_conf_change(decode_conf_change(data))
+            elif data is not None:
+                assert isinstance(data, bytes)
+                machine.apply(data)
+                if self._proposed:
+                    self.applied_ticket = self._proposed.pop(0)
+            node.applied(entry.index, entry.size)
+        if entries:
+            self.log.forget(self.applied_index)
+            self.promises.kept(self.applied_ticket, self._environment.clock)
+
+    def close(self) -> None:
+        """The group is no more, and its log with it."""
+        log = self.log.log
+        log.user = None
+        log.group_state().owner = None
+        self._node = None
+        self.is_gathering = False
+        self._in_flight = []
+        self.applied_ticket = self.open_ticket
+        self.promises.end(self._environment.clock)
+        self._environment.logs.drop(log)
+
+    # ---- snapshots and recovery --------------------------------------------------------------------------------------
+
+    def compact(self) -> None:
+        log = self.log
+        index = self.applied_index
+        if index > log.snapshot_index:
+            configuration = log.configuration
+            node = self._node
+            if node is not None:
+                configuration = node.raft.tracker.configuration
+            log.compact(Snapshot(index, log.term(index), configuration, self.machine.snapshot()))
+
+    def recover(self) -> None:
+        """Bring the machine to where it was. Alone, everything that the disk has was committed by that."""
+        log = self.log
+        is_alone = log.configuration.voters == [self.member]
+        log.recover(is_alone)
+        if log.snapshot_index > 0:
+            self.machine.restore(log.state)
+        commit = log.last_index() if is_alone else log.log.group_state().commit
+        self.applied_index = log.snapshot_index
+        for entry in log.recovered:
+            if entry.index > commit:
+                break
+            data = entry.data
+            if entry.kind == NORMAL and isinstance(data, bytes):
+                self.machine.apply(data)
+            self.applied_index = entry.index
+        log.recovered = []
+        if is_alone:
+            log.forget(self.applied_index)

@@ -1,0 +1,121 @@
+"""x-delayed-retry-type, -min and -max: what comes back waits for a while, longer the more often it has failed (RabbitMQ
+4.3, Quorum Queues, Delayed Retry)."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from broker.native import i64
+from broker.queues.quorum.level import LedgerLevel
+from broker.queues.quorum.pieces import Pieces
+from broker.queues.quorum.values import (
+    CRASH,
+    DELAYED,
+    NACK,
+    REJECT,
+    came_back,
+    delivery_count,
+    state_of,
+)
+from broker.queues.quorum.weaving import append_range
+from broker.store.run_map import RunCursor
+
+DISABLED: Final[i64] = 0
+ALL: Final[i64] = 1
+FAILED: Final[i64] = 2
+"""What was rejected, or lost with its channel."""
+RETURNED: Final[i64] = 3
+"""What basic.nack gave back."""
+
+
+@final
+class DelayedRetry:
+    """The arguments of a queue."""
+
+    def __init__(self, kind: i64, min_ms: i64, max_ms: i64 = 0) -> None:
+        self.kind: i64 = kind
+        """``DISABLED`` ... ``RETURNED``."""
+        self.min_ms: i64 = min_ms
+        """The first delay in milliseconds."""
+        self.max_ms: i64 = max_ms if max_ms > 0 else min_ms
+        """The longest one; ``min_ms`` unless given."""
+
+    def delays(self, cause: i64) -> bool:
+        """Whether what comes back for this cause waits. What comes back because a consumer was cancelled or too slow,
+        a leader changed or nothing was sent, is no retry."""
+        if self.kind == DISABLED or self.min_ms <= 0:
+            return False
+        failed = cause in (REJECT, CRASH)
+        returned = cause == NACK
+        if self.kind == FAILED:
+            return failed
+        if self.kind == RETURNED:
+            return returned
+        return failed or returned
+
+    def delay_ms(self, deliveries: i64) -> i64:
+        """How long a message with this delivery count waits, in milliseconds."""
+        if deliveries < 1:
+            deliveries = 1
+        if deliveries > self.max_ms // self.min_ms:
+            return self.max_ms
+        return self.min_ms * deliveries
+
+
+@final
+class DelayedRange:
+    """Ranges of messages that are delayed for the same time."""
+
+    def __init__(self, delay_ms: i64) -> None:
+        self.delay_ms: i64 = delay_ms
+        self.ranges: list[int] = []
+        """First, count and stride of each."""
+
+
+def split_by_delay(pieces: Pieces, cause: i64, retry: DelayedRetry) -> list[DelayedRange]:
+    """How long each of the messages waits that come back for this cause, shortest first: counted with this return. What
+    does not wait is not there."""
+    found: dict[int, DelayedRange] = {}
+    if not retry.delays(cause):
+        return []
+    while pieces.step():
+        deliveries = delivery_count(came_back(pieces.value, cause, DELAYED))
+        delay_ms = int(retry.delay_ms(deliveries))
+        ranges = found.get(delay_ms)
+        if ranges is None:
+            ranges = DelayedRange(delay_ms)
+            found[delay_ms] = ranges
+        append_range(ranges.ranges, pieces.first, pieces.count, pieces.stride)
+    return [found[delay_ms] for delay_ms in sorted(found)]
+
+
+def due_ranges(level: LedgerLevel, now_ms: i64) -> list[int]:
+    """First, count and stride of each range of a level's messages whose delay is over."""
+    found: list[int] = []
+    last = level.times.last()
+    cursor = RunCursor(level.times)
+    cursor.seek(0)
+    while cursor.end < last and cursor.step():
+        if cursor.value == 0 or cursor.value > now_ms:
+            continue
+        pieces = Pieces(level.runs, cursor.start, cursor.end - cursor.start + 1, 1)
+        while pieces.step():
+            if state_of(pieces.value) == DELAYED:
+                append_range(found, pieces.first, pieces.count, 1)
+    return found
+
+
+def next_due_ms(level: LedgerLevel) -> i64:
+    """When the first delay of a level's messages is over, wall time in milliseconds; -1 if none is delayed."""
+    found: i64 = -1
+    last = level.times.last() if level.totals.delayed > 0 else -1
+    cursor = RunCursor(level.times)
+    cursor.seek(0)
+    while cursor.end < last and cursor.step():
+        if cursor.value == 0 or (found >= 0 and cursor.value >= found):
+            continue
+        pieces = Pieces(level.runs, cursor.start, cursor.end - cursor.start + 1, 1)
+        while pieces.step():
+            if state_of(pieces.value) == DELAYED:
+                found = cursor.value
+    return found

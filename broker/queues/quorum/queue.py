@@ -1,0 +1,272 @@
+"""The quorum queue: replicated, every message on the disk of a majority before anybody hears of it (RabbitMQ docs,
+Quorum Queues).
+
+At the leader its messages wait in backlogs as those of a classic queue do (backlog_queue.py), one for each of 32 strict
+priorities that was ever used. What is decided about them goes through a Raft group first (replica.py).
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from broker.message import PENDING, Message
+from broker.native import i64
+from broker.queues.backlog_queue import BacklogQueue
+from broker.queues.changed_message import changed
+from broker.queues.consumer import Consumer
+from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.delivery import Delivery
+from broker.queues.disk_backlog import DiskBacklog
+from broker.queues.dropping import reject
+from broker.queues.entry import Entry
+from broker.queues.message_backlog import MessageBacklog
+from broker.queues.options import QueueOptions
+from broker.queues.quorum.commands import DEFAULT_LEVEL, LEVELS
+from broker.queues.quorum.delivery_limit import is_over
+from broker.queues.quorum.held import HeldDeliveries, HeldDelivery, HeldGet
+from broker.queues.quorum.pieces import Pieces
+from broker.queues.quorum.replica import Replica
+from broker.queues.quorum.values import (
+    CRASH,
+    NACK,
+    REJECT,
+    UNDELIVERED,
+    acquired_count,
+    delivery_count,
+    is_failure,
+)
+from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED
+from broker.queues.taking import take_next
+from broker.turn import Deferred
+from broker.wire import table
+from broker.wire.properties import headers_of
+
+MEMBER = 1
+"""The member of a group that has only one."""
+
+
+def log_count(options: QueueOptions) -> int:
+    """Its entries, and the contents of each level."""
+    return int(1 + LEVELS)
+
+
+@final
+class QuorumQueue(BacklogQueue):
+    """A queue of type quorum."""
+
+    def __init__(self, declared: QueueDeclaration, environment: QueueEnvironment) -> None:
+        super().__init__(declared, environment, [MessageBacklog(DEFAULT_LEVEL, environment.turn)])
+        self._environment = environment
+        self._by_number: dict[int, MessageBacklog] = {}
+        self.replica = Replica(self, environment.groups(), environment.clock, MEMBER)
+        self.promises = self.replica.group.promises
+        self._got: dict[Deferred, Delivery] = {}
+        """What basic.gets have waited for, until they come for it."""
+        self._asked: dict[Deferred, bool] = {}
+        """Who waits for the answer to a basic.get."""
+        self._next: Delivery | None = None
+        """What the next ``get`` returns."""
+        self._add_level(self.levels[0])
+        self.mark_used()
+
+    # ---- levels ------------------------------------------------------------------------------------------------------
+
+    def _add_level(self, level: MessageBacklog) -> None:
+        environment = self._environment
+        logs = environment.logs
+        assert logs is not None
+        disk = DiskBacklog(level, self, environment, logs, self.replica.contents(level.level))
+        disk.kept.recorder = self.replica.recorder(level.level)
+        level.disk = disk
+        self.disks.append(disk)
+        self._by_number[int(level.level)] = level
+
+    def backlog_at(self, level: i64) -> MessageBacklog:
+        found = self._by_number.get(int(level))
+        if found is None:
+            found = MessageBacklog(level, self._environment.turn)
+            self._add_level(found)
+            at: i64 = 0
+            while at < len(self.levels) and self.levels[at].level < level:
+                at += 1
+            self.levels.insert(at, found)
+        return found
+
+    def backlog_for(self, message: Message) -> MessageBacklog:
+        priority: i64 = message.priority
+        if priority < 0:
+            return self.backlog_at(DEFAULT_LEVEL)
+        return self.backlog_at(priority if priority < LEVELS else LEVELS - 1)
+
+    def recover(self) -> None:
+        for level in self.replica.recover():
+            self.backlog_at(level)
+        super().recover()
+
+    # ---- in ----------------------------------------------------------------------------------------------------------
+
+    def enqueue(self, message: Message) -> int:
+        if self.admission.is_needed or message.expiration_ms >= 0:
+            return self.admission.enqueue(self, message)
+        self.backlog_for(message).append(message)
+        if not self.schedule.is_scheduled and self.consumers.groups:
+            self.schedule.schedule(self)
+        return PENDING
+
+    # ---- out ---------------------------------------------------------------------------------------------------------
+
+    def hand_over(
+        self,
+        consumer: Consumer,
+        level: i64,
+        items: list[Message | Entry | None],
+        first: i64,
+        stride: i64,
+        redelivered: bool,
+    ) -> None:
+        if redelivered:
+            at: i64 = 0
+            for item in items:
+                if isinstance(item, Message):
+                    self.hand_over_one(consumer, Delivery(item, level, first + at * stride, True))
+                at += 1
+            return
+        replica = self.replica
+        if not consumer.no_ack:
+            replica.gather().deliver(level, first, len(items), stride)
+        held = HeldDeliveries(consumer, level, items, first, stride)
+        consumer.reserve(len(items), held.size)
+        replica.hold(held)
+
+    def hand_over_one(self, consumer: Consumer, delivery: Delivery) -> None:
+        replica = self.replica
+        if not consumer.no_ack:
+            replica.gather().deliver(delivery.level, delivery.position, 1, 1)
+        held = HeldDelivery(consumer, delivery)
+        consumer.reserve(1, held.size)
+        replica.hold(held)
+
+    def undelivered(self, level: i64, first: i64, count: i64, stride: i64) -> None:
+        """Deliveries that were decided find nobody any more: as if nothing had happened."""
+        self._requeue(level, first, count, stride, UNDELIVERED)
+
+    def counted(self, delivery: Delivery) -> Delivery:
+        """The same with the headers that say how often it was delivered before."""
+        value = self.replica.ledger.value_at(delivery.level, delivery.position)
+        acquired = acquired_count(value)
+        if acquired == 0:
+            return Delivery(delivery.message, delivery.level, delivery.position, False)
+        message = _with_counts(delivery.message, delivery_count(value), acquired)
+        return Delivery(message, delivery.level, delivery.position, True)
+
+    # ---- basic.get ---------------------------------------------------------------------------------------------------
+
+    def can_get(self, waiter: Deferred) -> bool:
+        if waiter in self._asked:
+            return False
+        found = self._got.pop(waiter, None)
+        if found is not None:
+            self._next = found
+            return True
+        if not super().can_get(waiter):
+            return False
+        self.mark_used()
+        taken = take_next(self, self._environment.clock.now_us, False)
+        if taken is None:
+            self._next = None
+            return True
+        self.unacked += 1
+        replica = self.replica
+        replica.gather().deliver(taken.level, taken.position, 1, 1)
+        replica.hold(HeldGet(waiter, taken))
+        self._asked[waiter] = True
+        return False
+
+    def got(self, waiter: Deferred, delivery: Delivery) -> None:
+        """The answer to a basic.get may leave."""
+        if self._asked.pop(waiter, False):
+            self._got[waiter] = delivery
+            try:
+                waiter.resume()
+            except Exception as error:
+                self._environment.clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
+        else:
+            self.undelivered(delivery.level, delivery.position, 1, 1)
+
+    def get(self, no_ack: bool) -> Delivery | None:
+        taken = self._next
+        self._next = None
+        if taken is not None and no_ack:
+            self.settle(taken.level, taken.position, 1, 1)
+        return taken
+
+    def give_up(self, waiter: Deferred) -> None:
+        if not self._asked.pop(waiter, False):
+            left = self._got.pop(waiter, None)
+            if left is not None:
+                self.undelivered(left.level, left.position, 1, 1)
+
+    # ---- back --------------------------------------------------------------------------------------------------------
+
+    def settle(self, level: i64, first: i64, count: i64, stride: i64) -> None:
+        replica = self.replica
+        replica.are_out = True
+        super().settle(level, first, count, stride)
+        replica.are_out = False
+
+    def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> i64:
+        found = self.replica.ledger.levels[level]
+        if self.deleted or found is None:
+            return super().requeue(level, first, count, stride, refusal)
+        cause = REJECT if refusal == REJECTED else (CRASH if refusal == ABANDONED else NACK)
+        limit: i64 = self.options.delivery_limit
+        if limit < 0 or not is_failure(cause):
+            return self._requeue(level, first, count, stride, cause)
+        done: i64 = 0
+        pieces = Pieces(found.runs, first, count, stride)
+        while pieces.step():
+            if not is_over(pieces.value, cause, limit):
+                done += self._requeue(level, pieces.first, pieces.count, stride, cause)
+                continue
+            dropped = self._discard(level, pieces.first, pieces.count, stride, "delivery_limit")
+            done += dropped
+            if dropped < pieces.count:
+                break
+        return done
+
+    def _requeue(self, level: i64, first: i64, count: i64, stride: i64, cause: i64) -> i64:
+        self.replica.gather().requeue(level, first, count, stride, cause)
+        return super().requeue(level, first, count, stride, GIVEN_BACK)
+
+    def reject(self, level: i64, first: i64, count: i64, stride: i64) -> i64:
+        return self._discard(level, first, count, stride, "rejected")
+
+    def _discard(self, level: i64, first: i64, count: i64, stride: i64, reason: str) -> i64:
+        replica = self.replica
+        replica.are_out = True
+        try:
+            if not self.deleted:
+                count = reject(self, self.backlog_at(level), first, count, stride, reason)
+            self.unacked -= count
+            return count
+        finally:
+            replica.are_out = False
+
+    def close(self) -> i64:
+        count = super().close()
+        self.replica.close()
+        self._got = {}
+        self._asked = {}
+        return count
+
+
+def _with_counts(message: Message, deliveries: i64, acquired: i64) -> Message:
+    headers = headers_of(message).raw
+    pairs = [
+        pair
+        for pair in table.split(headers, 0, len(headers))
+        if pair[0] not in (b"x-delivery-count", b"x-acquired-count")
+    ]
+    pairs.append((b"x-delivery-count", table.encode_value(int(deliveries))))
+    pairs.append((b"x-acquired-count", table.encode_value(int(acquired))))
+    return changed(message, table.join(pairs), None, message.tail)

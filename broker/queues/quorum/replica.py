@@ -1,0 +1,200 @@
+"""What a quorum queue's leader tells its group, and what comes of it once an entry is applied.
+
+The queue decides at once, on the messages as they stand in its backlogs; everything it decides is a command
+(commands.py) of the entry that is being gathered. What clients may see of it (a delivery, the answer to a basic.get)
+waits until that entry is applied: it is held with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from broker.clock import Clock
+from broker.cluster.group import Group, GroupEnvironment, Machine
+from broker.native import i64
+from broker.queues.queue_log import LevelRecorder
+from broker.queues.quorum.commands import LEVELS, EntryWriter
+from broker.queues.quorum.held import Held
+from broker.queues.quorum.ledger import Ledger
+from broker.queues.quorum.level import LedgerLevel
+from broker.queues.quorum.snapshot import restore, snapshot
+from broker.queues.quorum.values import OUT, TAKEN, UNCLAIMED, acquired_count, state_of
+from broker.raft.configuration import Configuration
+from broker.store.log import Log, SettlementTeller
+from broker.store.run_map import RunCursor
+
+if TYPE_CHECKING:
+    from broker.queues.quorum.queue import QuorumQueue
+
+
+@final
+class _Level(SettlementTeller):
+    """Tells the group what is settled of the contents of one level."""
+
+    def __init__(self, replica: Replica, level: i64) -> None:
+        self._replica = replica
+        self._level: i64 = level
+
+    def settled(self, log: Log, first: i64, count: i64, stride: i64) -> None:
+        self._replica.settled(self._level, first, count, stride)
+
+
+@final
+class _Recorder(LevelRecorder):
+    """Hears what is appended to one level."""
+
+    def __init__(self, replica: Replica, level: i64) -> None:
+        self._replica = replica
+        self._level: i64 = level
+
+    def accepted(self) -> None:
+        self._replica.gather().accept(self._level, 1)
+
+    def was_delivered(self, position: i64) -> bool:
+        value = self._replica.ledger.value_at(self._level, position)
+        return state_of(value) == OUT or acquired_count(value) > 0
+
+
+@final
+class Replica(Machine):
+    """This node's part of one quorum queue."""
+
+    def __init__(self, queue: QuorumQueue, groups: GroupEnvironment, clock: Clock, member: i64) -> None:
+        self.queue: QuorumQueue | None = queue
+        """None once it is deleted."""
+        self.ledger = Ledger()
+        self.are_out = False
+        """What is being settled was delivered; otherwise it waits."""
+        self._clock = clock
+        self._number: i64 = queue.log_number
+        self._logs = groups.logs
+        self._writer = EntryWriter()
+        self._gathers = False
+        """An entry was begun."""
+        self._held: list[Held] = []
+        """What waits for the entry that is being gathered."""
+        self._proposed: list[list[Held]] = []
+        """The same for those that were proposed, in their order."""
+        self.group = Group(groups, groups.logs.open(queue.log_number), member, Configuration([int(member)]), self)
+
+    # ---- said --------------------------------------------------------------------------------------------------------
+
+    def gather(self) -> EntryWriter:
+        """Takes the next command."""
+        writer = self._writer
+        if not self._gathers:
+            self._gathers = True
+            writer.begin(self._clock.wall_ms)
+            self.group.written()
+        return writer
+
+    def settled(self, level: i64, first: i64, count: i64, stride: i64) -> None:
+        """Messages are not needed any more."""
+        if self.are_out:
+            self.gather().settle(level, first, count, stride)
+        else:
+            self.gather().drop(level, first, count, stride, TAKEN)
+
+    def hold(self, held: Held) -> None:
+        """To be done once what was said up to now is applied."""
+        self._held.append(held)
+
+    # ---- the group's machine -----------------------------------------------------------------------------------------
+
+    def take(self) -> bytes:
+        if not self._gathers:
+            return b""
+        self._gathers = False
+        self._proposed.append(self._held)
+        self._held = []
+        return self._writer.take()
+
+    def apply(self, data: bytes) -> None:
+        ledger = self.ledger
+        ledger.apply(data)
+        gone = ledger.gone
+        at: i64 = 0
+        while at < len(gone):
+            self.contents(gone[at]).settle_told(gone[at + 1], gone[at + 2])
+            at += 3
+        queue = self.queue
+        if queue is not None and self._proposed:
+            for held in self._proposed.pop(0):
+                held.release(queue)
+
+    def snapshot(self) -> bytes:
+        return snapshot(self.ledger)
+
+    def restore(self, data: bytes) -> None:
+        self.ledger = restore(data)
+
+    # ---- contents ----------------------------------------------------------------------------------------------------
+
+    def contents(self, level: i64) -> Log:
+        """The log with the contents of a level."""
+        log = self._logs.open(self._number + 1 + level)
+        if log.teller is None:
+            log.teller = _Level(self, level)
+            log.is_told_elsewhere = True
+        return log
+
+    def recorder(self, level: i64) -> LevelRecorder:
+        """Who hears what is appended to a level."""
+        return _Recorder(self, level)
+
+    # ---- start and end -----------------------------------------------------------------------------------------------
+
+    def recover(self) -> list[int]:
+        """Bring the ledger back, and the logs to what it says. What consumers had when the node ended waits again: the
+        first entry says so. Returns the levels in which there is something."""
+        self.group.recover()
+        found: list[int] = []
+        number: i64 = 0
+        while number < LEVELS:
+            level = self.ledger.levels[number]
+            if level is not None:
+                self._align(self.contents(number), level)
+                found.append(int(number))
+            number += 1
+        return found
+
+    def _align(self, log: Log, level: LedgerLevel) -> None:
+        positions = log.positions
+        at = positions.first
+        out: list[tuple[int, int]] = []
+        lost: list[tuple[int, int]] = []
+        cursor = RunCursor(level.runs)
+        cursor.seek(0)
+        while cursor.step():
+            first = cursor.start
+            last = cursor.end
+            if cursor.value == 0:
+                continue
+            if first > at:
+                log.settle_told(at, first - 1)
+            at = last + 1
+            if state_of(cursor.value) == OUT:
+                out.append((int(first), int(last)))
+            if positions.live_between(first, last + 1) < last + 1 - first:
+                lost.append((int(first), int(last)))
+        if at < positions.next:
+            log.settle_told(at, positions.next - 1)
+        if positions.next < level.next:
+            positions.settle(positions.next, level.next - 1)
+        for first, last in out:
+            self.gather().requeue(level.number, first, last + 1 - first, 1, UNCLAIMED)
+        for first, last in lost:
+            for position in range(first, last + 1):
+                if not positions.is_live(position):
+                    self.gather().drop(level.number, position, 1, 1, TAKEN)
+        missing = positions.next - level.next
+        if missing > 0:  # contents whose entry did not come to the disk: their positions are not used again
+            self.gather().accept(level.number, missing)
+            self.gather().drop(level.number, level.next, missing, 1, TAKEN)
+
+    def close(self) -> None:
+        """The queue is deleted."""
+        self.queue = None
+        self._held = []
+        self._proposed = []
+        self.group.close()

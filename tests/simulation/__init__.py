@@ -1,0 +1,1 @@
+"""Whole Raft members on simulated disks, a simulated network and simulated time, from one seed."""

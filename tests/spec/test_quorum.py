@@ -1,0 +1,426 @@
+"""Quorum queues on one node (RabbitMQ docs, Quorum Queues): nobody hears of anything before it is on the disk, and
+everything is there again exactly as it was."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.support.durable import DurableBroker
+from tests.support.memory import Client
+from tests.support.wire import Said, publish
+
+QUORUM = {"x-queue-type": "quorum"}
+
+
+def opened(broker: DurableBroker, arguments: dict[str, object] | None = None) -> Client:
+    """A client in confirm mode, with a quorum queue."""
+    client = broker.open()
+    client.ask("queue.declare", queue="q", durable=True, arguments=QUORUM | (arguments or {}))
+    client.ask("confirm.select")
+    return client
+
+
+def put(client: Client, *bodies: bytes, queue: str = "q", **properties: object) -> None:
+    client.send(*(publish(1, "", queue, each, properties=properties) for each in bodies))
+
+
+def seen(said: Said | None) -> tuple[bytes, bool, dict[str, object]] | None:
+    """Body, redelivered, and the counts of a delivery."""
+    if said is None:
+        return None
+    headers = said.properties.get("headers") or {}
+    assert isinstance(headers, dict)
+    counts = {name.removeprefix("x-").removesuffix("-count"): value.value for name, value in headers.items()}
+    return said.body, bool(said.method["redelivered"]), counts
+
+
+def waiting(broker: DurableBroker, queue: str = "q") -> list[tuple[bytes, bool, dict[str, object]]]:
+    client = broker.open()
+    found = []
+    while (each := seen(client.get(queue, no_ack=True))) is not None:
+        found.append(each)
+    return found
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["direct", "by the thread"])
+def writes_directly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DurableBroker, "writes_directly", request.param)
+
+
+@pytest.fixture(params=["killed", "lost power", "stopped"])
+def end(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def after(broker: DurableBroker, end: str, seed: int = 0) -> DurableBroker:
+    if end == "killed":
+        return broker.killed()
+    return broker.lost_power(seed) if end == "lost power" else broker.stopped()
+
+
+def test_confirmed_messages_survive_persistent_or_not(end: str) -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1", b"2", delivery_mode=1)
+    put(client, b"3", delivery_mode=2)
+    assert client.names() == ["basic.ack", "basic.ack"]
+    assert waiting(after(broker, end)) == [(b"1", False, {}), (b"2", False, {}), (b"3", False, {})]
+
+
+def test_nothing_is_heard_of_before_it_is_on_the_disk() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    consumer = broker.open()
+    consumer.consume("q")
+    broker.disk_is_stalled = True
+    put(client, b"1")
+    client.expect_nothing()
+    assert consumer.deliveries() == []
+    asked = broker.open()
+    asked.tell("basic.get", queue="q")
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    client.expect("basic.ack")
+    assert [said.body for said in consumer.deliveries()] == [b"1"]
+
+
+def test_the_answer_to_a_get_waits_for_the_disk() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1", b"2")
+    client.hear()
+    broker.disk_is_stalled = True
+    client.tell("basic.get", queue="q")
+    client.expect_nothing()
+    other = broker.open()
+    other.tell("basic.get", queue="q")
+    other.expect_nothing()
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    assert client.expect_said("basic.get-ok").body == b"1"
+    assert other.expect_said("basic.get-ok").body == b"2"
+
+
+def test_what_a_channel_asked_for_goes_back_when_it_ends() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1")
+    client.hear()
+    broker.disk_is_stalled = True
+    asked = broker.open()
+    asked.tell("basic.get", queue="q")
+    asked.drop()
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    assert waiting(broker) == [(b"1", False, {})], "nobody has seen it"
+
+
+def test_what_was_decided_for_a_consumer_goes_back_when_it_ends() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    consumer = broker.open()
+    consumer.consume("q")
+    broker.disk_is_stalled = True
+    put(client, b"1", b"2")
+    consumer.drop()
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    assert waiting(broker) == [(b"1", False, {}), (b"2", False, {})]
+
+
+def test_what_consumers_had_comes_back_and_counts_as_failed(end: str) -> None:
+    """RabbitMQ docs, Poison Message Handling: a consumer that goes away fails its deliveries."""
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1", b"2", b"3", b"4")
+    client.hear()
+    for _ in range(3):
+        client.get("q")
+    client.tell("basic.ack", delivery_tag=2)
+    broker.settled()
+    found = waiting(after(broker, end))
+    came_back = {"delivery": 1, "acquired": 1}
+    assert found == [(b"1", True, came_back), (b"3", True, came_back), (b"4", False, {})]
+
+
+def test_counts_survive_many_ends(end: str) -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1")
+    client.hear()
+    expected = {"delivery": 0, "acquired": 0}
+    for turn in range(6):
+        client = broker.open()
+        said = client.get("q")
+        assert said is not None
+        if turn > 0:
+            assert seen(said) == (b"1", True, expected)
+        how = ("nack", "reject", "end")[turn % 3]
+        expected["acquired"] += 1
+        if how == "nack":
+            client.tell("basic.nack", delivery_tag=1, requeue=True)
+        elif how == "reject":
+            client.tell("basic.reject", delivery_tag=1, requeue=True)
+            expected["delivery"] += 1
+        else:
+            expected["delivery"] += 1
+        broker.settled()
+        broker = after(broker, end, turn)
+    assert waiting(broker) == [(b"1", True, expected)]
+
+
+def test_priorities_are_strict_and_a_message_without_one_is_4() -> None:
+    """RabbitMQ 4.3: 32 priorities, always."""
+    broker = DurableBroker()
+    client = opened(broker)
+    for priority in (None, 0, 3, 5, 31, 40, None):
+        if priority is None:
+            put(client, b"None")
+        else:
+            put(client, b"%d" % priority, priority=priority)
+    client.hear()
+    assert client.drain("q") == [b"31", b"40", b"5", b"None", b"None", b"3", b"0"]
+
+
+def test_priorities_survive(end: str) -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    for priority in (1, 9, 4, 9):
+        put(client, str(priority).encode(), priority=priority)
+    client.hear()
+    assert [body for body, _, _ in waiting(after(broker, end))] == [b"9", b"9", b"4", b"1"]
+
+
+def test_a_delivery_limit_dead_letters_what_failed_too_often() -> None:
+    """With a limit of 2 the third failed delivery is the last."""
+    broker = DurableBroker()
+    client = opened(broker, {"x-delivery-limit": 2, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    client.ask("queue.declare", queue="dead")
+    put(client, b"1")
+    client.hear()
+    tag = 0
+    for _ in range(3):
+        assert client.get("q") is not None
+        tag += 1
+        client.tell("basic.nack", delivery_tag=tag, requeue=True)
+    for _ in range(3):
+        assert client.get("q") is not None
+        tag += 1
+        client.tell("basic.reject", delivery_tag=tag, requeue=True)
+    assert client.get("q") is None
+    said = client.get("dead", no_ack=True)
+    assert said is not None
+    headers = said.properties["headers"]
+    assert isinstance(headers, dict)
+    assert headers["x-first-death-reason"].value == "delivery_limit"
+
+
+def test_the_queue_is_purged_and_deleted() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1", b"2", b"3")
+    client.hear()
+    client.get("q")
+    assert client.ask("queue.purge", queue="q")["message_count"] == 2
+    broker = broker.killed()
+    assert waiting(broker) == [(b"1", True, {"delivery": 1, "acquired": 1})]
+    client = broker.open()
+    client.ask("queue.delete", queue="q")
+    broker = broker.settled().killed()
+    client = broker.open()
+    client.ask_error(404, "queue.declare", queue="q", passive=True)
+
+
+def test_a_confirm_for_a_queue_that_is_deleted_meanwhile_comes() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    other = broker.open()
+    broker.disk_is_stalled = True
+    put(client, b"1")
+    other.tell("queue.delete", queue="q")
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    client.expect("basic.ack")
+
+
+def test_messages_expire() -> None:
+    broker = DurableBroker()
+    client = opened(broker, {"x-message-ttl": 1000})
+    put(client, b"1")
+    client.hear()
+    broker.advance(999)
+    assert broker.depth("q") == (1, 0)
+    broker.advance(2)
+    assert client.get("q") is None
+    assert waiting(broker.settled().killed()) == []
+
+
+def test_a_length_limit_drops_the_oldest() -> None:
+    broker = DurableBroker()
+    client = opened(broker, {"x-max-length": 2})
+    put(client, b"1", b"2", b"3")
+    client.hear()
+    assert [body for body, _, _ in waiting(broker.settled().killed())] == [b"2", b"3"]
+
+
+def test_auto_ack_forgets_what_it_delivers(end: str) -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1", b"2")
+    client.hear()
+    consumer = broker.open()
+    consumer.consume("q", no_ack=True)
+    assert consumer.bodies() == [b"1", b"2"]
+    assert waiting(after(broker.settled(), end)) == []
+
+
+def test_prefetch_counts_what_is_decided_and_not_delivered_yet() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    consumer = broker.open()
+    consumer.ask("basic.qos", prefetch_count=2)
+    consumer.consume("q")
+    broker.disk_is_stalled = True
+    put(client, b"1", b"2", b"3")
+    put(client, b"4")
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    assert consumer.bodies() == [b"1", b"2"]
+    consumer.tell("basic.ack", delivery_tag=2, multiple=True)
+    assert consumer.bodies() == [b"3", b"4"]
+
+
+def test_a_global_prefetch_works() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    consumer = broker.open()
+    consumer.ask("basic.qos", prefetch_count=3, **{"global": True})
+    consumer.consume("q", "a")
+    consumer.consume("q", "b")
+    put(client, *[b"%d" % number for number in range(9)])
+    assert len(consumer.deliveries()) == 3
+    consumer.tell("basic.ack", delivery_tag=2, multiple=True)
+    assert len(consumer.deliveries()) == 2
+
+
+def test_single_active_consumers_take_over() -> None:
+    broker = DurableBroker()
+    client = opened(broker, {"x-single-active-consumer": True})
+    first, second = broker.open(), broker.open()
+    first.consume("q")
+    second.consume("q")
+    put(client, b"1", b"2")
+    assert (first.bodies(), second.bodies()) == ([b"1", b"2"], [])
+    first.drop()
+    broker.run_turn()
+    assert [seen(said) for said in second.deliveries()] == [
+        (b"1", True, {"delivery": 1, "acquired": 1}),
+        (b"2", True, {"delivery": 1, "acquired": 1}),
+    ]
+
+
+def test_a_transaction_is_whole(end: str) -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q", durable=True, arguments=QUORUM)
+    client.ask("queue.declare", queue="classic", durable=True)
+    client.ask("tx.select")
+    client.send(publish(1, "", "q", b"1"), publish(1, "", "classic", b"2", properties={"delivery_mode": 2}))
+    client.ask("tx.commit")
+    broker = after(broker, end)
+    assert [body for body, _, _ in waiting(broker)] == [b"1"]
+    assert [body for body, _, _ in waiting(broker, "classic")] == [b"2"]
+
+
+def test_a_large_backlog_is_read_back(end: str) -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    bodies = [b"%d" % number + bytes(3000) for number in range(300)]
+    for body in bodies:
+        put(client, body)
+    client.hear()
+    broker = after(broker, end)
+    assert [body for body, _, _ in waiting(broker)] == bodies
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_lives(seed: int) -> None:
+    """Publishes, gets, settlements of every kind, kills and power failures: each message is there as often and with
+    such counts as a dictionary says."""
+    chance = random.Random(seed)
+    broker = DurableBroker()
+    client = opened(broker)
+    model: dict[bytes, list[int]] = {}
+    """Body -> deliveries that failed, and how often it came back."""
+    out: dict[int, bytes] = {}
+    tag = 0
+    number = 0
+    for _ in range(150):
+        action = chance.random()
+        if action < 0.35:
+            number += 1
+            body = b"%d" % number
+            put(client, body, priority=chance.choice((0, 4, 9)))
+            client.hear()
+            model[body] = [0, 0]
+        elif action < 0.65:
+            said = client.get("q")
+            assert (said is None) == (len(out) == len(model))
+            if said is not None:
+                tag += 1
+                failed, acquired = model[said.body]
+                counts = {} if acquired == 0 else {"delivery": failed, "acquired": acquired}
+                assert seen(said) == (said.body, acquired > 0, counts)
+                out[tag] = said.body
+        elif action < 0.9 and out:
+            which = chance.choice(list(out))
+            body = out.pop(which)
+            how = chance.choice(("ack", "nack", "reject", "discard"))
+            if how == "ack":
+                client.tell("basic.ack", delivery_tag=which)
+                del model[body]
+            elif how == "discard":
+                client.tell("basic.reject", delivery_tag=which, requeue=False)
+                del model[body]
+            else:
+                client.tell(f"basic.{how}", delivery_tag=which, requeue=True)
+                model[body][1] += 1
+                model[body][0] += how == "reject"
+        elif action > 0.96:
+            broker = after(broker.settled(), chance.choice(("killed", "lost power", "stopped")), chance.getrandbits(16))
+            client = opened(broker)
+            for body in out.values():
+                model[body][0] += 1
+                model[body][1] += 1
+            out.clear()
+            tag = 0
+    left = waiting(after(broker.settled(), "killed"))
+    for body in out.values():
+        model[body][0] += 1
+        model[body][1] += 1
+    assert {body: [counts.get("delivery", 0), counts.get("acquired", 0)] for body, _, counts in left} == model
+
+
+def test_what_is_held_back_does_not_change_with_what_comes() -> None:
+    """Whole blocks of a backlog are handed over as they are; it goes on using them."""
+    broker = DurableBroker()
+    client = opened(broker)
+    consumer = broker.open()
+    consumer.ask("basic.qos", prefetch_count=1000)
+    consumer.consume("q")
+    number = 0
+    seen_bodies: list[bytes] = []
+    for size in (1, 3, 2, 50, 1, 1, 700):
+        broker.disk_is_stalled = True
+        for _ in range(2):
+            put(client, *[b"%d" % (number + each) for each in range(size)])
+            number += size
+        broker.disk_is_stalled = False
+        broker.run_turn()
+        said = consumer.deliveries()
+        seen_bodies += [each.body for each in said]
+        consumer.tell("basic.ack", delivery_tag=0, multiple=True)
+    seen_bodies += consumer.bodies()
+    assert seen_bodies == [b"%d" % each for each in range(number)]

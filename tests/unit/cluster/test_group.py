@@ -1,0 +1,157 @@
+"""A group of one: what is written comes back from the disk, once, in order; what is promised is on the disk."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from broker.raft.raft import LEADER
+from tests.support.groups import OneGroup
+from tests.support.store import Running
+
+
+def test_what_is_written_is_applied_when_the_disk_has_it() -> None:
+    one = OneGroup(Running())
+    waiting = one.write(b"a")
+    assert one.machine.lines == []
+    one.running.turn.drain()
+    assert (one.machine.lines, waiting.told) == ([], "")
+    one.running.sync()
+    one.running.sync()
+    assert (one.machine.lines, waiting.told) == ([b"a"], "kept")
+
+
+def test_what_comes_together_is_one_entry() -> None:
+    one = OneGroup(Running())
+    one.write(b"a")
+    one.running.sync()
+    one.running.sync()
+    before = one.group.applied_index
+    for line in (b"b", b"c", b"d"):
+        one.write(line)
+    one.running.sync()
+    assert one.group.applied_index == before + 1
+    assert one.machine.lines == [b"a", b"b", b"c", b"d"]
+
+
+def test_a_group_that_is_not_used_stands_for_no_election() -> None:
+    one = OneGroup(Running())
+    one.running.sync()
+    assert one.running.logs.batch.next_sequence == 2  # its declaration
+    one.write(b"a")
+    one.running.sync()
+    one.running.sync()
+    again = one.again()
+    assert again.machine.lines == [b"a"]
+    assert again.group._node is None
+
+
+def test_a_restart_goes_on_in_a_new_term() -> None:
+    one = OneGroup(Running())
+    for line in (b"a", b"b"):
+        one.write(line)
+        one.running.sync()
+        one.running.sync()
+    again = one.again()
+    assert again.machine.lines == [b"a", b"b"]
+    again.write(b"c")
+    again.running.sync()
+    again.running.sync()
+    assert again.machine.lines == [b"a", b"b", b"c"]
+    node = again.group._node
+    assert node is not None
+    assert (node.raft.role, node.raft.term) == (LEADER, 2)
+    assert again.again().machine.lines == [b"a", b"b", b"c"]
+
+
+def test_a_crash_before_the_sync_forgets_what_was_not_promised() -> None:
+    one = OneGroup(Running())
+    one.write(b"a")
+    one.running.sync()
+    one.running.sync()
+    waiting = one.write(b"b")
+    one.running.turn.drain()
+    assert waiting.told == ""
+    assert one.again().machine.lines in ([b"a"], [b"a", b"b"])
+
+
+def test_files_of_the_log_are_given_up_and_the_manifest_has_what_they_said() -> None:
+    one = OneGroup(Running())
+    expected = []
+    for number in range(60):
+        line = b"%d" % number * 200
+        expected.append(line)
+        one.write(line)
+        one.running.sync()
+        one.running.sync()
+    one.running.rest()
+    assert one.machine.snapshots > 0
+    assert one.group.log.snapshot_index > 20
+    assert len(one.running.files("wal")) <= 3
+    again = one.again()
+    assert again.machine.lines == expected
+    again.write(b"more")
+    again.running.sync()
+    again.running.sync()
+    assert again.again().machine.lines == [*expected, b"more"]
+
+
+def test_an_entry_that_is_not_in_a_snapshot_is_moved() -> None:
+    """Of a file that is given up in the middle of it: the machine has not applied the last entry yet."""
+    one = OneGroup(Running())
+    other = one.running.declare()
+    for number in range(10):
+        one.write(b"%d" % number)
+        one.running.sync()
+        one.running.sync()
+    one.group.log.log.group_state().owner = None
+    one.running.fill(other, 40)
+    one.running.rest()
+    assert one.group.log.log.extents.segments
+    again = one.again()
+    assert again.machine.lines == [b"%d" % number for number in range(10)]
+    assert again.group.applied_index == one.group.applied_index
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_lives(seed: int) -> None:
+    """Writes, syncs, files given up, kills and power failures: what was promised is there, nothing else, in order."""
+    chance = random.Random(seed)
+    one = OneGroup(Running())
+    one.running.sync()
+    written: list[bytes] = []
+    promised = 0
+    for step in range(chance.randrange(20, 120)):
+        action = chance.random()
+        if action < 0.6:
+            line = b"%d" % step * chance.choice((1, 10, 400))
+            one.write(line)
+            written.append(line)
+        elif action < 0.75:
+            one.running.sync()
+        elif action < 0.85:
+            one.running.rest()
+        elif action < 0.95:
+            waiting = one.write(b"last %d" % step)
+            written.append(b"last %d" % step)
+            one.running.sync()
+            one.running.sync()
+            assert waiting.told == "kept"
+            promised = len(written)
+        else:
+            promised = max(promised, len(one.machine.lines))
+            if chance.random() < 0.5:
+                disk = one.running.disk.restarted()  # type: ignore[attr-defined]
+            else:
+                disk = next(one.running.disk.crash_states(chance.getrandbits(32), 1))  # type: ignore[attr-defined]
+            one = OneGroup(Running(disk), one.number)
+            one.group.recover()
+            found = one.machine.lines
+            assert found == written[: len(found)]
+            assert len(found) >= promised
+            written = found[:]
+    promised = max(promised, len(one.machine.lines))
+    found = one.again().machine.lines
+    assert found == written[: len(found)]
+    assert len(found) >= promised
