@@ -71,6 +71,10 @@ class SettlementTeller:
         """As ``Log.settle``. Later, when that is certain, ``Log.settle_told`` follows."""
         raise NotImplementedError
 
+    def is_wanted(self, log: Log, first: i64, last: i64) -> bool:
+        """Whether any of these positions, of which a start has found nothing, was not settled before the node ended."""
+        raise NotImplementedError
+
 
 @final
 class Log:

@@ -89,7 +89,7 @@ class LogRecovery:
         for log in list(self._logs.logs.values()):
             if int(log.number) not in known:
                 self._logs.drop(log)
-        self.missing = [lost for lost in self.missing if not lost[0].dropped]
+        self.missing = [lost for lost in self.missing if not lost[0].dropped and _is_lost(*lost)]
         for log, first, last in self.missing + self._transient:
             if not log.dropped:
                 log.write_settled(first, last)
@@ -98,6 +98,12 @@ class LogRecovery:
             for log in self._logs.logs.values():
                 if log.mark.position >= 0:
                     log.write_mark()
+
+
+def _is_lost(log: Log, first: int, last: int) -> bool:
+    """Whether what was not found there was still needed. What is settled of some logs is told elsewhere, so that
+    neither their records nor the manifest know of it yet."""
+    return log.teller is None or log.teller.is_wanted(log, first, last)
 
 
 def replay_record(log: Log, kind: i64, location: BatchLocation, data: bytes, at: i64, end: i64) -> None:

@@ -378,6 +378,35 @@ def test_a_large_backlog_is_read_back(end: str) -> None:
     assert [body for body, _, _ in waiting(broker)] == bodies
 
 
+def test_what_was_settled_and_is_gone_from_the_disk_is_not_missed() -> None:
+    """Segments in which nothing is live are removed; what made them so is known from the entries alone."""
+    broker = DurableBroker()
+    client = opened(broker)
+    for number in range(700):
+        put(client, (b"%d " % number).ljust(3000, b"."))
+        if number % 50 == 49:
+            client.hear()
+            broker.advance(50)
+    broker.advance(5000)
+    broker.advance(5000)
+    assert broker.store.logs.segments.by_number
+    consumer = broker.open()
+    consumer.consume("q")
+    left = 700
+    while left:
+        left -= len(consumer.deliveries())
+        consumer.tell("basic.ack", delivery_tag=0, multiple=True)
+        broker.advance(100)
+    for _ in range(5):
+        broker.advance(5000)
+    assert not broker.store.logs.segments.by_number
+    broker = broker.killed()
+    assert broker.store.findings == []
+    assert broker.depth("q") == (0, 0)
+    put(opened(broker), b"more")
+    assert [body for body, _, _ in waiting(broker)] == [b"more"]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_random_lives(seed: int) -> None:
     """Publishes, gets, settlements of every kind, kills and power failures: each message is there as often and with

@@ -38,6 +38,17 @@ class _Level(SettlementTeller):
     def settled(self, log: Log, first: i64, count: i64, stride: i64) -> None:
         self._replica.settled(self._level, first, count, stride)
 
+    def is_wanted(self, log: Log, first: i64, last: i64) -> bool:
+        level = self._replica.ledger.levels[self._level]
+        if level is None:
+            return False
+        cursor = RunCursor(level.runs)
+        cursor.seek(first)
+        while cursor.step() and cursor.start <= last:
+            if cursor.value != 0:
+                return True
+        return False
+
 
 @final
 class _Recorder(LevelRecorder):
