@@ -50,6 +50,10 @@ class Machine:
         """The state that ``snapshot`` has told of."""
         raise NotImplementedError
 
+    def make_do(self, following: list[bytes]) -> None:
+        """There is no state to begin with, because damage has taken it, or because nothing ever was; these entries are
+        going to be applied."""
+
 
 REST_MS: Final[i64] = 5000
 """A group of one that nothing was written to for so long, and up to as long again, keeps no Raft state in memory."""
@@ -355,6 +359,8 @@ class Group(GroupOwner):
         log.recover(is_alone)
         if log.snapshot_index > 0:
             self.machine.restore(log.state)
+        elif log.lost_beginning or not log.recovered:
+            self.machine.make_do([entry.data for entry in log.recovered if isinstance(entry.data, bytes)])
         commit = log.last_index() if is_alone else log.log.group_state().commit
         self.applied_index = log.snapshot_index
         for entry in log.recovered:

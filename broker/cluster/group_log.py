@@ -40,6 +40,8 @@ class GroupLog(Storage):
         self.snapshot_term: i64 = 0
         self.recovered: list[Entry] = []
         """Behind the snapshot, as a start has found them, for whoever applies them."""
+        self.lost_beginning = False
+        """There was a snapshot, or entries, before those that a start has found: damage has taken them."""
         self.repair_to: i64 = 0
         """Entries up to this index were there, and some of them are lost; 0: none are."""
         self._logs = logs
@@ -221,6 +223,7 @@ class GroupLog(Storage):
             elif entry.index <= self.last_index() + 1:
                 self._recover_entry(entry, position)
             elif is_alone:
+                self.lost_beginning = self.lost_beginning or (self.snapshot_index == 0 and not self.recovered)
                 self.forget(self.last_index())
                 self._before = entry.index - 1
                 self._recover_entry(entry, position)
@@ -237,6 +240,7 @@ class GroupLog(Storage):
         self._note_run(entry.index, position)
         self._entries.append(entry)
         self.recovered.append(entry)
+        self.log.group_state().tell(entry.term, 0, 0)  # the hard state may be lost
 
     def _restore(self, snapshot: bytes) -> None:
         index = read_i64_be(snapshot, 0)

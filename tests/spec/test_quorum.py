@@ -7,6 +7,10 @@ import random
 
 import pytest
 
+from broker.queues.quorum.commands import EntryWriter
+from broker.queues.quorum.ledger import Ledger
+from broker.queues.quorum.queue import QuorumQueue
+from broker.queues.quorum.values import GONE, WAITING, acquired_count, state_of
 from tests.support.durable import DurableBroker
 from tests.support.memory import Client
 from tests.support.wire import Said, publish
@@ -405,6 +409,34 @@ def test_what_was_settled_and_is_gone_from_the_disk_is_not_missed() -> None:
     assert broker.depth("q") == (0, 0)
     put(opened(broker), b"more")
     assert [body for body, _, _ in waiting(broker)] == [b"more"]
+
+
+def test_without_its_snapshot_the_contents_are_messages() -> None:
+    """The part of the manifest that had it is damaged: nobody knows what it said, and nothing that is there may be
+    lost. What the entries behind it accept is not counted twice."""
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1", b"2", b"3", b"4")
+    put(client, b"high", priority=9)
+    client.hear()
+    for _ in range(3):
+        client.get("q")
+    client.tell("basic.ack", delivery_tag=2)
+    broker.settled()
+    queue = broker.vhost.queues["q"]
+    assert isinstance(queue, QuorumQueue)
+    replica = queue.replica
+    replica.ledger = Ledger()
+    entry = EntryWriter()
+    entry.begin(0)
+    entry.accept(4, 1)
+    replica.make_do([entry.take()])
+    found = [replica.ledger.value_at(4, position) for position in range(4)]
+    assert [state_of(value) for value in found] == [GONE, WAITING, WAITING, GONE]
+    assert [acquired_count(value) for value in found] == [0, 1, 1, 0]
+    assert replica.ledger.next_position(4) == 3
+    assert replica.ledger.next_position(9) == 1
+    assert (int(replica.ledger.totals.ready), int(replica.ledger.totals.out)) == (3, 0)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -13,13 +13,15 @@ from broker.clock import Clock
 from broker.cluster.group import Group, GroupEnvironment, Machine
 from broker.native import i64
 from broker.queues.queue_log import LevelRecorder
-from broker.queues.quorum.commands import LEVELS, EntryWriter
+from broker.queues.quorum.commands import ACCEPT, LEVELS, EntryWriter
+from broker.queues.quorum.entry_reader import EntryReader
 from broker.queues.quorum.held import Held
 from broker.queues.quorum.ledger import Ledger
 from broker.queues.quorum.level import LedgerLevel
 from broker.queues.quorum.snapshot import restore, snapshot
-from broker.queues.quorum.values import OUT, TAKEN, UNCLAIMED, acquired_count, state_of
+from broker.queues.quorum.values import NACK, OUT, TAKEN, UNCLAIMED, acquired_count, state_of
 from broker.raft.configuration import Configuration
+from broker.store.index import Positions
 from broker.store.log import Log, SettlementTeller
 from broker.store.run_map import RunCursor
 
@@ -64,6 +66,14 @@ class _Recorder(LevelRecorder):
     def was_delivered(self, position: i64) -> bool:
         value = self._replica.ledger.value_at(self._level, position)
         return state_of(value) == OUT or acquired_count(value) > 0
+
+
+def _dead_between(positions: Positions, end: i64) -> list[tuple[int, int]]:
+    """First and last of the ranges below ``end`` in which nothing is live."""
+    found = [(start, last) for start, last in positions.dead_ranges() if start < end]
+    if positions.first > 0:
+        found.insert(0, (0, int(positions.first - 1)))
+    return [(start, min(last, int(end - 1))) for start, last in found if start < end]
 
 
 @final
@@ -138,6 +148,31 @@ class Replica(Machine):
 
     def restore(self, data: bytes) -> None:
         self.ledger = restore(data)
+
+    def make_do(self, following: list[bytes]) -> None:
+        """Whatever contents there are count as messages that may have been delivered, except for those that the
+        entries accept."""
+        accepted = [0] * LEVELS
+        for data in following:
+            reader = EntryReader(data)
+            while reader.next():
+                if reader.kind == ACCEPT:
+                    accepted[reader.level] += int(reader.count)
+        writer = EntryWriter()
+        writer.begin(0)
+        number: i64 = 0
+        while number < LEVELS:
+            log = self._logs.logs.get(self._number + 1 + number)
+            count: i64 = 0 if log is None else log.positions.next - accepted[number]
+            if log is not None and count > 0:
+                writer.accept(number, count)
+                for first, last in _dead_between(log.positions, count):
+                    writer.drop(number, first, last - first + 1, 1, TAKEN)
+                writer.deliver(number, 0, count, 1)
+                writer.requeue(number, 0, count, 1, NACK)
+            number += 1
+        if not writer.empty:
+            self.ledger.apply(writer.take())
 
     # ---- contents ----------------------------------------------------------------------------------------------------
 
