@@ -124,6 +124,12 @@ class ChannelConsumer(Consumer):
             self.unacked -= count
             channel.unacked.reserved -= count
 
+    def forgo(self, count: i64, size: i64) -> None:
+        self.unreserve(count, size)
+        channel = self.channel
+        channel.unblock()
+        channel.session.schedule_flush()  # whoever waits for the outbox is asked behind it
+
     def deliver(
         self,
         queue: Queue,

@@ -69,7 +69,10 @@ class Consumer:
         that."""
 
     def unreserve(self, count: i64, size: i64) -> None:
-        """They are delivered now, or never."""
+        """They are delivered now."""
+
+    def forgo(self, count: i64, size: i64) -> None:
+        """They are never delivered: whoever waits for credit or for room may have it."""
 
     def deliver(
         self,

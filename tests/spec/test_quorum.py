@@ -282,6 +282,40 @@ def test_a_confirm_for_a_queue_that_is_deleted_meanwhile_comes() -> None:
     client.expect("basic.ack")
 
 
+def test_whoever_waits_for_a_get_of_a_queue_that_is_deleted_is_answered() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1")
+    client.hear()
+    asked, other = broker.open(), broker.open()
+    broker.disk_is_stalled = True
+    asked.tell("basic.get", queue="q")
+    asked.expect_nothing()
+    other.tell("queue.delete", queue="q")
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    asked.expect("basic.get-empty")
+    asked.ask("queue.declare", queue="next")
+
+
+def test_what_was_decided_of_a_queue_that_is_deleted_takes_no_credit() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    client.ask("queue.declare", queue="other")
+    consumer = broker.open()
+    consumer.ask("basic.qos", prefetch_count=2, **{"global": True})
+    consumer.consume("q")
+    consumer.consume("other")
+    broker.disk_is_stalled = True
+    put(client, b"1", b"2", b"3")
+    client.tell("queue.delete", queue="q")
+    broker.disk_is_stalled = False
+    broker.run_turn()
+    consumer.hear()
+    put(client, b"4", b"5", queue="other")
+    assert consumer.bodies() == [b"4", b"5"]
+
+
 def test_messages_expire() -> None:
     broker = DurableBroker()
     client = opened(broker, {"x-message-ttl": 1000})

@@ -25,6 +25,9 @@ class Held:
         """The entry is applied."""
         raise NotImplementedError
 
+    def drop(self) -> None:
+        """The queue is deleted."""
+
 
 @final
 class HeldDeliveries(Held):
@@ -47,11 +50,16 @@ class HeldDeliveries(Held):
     def release(self, queue: QuorumQueue) -> None:
         consumer = self.consumer
         count: i64 = len(self.items)
-        consumer.unreserve(count, self.size)
         if consumer.registered:
+            consumer.unreserve(count, self.size)
             consumer.deliver(queue, self.level, self.items, self.first, self.stride, False)
-        elif not consumer.no_ack:
+            return
+        consumer.forgo(count, self.size)
+        if not consumer.no_ack:
             queue.undelivered(self.level, self.first, count, self.stride)
+
+    def drop(self) -> None:
+        self.consumer.forgo(len(self.items), self.size)
 
 
 @final
@@ -66,11 +74,16 @@ class HeldDelivery(Held):
     def release(self, queue: QuorumQueue) -> None:
         consumer = self.consumer
         delivery = self.delivery
-        consumer.unreserve(1, self.size)
         if consumer.registered:
+            consumer.unreserve(1, self.size)
             consumer.deliver_one(queue, queue.counted(delivery))
-        elif not consumer.no_ack:
+            return
+        consumer.forgo(1, self.size)
+        if not consumer.no_ack:
             queue.undelivered(delivery.level, delivery.position, 1, 1)
+
+    def drop(self) -> None:
+        self.consumer.forgo(1, self.size)
 
 
 @final

@@ -210,12 +210,12 @@ class QuorumQueue(BacklogQueue):
         """The answer to a basic.get may leave."""
         if self._asked.pop(waiter, False):
             self._got[waiter] = delivery
-            try:
-                waiter.resume()
-            except Exception as error:
-                self._environment.clock.faults.caught("waiting for a message", waiter.fault_owner(), error)
+            self._resume(waiter)
         else:
             self.undelivered(delivery.level, delivery.position, 1, 1)
+
+    def _resume(self, waiter: Deferred) -> None:
+        self._environment.clock.faults.run("waiting for a message", waiter.fault_owner(), waiter.resume)
 
     def get(self, no_ack: bool) -> Delivery | None:
         taken = self._next
@@ -280,7 +280,10 @@ class QuorumQueue(BacklogQueue):
         count = super().close()
         self.replica.close()
         self._got = {}
+        asked = list(self._asked)
         self._asked = {}
+        for waiter in asked:
+            self._resume(waiter)
         return count
 
 

@@ -241,6 +241,11 @@ class Replica(Machine):
     def close(self) -> None:
         """The queue is deleted."""
         self.queue = None
+        held = self._held
+        for each in self._proposed:
+            held += each
         self._held = []
         self._proposed = []
+        for waiting in held:
+            waiting.drop()
         self.group.close()
