@@ -213,6 +213,10 @@ class Declaring:
 
     def add_queue(self, declared: QueueDeclaration) -> Queue:
         """Make a queue; the journal knows it, or need not."""
+        logs = self._environment.logs
+        if declared.log_number > 0 and logs is not None:
+            # A start opens only those that have something in them: the others are still this queue's.
+            logs.skip_to(declared.log_number + declared.type.logs(declared.options))
         fresh = declared.type.create(declared, self._environment)
         self._queues[declared.name] = fresh
         self._routes.name_changed(declared.name)

@@ -416,6 +416,26 @@ def test_a_large_backlog_is_read_back(end: str) -> None:
     assert [body for body, _, _ in waiting(broker)] == bodies
 
 
+def test_numbers_of_logs_that_are_not_in_use_yet_are_not_given_to_others(end: str) -> None:
+    """A quorum queue has a log for each priority, made when one comes; after a start they are still its own."""
+    broker = DurableBroker()
+    opened(broker)
+    broker = after(broker, end)
+    client = broker.open()
+    client.ask("queue.declare", queue="classic", durable=True)
+    client.ask("confirm.select")
+    put(client, b"purged", queue="classic", delivery_mode=2)
+    put(client, *(bytes([priority]) for priority in range(3)), delivery_mode=2)
+    for priority in range(32):
+        put(client, b"%d" % priority, priority=priority)
+    client.hear()
+    assert client.ask("queue.purge", queue="classic")["message_count"] == 1
+    put(client, b"kept", queue="classic", delivery_mode=2)
+    broker = after(broker, end)
+    assert [body for body, *_ in waiting(broker, "classic")] == [b"kept"]
+    assert len(waiting(broker)) == 35
+
+
 def test_what_was_settled_and_is_gone_from_the_disk_is_not_missed() -> None:
     """Segments in which nothing is live are removed; what made them so is known from the entries alone."""
     broker = DurableBroker()
