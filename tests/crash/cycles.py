@@ -70,6 +70,8 @@ SETS: Final = (
 )  # fmt: skip
 """What is drained together."""
 TUNING: Final = ("--wal-file", str(1 << 20), "--segment", str(1 << 20), "--memory", str(1 << 16), "--mark-ahead", "200")
+INTERNAL_ERROR: Final = "Internal error"
+"""How the node logs one (broker/faults.py)."""
 DRAIN_DEADLINE_S: Final = 20.0
 START_DEADLINE_MS: Final = 15_000
 ACTORS: Final = (
@@ -192,6 +194,7 @@ class History:
                 wait.until(node.is_starting, START_DEADLINE_MS)
             time.sleep(self.random.random() * 0.15)  # the moment of the kill is what is random here
             node.kill()
+            self.look_for_mistakes()
             self.met["starts killed"] += 1
         began = time.monotonic()
         node.launch()
@@ -343,6 +346,7 @@ class History:
             self.node.kill()
         crowd.read_to_end()
         crowd.close()
+        self.look_for_mistakes()
         self.ledger.crash(at)
         self.met["kills"] += 1
 
@@ -357,6 +361,7 @@ class History:
         crowd.close()
         if status:
             self.ledger.broken("I7", f"SIGTERM: exit status {status}\n{self.node.output()}")
+        self.look_for_mistakes()
         self.ledger.stop()
         self.met["stops"] += 1
 
@@ -373,6 +378,15 @@ class History:
             self.ledger.broken("I5", f"left after the last drain: {left}")
         self.judge()
         self.node.stop()
+        self.look_for_mistakes()
+        self.judge()
+
+    def look_for_mistakes(self) -> None:
+        """The node has ended: whether it has logged an exception that nobody expected."""
+        output = self.node.output()
+        at = output.find(INTERNAL_ERROR)
+        if at >= 0:
+            self.ledger.broken("I9", output[at : at + 3000])
 
     def _api_counts(self) -> dict[str, int]:
         request = urllib.request.Request(f"http://{self.node.host}:{self.node.ports['management']}/api/queues")

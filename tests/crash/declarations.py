@@ -18,6 +18,7 @@ QUEUES: Final[Mapping[str, Mapping[str, object]]] = {
     "x-plain": {},
     "x-auto-delete": {"auto_delete": True},
     "x-priority": {"arguments": {"x-max-priority": 3}},
+    "x-quorum": {"arguments": {"x-queue-type": "quorum"}},
     "x-dead-letter": {"arguments": {"x-dead-letter-exchange": "e-direct", "x-dead-letter-routing-key": "none"}},
 }
 SOURCES: Final[Mapping[str, Mapping[str, object]]] = {

@@ -19,6 +19,7 @@ The invariants, by the names that violations carry:
     I5 counts        the node's counts lie between what must and what can be there, and are what a drain then finds
     I7 restart       the node starts again, in bounded time
     I8 declarations  what was declared with -ok is there, what was deleted with -ok is not
+    I9 no mistake    the node has met no exception that nobody expected
 
 An *epoch* is the time between two starts of the node. Violations are collected, not raised: one cause shows itself in
 several.

@@ -28,6 +28,7 @@ from broker.queues.classic import ClassicQueue
 from broker.queues.queue_log import QueueLog
 from broker.store import redelivery_mark
 from broker.store.batch import Batch
+from broker.store.compactor import Compactor
 from broker.store.compactor_options import CompactorOptions
 from broker.store.log import Log
 from broker.store.real_filesystem import RealFile
@@ -386,6 +387,16 @@ def sync_tried_again() -> None:
         return patched
 
     replace(RealFile, "do_sync", make)
+
+
+@plant
+def nothing_can_be_moved() -> None:
+    """The choice of what to move to segments fails by a mistake, which nobody sees but the log."""
+
+    def patched(_compactor: Compactor) -> None:
+        raise RuntimeError("planted")
+
+    replace(Compactor, "_choose", lambda _: patched)
 
 
 def set_defaults(options: Any, **values: int) -> None:

@@ -54,6 +54,7 @@ PLANTS: Final = {
     "settlements_not_written": Plant(("busy",), ("I3:", "I5:"), slow=False),
     "settled_one_too_many": Plant(("busy", "shared"), ("I1:", "I5:"), slow=False),
     "second_queue_not_written": Plant(("fanout",), ("I1:", "I5:"), slow=False),
+    "nothing_can_be_moved": Plant(("classic",), ("I9:",), slow=False),
     "last_batch_not_recovered": Plant(("classic", "busy"), ("I1:", "I5:", "I3:"), slow=False),
 }
 
