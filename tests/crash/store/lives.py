@@ -4,7 +4,7 @@ What a life does (append, settle, declare, drop) is written down with the number
 it. Whatever a crash leaves, the store opens with the effects of all records up to some number, of every promised one at
 least, and of nothing else: which positions of each log are live, what they hold, what is declared, what may have been
 delivered. That files of the write-ahead log were emptied meanwhile, segments written, rewritten and removed, must not
-show. docs/durability-format.md, "Promises".
+show. In some lives there are members of Raft groups too (members.py). docs/durability-format.md, "Promises".
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from broker.store.batch import BLOCK
 from broker.store.compactor_options import CompactorOptions
 from broker.store.disk_error import DiskError
 from broker.store.log import Log
-from broker.store.records import DELETE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
+from broker.store.records import DELETE, HEAD_SIZE, JOURNAL, MESSAGE, PUT, TRANSIENT, put_body
 from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
+from tests.crash.store.members import LOGS, GroupWorld, Member
 from tests.crash.store.search import Search, Violation, new_disk
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
@@ -53,6 +54,8 @@ FAULT_SITES = (
     ),
     *("wal.write", "wal.sync", "wal.recycle", "wal.remove", "wal.retire.directory", "move.open"),
 )
+ALONE = b"a group of one"
+SEVERAL = b"a group of several"
 BUSY_SITES = frozenset(site for site in FAULT_SITES if site) | {"manifest.remove", "segment.discard"}
 
 
@@ -95,15 +98,23 @@ class World:
         self.declared: dict[bytes, bytes] = {}
         self.live: dict[int, dict[int, bytes]] = {}
         """Log -> position -> body."""
+        self.groups: dict[int, GroupWorld] = {}
+        """By the log with its entries."""
 
     def apply(self, operation: Operation) -> None:
         live = self.live.get(operation.log, {})
         if operation.kind == "declare":
             self.live[operation.log] = {}
             self.declared[b"%d" % operation.log] = operation.body
+        elif operation.kind == "found":
+            self.groups[operation.log] = GroupWorld(operation.body == ALONE)
+            self.declared[b"%d" % operation.log] = operation.body
         elif operation.kind == "drop":
             self.live.pop(operation.log, None)
+            self.groups.pop(operation.log, None)
             self.declared.pop(b"%d" % operation.log, None)
+        elif operation.log in self.groups:
+            self.groups[operation.log].apply(operation.kind, operation.first, operation.last, operation.body)
         elif operation.kind == "append":
             live[operation.first] = operation.body
         elif operation.kind == "settle":
@@ -111,10 +122,16 @@ class World:
                 del live[position]
 
 
+    def logs(self) -> set[int]:
+        """That belong to something."""
+        return {*self.live, *(number + at for number in self.groups for at in range(LOGS))}
+
+
 class Past:
     """Everything that was done on a disk, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_groups: bool = False) -> None:
+        self.has_groups = has_groups
         self.operations: list[Operation] = []
         self.durable_through = 0
         self.delivered: set[tuple[int, int]] = set()
@@ -128,7 +145,7 @@ class Past:
         return world
 
     def copied(self) -> Past:
-        made = Past()
+        made = Past(self.has_groups)
         made.operations = list(self.operations)
         made.durable_through = self.durable_through
         made.delivered = set(self.delivered)
@@ -150,6 +167,8 @@ class Build:
     forgotten: frozenset[str] = frozenset()
     fault_sites: Sequence[str] = FAULT_SITES
     """Where something fails; "" for anywhere."""
+    groups = 0.0
+    """How many of the histories have Raft groups."""
 
 
 class Life:
@@ -184,7 +203,11 @@ class Life:
             raise Violation(f"promised through {past.durable_through}, found {self.through}")
         self.world = past.world(self.through)
         self.check_declared()
-        self.store.begin(set(self.world.live), self.turn)
+        self.members: dict[int, Member] = {}
+        for number, group in self.world.groups.items():
+            self.members[number] = Member(self.logs, number, group.is_alone, self.note)
+            self.members[number].recover(group)
+        self.store.begin(self.world.logs(), self.turn)
         self.check_logs()
         past.found(self.through)
 
@@ -203,37 +226,50 @@ class Life:
                 f"damage was told where there is none: {store.findings} {store.report.damaged} {store.repaired}"
             )
         for number in self.world.live:
-            self.check_log(self.logs.open(number))
+            self.check_log(self.logs.open(number), self.world.live[number])
+        for number, member in self.members.items():
+            self.check_extents(member.log.log)
+            self.check_log(member.contents, member.live_contents(self.world.groups[number]))
 
-    def check_log(self, log: Log) -> None:
-        live = self.world.live[int(log.number)]
+    def check_log(self, log: Log, live: dict[int, bytes]) -> None:
         found = {
             position for position in range(log.positions.first, log.positions.next) if log.positions.is_live(position)
         }
         if found != set(live):
             raise Violation(f"log {log.number}: live are {sorted(found)} instead of {sorted(live)}")
-        in_wal = log.extents.wal[log.extents.head :]
-        if sum(segment_extent.live for segment_extent in log.extents.segments) + sum(
-            log.positions.live_between(each.first, each.first + each.count) for each in in_wal
-        ) != len(live):
-            raise Violation(f"log {log.number}: pieces and stretches do not add up")
+        self.check_extents(log)
         delivered = [position for position in live if (int(log.number), position) in self.past.delivered]
         if any(position > log.mark.position for position in delivered):
             raise Violation(f"log {log.number}: {delivered} were delivered, and the mark is {log.mark.position}")
 
+    def check_extents(self, log: Log) -> None:
+        in_wal = log.extents.wal[log.extents.head :]
+        if sum(segment_extent.live for segment_extent in log.extents.segments) + sum(
+            log.positions.live_between(each.first, each.first + each.count) for each in in_wal
+        ) != log.positions.live():
+            raise Violation(f"log {log.number}: pieces and stretches do not add up")
+
     def check_content(self) -> None:
         """Read everything back."""
         for number, live in self.world.live.items():
-            log = self.logs.open(number)
-            found = read_all(self.logs.read_now, log)
-            live = live | self.transient.get(number, {})
-            if found != live:
-                wrong = sorted(position for position in {*found, *live} if found.get(position) != live.get(position))
-                raise Violation(
-                    f"log {number}: what is read back at {wrong} is not what was written; lost: {self.logs.lost}"
-                )
+            self.check_records(self.logs.open(number), live | self.transient.get(number, {}))
+        self.logs.settle()
+        for number, member in self.members.items():
+            group = self.world.groups[number]
+            self.check_records(member.contents, member.live_contents(group))
+            entries = [record[HEAD_SIZE:] for record in read_all(self.logs.read_now, member.log.log).values()]
+            if entries != member.live_entries(group):
+                raise Violation(f"group {number}: the {len(entries)} entries that are read back are not the right ones")
         if self.logs.lost:
             raise Violation(f"lost: {self.logs.lost}")
+
+    def check_records(self, log: Log, live: dict[int, bytes]) -> None:
+        found = read_all(self.logs.read_now, log)
+        if found != live:
+            wrong = sorted(position for position in {*found, *live} if found.get(position) != live.get(position))
+            raise Violation(
+                f"log {log.number}: what is read back at {wrong} is not what was written; lost: {self.logs.lost}"
+            )
 
     def check_segments(self) -> None:
         live: Counter[int] = Counter()
@@ -268,6 +304,45 @@ class Life:
         self.logs.open(number)
         self.note("declare", number, body=value)
 
+    def found(self) -> None:
+        """A group."""
+        number = int(self.logs.create(LOGS))
+        value = self.chance.choice((ALONE, SEVERAL))
+        self.tell(int(PUT), put_body(b"%d" % number, value))
+        self.note("found", number, body=value)
+        self.members[number] = Member(self.logs, number, value == ALONE, self.note)
+
+    def lead(self) -> None:
+        """A group does something, perhaps with a message that another log has too."""
+        if len(self.members) < self.chance.choice((1, 1, 2)):
+            self.found()
+        number = self.chance.choice(list(self.members))
+        member = self.members[number]
+        chance = self.chance.random()
+        if chance < 0.01:
+            self.tell(int(DELETE), b"%d" % number)
+            self.members.pop(number).close()
+            self.note("drop", number)
+        elif chance < 0.4:
+            self.publish_to(member)
+        else:
+            member.act(self.chance)
+
+    def publish_to(self, member: Member) -> None:
+        token, body = object(), self.some_body()
+        member.accept(body, token)
+        log = self.some_log() if self.chance.random() < 0.2 else None
+        if log is not None:
+            position = int(log.positions.next)
+            if log.append(position, MESSAGE, len(body), token):
+                self.logs.batch.write(body)
+                self.logs.batch.end()
+            self.note("append", int(log.number), position, position, body)
+
+    def some_body(self) -> bytes:
+        size = self.chance.choice((0, 10, 300, 700, 3000, 9000))
+        return self.chance.randrange(1 << 50).to_bytes(8, "big") + bytes([self.chance.randrange(256)]) * size
+
     def tell(self, kind: int, body: bytes) -> None:
         """As the journal does it."""
         self.logs.batch.append(JOURNAL, kind, body)
@@ -285,8 +360,7 @@ class Life:
         targets = [log for log in (self.some_log() for _ in range(self.chance.choice((1, 1, 2)))) if log is not None]
         for _ in range(self.chance.choice((1, 1, 4))):
             token = object()
-            size = self.chance.choice((0, 10, 300, 700, 3000, 9000))
-            body = self.chance.randrange(1 << 50).to_bytes(8, "big") + bytes([self.chance.randrange(256)]) * size
+            body = self.some_body()
             kind = MESSAGE if self.chance.random() < 0.8 else TRANSIENT
             for log in dict.fromkeys(targets):
                 position = int(log.positions.next) + self.chance.choice((0, 0, 0, 2))
@@ -357,6 +431,8 @@ class Life:
             ),
             *(self.step, self.step, self.step, self.step, self.step, self.step, self.step, self.step),
         )
+        if self.past.has_groups:
+            actions += (self.lead,) * 8
         for _ in range(self.chance.choice((1, 1, 1, 3))):
             self.chance.choice(actions)()
         self.turn.drain()
@@ -400,7 +476,7 @@ class Lives(Search):
 
     def history(self, chance: random.Random) -> None:
         disk = new_disk(self.build.forgotten)
-        past = Past()
+        past = Past(random.Random(self.seed).random() < self.build.groups)
         for _ in range(chance.choice((2, 3, 4))):
             self.life(disk, past, chance)
             disk = disk.restarted() if chance.random() < 0.5 else next(disk.crash_states(chance.getrandbits(32), 1))
@@ -496,4 +572,11 @@ class Lives(Search):
             for log in logs.logs.values()
             for segment_extent in log.extents.segments
         )
+        for number, member in life.members.items():
+            self.met["groups with a snapshot and entries behind it"] += (
+                0 < member.log.snapshot_index < member.log.last_index()
+            )
+            self.met["groups with entries in segments"] += bool(member.log.log.extents.segments)
+            self.met["groups with entries that were replaced"] += life.world.groups[number].replaced > 0
+            self.met["groups that have voted for others"] += life.world.groups[number].vote > 1
         self.count_state()
