@@ -17,8 +17,7 @@ from broker.store.recovery import Finding, Recovery, Report
 from broker.store.runner import Job, Runner
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import START, FileHeader, file_name, generation_of, read_file_header
-from broker.store.wal_writer import FILE_SIZE_MAX
-from broker.store.wal_writer import LogEnd, WalOptions
+from broker.store.wal_writer import FILE_SIZE_MAX, LogEnd, WalOptions
 from tests.support.faulty_disk import Fault, FaultyDisk
 
 FILE_SIZE = START + 4 * BLOCK
