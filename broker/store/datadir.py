@@ -25,8 +25,9 @@ from typing import Final
 from broker.store.disk_error import DiskError
 from broker.store.filesystem import File, FileSystem
 
-FORMAT: Final = 2
-"""The version this release writes; it reads all from 1 on. Format 2: commit groups of several batches (batch.py)."""
+FORMAT: Final = 3
+"""The version this release writes; it reads all from 1 on. Format 2: commit groups of several batches (batch.py). Format
+3: the logs of Raft groups (group_state.py), whose entries an older release would take for messages."""
 
 _LOCK: Final = "LOCK"
 _FORMAT: Final = "FORMAT"
@@ -48,7 +49,7 @@ def _nothing(filesystem: FileSystem, path: str) -> None:
     """What stands in the directory is the same in both formats; only what comes is new."""
 
 
-MIGRATIONS: Final[dict[int, Migration]] = {1: _nothing}
+MIGRATIONS: Final[dict[int, Migration]] = {1: _nothing, 2: _nothing}
 """By version: what makes the next one of a directory of that version. It may be interrupted anywhere and is then called
 again."""
 

@@ -32,7 +32,7 @@ def test_it_is_made_on_a_real_disk_too(tmp_path: Path) -> None:
     names = ["FORMAT", "FORMAT.copy", "LOCK", "manifest", "pages", "quarantine", "segments", "wal"]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == names
     for name in names[:2]:
-        assert (tmp_path / "data" / name).read_text() == "leveret data format 2 0bceb930\n" * 3
+        assert (tmp_path / "data" / name).read_text() == "leveret data format 3 7cc989a6\n" * 3
     made.close()
     DataDir.open(RealFileSystem(), f"{tmp_path}/data").close()
 
@@ -70,7 +70,7 @@ def test_a_newer_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datadir, "FORMAT", 7)
     make(disk)
     monkeypatch.undo()
-    with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 2\)"):
+    with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 3\)"):
         make(disk.restarted())
 
 
@@ -130,7 +130,7 @@ def test_where_the_format_is_gone_the_copy_counts(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(datadir, "FORMAT", 7)
     make(disk)
     monkeypatch.undo()
-    with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 2\)"):
+    with pytest.raises(DataDirError, match=r"newer release \(format 7, this one knows 3\)"):
         make(without(disk, "FORMAT", "zeros"))
 
 

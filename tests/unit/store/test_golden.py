@@ -3,7 +3,7 @@ same.
 
     python -m tests.unit.store.test_golden --rewrite
 
-writes tests/transcripts/disk/format-2 anew. A difference means that older data directories are read differently or
+writes tests/transcripts/disk/format-3 anew. A difference means that older data directories are read differently or
 newer ones cannot be read by older releases: then it is a new format, with a migration in store/datadir.py and a folder
 of its own.
 """
@@ -28,7 +28,7 @@ from tests.support.faulty_disk import FaultyDisk
 from tests.support.hand_runner import HandRunner
 
 GOLDEN = Path(__file__).resolve().parents[2] / "transcripts" / "disk"
-NEWEST = "format-2"
+NEWEST = "format-3"
 
 
 def fail(error: Exception) -> None:

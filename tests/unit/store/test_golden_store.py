@@ -3,7 +3,7 @@ newest the same.
 
     python -m tests.unit.store.test_golden_store --rewrite
 
-writes tests/transcripts/disk/store-format-2 anew. What a difference means stands in test_golden.py.
+writes tests/transcripts/disk/store-format-3 anew. What a difference means stands in test_golden.py.
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ from broker.store.records import TRANSIENT
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.kept import kept
 from tests.support.store import Running, options
+from tests.support.stored_group import StoredGroup
 from tests.unit.store.test_golden import GOLDEN
 
-FOLDER = GOLDEN / "store-format-2"
+FOLDER = GOLDEN / "store-format-3"
 DIRECTORIES = ("wal", "segments", "manifest")
 
 
 def write_store() -> FaultyDisk:
-    """Two runs: records of both kinds, segments, one of them rewritten, a manifest with edits, a log that is gone."""
+    """Two runs: records of both kinds, segments, one of them rewritten, a manifest with edits, a log that is gone; a
+    Raft group with entries in segments and in the log, some of them replaced, and a snapshot."""
     running = Running(moving=options(own_size=2500, garbage_size=9000))
     first, second, gone = (running.declare() for _ in range(3))
+    group = StoredGroup(running, running.declare())
+    group.vote(1, 2, 0)
+    group.append(1, None, b"entry  2", b"entry  3", b"entry  4", b"entry  5")
+    group.vote(2, 0, 3)
+    group.append(2, b"other  4".ljust(700, b"."), b"other  5", index=4)
+    group.applied = 3
     for number in range(9):
         for log in (first, second, gone):
             running.fill(log, 1, 200 * number, TRANSIENT if number == 4 else 1)
@@ -39,8 +47,12 @@ def write_store() -> FaultyDisk:
     first.allowance(3)
     running.rest()
     again = running.killed(options())
+    group = StoredGroup(again, again.logs.open(group.log.log.number))
+    group.found()
+    group.vote(3, 1, 4)
     again.fill(again.logs.open(second.number), 9, 900)
     again.rest()
+    group.append(3, None, b"entry  7")
     again.store.close()
     assert isinstance(again.disk, FaultyDisk)
     return again.disk.restarted()
@@ -68,6 +80,7 @@ def load(folder: Path) -> FaultyDisk:
 def recovered(disk: FaultyDisk) -> dict[str, object]:
     running = Running(disk)
     assert running.store.findings == []
+    groups = [log for log in running.logs.logs.values() if log.group is not None]
     logs = {
         str(number): {
             "next": int(log.positions.next),
@@ -77,8 +90,12 @@ def recovered(disk: FaultyDisk) -> dict[str, object]:
             },
         }
         for number, log in sorted(running.logs.logs.items())
+        if log not in groups
     }
-    return {"declared": sorted(key.decode() for key in running.declared), "logs": logs}
+    found: dict[str, object] = {"declared": sorted(key.decode() for key in running.declared), "logs": logs}
+    if groups:  # since format 3
+        found["groups"] = {str(log.number): StoredGroup(running, log).found() for log in groups}
+    return found
 
 
 def test_this_release_writes_the_store_byte_for_byte() -> None:
