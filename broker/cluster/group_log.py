@@ -3,8 +3,8 @@
 In memory are the entries that somebody may still ask for: those that are not applied, and of a group with other members
 the last ones that are.
 
-An entry is a record at a position that is never used again. One that replaces another is the later record of the two,
-so that the fold of a start needs no record of what was cut off (REPLICATION: recovery folds in log order).
+An entry is a record at a position that is never used again. What others replace is cut off by a record as well, in the
+same commit group: without it a start would miss those whose segment has gone.
 """
 
 from __future__ import annotations
@@ -131,13 +131,21 @@ class GroupLog(Storage):
     def _cut(self, index: i64) -> None:
         """The entries from there on are void."""
         last = self.last_index()
-        if index <= last:
-            for at in range(index, last + 1):
-                self.log.settle(self._position(at), 1, 1)
-            del self._entries[index - self._before - 1 :]
-            while self._run_indexes and self._run_indexes[-1] >= index:
+        if index > last:
+            return
+        del self._entries[index - self._before - 1 :]
+        runs: i64 = len(self._run_indexes)
+        while runs > 0 and last >= index:
+            start: i64 = self._run_indexes[runs - 1]
+            first = start if start > index else index
+            position = self._run_positions[runs - 1] + first - start
+            self.log.settle(position, last - first + 1, 1)
+            self.log.write_settled(position, position + last - first)
+            last = first - 1
+            if start >= index:
                 self._run_indexes.pop()
                 self._run_positions.pop()
+            runs -= 1
 
     def _note_run(self, index: i64, position: i64) -> None:
         """The entry with this index stands, or will stand, at this position."""
@@ -217,6 +225,8 @@ class GroupLog(Storage):
         found = self._all_found(group.found)
         group.found = []
         for position, data in found:
+            if not log.positions.is_live(position):
+                continue  # a later record has cut it off
             entry = _decode(data)
             if entry.index <= self.snapshot_index:
                 log.settle(position, 1, 1)

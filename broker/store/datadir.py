@@ -26,8 +26,8 @@ from broker.store.disk_error import DiskError
 from broker.store.filesystem import File, FileSystem
 
 FORMAT: Final = 3
-"""The version this release writes; it reads all from 1 on. Format 2: commit groups of several batches (batch.py). Format
-3: the logs of Raft groups (group_state.py), whose entries an older release would take for messages."""
+"""The version this release writes; it reads all from 1 on. Format 2: commit groups of several batches (batch.py).
+Format 3: the logs of Raft groups (group_state.py), whose entries an older release would take for messages."""
 
 _LOCK: Final = "LOCK"
 _FORMAT: Final = "FORMAT"

@@ -13,7 +13,6 @@ import errno
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from broker.metadata.journal import replay
 from broker.store.batch import BLOCK
@@ -25,7 +24,8 @@ from broker.store.store import Store, StoreOptions, StoreOwner, Threads
 from broker.store.wal_file import START
 from broker.store.wal_writer import WalOptions
 from broker.turn import Turn
-from tests.crash.store.members import LOGS, GroupWorld, Member
+from tests.crash.store.members import LOGS, Member
+from tests.crash.store.past import ALONE, SEVERAL, Operation, Past
 from tests.crash.store.search import Search, Violation, new_disk
 from tests.support.fake_clock import FakeClock
 from tests.support.faulty_disk import Fault, FaultyDisk, PowerLoss
@@ -54,8 +54,6 @@ FAULT_SITES = (
     ),
     *("wal.write", "wal.sync", "wal.recycle", "wal.remove", "wal.retire.directory", "move.open"),
 )
-ALONE = b"a group of one"
-SEVERAL = b"a group of several"
 BUSY_SITES = frozenset(site for site in FAULT_SITES if site) | {"manifest.remove", "segment.discard"}
 
 
@@ -79,88 +77,6 @@ def compactor_options(chance: random.Random) -> CompactorOptions:
     )
 
 
-class Operation(NamedTuple):
-    """Something that was told to the disk."""
-
-    sequence: int
-    """Of its record, or of a later one: it counts when that is on the disk."""
-    kind: str
-    log: int
-    first: int = 0
-    last: int = 0
-    body: bytes = b""
-
-
-class World:
-    """What a store should hold."""
-
-    def __init__(self) -> None:
-        self.declared: dict[bytes, bytes] = {}
-        self.live: dict[int, dict[int, bytes]] = {}
-        """Log -> position -> body."""
-        self.groups: dict[int, GroupWorld] = {}
-        """By the log with its entries."""
-
-    def apply(self, operation: Operation) -> None:
-        live = self.live.get(operation.log, {})
-        if operation.kind == "declare":
-            self.live[operation.log] = {}
-            self.declared[b"%d" % operation.log] = operation.body
-        elif operation.kind == "found":
-            self.groups[operation.log] = GroupWorld(operation.body == ALONE)
-            self.declared[b"%d" % operation.log] = operation.body
-        elif operation.kind == "drop":
-            self.live.pop(operation.log, None)
-            self.groups.pop(operation.log, None)
-            self.declared.pop(b"%d" % operation.log, None)
-        elif operation.log in self.groups:
-            self.groups[operation.log].apply(operation.kind, operation.first, operation.last, operation.body)
-        elif operation.kind == "append":
-            live[operation.first] = operation.body
-        elif operation.kind == "settle":
-            for position in [position for position in live if operation.first <= position <= operation.last]:
-                del live[position]
-
-
-    def logs(self) -> set[int]:
-        """That belong to something."""
-        return {*self.live, *(number + at for number in self.groups for at in range(LOGS))}
-
-
-class Past:
-    """Everything that was done on a disk, in order."""
-
-    def __init__(self, has_groups: bool = False) -> None:
-        self.has_groups = has_groups
-        self.operations: list[Operation] = []
-        self.durable_through = 0
-        self.delivered: set[tuple[int, int]] = set()
-        """Log and position."""
-
-    def world(self, through: int) -> World:
-        world = World()
-        for operation in self.operations:
-            if operation.sequence <= through:
-                world.apply(operation)
-        return world
-
-    def copied(self) -> Past:
-        made = Past(self.has_groups)
-        made.operations = list(self.operations)
-        made.durable_through = self.durable_through
-        made.delivered = set(self.delivered)
-        return made
-
-    def found(self, through: int) -> None:
-        """The store was opened, with everything up to there."""
-        self.operations = [operation for operation in self.operations if operation.sequence <= through]
-        self.durable_through = through
-        # What was delivered and is forgotten as a whole leaves its position to others.
-        self.delivered &= {
-            (operation.log, operation.first) for operation in self.operations if operation.kind == "append"
-        }
-
-
 class Build:
     """The program under test; planted bugs replace parts of it."""
 
@@ -169,6 +85,8 @@ class Build:
     """Where something fails; "" for anywhere."""
     groups = 0.0
     """How many of the histories have Raft groups."""
+    member: type[Member] = Member
+    """Who uses the logs of a group."""
 
 
 class Life:
@@ -176,6 +94,7 @@ class Life:
 
     def __init__(self, build: Build, disk: FaultyDisk, past: Past, chance: random.Random) -> None:
         self.disk = disk
+        self.member = build.member
         self.past = past
         self.chance = chance
         self.failures: list[Exception] = []
@@ -205,7 +124,7 @@ class Life:
         self.check_declared()
         self.members: dict[int, Member] = {}
         for number, group in self.world.groups.items():
-            self.members[number] = Member(self.logs, number, group.is_alone, self.note)
+            self.members[number] = build.member(self.logs, number, group.is_alone, self.note)
             self.members[number].recover(group)
         self.store.begin(self.world.logs(), self.turn)
         self.check_logs()
@@ -244,9 +163,11 @@ class Life:
 
     def check_extents(self, log: Log) -> None:
         in_wal = log.extents.wal[log.extents.head :]
-        if sum(segment_extent.live for segment_extent in log.extents.segments) + sum(
-            log.positions.live_between(each.first, each.first + each.count) for each in in_wal
-        ) != log.positions.live():
+        if (
+            sum(segment_extent.live for segment_extent in log.extents.segments)
+            + sum(log.positions.live_between(each.first, each.first + each.count) for each in in_wal)
+            != log.positions.live()
+        ):
             raise Violation(f"log {log.number}: pieces and stretches do not add up")
 
     def check_content(self) -> None:
@@ -310,7 +231,7 @@ class Life:
         value = self.chance.choice((ALONE, SEVERAL))
         self.tell(int(PUT), put_body(b"%d" % number, value))
         self.note("found", number, body=value)
-        self.members[number] = Member(self.logs, number, value == ALONE, self.note)
+        self.members[number] = self.member(self.logs, number, value == ALONE, self.note)
 
     def lead(self) -> None:
         """A group does something, perhaps with a message that another log has too."""
@@ -432,7 +353,7 @@ class Life:
             *(self.step, self.step, self.step, self.step, self.step, self.step, self.step, self.step),
         )
         if self.past.has_groups:
-            actions += (self.lead,) * 8
+            actions += (self.lead,) * 5 + (self.step,) * 8
         for _ in range(self.chance.choice((1, 1, 1, 3))):
             self.chance.choice(actions)()
         self.turn.drain()
@@ -496,7 +417,7 @@ class Lives(Search):
         disk.observer = lambda where, site: self.look(where, site, past, chance)
         try:
             life = Life(self.build, disk, past, chance)
-            for _ in range(chance.randrange(250)):
+            for _ in range(chance.randrange(600 if past.has_groups else 250)):
                 if life.failures:
                     self.failures += 1
                     break
@@ -577,6 +498,7 @@ class Lives(Search):
                 0 < member.log.snapshot_index < member.log.last_index()
             )
             self.met["groups with entries in segments"] += bool(member.log.log.extents.segments)
+            self.met["groups with contents in segments"] += bool(member.contents.extents.segments)
             self.met["groups with entries that were replaced"] += life.world.groups[number].replaced > 0
             self.met["groups that have voted for others"] += life.world.groups[number].vote > 1
         self.count_state()

@@ -38,11 +38,11 @@ class Command(NamedTuple):
 
     kind: bytes
     first: int
-    count: int
+    length: int
     stride: int = 1
 
     def positions(self) -> range:
-        return range(self.first, self.first + self.count * self.stride, self.stride)
+        return range(self.first, self.first + self.length * self.stride, self.stride)
 
 
 def packed(commands: list[Command], padding: bytes) -> bytes:
@@ -78,7 +78,7 @@ class Tally:
                 if command.first > self.next:  # accepted by entries that were replaced
                     gone.append((self.next, command.first - 1))
                 self.live |= set(command.positions())
-                self.next = command.first + command.count
+                self.next = command.first + command.length
             else:
                 gone += [(position, position) for position in command.positions()]
                 self.live -= set(command.positions())
@@ -220,7 +220,7 @@ class Member(GroupOwner):
     def recover(self, world: GroupWorld) -> None:
         """Raises: Violation"""
         log = self.log
-        log.recover(self.is_alone)
+        self.recover_log()
         self._check_found(world)
         if log.snapshot_index:
             self.tally = decoded(log.state)
@@ -238,6 +238,12 @@ class Member(GroupOwner):
                 self.contents.settle_told(position, position)
         if positions.next < accepted:
             positions.settle(positions.next, accepted - 1)
+        if gone := sorted(position for position in self.needed if not positions.is_live(position)):
+            raise Violation(f"group {self.number}: contents are gone that are needed: {gone}")
+
+    def recover_log(self) -> None:
+        """Snapshot and entries."""
+        self.log.recover(self.is_alone)
 
     def _check_found(self, world: GroupWorld) -> None:
         log = self.log
@@ -262,10 +268,10 @@ class Member(GroupOwner):
             )
         if log.log.positions.live() != len(found):
             raise Violation(f"{name}: {log.log.positions.live()} live records for {len(found)} entries")
-        state = log.log.group_state()
-        if (state.term, state.vote, state.commit) != (world.term, world.vote, world.commit):
+        hard = log.log.group_state()
+        if (hard.term, hard.vote, hard.commit) != (world.term, world.vote, world.commit):
             raise Violation(
-                f"{name}: term, vote and commit are {state.term}, {state.vote}, {state.commit} instead of "
+                f"{name}: term, vote and commit are {hard.term}, {hard.vote}, {hard.commit} instead of "
                 f"{world.term}, {world.vote}, {world.commit}"
             )
 
@@ -281,13 +287,16 @@ class Member(GroupOwner):
     # What is said
 
     def act(self, chance: random.Random) -> None:
+        keeps_much = self.number // 2 % 2  # of some groups, contents get into segments
+        if chance.random() < (0.05 if keeps_much else 0.5):
+            self._settle(chance)
+        else:
+            chance.choice((self._propose, self._write_hard_state) if self.is_alone else (self._propose,))(chance)
         if self.is_alone:
-            chance.choice((self._settle, self._settle, self._propose, self._write_hard_state))(chance)
             return
-        chance.choice((self._settle, self._settle, self._propose, self._propose))(chance)
-        if chance.random() < (0.05 if self.number % 2 else 0.5):  # of some, entries get into segments
+        if chance.random() < (0.05 if self.number % 2 else 0.5):  # of some, entries do
             self._commit(chance)
-        if chance.random() < 0.1:
+        if chance.random() < 0.15:
             chance.choice((self._vote, self._replace))(chance)
 
     def accept(self, body: bytes, token: object) -> None:
@@ -411,8 +420,11 @@ class Member(GroupOwner):
     def compact(self) -> None:
         index = self.tally.index
         if index > self.log.snapshot_index:
-            configuration = configuration_at(self.is_alone, index)
-            self.log.compact(Snapshot(index, self.log.term(index), configuration, self.tally.encode()))
+            self.log.compact(Snapshot(index, self.log.term(index), self.configuration(index), self.tally.encode()))
+
+    def configuration(self, index: int) -> Configuration:
+        """Of the snapshot at this index."""
+        return configuration_at(self.is_alone, index)
 
     def close(self) -> None:
         """The group is dropped, and its logs with it."""

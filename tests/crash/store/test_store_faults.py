@@ -13,7 +13,8 @@ from functools import cache
 import pytest
 
 from broker.store.disk_error import SITES, DiskError
-from tests.crash.store.lives import Build, Life, Past
+from tests.crash.store.lives import Build, Life
+from tests.crash.store.past import Past
 from tests.crash.store.search import Violation
 from tests.support.faulty_disk import Fault, FaultyDisk
 
