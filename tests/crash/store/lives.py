@@ -139,7 +139,7 @@ class Life:
 
     def check_logs(self) -> None:
         store = self.store
-        failed = any(fault.seen for fault in self.disk.faults)
+        failed = self.past.has_failed or any(fault.seen for fault in self.disk.faults)
         if store.findings or store.report.damaged or (store.repaired and not failed):
             raise Violation(
                 f"damage was told where there is none: {store.findings} {store.report.damaged} {store.repaired}"
@@ -438,15 +438,20 @@ class Lives(Search):
                 raise
         finally:
             disk.observer = None
+            past.has_failed = past.has_failed or any(fault.seen for fault in disk.faults)
 
     def look(self, disk: FaultyDisk, site: str, past: Past, chance: random.Random) -> None:
         """The states that a crash at this moment can leave."""
         odds = 0.15 if site in BUSY_SITES and not site.startswith("wal.") else 0.01
         if any(fault.seen for fault in disk.faults):
             odds *= 4
+        if past.has_groups:
+            odds /= 5  # these lives are longer: more of them are worth more
         if chance.random() < odds:
+            past = past.copied()
+            past.has_failed = past.has_failed or any(fault.seen for fault in disk.faults)
             state = disk.restarted() if chance.random() < 0.2 else next(disk.crash_states(chance.getrandbits(48), 1))
-            self.check_state(state, past.copied(), chance.getrandbits(48))
+            self.check_state(state, past, chance.getrandbits(48))
 
     def check_state(self, state: FaultyDisk, past: Past, seed: int) -> None:
         """Open the store as it is found, let it work a little, crash, and open it again."""

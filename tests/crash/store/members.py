@@ -314,8 +314,8 @@ class Member(GroupOwner):
             return
         first = chance.choice((min(self._unsettled), min(self._unsettled), chance.choice(sorted(self._unsettled))))
         stride = chance.choice((1, 1, 2))
-        count = 1
-        while count < chance.choice((1, 2, 30)) and first + count * stride in self._unsettled:
+        count, most = 1, chance.choice((1, 2, 30, 1000))
+        while count < most and first + count * stride in self._unsettled:
             count += 1
         self.contents.settle(first, count, stride)
         self._unsettled -= set(range(first, first + count * stride, stride))
@@ -385,7 +385,7 @@ class Member(GroupOwner):
             return
         self._gathered = []  # what was to follow refers to entries that are gone
         self._write(HardState(state.term + 1, chance.choice((0, 2, 3)), state.commit))
-        index = chance.randrange(first, last + 1)
+        index = chance.choice((first, chance.randrange(first, last + 1)))
         self._unsettled = set(self.tally.live)
         for at in range(chance.choice((1, 1, 2, 4))):
             self._append(packed([], chance.randbytes(chance.choice((1, 50, 700)))), True, index + at)

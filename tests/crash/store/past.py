@@ -63,6 +63,8 @@ class Past:
 
     def __init__(self, has_groups: bool = False) -> None:
         self.has_groups = has_groups
+        self.has_failed = False
+        """Something has failed on this disk, in this life or an earlier one."""
         self.operations: list[Operation] = []
         self.durable_through = 0
         self.delivered: set[tuple[int, int]] = set()
@@ -77,6 +79,7 @@ class Past:
 
     def copied(self) -> Past:
         made = Past(self.has_groups)
+        made.has_failed = self.has_failed
         made.operations = list(self.operations)
         made.durable_through = self.durable_through
         made.delivered = set(self.delivered)
