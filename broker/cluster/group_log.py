@@ -43,7 +43,7 @@ class GroupLog(Storage):
         self.lost_beginning = False
         """There was a snapshot, or entries, before those that a start has found: damage has taken them."""
         self.repair_to: i64 = 0
-        """Entries up to this index were there, and some of them are lost; 0: none are."""
+        """Entries up to this index may have been there, and some of them are lost; 0: none are."""
         self._logs = logs
         self._before: i64 = 0
         """The index before the first entry in memory."""
@@ -241,6 +241,9 @@ class GroupLog(Storage):
                 self.repair_to = max(self.repair_to, entry.index)
                 log.settle(position, 1, 1)
         log.collect()
+        lost = group.missing + self._logs.lost_records
+        if lost > 0 and not is_alone:  # of those behind the last one nothing else may tell
+            self.repair_to = max(self.repair_to, self.last_index() + lost)
 
     def _recover_entry(self, entry: Entry, position: i64) -> None:
         last = self.last_index()

@@ -49,6 +49,8 @@ class GroupState:
         """Nothing of it is looked at here; empty: none was taken."""
         self.found: list[tuple[int, bytes]] = []
         """What recovery has found of entries: position, and what the member has written there. Taken by it."""
+        self.missing: i64 = 0
+        """How many live entries recovery has not found."""
         self.owner: GroupOwner | None = None
 
     def tell(self, term: i64, vote: i64, commit: i64) -> None:

@@ -70,9 +70,11 @@ class LogRecovery:
         """These need not survive a restart, and were settled: what was in segments."""
         self._transient += ranges
 
-    def distrust(self) -> None:
-        """There was damage: what may have been delivered is not known, so it may be everything."""
+    def distrust(self, lost_records: i64) -> None:
+        """There was damage: what may have been delivered is not known, so it may be everything. So many records of the
+        write-ahead log are gone at most, of whatever logs."""
         self._distrusted = True
+        self._logs.lost_records = lost_records
         for log in self._logs.logs.values():
             log.mark.raise_to(log.positions.next - 1)
 
@@ -81,6 +83,8 @@ class LogRecovery:
         for log in self._logs.logs.values():
             for first, last in finish_recovery(log):
                 self.missing.append((log, first, last))
+                if log.group is not None:
+                    log.group.missing += last - first + 1
         for segment in self._logs.segments.by_number.values():
             self._logs.segments.look_at(segment)
 

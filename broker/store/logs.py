@@ -55,6 +55,8 @@ class Logs(Collector):
         self.reader: LogReader | None = None
         self.lost: list[Lost] = []
         """What could not be read back."""
+        self.lost_records: i64 = 0
+        """Records of the write-ahead log that a start has not found, of whatever logs."""
         self.segments = Segments()
         self.pages = Pages()
         self._dropped: list[int] = []

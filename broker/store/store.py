@@ -111,7 +111,7 @@ class Store:
                 wal = WriteAheadLog.open(data_dir, found.wal, threads.log, owner.on_failure, options.wal)
                 wal.faults = owner.clock.faults
                 if found.restored.differs or found.wal.report.damaged:
-                    found.log_recovery.distrust()
+                    found.log_recovery.distrust(sum(each.lost_count for each in found.wal.report.damaged))
             found.logs.attach(wal.batch)
             files = DataFiles(filesystem, data_dir.wal, data_dir.segments, data_dir.pages)
             parts = StoreParts(data_dir, found.manifest, found.logs, wal, files, owner.clock)
