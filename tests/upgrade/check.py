@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from tests.support.wire import Method, Said, method
 from tests.upgrade.expected import LATER, Json, Message, World, in_order, sent
-from tests.upgrade.world import BINDINGS, EXCHANGES, PERSISTENT, QUEUES, ROUTES, TTL_MS, body
+from tests.upgrade.world import BINDINGS, EXCHANGES, PERSISTENT, QUORUM_QUEUES, ROUTES, TTL_MS, body, queues_of
 
 MARGIN_MS: Final = 60_000
 """A test takes less."""
@@ -72,15 +72,18 @@ def compare(client: Client, world: World) -> None:
             assert found == message, f"{queue}, message {place}"
         assert client.get(queue) is None, queue
         client.send(method(1, "basic.nack", multiple=True, requeue=True))
-        world.messages[queue] = [message.delivered() for message in messages]
+        is_quorum = queue in {name for name, _, _ in QUORUM_QUEUES}
+        world.messages[queue] = [
+            message.returned(failed=False) if is_quorum else message.delivered() for message in messages
+        ]
 
 
-def declare_again(client: Client) -> None:
+def declare_again(client: Client, world: World) -> None:
     """Everything is equivalent to what was declared: another argument, or type of its value, would be an error."""
     for name, kind, auto_delete, internal, arguments in EXCHANGES:
         flags = {"durable": True, "auto_delete": auto_delete, "internal": internal}
         client.ask("exchange.declare", exchange=name, type=kind, arguments=arguments, **flags)
-    for name, auto_delete, arguments in QUEUES:
+    for name, auto_delete, arguments in queues_of(world):
         client.ask("queue.declare", queue=name, durable=True, auto_delete=auto_delete, arguments=arguments)
     for source, kind, destination, key, arguments in BINDINGS:
         if kind == "queue":
@@ -98,7 +101,7 @@ def take_first(client: Client, world: World, queue: str) -> tuple[Message, objec
 
 def work(client: Client, world: World) -> None:
     """Publish by every way, acknowledge, reject what has died before and what has hidden keys. The world is told."""
-    declare_again(client)
+    declare_again(client, world)
     messages = world.messages
     for exchange, key, headers, queues in ROUTES:
         data = body(f"after the upgrade by {exchange} with {key}", 5000)
@@ -109,7 +112,11 @@ def work(client: Client, world: World) -> None:
     client.publish("", "priorities", b"urgent", {**PERSISTENT, "priority": 9})
     urgent = sent(b"urgent", "", "priorities", {**PERSISTENT, "priority": 9})
     messages["priorities"].insert(sum(message.priority >= 5 for message in messages["priorities"]), urgent)
-    for queue in ("plain", "backlog", "held", "dead.limited"):
+    if world.has_quorum_queues:
+        client.publish("", "quorum", b"after the upgrade", PERSISTENT)
+        messages["quorum"].append(sent(b"after the upgrade", "", "quorum", PERSISTENT))
+    quorum = ["quorum", "quorum.backlog"] if world.has_quorum_queues else []
+    for queue in ("plain", "backlog", "held", "dead.limited", *quorum):
         _, tag = take_first(client, world, queue)
         client.send(method(1, "basic.ack", delivery_tag=tag))
     for queue, exchange, to, reached in (

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ def tagged_properties(properties: Mapping[str, object]) -> dict[str, Json]:
 
 @dataclass
 class Message:
-    """A message in a queue. ``redelivered`` is None where either is promised."""
+    """A message in a queue. ``redelivered`` is None where either is promised. Without ``counts`` in its headers."""
 
     size: int
     sha256: str
@@ -56,6 +56,8 @@ class Message:
     routing_key: str
     redelivered: bool | None
     properties: dict[str, Json] = field(default_factory=dict)
+    counts: list[int] | None = None
+    """In a quorum queue, once it has come back: how often it was acquired, how many deliveries have failed."""
 
     @property
     def priority(self) -> int:
@@ -65,6 +67,12 @@ class Message:
     def delivered(self) -> Message:
         """The same, once somebody has had it."""
         return Message(self.size, self.sha256, self.exchange, self.routing_key, True, self.properties)
+
+    def returned(self, *, failed: bool) -> Message:
+        """The same in a quorum queue, once it has come back; whether that counts as a failed delivery."""
+        acquired, failures = self.counts or [0, 0]
+        counts = [acquired + 1, failures + failed]
+        return replace(self, redelivered=True, counts=counts)
 
     def deaths(self) -> list[Json]:
         """The entries of x-death, without their tag."""
@@ -138,6 +146,11 @@ class World:
     bindings: list[Json] = field(default_factory=list)
     messages: dict[str, list[Message]] = field(default_factory=dict)
 
+    @property
+    def has_quorum_queues(self) -> bool:
+        """Releases know them since format 3."""
+        return self.format >= 3
+
     def seen(self, said: Said) -> Message:
         """A message that a node has delivered or answered with."""
         properties = tagged_properties(said.properties)
@@ -147,7 +160,8 @@ class World:
                     if entry[0] == "F" and entry[1].get("time", "?")[0] == "T":
                         entry[1]["time"] = ["T", self.when(int(entry[1]["time"][1]))]
         exchange, key = said.method.text("exchange"), said.method.text("routing_key")
-        return Message(len(said.body), digest(said.body), exchange, key, bool(said.method["redelivered"]), properties)
+        redelivered = bool(said.method["redelivered"])
+        return Message(len(said.body), digest(said.body), exchange, key, redelivered, properties, _counts(properties))
 
     def when(self, time_s: int) -> str:
         """What a time in an x-death entry means. The clock may have been set back: what is later may be smaller."""
@@ -178,6 +192,17 @@ class World:
             queue: [Message(**item) for item in items] for queue, items in content["messages"].items()
         }
         return cls(**content)
+
+
+def _counts(properties: dict[str, Json]) -> list[int] | None:
+    """What a quorum queue says of a message that has come back, taken out of its headers."""
+    headers = properties.get("headers", {})
+    if "x-acquired-count" not in headers:
+        return None
+    counts = [int(headers.pop(f"x-{name}-count")[1]) for name in ("acquired", "delivery")]
+    if not headers:
+        del properties["headers"]
+    return counts
 
 
 def _line(value: Json) -> str:

@@ -59,6 +59,13 @@ QUEUES: Final[list[tuple[str, bool, dict[str, object]]]] = [
 ]  # fmt: skip
 """Name, auto-delete, arguments. All are durable."""
 
+QUORUM_QUEUES: Final[list[tuple[str, bool, dict[str, object]]]] = [
+    ("quorum", False, {"x-queue-type": "quorum"}),
+    ("quorum.priorities", False, {"x-queue-type": "quorum", "x-delivery-limit": 20}),
+    ("quorum.backlog", False, {"x-queue-type": "quorum"}),
+]
+"""The same, of releases that know them."""
+
 BINDINGS: Final[list[tuple[str, str, str, str, dict[str, object]]]] = [
     ("direct", "queue", "plain", "plain", {}),
     ("direct", "queue", "plain", "another key", {}),
@@ -129,6 +136,11 @@ EVERY_PROPERTY: Final[dict[str, object]] = {
 }
 
 
+def queues_of(world: World) -> list[tuple[str, bool, dict[str, object]]]:
+    """All that are declared in it."""
+    return [*QUEUES, *(QUORUM_QUEUES if world.has_quorum_queues else [])]
+
+
 def body(label: str, size: int) -> bytes:
     """A body that tells what it is, and can be compressed."""
     return (f"{label} " * (size // (len(label.encode()) + 1) + 1)).encode()[:size]
@@ -194,6 +206,25 @@ class Writer:
                 self.client.send(method(TRANSACTIONAL, "basic.nack", delivery_tag=tag, requeue=True))
         self.client.ask(TRANSACTIONAL, "tx.commit")
 
+    def answer(self, queue: str, answers: str) -> None:
+        """Take messages of a quorum queue and answer them in order: acknowledge (a), nack (n) or reject (r) with
+        requeue, which leaves them where they were."""
+        messages = self.messages[queue]
+        tags = [self.get(CONFIRMING, queue).method["delivery_tag"] for _ in answers]
+        for tag, kind in zip(tags, answers, strict=True):
+            if kind == "a":
+                self.client.send(method(CONFIRMING, "basic.ack", delivery_tag=tag))
+            else:
+                name = "basic.nack" if kind == "n" else "basic.reject"
+                self.client.send(method(CONFIRMING, name, delivery_tag=tag, requeue=True))
+        head = [
+            message.returned(failed=kind == "r")
+            for message, kind in zip(messages[: len(answers)], answers, strict=True)
+            if kind != "a"
+        ]
+        self.messages[queue] = head + messages[len(answers) :]
+        self.await_count(queue)
+
     def reject(self, queue: str, exchange: str, key: str | None, reached: list[str]) -> None:
         """Reject the first message; it comes to the queues ``reached`` by way of the dead letter exchange."""
         said = self.get(CONFIRMING, queue)
@@ -223,7 +254,7 @@ def declare(writer: Writer) -> None:
         flags = {"durable": True, "auto_delete": auto_delete, "internal": internal}
         client.ask(1, "exchange.declare", exchange=name, type=kind, arguments=arguments, **flags)
         world.exchanges.append({"name": name, "type": kind, "arguments": arguments, **flags})
-    for name, auto_delete, arguments in QUEUES:
+    for name, auto_delete, arguments in queues_of(world):
         client.ask(1, "queue.declare", queue=name, durable=True, auto_delete=auto_delete, arguments=arguments)
         world.queues.append({"name": name, "durable": True, "auto_delete": auto_delete, "arguments": arguments})
         writer.messages[name] = []
@@ -323,6 +354,19 @@ def discard(writer: Writer) -> None:
     writer.client.ask(CONFIRMING, "queue.delete", queue="deleted")
 
 
+def fill_quorum_queues(writer: Writer) -> None:
+    """Messages that were never delivered, that came back, and that are gone; strict priorities."""
+    for number in range(12):
+        writer.publish(["quorum"], f"quorum {number}", 300 * number)
+    writer.answer("quorum", "aanrnra")
+    writer.answer("quorum", "nr")
+    for number, priority in enumerate((0, 31, None, 4, 200)):
+        given = PERSISTENT if priority is None else {**PERSISTENT, "priority": priority}
+        writer.publish(["quorum.priorities"], f"number {number} of priority {priority}", properties=given)
+    writer.messages["quorum.priorities"].sort(key=lambda message: -min(message.properties.get("priority", 4), 31))
+    writer.answer("quorum.priorities", "n")
+
+
 def pile_up(writer: Writer, node: Node) -> None:
     """A backlog of several files of the log, partly acknowledged: before, between and after it moves to segments.
 
@@ -330,10 +374,14 @@ def pile_up(writer: Writer, node: Node) -> None:
     """
     for number in range(110):
         writer.publish(["backlog"], f"backlog {number}", 8000 + 113 * number)
+        if writer.world.has_quorum_queues and number % 5 == 0:
+            writer.publish(["quorum.backlog"], f"quorum backlog {number}", 2000 + 113 * number)
         if number == 40:
             writer.acknowledge("backlog", lambda place: place % 3 == 1)
     wait.until(lambda: len(list((node.data_dir / "segments").glob("*.seg"))) >= 2, 30_000, "two segments")
     writer.acknowledge("backlog", lambda place: place % 4 == 2)
+    if writer.world.has_quorum_queues:
+        writer.answer("quorum.backlog", "anaraaan")
     for number in range(4):
         writer.publish(["backlog"], f"last of the backlog {number}", 500)
 
@@ -353,6 +401,9 @@ def hold(writer: Writer) -> None:
     for queue, count in (("held", 4), ("single", 1), ("plain", 1)):
         messages = writer.messages[queue]
         messages[:count] = [message.delivered() for message in messages[:count]]
+    if writer.world.has_quorum_queues:
+        writer.get(HOLDING, "quorum")
+        writer.messages["quorum"][0] = writer.messages["quorum"][0].returned(failed=True)
 
 
 def write(node: Node, world: World, *, keeps_partial_deaths: bool) -> None:
@@ -367,6 +418,8 @@ def write(node: Node, world: World, *, keeps_partial_deaths: bool) -> None:
         writer = Writer(client, world, keeps_partial_deaths)
         declare(writer)
         fill(writer)
+        if world.has_quorum_queues:
+            fill_quorum_queues(writer)
         discard(writer)
         pile_up(writer, node)
         transact(writer)
@@ -374,7 +427,8 @@ def write(node: Node, world: World, *, keeps_partial_deaths: bool) -> None:
         if world.end == "killed":
             node.kill()
             # The mark on the disk is ahead of what was delivered: docs/durability.md, "The redelivered flag".
-            for queue in writer.consumed:
+            # Quorum queues know exactly.
+            for queue in writer.consumed - {name for name, _, _ in QUORUM_QUEUES}:
                 for message in world.messages[queue]:
                     message.redelivered = message.redelivered or None
         else:

@@ -95,6 +95,17 @@ def test_a_kept_data_directory_is_of_the_format_in_its_name(name: str) -> None:
     assert world.messages
 
 
+@pytest.mark.parametrize("name", fixtures.names())
+def test_only_the_version_of_an_older_directory_changes(name: str) -> None:
+    """Whatever stands in it is read as it is: batches, records and manifests of every format have one layout."""
+    disk = fixtures.simulated(name, "/data")
+    make(disk)
+    assert datadir.read_format(disk, "/data/FORMAT") == (datadir.FORMAT, 3)
+    for path, content in fixtures.files_of(name).items():
+        if path not in datadir.FORMAT_FILES:
+            assert bytes(disk.content(f"/data/{path}")) == content, path
+
+
 def without(disk: FaultyDisk, name: str, how: str) -> FaultyDisk:
     state = disk.restarted()
     directory = state.directory("/data")
