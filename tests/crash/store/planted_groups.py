@@ -167,6 +167,19 @@ class SettlesAtOnce(Member):
         super().say(command)
 
 
+class WritesSettlements(Member):
+    """What is said to be settled is written as of any other log, and taken at face value by a start."""
+
+    def say(self, command: Command) -> None:
+        if command.kind == b"S":
+            contents = self.contents
+            teller, contents.teller, contents.is_told_elsewhere = contents.teller, None, False
+            contents.settle(command.first, command.length, command.stride)
+            contents.collect()
+            contents.teller, contents.is_told_elsewhere = teller, True
+        super().say(command)
+
+
 class LetsGoOfWhatIsNotCommitted(Member):
     """A start keeps the contents that the ledger has, and not those of entries that may be committed yet."""
 
@@ -205,6 +218,7 @@ FOUND_BY_LIVES: dict[str, Bug] = {
     "entry reclaimed that no snapshot stands for": Bug(build(ReclaimsTooMuch), seed=5),
     "applied before it is committed": Bug(build(AppliesAtOnce), seed=3),
     "contents settled before the entry counts": Bug(build(SettlesAtOnce), seed=3),
+    "settlements written beside the entries": Bug(build(WritesSettlements), seed=3),
     "contents of an entry that is not committed let go": Bug(build(LetsGoOfWhatIsNotCommitted), seed=6),
 }
 """By what is wrong."""
