@@ -34,13 +34,14 @@ from broker.queues.quorum.values import (
     NACK,
     OUT,
     REJECT,
+    TIMEOUT,
     UNDELIVERED,
     acquired_count,
     delivery_count,
     is_failure,
     state_of,
 )
-from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED
+from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED, TIMED_OUT
 from broker.queues.taking import take_next
 from broker.turn import Deferred
 from broker.wire import table
@@ -263,7 +264,7 @@ class QuorumQueue(BacklogQueue):
         found = self.replica.ledger.levels[level]
         if self.deleted or found is None:
             return super().requeue(level, first, count, stride, refusal)
-        cause = REJECT if refusal == REJECTED else (CRASH if refusal == ABANDONED else NACK)
+        cause = _cause(refusal)
         limit: i64 = self.options.delivery_limit
         if limit < 0 or not is_failure(cause):
             return self._come_back(found, first, count, stride, cause)
@@ -330,6 +331,15 @@ class QuorumQueue(BacklogQueue):
         for waiter in asked:
             self._resume(waiter)
         return count
+
+
+def _cause(refusal: i64) -> i64:
+    """Why a delivery comes back."""
+    if refusal == REJECTED:
+        return REJECT
+    if refusal == ABANDONED:
+        return CRASH
+    return TIMEOUT if refusal == TIMED_OUT else NACK
 
 
 def _with_counts(message: Message, deliveries: i64, acquired: i64) -> Message:
