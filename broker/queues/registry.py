@@ -61,6 +61,11 @@ register(
 )
 
 
+def type_labels() -> dict[str, str]:
+    """Name and label of each type."""
+    return {name: queue_type.label for name, queue_type in _TYPES.items()}
+
+
 def type_named(arguments: FieldTable) -> QueueType | None:
     """The type that arguments ask for: classic if they say nothing; None if there is no such type."""
     name = arguments.values.get(QUEUE_TYPE, CLASSIC)
