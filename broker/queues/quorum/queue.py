@@ -180,9 +180,9 @@ class QuorumQueue(BacklogQueue):
         return True
 
     def _has_failed_too_often(self, delivery: Delivery) -> bool:
-        """Whether the end of the node was one failure too many for a message that consumers had."""
+        """Whether the end of the node was one failure too many for a message that consumers had then."""
         limit: i64 = self.options.delivery_limit
-        if limit < 0 or not delivery.redelivered:
+        if limit < 0 or not delivery.redelivered or not self.replica.was_out(delivery.level, delivery.position):
             return False
         value = self.replica.ledger.value_at(delivery.level, delivery.position)
         failed = delivery_count(value)
