@@ -214,8 +214,7 @@ class GroupLog(Storage):
         group = log.group_state()
         if group.snapshot:
             self._restore(group.snapshot)
-        found = self._all_found(group.found)
-        group.found = []
+        found = self._all_found(group.take_found())
         for position, data in found:
             entry = _decode(data)
             if entry.index <= self.snapshot_index:
