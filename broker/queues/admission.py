@@ -26,7 +26,7 @@ class Admission:
 
     def __init__(self, declared: QueueDeclaration, clock: Clock) -> None:
         options = declared.options
-        self._guards = guards(declared.arguments)
+        self._guards = tuple(guards(declared.arguments))
         self._clock = clock
         self.is_needed = options.levels() > 1 or options.limited or options.message_ttl_ms >= 0 or bool(self._guards)
         """Without it, a message that does not expire itself is just added."""
@@ -38,7 +38,7 @@ class Admission:
             if outcome != ADMITTED:
                 return outcome
         options = queue.options
-        if options.limited and options.overflow != DROP_HEAD and queue.limit.is_full(queue):
+        if options.limited and options.overflow != DROP_HEAD and queue.length_limit().is_full(queue):
             if options.overflow == REJECT_PUBLISH_DLX:
                 queue.host.dead_letter(queue, message, "maxlen")
             return REJECTED
@@ -46,7 +46,7 @@ class Admission:
         ttl = ttl_ms(options, message)
         stored = backlog.append(message) if ttl < 0 else self._append_expiring(queue, backlog, message, ttl)
         if options.limited and options.overflow == DROP_HEAD:
-            queue.limit.drop_excess(queue)
+            queue.length_limit().drop_excess(queue)
         if queue.consumers.groups:
             queue.schedule.schedule(queue)
         return PENDING if stored else ACCEPTED

@@ -48,12 +48,10 @@ class BacklogQueue(Queue):
         self.schedule = DispatchSchedule(turn, clock)
         self.dispatcher = Dispatcher(turn, clock)
         self.admission = Admission(declared, clock)
-        self.limit = LengthLimit(turn, clock)
+        self.limit: LengthLimit | None = None
         self.expiration = Expiration(turn, clock)
         self.expiry = QueueExpiry(clock, options.expires_ms) if options.expires_ms > 0 else None
         self._backlog = self.levels[0]
-        self.disks: list[DiskBacklog] = []
-        """The halves of the levels that are on the disk."""
         self._turn = turn
         self._clock = clock
 
@@ -65,11 +63,22 @@ class BacklogQueue(Queue):
         """Where a message belongs that comes."""
         return level_of(self.levels, message)
 
+    def disks(self) -> list[DiskBacklog]:
+        """The halves of the levels that are on the disk."""
+        return [level.disk for level in self.levels if level.disk is not None]
+
+    def length_limit(self) -> LengthLimit:
+        """Who sees to it that it does not become too long; only for a queue with such a limit."""
+        limit = self.limit
+        if limit is None:
+            self.limit = limit = LengthLimit(self._turn, self._clock)
+        return limit
+
     def recover(self) -> None:
         if self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.is_over = True  # perhaps: what consumers had is ready again
+            self.length_limit().is_over = True  # perhaps: what consumers had is ready again
             self.schedule.schedule_behind(self)
-        for disk in self.disks:
+        for disk in self.disks():
             disk.recover()
             if disk.paging and (self.options.message_ttl_ms >= 0 or disk.kept.may_expire()):
                 self.expiration.expiring = True
@@ -96,9 +105,10 @@ class BacklogQueue(Queue):
         self.schedule.begin()
         try:
             if not self.deleted:
-                if self.limit.is_over:
+                limit = self.limit
+                if limit is not None and limit.is_over:
                     self.dispatcher.bounded_time = True
-                    self.limit.drop_excess(self)
+                    limit.drop_excess(self)
                 now_us = self._clock.monotonic_us() if self.expiration.expiring else 0
                 self.dispatcher.dispatch_bounded(self, now_us)
         finally:
@@ -160,7 +170,7 @@ class BacklogQueue(Queue):
         if self.deleted:
             return
         if self.held == 0 and self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.drop_excess(self)
+            self.length_limit().drop_excess(self)
         self.schedule.schedule(self)
 
     def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> i64:
@@ -174,7 +184,7 @@ class BacklogQueue(Queue):
         if self.expiration.expiring:
             self.expiration.arm(self)
         if self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.drop_excess(self)
+            self.length_limit().drop_excess(self)
         self.schedule.schedule(self)
         return count
 
@@ -197,7 +207,7 @@ class BacklogQueue(Queue):
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
-        for disk in self.disks:
+        for disk in self.disks():
             disk.kept.has_consumers = True
         self.schedule.schedule(self)
 
@@ -208,7 +218,7 @@ class BacklogQueue(Queue):
         if self.consumers.count():
             self.schedule.schedule(self)
             return
-        for disk in self.disks:
+        for disk in self.disks():
             disk.kept.has_consumers = False
         self.mark_used()
         if self.auto_delete and not self.deleted:
@@ -232,12 +242,11 @@ class BacklogQueue(Queue):
             self.expiry.stop()
         self._turn.start(Cancelling(self._clock.faults, self.consumers.dissolve()))
         dropped: list[list[Message | Entry | None]] = []
-        for disk in self.disks:
+        for disk in self.disks():
             try:
                 disk.close()
             except Exception as error:
                 self._clock.faults.caught("log of a queue that is deleted", None, error)
-        self.disks = []
         self.link.cut()
         for level in self.levels:
             level.close(dropped)

@@ -32,7 +32,6 @@ class ClassicQueue(BacklogQueue):
             for level in self.levels:
                 log = logs.open(number + level.level) if number else None
                 level.disk = DiskBacklog(level, self, environment, logs, log)
-                self.disks.append(level.disk)
         self.mark_used()
 
     def enqueue(self, message: Message) -> int:

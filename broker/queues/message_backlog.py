@@ -11,7 +11,7 @@ head, because every position that was ever taken is smaller than the head's. A q
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from broker.message import ON_DISK, Message
 from broker.native import i64
@@ -24,6 +24,9 @@ from broker.turn import Turn
 if TYPE_CHECKING:
     from broker.queues.disk_backlog import DiskBacklog
     from broker.queues.tail import Part
+
+_NO_BLOCKS: Final[list[Block]] = []
+"""Shared, and never changed."""
 
 
 @final
@@ -57,7 +60,7 @@ class MessageBacklog:
         """How many of these are an ``Entry``."""
         self._block: Block | None = None
         """Where the head stands, or stood."""
-        self._ahead: list[Block] = []
+        self._ahead = _NO_BLOCKS
         """Those behind it in which ready messages are."""
         self._open: Block | None = None
         """Where what comes is added, if nothing is on disk only: the last block."""
@@ -124,8 +127,10 @@ class MessageBacklog:
         block = self._head_block()
         end = block.first + len(block.items)
         disk = self.disk
-        if disk is not None and disk.paging and disk.on_disk.first < end:
-            end = disk.on_disk.first
+        if disk is not None and disk.paging:
+            on_disk = disk.on_disk
+            if on_disk is not None and on_disk.first < end:
+                end = on_disk.first
         if block.uneven:
             if self._plain_end <= self.head_position:
                 self._plain_end = _plain_end(block, self.head_position, end)
@@ -210,7 +215,10 @@ class MessageBacklog:
             self._block = block
             self.head_position = position
         elif block is not self._block and (not ahead or ahead[-1] is not block):
-            ahead.append(block)
+            if ahead:
+                ahead.append(block)
+            else:
+                self._ahead = [block]
 
     def bring(self, position: i64, item: Message | Entry, memory_bytes: i64) -> None:
         """A message has come from the disk, behind all others that are ready."""
@@ -341,7 +349,8 @@ class MessageBacklog:
         self.requeued.add(first, count, stride)
         disk = self.disk
         if disk is not None:
-            disk.eviction.came_back(first)
+            if disk.eviction is not None:
+                disk.eviction.came_back(first)
             disk.report()
 
     def settle(self, first: i64, count: i64, stride: i64) -> None:
@@ -370,11 +379,11 @@ class MessageBacklog:
                 if log is not None:
                     log.settle(self.head_position, self.next - self.head_position, 1)
             disk.clear(dropped)
-        block = self._block
-        if block is not None:
-            self._ahead.append(block)
         for block in self._ahead:
             self.table.take_out(block, self.head_position - block.first, BLOCK_SIZE, dropped)
+        head = self._block
+        if head is not None:
+            self.table.take_out(head, self.head_position - head.first, BLOCK_SIZE, dropped)
         self._forget()
         if disk is not None:
             disk.report()
@@ -391,7 +400,7 @@ class MessageBacklog:
         """Nothing that was never taken waits."""
         self._block = None
         self._open = None
-        self._ahead = []
+        self._ahead = _NO_BLOCKS
         self.head_position = self.next
         self._ready = 0
         self._entries = 0

@@ -95,7 +95,7 @@ def transaction_in_two_batches() -> None:
         def patched(self: Publisher, channel: Channel, pending: Any, promised_by: Any) -> Any:
             accepted = carry_out(self, channel, pending, promised_by)
             for target in pending.targets:
-                for disk in target.disks:
+                for disk in target.disks():
                     disk._logs.batch.sync()
             return accepted
 

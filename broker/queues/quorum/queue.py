@@ -80,7 +80,6 @@ class QuorumQueue(BacklogQueue):
         disk = DiskBacklog(level, self, environment, logs, self.replica.contents(level.level))
         disk.kept.recorder = self.replica.recorder(level.level)
         level.disk = disk
-        self.disks.append(disk)
         self._by_number[int(level.level)] = level
 
     def backlog_at(self, level: i64) -> MessageBacklog:
