@@ -176,6 +176,9 @@ for _argument in (
     QueueArgument("x-queue-version", _version, compared=False),
     QueueArgument("x-single-active-consumer", _boolean, types=_BOTH),
     QueueArgument("x-delivery-limit", None, types=(QUORUM,), compared=False),
+    QueueArgument("x-delayed-retry-type", None, types=(QUORUM,)),
+    QueueArgument("x-delayed-retry-min", None, types=(QUORUM,)),
+    QueueArgument("x-delayed-retry-max", None, types=(QUORUM,)),
     QueueArgument("x-queue-leader-locator", _locator, types=(QUORUM,), compared=False),
     QueueArgument("x-quorum-initial-group-size", _positive, types=(QUORUM,), compared=False),
     # of streams, which there are none of yet

@@ -52,6 +52,9 @@ class BacklogQueue(Queue):
         self.expiration = Expiration(turn, clock)
         self.expiry = QueueExpiry(clock, options.expires_ms) if options.expires_ms > 0 else None
         self._backlog = self.levels[0]
+        self.settles_redelivered = True
+        """What was delivered before and goes to a consumer that acknowledges nothing is settled with that; otherwise
+        the queue does it itself."""
         self._turn = turn
         self._clock = clock
 
@@ -147,9 +150,11 @@ class BacklogQueue(Queue):
         """The dispatcher has decided that a consumer gets these messages (``Consumer.deliver``)."""
         consumer.deliver(self, level, items, first, stride, redelivered)
 
-    def hand_over_one(self, consumer: Consumer, delivery: Delivery) -> None:
-        """The same for one (``Consumer.deliver_one``)."""
+    def hand_over_one(self, consumer: Consumer, delivery: Delivery) -> bool:
+        """The same for one (``Consumer.deliver_one``). False: it does not get it now, and what becomes of it is
+        settled."""
         consumer.deliver_one(self, delivery)
+        return True
 
     # ---- back --------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, final
 from broker.discard import discard
 from broker.message import Message
 from broker.native import i64
-from broker.queues.block import MESSAGE_BYTES, body_size
 from broker.queues.declaration import QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.eviction import Eviction
@@ -284,12 +283,12 @@ class DiskBacklog(LogUser):
 
     # ---- with consumers ----------------------------------------------------------------------------------------------
 
-    def evict(self, unacked: i64, delivered: i64) -> None:
-        """So many messages are about to be delivered to consumers that have ``unacked`` already: if all of these
-        together are too many for the memory, some of the earlier ones leave it."""
+    def evict(self, memory_bytes: i64, delivered: i64) -> None:
+        """So many messages are taken beside others, all of which cost ``memory_bytes`` at most: if that is too much,
+        some of the earlier ones leave the memory."""
         backlog = self.backlog
         log = self.kept.log
-        if log is not None and unacked * (MESSAGE_BYTES + body_size(backlog.next_item())) > self.share.allowed():
+        if log is not None and memory_bytes > self.share.allowed():
             eviction = self.eviction
             if eviction is None:
                 self.eviction = eviction = Eviction()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
 from broker.native import i64
-from broker.queues.block import body_size
+from broker.queues.block import MESSAGE_BYTES, body_size
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Group
 from broker.queues.delivery import Delivery
@@ -142,7 +142,7 @@ class Dispatcher:
             queue.hand_over(consumer, backlog.level, items, position, 1, redelivered)
         except Exception as error:
             self.undelivered(queue, consumer, error)
-        if no_ack:
+        if no_ack and (queue.settles_redelivered or not redelivered):
             backlog.settle(position, count, 1)
 
     def _deliver_one(self, queue: BacklogQueue, group: Group, consumer: Consumer, backlog: MessageBacklog) -> None:
@@ -157,11 +157,14 @@ class Dispatcher:
             queue.unacked += 1
         queue.delivered += 1
         entry = backlog.pop()
+        is_handed_over = True
         try:
-            queue.hand_over_one(consumer, Delivery(entry.message, backlog.level, entry.position, entry.redelivered))
+            is_handed_over = queue.hand_over_one(
+                consumer, Delivery(entry.message, backlog.level, entry.position, entry.redelivered)
+            )
         except Exception as error:
             self.undelivered(queue, consumer, error)
-        if consumer.no_ack:
+        if consumer.no_ack and is_handed_over and (queue.settles_redelivered or not entry.redelivered):
             backlog.settle(entry.position, 1, 1)
 
     def _deliver_in_turns(self, queue: BacklogQueue, group: Group, backlog: MessageBacklog, plain: i64) -> i64:
@@ -202,6 +205,7 @@ class Dispatcher:
         active = group.active
         size: i64 = len(active)
         redelivered = backlog.requeued.count > 0
+        is_settled = queue.settles_redelivered or not redelivered
         position = backlog.next_position()
         items = backlog.take(rounds * size)
         failed: list[tuple[Consumer, Exception]] = []
@@ -216,10 +220,10 @@ class Dispatcher:
                 queue.hand_over(consumer, backlog.level, items[index::size], first, size, redelivered)
             except Exception as error:
                 failed.append((consumer, error))
-            if consumer.no_ack and not settles:
+            if consumer.no_ack and not settles and is_settled:
                 backlog.settle(first, rounds, size)
             index += 1
-        if settles:
+        if settles and is_settled:
             backlog.settle(position, rounds * size, 1)
         for refused, mistake in failed:
             self.undelivered(queue, refused, mistake)
@@ -236,7 +240,7 @@ def evict_some(backlog: MessageBacklog, unacked: i64, delivered: i64) -> None:
     may have to leave the memory."""
     disk = backlog.disk
     if disk is not None and unacked > 0:
-        disk.evict(unacked, delivered)
+        disk.evict(unacked * (MESSAGE_BYTES + body_size(backlog.next_item())), delivered)
 
 
 def _bounded(consumer: Consumer, count: i64, body_size: i64) -> i64:

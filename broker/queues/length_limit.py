@@ -13,7 +13,7 @@ from broker.clock import Clock
 from broker.native import i64
 from broker.queues.dropping import drop_head
 from broker.queues.expiration import is_past
-from broker.queues.levels import body_bytes, highest, ready_count
+from broker.queues.levels import body_bytes, highest
 from broker.queues.limits import full, over_limit
 from broker.turn import Turn
 
@@ -37,7 +37,7 @@ class LengthLimit:
     def _totals(self, queue: BacklogQueue) -> tuple[i64, i64]:
         """Messages, and the sum of their bodies' sizes where there is a limit to it."""
         size = body_bytes(queue.levels) if queue.options.max_length_bytes >= 0 else 0
-        return ready_count(queue.levels), size
+        return queue.ready_count() + queue.delayed, size
 
     def is_full(self, queue: BacklogQueue) -> bool:
         count, size = self._totals(queue)

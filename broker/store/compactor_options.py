@@ -10,7 +10,7 @@ from broker.store.manifest import SIZE_MIN
 class CompactorOptions(NamedTuple):
     """Sizes, rates and slices of the compactor."""
 
-    files_kept: int = 2
+    files_kept: int = 4
     """So many full files stay in the write-ahead log: most of what is in them is settled before they are looked at."""
     own_size: int = 1 << 20
     """A log with so many live bytes in a file of the write-ahead log gets a segment of its own."""

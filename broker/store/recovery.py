@@ -35,7 +35,7 @@ from broker.store.wal_file import (
     generation_of,
     read_file_header,
 )
-from broker.store.wal_writer import FILE_SIZE, LogEnd, LogFile
+from broker.store.wal_writer import FILE_SIZE_MAX, LogEnd, LogFile
 
 Record = tuple[int, int, int, bytes]
 """Sequence number, log id, kind, body."""
@@ -84,7 +84,7 @@ class Report(NamedTuple):
 
 def _records_max(size: int) -> int:
     """How many records a file of this size can have held, also if it was longer once."""
-    return max(size, FILE_SIZE) // RECORD_HEADER_SIZE
+    return max(size, FILE_SIZE_MAX) // RECORD_HEADER_SIZE
 
 
 def _again(batches: list[Found]) -> CommitGroup | None:

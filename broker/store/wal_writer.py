@@ -26,7 +26,9 @@ from broker.store.disk_error import DiskError
 from broker.store.filesystem import File, FileSystem
 from broker.store.wal_file import SPARE_SUFFIX, START, FileHeader, file_name
 
-FILE_SIZE: Final = 64 << 20
+FILE_SIZE: Final = 32 << 20
+FILE_SIZE_MAX: Final = 64 << 20
+"""What earlier releases made, which a start may find."""
 _BEFORE_ITS_NAME: Final = frozenset(("wal.create", "wal.allocate", "wal.header", "wal.header.sync", "wal.publish"))
 """What is done to a new file before it belongs to the log."""
 _WRITE_SIZE: Final = 4 << 20

@@ -347,6 +347,25 @@ def test_auto_ack_forgets_what_it_delivers(end: str) -> None:
     assert waiting(after(broker.settled(), end)) == []
 
 
+@pytest.mark.parametrize("consumers", [1, 3])
+def test_auto_ack_consumers_are_told_how_often_it_was_delivered(consumers: int, end: str) -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    other = broker.open()
+    put(client, *(b"%d" % number for number in range(9)))
+    client.hear()
+    for _ in range(9):
+        client.get("q")
+    for number in range(consumers):
+        other.ask("basic.consume", queue="q", no_ack=True, consumer_tag=f"c{number}")
+    client.tell("basic.nack", delivery_tag=9, multiple=True, requeue=True)
+    broker.run_turn()
+    heard = [seen(said) for said in other.hear() if said.method.name == "basic.deliver"]
+    assert heard == [(b"%d" % number, True, {"delivery": 0, "acquired": 1}) for number in range(9)]
+    assert broker.vhost.queues["q"].unacked == 0
+    assert waiting(after(broker.settled(), end)) == []
+
+
 def test_prefetch_counts_what_is_decided_and_not_delivered_yet() -> None:
     broker = DurableBroker()
     client = opened(broker)

@@ -16,7 +16,7 @@ SOURCES = {
     values.REJECTED: (OUT,),
     values.DELIVERY_LIMIT: (OUT,),
     values.PURGED: (WAITING, DELAYED, DEAD),
-    values.TAKEN: (WAITING,),
+    values.TAKEN: (WAITING, DELAYED),
 }
 FAILURES = (values.REJECT, values.CRASH, values.UNCLAIMED)
 

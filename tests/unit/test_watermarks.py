@@ -239,7 +239,7 @@ def test_a_standing_alarm_is_looked_at_once_per_interval(used: int, free: int) -
 @needs_traits
 @pytest.mark.parametrize("speed", [1 * MB, 100 * MB, 280 * MB, 1000 * MB])
 def test_a_disk_that_is_filled_fast_is_noticed_in_time(speed: int) -> None:
-    """Bytes per second, on a disk with 260 MB free: the alarm comes before the log's reserve of 64 MiB is touched."""
+    """Bytes per second, on a disk with 260 MB free: the alarm comes before the log's reserve, a file, is touched."""
     clock, setting = FakeClock(), Setting(Watermarks(memory=5 * GB, disk_free=50 * MB))
     setting.readings.free = 260 * MB
     setting.watcher.start(caller(clock))

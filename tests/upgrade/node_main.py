@@ -15,7 +15,7 @@ from broker.store import store as store_module
 from broker.store.wal_writer import WalOptions
 
 WAL_FILE: Final = 1 << 18
-"""Bytes of a file of the write-ahead log: 64 MiB else."""
+"""Bytes of a file of the write-ahead log: 32 MiB else."""
 BLOCK: Final = 1 << 14
 """Bytes that a segment is read by: 256 KiB else."""
 OWN_SEGMENT: Final = 1 << 16

@@ -53,7 +53,7 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
         "consumer_utilisation": 1 if consumers.group() is not None else 0,
         "exclusive_consumer_tag": None if exclusive is None else exclusive.tag,
         "single_active_consumer_tag": None if active is None else active.tag,
-        **of_depth(ready, unacked, rates_of(QUEUE_NAMES, figures)),
+        **of_depth(ready, unacked, int(queue.delayed), rates_of(QUEUE_NAMES, figures)),
         **_bytes(queue),
         "head_message_timestamp": _head_timestamp(queue),
         **idle_since(figures),
@@ -68,11 +68,11 @@ def _bytes(queue: Queue) -> dict[str, int]:
 
 
 def _members(server: Server, queue: Queue) -> dict[str, Any]:
-    """Where a replicated queue is."""
+    """Where a replicated queue is, and what only such a queue counts."""
     if not queue.type.is_replicated:
         return {}
     node = server.identity.node
-    return {"leader": node, "members": [node], "online": [node]}
+    return {"leader": node, "members": [node], "online": [node], "messages_delayed": int(queue.delayed)}
 
 
 def _head_timestamp(queue: Queue) -> int | None:

@@ -19,6 +19,7 @@ from broker.queues.quorum.values import (
 )
 from broker.queues.quorum.weaving import append_range
 from broker.store.run_map import RunCursor
+from broker.wire.table import FieldTable
 
 DISABLED: Final[i64] = 0
 ALL: Final[i64] = 1
@@ -26,6 +27,10 @@ FAILED: Final[i64] = 2
 """What was rejected, or lost with its channel."""
 RETURNED: Final[i64] = 3
 """What basic.nack gave back."""
+
+DELAY_MAX_MS: Final = 100 * 365 * 86_400_000
+"""A hundred years, as the longest time that a queue may go unused."""
+_KINDS: Final = {"all": ALL, "failed": FAILED, "returned": RETURNED}
 
 
 @final
@@ -89,33 +94,33 @@ def split_by_delay(pieces: Pieces, cause: i64, retry: DelayedRetry) -> list[Dela
     return [found[delay_ms] for delay_ms in sorted(found)]
 
 
-def due_ranges(level: LedgerLevel, now_ms: i64) -> list[int]:
-    """First, count and stride of each range of a level's messages whose delay is over."""
+def delayed_ranges(level: LedgerLevel) -> list[int]:
+    """First position and count of each range of a level's messages that are delayed, and until when (wall time in
+    milliseconds)."""
     found: list[int] = []
-    last = level.times.last()
-    cursor = RunCursor(level.times)
-    cursor.seek(0)
-    while cursor.end < last and cursor.step():
-        if cursor.value == 0 or cursor.value > now_ms:
-            continue
-        pieces = Pieces(level.runs, cursor.start, cursor.end - cursor.start + 1, 1)
-        while pieces.step():
-            if state_of(pieces.value) == DELAYED:
-                append_range(found, pieces.first, pieces.count, 1)
-    return found
-
-
-def next_due_ms(level: LedgerLevel) -> i64:
-    """When the first delay of a level's messages is over, wall time in milliseconds; -1 if none is delayed."""
-    found: i64 = -1
     last = level.times.last() if level.totals.delayed > 0 else -1
     cursor = RunCursor(level.times)
     cursor.seek(0)
     while cursor.end < last and cursor.step():
-        if cursor.value == 0 or (found >= 0 and cursor.value >= found):
+        if cursor.value == 0:
             continue
         pieces = Pieces(level.runs, cursor.start, cursor.end - cursor.start + 1, 1)
         while pieces.step():
             if state_of(pieces.value) == DELAYED:
-                found = cursor.value
+                found.append(int(pieces.first))
+                found.append(int(pieces.count))
+                found.append(int(cursor.value))
     return found
+
+
+def delayed_retry(arguments: FieldTable) -> DelayedRetry | None:
+    """What a queue's arguments ask for; None if they ask for nothing, or for something that makes no sense: RabbitMQ
+    takes any values."""
+    kind = arguments.values.get("x-delayed-retry-type")
+    shortest = arguments.values.get("x-delayed-retry-min")
+    longest = arguments.values.get("x-delayed-retry-max")
+    if not isinstance(kind, str) or kind not in _KINDS or type(shortest) is not int or shortest <= 0:
+        return None
+    if type(longest) is not int or longest < shortest:
+        longest = shortest
+    return DelayedRetry(_KINDS[kind], min(shortest, DELAY_MAX_MS), min(longest, DELAY_MAX_MS))

@@ -77,9 +77,11 @@ class HeldDelivery(Held):
         if consumer.registered:
             consumer.unreserve(1, self.size)
             consumer.deliver_one(queue, queue.counted(delivery))
+            if consumer.no_ack and delivery.redelivered:
+                queue.settle(delivery.level, delivery.position, 1, 1)
             return
         consumer.forgo(1, self.size)
-        if not consumer.no_ack:
+        if not consumer.no_ack or delivery.redelivered:
             queue.undelivered(delivery.level, delivery.position, 1, 1)
 
     def drop(self) -> None:

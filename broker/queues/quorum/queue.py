@@ -22,8 +22,11 @@ from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import QueueOptions
 from broker.queues.quorum.commands import DEFAULT_LEVEL, LEVELS
+from broker.queues.quorum.delayed_retry import delayed_retry
+from broker.queues.quorum.delays import Delays
 from broker.queues.quorum.delivery_limit import is_over
 from broker.queues.quorum.held import HeldDeliveries, HeldDelivery, HeldGet
+from broker.queues.quorum.level import LedgerLevel
 from broker.queues.quorum.pieces import Pieces
 from broker.queues.quorum.replica import Replica
 from broker.queues.quorum.values import (
@@ -58,6 +61,7 @@ class QuorumQueue(BacklogQueue):
 
     def __init__(self, declared: QueueDeclaration, environment: QueueEnvironment) -> None:
         super().__init__(declared, environment, [MessageBacklog(DEFAULT_LEVEL, environment.turn)])
+        self.settles_redelivered = False
         self._environment = environment
         self._by_number: dict[int, MessageBacklog] = {}
         self.replica = Replica(self, environment.groups(), environment.clock, MEMBER)
@@ -68,6 +72,8 @@ class QuorumQueue(BacklogQueue):
         """Who waits for the answer to a basic.get."""
         self._next: Delivery | None = None
         """What the next ``get`` returns."""
+        retry = delayed_retry(declared.arguments)
+        self.delays = None if retry is None else Delays(self, retry, environment.clock, environment.turn)
         self._add_level(self.levels[0])
         self.mark_used()
 
@@ -103,6 +109,10 @@ class QuorumQueue(BacklogQueue):
         for level in self.replica.recover():
             self.backlog_at(level)
         super().recover()
+        if self.delays is not None:
+            for found in self.replica.ledger.levels:
+                if found is not None:
+                    self.delays.recover(found)
 
     # ---- in ----------------------------------------------------------------------------------------------------------
 
@@ -139,20 +149,33 @@ class QuorumQueue(BacklogQueue):
         consumer.reserve(len(items), held.size)
         replica.hold(held)
 
-    def hand_over_one(self, consumer: Consumer, delivery: Delivery) -> None:
+    def hand_over_one(self, consumer: Consumer, delivery: Delivery) -> bool:
         replica = self.replica
-        if self._has_failed_too_often(delivery):
-            self.host.dead_letter(self, delivery.message, "delivery_limit")
+        if self._holds_back(delivery):
             self.delivered -= 1
-            if not consumer.no_ack:  # otherwise the dispatcher settles it
+            if not consumer.no_ack:
                 self.unacked -= 1
-                self.backlog_at(delivery.level).settle(delivery.position, 1, 1)
-            return
-        if not consumer.no_ack:
+            return False
+        if not consumer.no_ack or delivery.redelivered:
             replica.gather().deliver(delivery.level, delivery.position, 1, 1)
+            if consumer.no_ack:
+                self.unacked += 1  # until the counts that the ledger has of it were told
         held = HeldDelivery(consumer, delivery)
         consumer.reserve(1, held.size)
         replica.hold(held)
+        return True
+
+    def _holds_back(self, delivery: Delivery) -> bool:
+        """Whether a message from before the start of the node must not be delivered now: it is delayed, or a dead
+        letter."""
+        delays = self.delays
+        if delays is not None and delays.unseen > 0 and delays.set_aside(delivery.level, delivery.position):
+            return True
+        if not self._has_failed_too_often(delivery):
+            return False
+        self.host.dead_letter(self, delivery.message, "delivery_limit")
+        self.backlog_at(delivery.level).settle(delivery.position, 1, 1)
+        return True
 
     def _has_failed_too_often(self, delivery: Delivery) -> bool:
         """Whether the end of the node was one failure too many for a message that consumers had."""
@@ -191,9 +214,7 @@ class QuorumQueue(BacklogQueue):
             return False
         self.mark_used()
         taken = take_next(self, self._environment.clock.now_us, False)
-        while taken is not None and self._has_failed_too_often(taken):
-            self.host.dead_letter(self, taken.message, "delivery_limit")
-            self.backlog_at(taken.level).settle(taken.position, 1, 1)
+        while taken is not None and self._holds_back(taken):
             taken = take_next(self, self._environment.clock.now_us, False)
         if taken is None:
             self._next = None
@@ -244,18 +265,32 @@ class QuorumQueue(BacklogQueue):
         cause = REJECT if refusal == REJECTED else (CRASH if refusal == ABANDONED else NACK)
         limit: i64 = self.options.delivery_limit
         if limit < 0 or not is_failure(cause):
-            return self._requeue(level, first, count, stride, cause)
+            return self._come_back(found, first, count, stride, cause)
         done: i64 = 0
         pieces = Pieces(found.runs, first, count, stride)
         while pieces.step():
             if not is_over(pieces.value, cause, limit):
-                done += self._requeue(level, pieces.first, pieces.count, stride, cause)
+                done += self._come_back(found, pieces.first, pieces.count, stride, cause)
                 continue
             dropped = self._discard(level, pieces.first, pieces.count, stride, "delivery_limit")
             done += dropped
             if dropped < pieces.count:
                 break
         return done
+
+    def _come_back(self, found: LedgerLevel, first: i64, count: i64, stride: i64, cause: i64) -> i64:
+        """They wait again, at once or after a delay."""
+        delays = self.delays
+        if delays is None or not delays.retry.delays(cause):
+            return self._requeue(found.number, first, count, stride, cause)
+        self.unacked -= count
+        delays.delay(found, first, count, stride, cause)
+        return count
+
+    def are_due(self, level: i64, first: i64, count: i64, stride: i64) -> None:
+        """The delay of these messages is over."""
+        self.unacked += count
+        super().requeue(level, first, count, stride, GIVEN_BACK)
 
     def _requeue(self, level: i64, first: i64, count: i64, stride: i64, cause: i64) -> i64:
         self.replica.gather().requeue(level, first, count, stride, cause)
@@ -275,8 +310,18 @@ class QuorumQueue(BacklogQueue):
         finally:
             replica.are_out = False
 
+    def purge(self) -> i64:
+        count = super().purge()
+        return count if self.delays is None else count + self.delays.purge()
+
+    def ready_count(self) -> i64:
+        count = super().ready_count()
+        return count if self.delays is None else count - self.delays.unseen
+
     def close(self) -> i64:
         count = super().close()
+        if self.delays is not None:
+            self.delays.stop()
         self.replica.close()
         self._got = {}
         asked = list(self._asked)

@@ -114,6 +114,9 @@ class Replica(Machine):
             self.gather().settle(level, first, count, stride)
         else:
             self.gather().drop(level, first, count, stride, TAKEN)
+            queue = self.queue
+            if queue is not None and queue.delays is not None:
+                queue.delays.forget(level, first, count, stride)
 
     def hold(self, held: Held) -> None:
         """To be done once what was said up to now is applied."""

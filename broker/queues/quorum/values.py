@@ -36,7 +36,7 @@ DELIVERY_LIMIT: Final[i64] = 4
 PURGED: Final[i64] = 5
 """queue.purge. Never a reason for a dead letter."""
 TAKEN: Final[i64] = 6
-"""It was delivered and nobody will acknowledge it. Never a reason for a dead letter."""
+"""It left the queue, and nobody will acknowledge it. Never a reason for a dead letter."""
 
 REJECT: Final[i64] = 0
 """Why a message comes back: basic.reject with requeue. The delivery has failed."""
@@ -99,6 +99,8 @@ def sources_of(reason: i64) -> i64:
         return (1 << WAITING) | (1 << DELAYED)
     if reason == PURGED:
         return (1 << WAITING) | (1 << DELAYED) | (1 << DEAD)
+    if reason == TAKEN:
+        return (1 << WAITING) | (1 << DELAYED)
     return 1 << WAITING
 
 

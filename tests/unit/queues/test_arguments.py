@@ -138,7 +138,16 @@ def test_the_first_difference_is_named() -> None:
 def test_what_only_other_types_take_is_refused(name: str) -> None:
     text = f"invalid arg '{name}' for {LABEL} of queue type rabbit_classic_queue"
     assert refusal(table.make({name: 1})) == text
-    check_arguments(table.make({name: 1}), EMPTY, LABEL)
+    if not name.startswith("x-delayed-retry-"):
+        check_arguments(table.make({name: 1}), EMPTY, LABEL)
+
+
+def test_what_delays_retries_is_repeated_by_a_redeclaration() -> None:
+    """RabbitMQ 4.3 compares these, unlike the others that only quorum queues take."""
+    wanted = table.make({"x-delayed-retry-type": "all", "x-delayed-retry-min": 200})
+    current = table.make({"x-delayed-retry-type": "all", "x-delayed-retry-min": 100})
+    assert differs(wanted, current).endswith("received '200' but current is '100'")
+    assert "'x-delayed-retry-type'" in differs(table.make({}), current)
 
 
 def test_a_row_is_registered_once() -> None:

@@ -17,8 +17,7 @@ from broker.store.recovery import Finding, Recovery, Report
 from broker.store.runner import Job, Runner
 from broker.store.wal import WriteAheadLog
 from broker.store.wal_file import START, FileHeader, file_name, generation_of, read_file_header
-from broker.store.wal_writer import FILE_SIZE as DEFAULT_FILE_SIZE
-from broker.store.wal_writer import LogEnd, WalOptions
+from broker.store.wal_writer import FILE_SIZE_MAX, LogEnd, WalOptions
 from tests.support.faulty_disk import Fault, FaultyDisk
 
 FILE_SIZE = START + 4 * BLOCK
@@ -205,7 +204,7 @@ def test_numbers_of_an_unreadable_last_file_are_never_given_away_again() -> None
     bodies, log, report = opened(disk)
     assert len(bodies) == 4
     (damage,) = report.damaged
-    assert (damage.first_lost, damage.lost_count, damage.is_guess) == (5, DEFAULT_FILE_SIZE // 13, True)
+    assert (damage.first_lost, damage.lost_count, damage.is_guess) == (5, FILE_SIZE_MAX // 13, True)
     assert str(damage).split("; ")[0].endswith("are lost, if there were so many")
     number = log.batch.append(1, 1, b"next")
     assert number == 5 + damage.lost_count

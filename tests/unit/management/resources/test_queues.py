@@ -6,6 +6,7 @@ import pytest
 
 from broker.auth.access import Access, AccessControl
 from tests.support.api import Api
+from tests.support.durable import DurableBroker
 from tests.support.memory import Broker, Client
 from tests.support.wire import method, publish
 
@@ -197,3 +198,17 @@ async def test_of_a_replicated_queue_the_members_are_shown() -> None:
     node = row["node"]
     assert (row["type"], row["leader"], row["members"], row["online"]) == ("quorum", node, [node], [node])
     assert "members" not in (await api.get("/api/queues/%2F/q")).json
+
+
+async def test_what_waits_for_a_retry_is_shown() -> None:
+    broker = DurableBroker()
+    client, api = broker.open(), Api(broker)
+    arguments = {"x-queue-type": "quorum", "x-delayed-retry-type": "all", "x-delayed-retry-min": 1000}
+    client.ask("queue.declare", queue="agreed", durable=True, arguments=arguments)
+    client.send(publish(1, "", "agreed", b"1"), publish(1, "", "agreed", b"2"))
+    client.get("agreed")
+    client.tell("basic.reject", delivery_tag=1, requeue=True)
+    broker.run_turn()
+    row = (await api.get("/api/queues/%2F/agreed")).json
+    assert (row["messages"], row["messages_ready"], row["messages_delayed"]) == (2, 1, 1)
+    assert (await api.get("/api/overview")).json["queue_totals"]["messages"] == 2

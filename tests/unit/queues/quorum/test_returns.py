@@ -14,8 +14,7 @@ from broker.queues.quorum.delayed_retry import (
     FAILED,
     RETURNED,
     DelayedRetry,
-    due_ranges,
-    next_due_ms,
+    delayed_ranges,
     split_by_delay,
 )
 from broker.queues.quorum.delivery_limit import UNLIMITED, split_by_limit
@@ -159,18 +158,16 @@ def test_what_is_due_is_found_among_what_is_dead() -> None:
     ledger.apply(writer.take())
     level = ledger.levels[4]
     assert level is not None
-    assert (next_due_ms(level), due_ranges(level, 1999)) == (2000, [])
-    assert positions(due_ranges(level, 2000)) == [1, 2, 3, 6]
-    assert positions(due_ranges(level, 3000)) == [1, 2, 3, 6, 8]
+    assert delayed_ranges(level) == [1, 3, 2000, 6, 1, 2000, 8, 1, 3000]
     writer.begin(2001)
     for first, count in ((1, 3), (6, 1)):
         writer.due(4, first, count, 1)
     ledger.apply(writer.take())
-    assert (next_due_ms(level), due_ranges(level, 2999)) == (3000, [])
+    assert delayed_ranges(level) == [8, 1, 3000]
     writer.begin(3000)
     writer.due(4, 8, 1, 1)
     ledger.apply(writer.take())
-    assert next_due_ms(level) == -1
+    assert delayed_ranges(level) == []
 
 
 # ---- a new leader ----------------------------------------------------------------------------------------------------
