@@ -318,6 +318,13 @@ class DiskBacklog(LogUser):
         self.paging = False
         self.expiring = False
 
+    def detach(self) -> None:
+        """The log is another one's from now on; nothing is in it."""
+        log = self.kept.log
+        if log is not None:
+            log.user = None
+        self.share.give_back()
+
     def close(self) -> None:
         """The queue is gone, and its log with it."""
         if self._reload is not None:

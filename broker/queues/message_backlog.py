@@ -389,6 +389,18 @@ class MessageBacklog:
             disk.report()
         return count
 
+    def rest(self) -> None:
+        """Nothing has come for a while: if nothing is here any more, what only messages need need not be either. With
+        the next message there is another half on the disk."""
+        disk = self.disk
+        if disk is None or self.count() > 0 or self.table.blocks():
+            return
+        disk.detach()
+        self.disk = None
+        self.table.clear([])
+        self.requeued.clear(self)
+        self._forget()
+
     def close(self, dropped: list[list[Message | Entry | None]]) -> None:
         """The queue is gone, and with it what consumers have got; ``dropped`` as for ``clear``."""
         self.disk = None

@@ -499,7 +499,7 @@ def test_without_its_snapshot_the_contents_are_messages() -> None:
     queue = broker.vhost.queues["q"]
     assert isinstance(queue, QuorumQueue)
     replica = queue.replica
-    replica.ledger = Ledger()
+    replica._ledger = Ledger()
     entry = EntryWriter()
     entry.begin(0)
     entry.accept(4, 1)

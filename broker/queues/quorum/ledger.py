@@ -71,6 +71,10 @@ class Ledger:
         """Level, first and last position of what is gone now, perhaps with some in between that were gone before."""
         self._change = Change()
 
+    def is_empty(self) -> bool:
+        """Whether there are no messages, and nobody is remembered."""
+        return self.totals.all() == 0 and self.sessions.count() == 0 and not self.consumers
+
     # ---- what there is -----------------------------------------------------------------------------------------------
 
     def value_at(self, level: i64, position: i64) -> i64:

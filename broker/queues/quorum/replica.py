@@ -7,7 +7,7 @@ waits until that entry is applied: it is held with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
 from broker.cluster.group import Group, GroupEnvironment, Machine
@@ -17,16 +17,21 @@ from broker.queues.quorum.commands import ACCEPT, LEVELS, EntryWriter
 from broker.queues.quorum.entry_reader import EntryReader
 from broker.queues.quorum.held import Held
 from broker.queues.quorum.ledger import Ledger
-from broker.queues.quorum.level import LedgerLevel
+from broker.queues.quorum.level import LedgerLevel, Totals
 from broker.queues.quorum.snapshot import restore, snapshot
 from broker.queues.quorum.values import NACK, OUT, TAKEN, UNCLAIMED, acquired_count, state_of
-from broker.raft.configuration import Configuration
 from broker.store.index import Positions
 from broker.store.log import Log, SettlementTeller
 from broker.store.run_map import RunCursor
 
 if TYPE_CHECKING:
     from broker.queues.quorum.queue import QuorumQueue
+
+
+_NOBODY: Final[list[Held]] = []
+"""Shared, and never changed."""
+_NO_ENTRIES: Final[list[list[Held]]] = []
+"""Shared, and never changed."""
 
 
 @final
@@ -83,7 +88,6 @@ class Replica(Machine):
     def __init__(self, queue: QuorumQueue, groups: GroupEnvironment, clock: Clock, member: i64) -> None:
         self.queue: QuorumQueue | None = queue
         """None once it is deleted."""
-        self.ledger = Ledger()
         self.are_out = False
         """What is being settled was delivered; otherwise it waits."""
         self._clock = clock
@@ -91,11 +95,22 @@ class Replica(Machine):
         self._logs = groups.logs
         self._writer: EntryWriter | None = None
         """Of the entry that is being gathered, if one was begun."""
-        self._held: list[Held] = []
+        self._ledger: Ledger | None = None
+        """None where it is what the group's last snapshot says."""
+        self._held = _NOBODY
         """What waits for the entry that is being gathered."""
-        self._proposed: list[list[Held]] = []
+        self._proposed = _NO_ENTRIES
         """The same for those that were proposed, in their order."""
-        self.group = Group(groups, groups.logs.open(queue.log_number), member, Configuration([int(member)]), self)
+        self.group = Group(groups, groups.logs.open(queue.log_number), member, groups.alone(member), self)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of the messages."""
+        ledger = self._ledger
+        if ledger is None:
+            state = self.group.log.state()
+            self._ledger = ledger = restore(state) if state else Ledger()
+        return ledger
 
     # ---- said --------------------------------------------------------------------------------------------------------
 
@@ -120,7 +135,10 @@ class Replica(Machine):
 
     def hold(self, held: Held) -> None:
         """To be done once what was said up to now is applied."""
-        self._held.append(held)
+        if self._held:
+            self._held.append(held)
+        else:
+            self._held = [held]
 
     # ---- the group's machine -----------------------------------------------------------------------------------------
 
@@ -129,8 +147,10 @@ class Replica(Machine):
         if writer is None:
             return b""
         self._writer = None
+        if self._proposed is _NO_ENTRIES:
+            self._proposed = []
         self._proposed.append(self._held)
-        self._held = []
+        self._held = _NOBODY
         return writer.take()
 
     def apply(self, data: bytes) -> None:
@@ -150,7 +170,20 @@ class Replica(Machine):
         return snapshot(self.ledger)
 
     def restore(self, data: bytes) -> None:
-        self.ledger = restore(data)
+        self._ledger = restore(data)
+
+    def is_small(self) -> bool:
+        ledger = self._ledger
+        return ledger is None or ledger.is_empty()
+
+    def rest(self) -> None:
+        if not self._proposed:
+            self._proposed = _NO_ENTRIES
+        log = self.group.log
+        if log.snapshot_index == log.last_index() and self.is_small():
+            self._ledger = None
+            if self.queue is not None:
+                self.queue.rest()
 
     def make_do(self, following: list[bytes]) -> None:
         """Whatever contents there are count as messages that may have been delivered, except for those that the
@@ -201,6 +234,9 @@ class Replica(Machine):
         number: i64 = 0
         while number < LEVELS:
             level = self.ledger.levels[number]
+            log = self._logs.logs.get(self._number + 1 + number)
+            if level is None and log is not None and log.positions.next > 0:
+                level = LedgerLevel(number, Totals(), [])  # its first entry did not come to the disk
             if level is not None:
                 self._align(self.contents(number), level)
                 found.append(int(number))
@@ -245,10 +281,16 @@ class Replica(Machine):
         """The queue is deleted."""
         self.queue = None
         held = self._held
-        for each in self._proposed:
-            held += each
-        self._held = []
-        self._proposed = []
-        for waiting in held:
-            waiting.drop()
+        proposed = self._proposed
+        self._held = _NOBODY
+        self._proposed = _NO_ENTRIES
+        for each in [held, *proposed]:
+            for waiting in each:
+                waiting.drop()
         self.group.close()
+        number = self._number + 1
+        while number <= self._number + LEVELS:
+            log = self._logs.logs.get(number)
+            if log is not None:  # no half on the disk, which would have done it: nothing is in it
+                self._logs.drop(log)
+            number += 1
