@@ -290,12 +290,12 @@ class Group(GroupOwner):
         idle = not self._was_used and not self.is_gathering and not self._in_flight and not self._proposed
         self._was_used = False
         if idle and not node.has_ready() and self.applied_index == node.raft.log.last_index():
-            self._give_back()
+            self.give_back()
             return True
         return False
 
-    def _give_back(self) -> None:
-        """Nothing was written to it for a while: what need not be in memory is not."""
+    def give_back(self) -> None:
+        """Nothing was written to it for a while, and everything is applied: what need not be in memory is not."""
         if self.machine.is_small():
             self.compact()  # otherwise what is known of each entry stays in memory until its file of the log is full
         self._node = None

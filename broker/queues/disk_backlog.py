@@ -320,6 +320,8 @@ class DiskBacklog(LogUser):
 
     def detach(self) -> None:
         """The log is another one's from now on; nothing is in it."""
+        if self._reload is not None:
+            self._reload.clear()
         log = self.kept.log
         if log is not None:
             log.user = None

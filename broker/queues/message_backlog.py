@@ -18,7 +18,7 @@ from broker.native import i64
 from broker.queues.block import BLOCK_SIZE, MESSAGE_BYTES, Block, body_size, is_missing, memory_size
 from broker.queues.entry import Entry
 from broker.queues.message_table import MessageTable
-from broker.queues.requeued import Requeued
+from broker.queues.requeued import NOTHING_REQUEUED, Requeued
 from broker.turn import Turn
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class MessageBacklog:
         """Nothing may be delivered while somebody holds the backlog, because earlier messages are about to come
         back."""
         self.table = MessageTable()
-        self.requeued = Requeued(self.table)
+        self.requeued = NOTHING_REQUEUED
         """What was delivered before and waits."""
         self.memory_bytes: i64 = 0
         """About what the ready messages behind the head cost in memory."""
@@ -346,7 +346,10 @@ class MessageBacklog:
 
     def requeue(self, first: i64, count: i64, stride: i64) -> None:
         """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, wait again."""
-        self.requeued.add(first, count, stride)
+        requeued = self.requeued
+        if requeued is NOTHING_REQUEUED:
+            self.requeued = requeued = Requeued(self.table)
+        requeued.add(first, count, stride)
         disk = self.disk
         if disk is not None:
             if disk.eviction is not None:
@@ -398,14 +401,14 @@ class MessageBacklog:
         disk.detach()
         self.disk = None
         self.table.clear([])
-        self.requeued.clear(self)
+        self.requeued = NOTHING_REQUEUED
         self._forget()
 
     def close(self, dropped: list[list[Message | Entry | None]]) -> None:
         """The queue is gone, and with it what consumers have got; ``dropped`` as for ``clear``."""
         self.disk = None
         self.table.clear(dropped)
-        self.requeued = Requeued(self.table)
+        self.requeued = NOTHING_REQUEUED
         self._forget()
 
     def _forget(self) -> None:

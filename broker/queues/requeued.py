@@ -294,6 +294,10 @@ class Requeued:
             self._table.drop(block)
 
 
+NOTHING_REQUEUED: Final = Requeued(MessageTable())
+"""That of all levels to which nothing ever came back; nothing is put into it."""
+
+
 @final
 class Dropping(SlicedWork):
     """Settles what was dropped of a backlog."""

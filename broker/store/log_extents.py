@@ -100,7 +100,10 @@ class LogExtents:
         while index < end and extents[index].location.generation == generation:
             index += 1
         if index > self.head:
-            del extents[:index]
+            if index == end:
+                self.wal = _NO_EXTENTS
+            else:
+                del extents[:index]
             self.head = 0
 
     # ---- segments ----------------------------------------------------------------------------------------------------

@@ -66,7 +66,6 @@ class QuorumQueue(BacklogQueue):
         self.settles_redelivered = False
         self._environment = environment
         self.replica = Replica(self, environment.groups(), environment.clock, MEMBER)
-        self.promises = self.replica.group.promises
         self._gets = _NO_GETS
         """Who waits for the answer to a basic.get: None, or what it is until he comes for it."""
         self._next: Delivery | None = None
@@ -125,12 +124,13 @@ class QuorumQueue(BacklogQueue):
             for found in self.replica.ledger.levels:
                 if found is not None:
                     self.delays.recover(found)
+        self.replica.recovery_is_over()
 
     # ---- in ----------------------------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message) -> int:
-        if self.admission.is_needed or message.expiration_ms >= 0:
-            return self.admission.enqueue(self, message)
+        if self.needs_admission or message.expiration_ms >= 0:
+            return self.admission().enqueue(self, message)
         self.backlog_for(message).append(message)
         if not self.schedule.is_scheduled and self.consumers.groups:
             self.schedule.schedule(self)

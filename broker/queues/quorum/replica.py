@@ -91,6 +91,10 @@ class Replica(Machine):
         self.are_out = False
         """What is being settled was delivered; otherwise it waits."""
         self._clock = clock
+        self._member: i64 = member
+        self._groups = groups
+        self._group: Group | None = None
+        """None before anything was ever written to it."""
         self._number: i64 = queue.log_number
         self._logs = groups.logs
         self._writer: EntryWriter | None = None
@@ -101,14 +105,26 @@ class Replica(Machine):
         """What waits for the entry that is being gathered."""
         self._proposed = _NO_ENTRIES
         """The same for those that were proposed, in their order."""
-        self.group = Group(groups, groups.logs.open(queue.log_number), member, groups.alone(member), self)
+
+    @property
+    def group(self) -> Group:
+        """Who agrees on what is said; made if need be."""
+        group = self._group
+        if group is None:
+            groups = self._groups
+            self._group = group = Group(
+                groups, self._logs.open(self._number), self._member, groups.alone(self._member), self
+            )
+            if self.queue is not None:
+                self.queue.promises = group.promises
+        return group
 
     @property
     def ledger(self) -> Ledger:
         """What is known of the messages."""
         ledger = self._ledger
         if ledger is None:
-            state = self.group.log.state()
+            state = b"" if self._group is None else self._group.log.state()
             self._ledger = ledger = restore(state) if state else Ledger()
         return ledger
 
@@ -229,8 +245,10 @@ class Replica(Machine):
     def recover(self) -> list[int]:
         """Bring the ledger back, and the logs to what it says. What consumers had when the node ended waits again: the
         first entry says so. Returns the levels in which there is something."""
-        self.group.recover()
         found: list[int] = []
+        if not self._was_used():
+            return found
+        self.group.recover()
         number: i64 = 0
         while number < LEVELS:
             level = self.ledger.levels[number]
@@ -242,6 +260,20 @@ class Replica(Machine):
                 found.append(int(number))
             number += 1
         return found
+
+    def _was_used(self) -> bool:
+        """Whether a start has found anything of it."""
+        at = self._number
+        while at <= self._number + LEVELS:
+            if at in self._logs.logs:
+                return True
+            at += 1
+        return False
+
+    def recovery_is_over(self) -> None:
+        """What was found is where it belongs."""
+        if self._group is not None and self._writer is None and self.is_small():
+            self._group.give_back()
 
     def _align(self, log: Log, level: LedgerLevel) -> None:
         positions = log.positions
@@ -287,7 +319,8 @@ class Replica(Machine):
         for each in [held, *proposed]:
             for waiting in each:
                 waiting.drop()
-        self.group.close()
+        if self._group is not None:
+            self._group.close()
         number = self._number + 1
         while number <= self._number + LEVELS:
             log = self._logs.logs.get(number)
