@@ -16,7 +16,7 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from broker.clock import Clock, Timed
+from broker.clock import Clock, Timed, Timer
 from broker.cluster.group_log import GroupLog
 from broker.native import i64
 from broker.promises import PromiseSource, PromiseWaiter
@@ -50,12 +50,8 @@ class Machine:
         """The state that ``snapshot`` has told of."""
         raise NotImplementedError
 
-    def is_small(self) -> bool:
-        """Whether a snapshot costs next to nothing."""
-        return False
-
     def rest(self) -> None:
-        """Nothing was written to it for a while. What ``snapshot`` has told last may be had from the log."""
+        """Nothing was written to it for a while."""
 
     def make_do(self, following: list[bytes]) -> None:
         """There is no state to begin with, because damage has taken it, or because nothing ever was; these entries are
@@ -64,6 +60,10 @@ class Machine:
 
 REST_MS: Final[i64] = 5000
 """A group of one that nothing was written to for so long, and up to as long again, keeps no Raft state in memory."""
+AWAKE_MANY: Final[i64] = 1024
+"""With more groups than this that do,"""
+CROWDED_REST_MS: Final[i64] = 500
+"""so long is enough: waking one costs a tenth of what its next message does."""
 _NO_WAITERS: Final[list[PromiseWaiter]] = []
 """All groups share these while they have nothing, so nothing is ever put into them:"""
 _NO_TICKETS: Final[list[int]] = []
@@ -88,8 +88,8 @@ class GroupEnvironment(Timed):
         self._awake: list[Group] = []
         self._looked: i64 = 0
         """How many of them this look has seen."""
-        self._is_looking = False
-        """A timer runs."""
+        self._timer: Timer | None = None
+        """For the next look; None: nobody is awake."""
 
     def alone(self, member: i64) -> Configuration:
         """That of a group of one; the same for all those of a node."""
@@ -101,9 +101,15 @@ class GroupEnvironment(Timed):
     def woken(self, group: Group) -> None:
         """It keeps Raft state in memory now."""
         self._awake.append(group)
-        if not self._is_looking:
-            self._is_looking = True
-            self.clock.call_at(self.clock.now_ms + REST_MS, self)
+        timer = self._timer
+        if timer is None:
+            self._look_in(REST_MS)
+        elif len(self._awake) == AWAKE_MANY + 1 and self._looked == 0:
+            timer.cancel()
+            self._look_in(CROWDED_REST_MS)
+
+    def _look_in(self, wait_ms: i64) -> None:
+        self._timer = self.clock.call_at(self.clock.now_ms + wait_ms, self)
 
     def on_timer(self, now_ms: i64) -> None:
         awake = self._awake
@@ -112,13 +118,13 @@ class GroupEnvironment(Timed):
         kept = [group for group in awake[at:end] if not group.rest()]
         awake[at:end] = kept
         self._looked = at + len(kept)
-        wait = _LOOK_MS
-        if self._looked >= len(awake):
-            self._looked = 0
-            wait = REST_MS
-        self._is_looking = len(awake) > 0
-        if self._is_looking:
-            self.clock.call_at(now_ms + wait, self)
+        self._timer = None
+        if self._looked < len(awake):
+            self._look_in(_LOOK_MS)
+            return
+        self._looked = 0
+        if awake:
+            self._look_in(REST_MS if len(awake) <= AWAKE_MANY else CROWDED_REST_MS)
 
 
 @final
@@ -290,14 +296,12 @@ class Group(GroupOwner):
         idle = not self._was_used and not self.is_gathering and not self._in_flight and not self._proposed
         self._was_used = False
         if idle and not node.has_ready() and self.applied_index == node.raft.log.last_index():
-            self.give_back()
+            self._give_back()
             return True
         return False
 
-    def give_back(self) -> None:
+    def _give_back(self) -> None:
         """Nothing was written to it for a while, and everything is applied: what need not be in memory is not."""
-        if self.machine.is_small():
-            self.compact()  # otherwise what is known of each entry stays in memory until its file of the log is full
         self._node = None
         self._proposed = _NO_TICKETS
         self.promises.rest()

@@ -215,12 +215,9 @@ class GroupLog(Storage):
         self.log.group_state().snapshot = _encode(snapshot, data)
 
     def rest(self) -> None:
-        """Nothing was written for a while: what is empty, or says nothing any more, need not be here."""
+        """Nothing was written for a while."""
         if not self._entries:
             self._entries = _NO_ENTRIES
-        if self.snapshot_index == self.last_index():
-            self._run_indexes = _NO_RUNS
-            self._run_positions = _NO_RUNS
 
     # ---- recovery ----------------------------------------------------------------------------------------------------
 

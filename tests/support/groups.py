@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.cluster.group import Group, GroupEnvironment, Machine
+from broker.cluster.group import REST_MS, Group, GroupEnvironment, Machine
 from broker.promises import PromiseSource, PromiseWaiter
 from broker.raft.configuration import Configuration
 from broker.raft.raft import Options
@@ -67,6 +67,11 @@ class OneGroup:
         waiting = Waiting()
         self.group.promises.when(self.group.promises.ticket(), waiting)
         return waiting
+
+    def rest(self) -> None:
+        """Nothing is written for a while."""
+        for _ in range(3):
+            self.running.clock.advance(REST_MS)
 
     def again(self, moving: CompactorOptions | None = None) -> OneGroup:
         """After the process was killed."""

@@ -46,7 +46,7 @@ class _Level(SettlementTeller):
         self._replica.settled(self._level, first, count, stride)
 
     def is_wanted(self, log: Log, first: i64, last: i64) -> bool:
-        level = self._replica.ledger.levels[self._level]
+        level = None if self._replica.rests() else self._replica.ledger.levels[self._level]
         if level is None:
             return False
         cursor = RunCursor(level.runs)
@@ -100,7 +100,9 @@ class Replica(Machine):
         self._writer: EntryWriter | None = None
         """Of the entry that is being gathered, if one was begun."""
         self._ledger: Ledger | None = None
-        """None where it is what the group's last snapshot says."""
+        """None before anything happens, and where it is what ``_state`` says."""
+        self._state = b""
+        """A snapshot of it while nothing happens: a tenth of its size."""
         self._held = _NOBODY
         """What waits for the entry that is being gathered."""
         self._proposed = _NO_ENTRIES
@@ -124,9 +126,14 @@ class Replica(Machine):
         """What is known of the messages."""
         ledger = self._ledger
         if ledger is None:
-            state = b"" if self._group is None else self._group.log.state()
+            state = self._state
             self._ledger = ledger = restore(state) if state else Ledger()
+            self._state = b""
         return ledger
+
+    def rests(self) -> bool:
+        """Whether there is nothing, and nothing happens."""
+        return self._ledger is None
 
     # ---- said --------------------------------------------------------------------------------------------------------
 
@@ -183,20 +190,18 @@ class Replica(Machine):
                 held.release(queue)
 
     def snapshot(self) -> bytes:
-        return snapshot(self.ledger)
+        return self._state if self._state else snapshot(self.ledger)
 
     def restore(self, data: bytes) -> None:
         self._ledger = restore(data)
-
-    def is_small(self) -> bool:
-        ledger = self._ledger
-        return ledger is None or ledger.is_empty()
+        self._state = b""
 
     def rest(self) -> None:
         if not self._proposed:
             self._proposed = _NO_ENTRIES
-        log = self.group.log
-        if log.snapshot_index == log.last_index() and self.is_small():
+        ledger = self._ledger
+        if ledger is not None and ledger.is_empty():
+            self._state = snapshot(ledger)
             self._ledger = None
             if self.queue is not None:
                 self.queue.rest()
@@ -272,8 +277,8 @@ class Replica(Machine):
 
     def recovery_is_over(self) -> None:
         """What was found is where it belongs."""
-        if self._group is not None and self._writer is None and self.is_small():
-            self._group.give_back()
+        if self._writer is None:
+            self.rest()
 
     def _align(self, log: Log, level: LedgerLevel) -> None:
         positions = log.positions
