@@ -60,9 +60,9 @@ class Machine:
 
 REST_MS: Final[i64] = 5000
 """A group of one that nothing was written to for so long, and up to as long again, keeps no Raft state in memory."""
-AWAKE_MANY: Final[i64] = 1024
+AWAKE_MANY: Final[i64] = 512
 """With more groups than this that do,"""
-CROWDED_REST_MS: Final[i64] = 500
+CROWDED_REST_MS: Final[i64] = 250
 """so long is enough: waking one costs a tenth of what its next message does."""
 _NO_WAITERS: Final[list[PromiseWaiter]] = []
 """All groups share these while they have nothing, so nothing is ever put into them:"""
