@@ -50,6 +50,10 @@ class Machine:
         """The state that ``snapshot`` has told of."""
         raise NotImplementedError
 
+    def is_small(self) -> bool:
+        """Whether a snapshot costs next to nothing."""
+        return False
+
     def rest(self) -> None:
         """Nothing was written to it for a while."""
 
@@ -302,6 +306,8 @@ class Group(GroupOwner):
 
     def _give_back(self) -> None:
         """Nothing was written to it for a while, and everything is applied: what need not be in memory is not."""
+        if self.machine.is_small() and self.log.may_settle():
+            self.compact()  # otherwise where each entry stands stays in memory until its file of the log is full
         self._node = None
         self._proposed = _NO_TICKETS
         self.promises.rest()

@@ -180,6 +180,12 @@ class GroupLog(Storage):
             self._before = index
             del self._entries[:count]
 
+    def may_settle(self) -> bool:
+        """Whether a snapshot may be taken now, and not just when a file of the write-ahead log is about to be emptied:
+        the entries are not needed then, but until the manifest has the snapshot they must stay where they are, as they
+        do in the write-ahead log. A segment without anything live goes at once."""
+        return not self._logs.are_moving and not self.log.extents.segments
+
     def compact(self, snapshot: Snapshot) -> None:
         """A snapshot of our own, of what was applied: what it stands for is not needed any more, once the manifest has
         it."""
@@ -218,6 +224,9 @@ class GroupLog(Storage):
         """Nothing was written for a while."""
         if not self._entries:
             self._entries = _NO_ENTRIES
+        if self.snapshot_index == self.last_index():
+            self._run_indexes = _NO_RUNS
+            self._run_positions = _NO_RUNS
 
     # ---- recovery ----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ class Remembering(Machine):
         self.gathered: list[bytes] = []
         self.lines: list[bytes] = []
         self.snapshots = 0
+        self.small = False
 
     def take(self) -> bytes:
         gathered, self.gathered = self.gathered, []
@@ -29,6 +30,9 @@ class Remembering(Machine):
     def snapshot(self) -> bytes:
         self.snapshots += 1
         return b"\n".join(self.lines)
+
+    def is_small(self) -> bool:
+        return self.small
 
     def restore(self, data: bytes) -> None:
         self.lines = data.split(b"\n") if data else []

@@ -196,6 +196,10 @@ class Replica(Machine):
         self._ledger = restore(data)
         self._state = b""
 
+    def is_small(self) -> bool:
+        ledger = self._ledger
+        return ledger is None or ledger.is_empty()
+
     def rest(self) -> None:
         if not self._proposed:
             self._proposed = _NO_ENTRIES
