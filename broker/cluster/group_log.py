@@ -210,9 +210,9 @@ class GroupLog(Storage):
     def _settle_through(self, position: i64) -> None:
         log = self.log
         first = log.positions.first
-        if position >= first:
-            log.settle(first, position - first + 1, 1)
         log.collect()
+        if position >= first:
+            log.settle_told(first, position)
 
     def _note(self, snapshot: Snapshot, data: bytes) -> None:
         self.snapshot_index = snapshot.index

@@ -43,6 +43,7 @@ _DELAYED: Final[i64] = 1 << DELAYED
 _DEAD: Final[i64] = 1 << DEAD
 
 
+_SMALL_BYTES: Final[i64] = 512
 _NOBODY: Final[dict[int, int]] = {}
 _NOTHING: Final[list[int]] = []
 """Shared by all ledgers, and never changed."""
@@ -80,6 +81,14 @@ class Ledger:
     def is_empty(self) -> bool:
         """Whether there are no messages, and nobody is remembered."""
         return self.totals.all() == 0 and self.sessions.count() == 0 and not self.consumers
+
+    def is_small(self) -> bool:
+        """Whether it is a few runs, so that a snapshot costs next to nothing."""
+        size: i64 = 0
+        for level in self.levels:
+            if level is not None:
+                size += level.runs.memory_bytes() + level.times.memory_bytes()
+        return size <= _SMALL_BYTES and self.sessions.count() == 0 and not self.consumers
 
     # ---- what there is -----------------------------------------------------------------------------------------------
 

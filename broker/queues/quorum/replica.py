@@ -46,7 +46,7 @@ class _Level(SettlementTeller):
         self._replica.settled(self._level, first, count, stride)
 
     def is_wanted(self, log: Log, first: i64, last: i64) -> bool:
-        level = None if self._replica.rests() else self._replica.ledger.levels[self._level]
+        level = None if self._replica.has_nothing() else self._replica.ledger.levels[self._level]
         if level is None:
             return False
         cursor = RunCursor(level.runs)
@@ -100,9 +100,11 @@ class Replica(Machine):
         self._writer: EntryWriter | None = None
         """Of the entry that is being gathered, if one was begun."""
         self._ledger: Ledger | None = None
-        """None before anything happens, and where it is what ``_state`` says."""
+        """None before anything happens, and while nothing happens."""
         self._state = b""
-        """A snapshot of it while nothing happens: a tenth of its size."""
+        """A snapshot of it meanwhile, a tenth of its size; empty where the group's log has it."""
+        self._is_empty = True
+        """No messages were in it when it was put away."""
         self._held = _NOBODY
         """What waits for the entry that is being gathered."""
         self._proposed = _NO_ENTRIES
@@ -126,14 +128,19 @@ class Replica(Machine):
         """What is known of the messages."""
         ledger = self._ledger
         if ledger is None:
-            state = self._state
+            state = self._put_away()
             self._ledger = ledger = restore(state) if state else Ledger()
             self._state = b""
         return ledger
 
-    def rests(self) -> bool:
-        """Whether there is nothing, and nothing happens."""
-        return self._ledger is None
+    def _put_away(self) -> bytes:
+        if self._state or self._group is None:
+            return self._state
+        return self._group.log.state()
+
+    def has_nothing(self) -> bool:
+        """Whether it is known without a look that there are no messages."""
+        return self._ledger is None and self._is_empty
 
     # ---- said --------------------------------------------------------------------------------------------------------
 
@@ -190,7 +197,8 @@ class Replica(Machine):
                 held.release(queue)
 
     def snapshot(self) -> bytes:
-        return self._state if self._state else snapshot(self.ledger)
+        state = self._put_away() if self._ledger is None else b""
+        return state if state else snapshot(self.ledger)
 
     def restore(self, data: bytes) -> None:
         self._ledger = restore(data)
@@ -198,16 +206,19 @@ class Replica(Machine):
 
     def is_small(self) -> bool:
         ledger = self._ledger
-        return ledger is None or ledger.is_empty()
+        return ledger is None or ledger.is_small()
 
     def rest(self) -> None:
         if not self._proposed:
             self._proposed = _NO_ENTRIES
         ledger = self._ledger
-        if ledger is not None and ledger.is_empty():
-            self._state = snapshot(ledger)
+        if ledger is not None and ledger.is_small():
+            log = self.group.log
+            is_known = log.snapshot_index == log.last_index() and log.snapshot_index > 0
+            self._state = b"" if is_known else snapshot(ledger)
+            self._is_empty = ledger.is_empty()
             self._ledger = None
-            if self.queue is not None:
+            if self._is_empty and self.queue is not None:
                 self.queue.rest()
 
     def make_do(self, following: list[bytes]) -> None:
