@@ -61,9 +61,9 @@ class Queue(MessageTarget, Dispatchable):
         self.link = QueueLink(self)
         """How deliveries refer to it; cut when it is deleted."""
         self.unacked: i64 = 0
+        """Messages that clients have got, also by basic.get, and not settled."""
         self.delayed: i64 = 0
         """Messages that came back and wait for a while before they are ready again."""
-        """Messages that clients have got, also by basic.get, and not settled."""
         self.delivered: i64 = 0
         """Messages that consumers have got."""
 

@@ -125,7 +125,7 @@ class ReadBack:
             left = enqueued_ms(data, start) + ttl - self._clock.wall_ms
             deadline = self._clock.now_us + left * 1000 + 999  # both wall times are cut to milliseconds: not too early
             entry.deadline_us = deadline if deadline > 0 and ttl > 0 else 1
-            disk.queue.expiration.expiring = True
+            disk.queue.expiring = True
         disk.backlog.bring(position, entry, memory_size(message))
 
     def end_read(self, log: Log, through: i64) -> None:

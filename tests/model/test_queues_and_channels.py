@@ -306,7 +306,10 @@ class QueuesAndChannels(RuleBasedStateMachine):
                 deliveries.setdefault(taker.line.name, []).append((channel, said))
         # one without acknowledgements may have been served before what fills the window of its channel
         self.had_room = {
-            taker.tag for channel in self.channels for taker in channel.takers.values() if taker.no_ack and taker.room > 0
+            taker.tag
+            for channel in self.channels
+            for taker in channel.takers.values()
+            if taker.no_ack and taker.room > 0
         }
         for name in ORDER:
             line = self.lines.get(name)
