@@ -97,7 +97,8 @@ class Replica(Machine):
         self._groups = groups
         self._group: Group | None = None
         """None before anything was ever written to it."""
-        self._number: i64 = queue.log_number
+        # on a node without a disk nobody has thought of numbers
+        self._number: i64 = queue.log_number if queue.log_number > 0 else groups.logs.create(1 + LEVELS)
         self._logs = groups.logs
         self._writer: EntryWriter | None = None
         """Of the entry that is being gathered, if one was begun."""
