@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
-from broker.cluster.group import Group, GroupEnvironment, Machine
+from broker.cluster.group import Group, GroupEnvironment, GroupFigures, Machine
 from broker.native import i64
 from broker.queues.queue_log import LevelRecorder
 from broker.queues.quorum.commands import ACCEPT, LEVELS, EntryWriter
@@ -125,6 +125,11 @@ class Replica(Machine):
             if self.queue is not None:
                 self.queue.promises = group.promises
         return group
+
+    def figures(self) -> GroupFigures:
+        """Where the group stands."""
+        group = self._group
+        return GroupFigures() if group is None else group.figures()
 
     @property
     def ledger(self) -> Ledger:
