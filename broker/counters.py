@@ -37,6 +37,10 @@ class Counters:
         self.dead_lettered_expired = 0
         self.dead_lettered_maxlen = 0
         self.dead_lettered_rejected = 0
+        self.kept_dead_letters_expired = 0
+        self.kept_dead_letters_rejected = 0
+        self.kept_dead_letters_delivery_limit = 0
+        self.kept_dead_letters_confirmed = 0
 
     def messages_moved(self) -> int:
         """Grows with every message that comes or goes: a node where it stands still is quiet."""

@@ -189,6 +189,11 @@ class BacklogQueue(Queue):
         self.unacked -= count
         return count
 
+    def keep_dead(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> None:
+        """Messages of this level, which do not wait any more, are dead letters that stay
+        (``QueueOptions.at_least_once``)."""
+        raise NotImplementedError
+
     def purge(self) -> i64:
         self.dispatch_some()
         count: i64 = 0
