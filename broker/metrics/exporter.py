@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PROTOCOL: Final = {"protocol": "amqp091"}
 _DEAD_LETTER: Final = {"queue_type": "rabbit_classic_queue", "dead_letter_strategy": "at_most_once"}
+_KEPT: Final = {"queue_type": "rabbit_quorum_queue", "dead_letter_strategy": "at_least_once"}
 _CLASSIC: Final = {"protocol": "amqp091", "queue_type": "rabbit_classic_queue"}
 _SLICE: Final = 500
 """Objects that are looked at before the loop goes on with messages: less than a millisecond."""
@@ -58,6 +59,8 @@ class Totals(NamedTuple):
     queues: int
     ready: int
     unacked: int
+    others: int
+    """Messages of quorum queues that are neither: they wait for a retry, or are dead letters that stay."""
 
 
 class Row(NamedTuple):
@@ -74,12 +77,13 @@ class Row(NamedTuple):
 async def totals_of(server: Server) -> Totals:
     """Sums over all connections and queues of the node, in slices: a node with 100,000 queues must not stand still for
     a scrape."""
-    consumers = publishers = queues = ready = unacked = 0
+    consumers = publishers = queues = ready = unacked = others = 0
     for vhost in list(server.vhosts.values()):
         queues += len(vhost.queues)
         for index, queue in enumerate(list(vhost.queues.values()), 1):
             ready += queue.ready_count()
             unacked += queue.unacked
+            others += int(queue.delayed + queue.dead)
             consumers += queue.consumers.count()
             if index % _SLICE == 0:
                 await asyncio.sleep(0)
@@ -87,7 +91,7 @@ async def totals_of(server: Server) -> Totals:
         publishers += sum(channel.is_publisher for channel in connection.channels.values())
         if index % _SLICE == 0:
             await asyncio.sleep(0)
-    return Totals(server.channels_open, consumers, publishers, queues, ready, unacked)
+    return Totals(server.channels_open, consumers, publishers, queues, ready, unacked, others)
 
 
 def _known(figure: int, unknown: int) -> float | None:
@@ -104,6 +108,12 @@ def _files_max(_: Server, __: Totals) -> float:
 
 def _uptime(server: Server, _: Totals) -> float:
     return (server.clock.monotonic_ms() - server.started_ms) / 1000
+
+
+def _dead_lettered(how: str, labels: dict[str, str], words: str, read: Callable[[Server, Totals], float]) -> Row:
+    return Row(
+        f"rabbitmq_global_messages_dead_lettered_{how}", "counter", labels, f"Messages dead-lettered {words}", read
+    )
 
 
 TABLE: Final = (
@@ -130,7 +140,7 @@ TABLE: Final = (
         "gauge",
         {},
         "Sum of ready and unacknowledged messages",
-        lambda s, t: t.ready + t.unacked,
+        lambda s, t: t.ready + t.unacked + t.others,
     ),
     Row("rabbitmq_global_publishers", "gauge", _PROTOCOL, "Publishers currently connected", lambda s, t: t.publishers),
     Row("rabbitmq_global_consumers", "gauge", _PROTOCOL, "Consumers currently connected", lambda s, t: t.consumers),
@@ -324,26 +334,25 @@ TABLE: Final = (
         "Messages acknowledged by consumers",
         lambda s, t: s.counters.messages_acked,
     ),
-    Row(
-        "rabbitmq_global_messages_dead_lettered_expired",
-        "counter",
-        _DEAD_LETTER,
-        "Messages dead-lettered because their TTL passed",
-        lambda s, t: s.counters.dead_lettered_expired,
+    _dead_lettered("expired", _DEAD_LETTER, "because their TTL passed", lambda s, t: s.counters.dead_lettered_expired),
+    _dead_lettered("expired", _KEPT, "because their TTL passed", lambda s, t: s.counters.kept_dead_letters_expired),
+    _dead_lettered(
+        "maxlen", _DEAD_LETTER, "because the queue was too long", lambda s, t: s.counters.dead_lettered_maxlen
     ),
-    Row(
-        "rabbitmq_global_messages_dead_lettered_maxlen",
-        "counter",
-        _DEAD_LETTER,
-        "Messages dead-lettered because the queue was too long",
-        lambda s, t: s.counters.dead_lettered_maxlen,
+    _dead_lettered(
+        "rejected", _DEAD_LETTER, "because a consumer rejected them", lambda s, t: s.counters.dead_lettered_rejected
     ),
-    Row(
-        "rabbitmq_global_messages_dead_lettered_rejected",
-        "counter",
-        _DEAD_LETTER,
-        "Messages dead-lettered because a consumer rejected them",
-        lambda s, t: s.counters.dead_lettered_rejected,
+    _dead_lettered(
+        "rejected", _KEPT, "because a consumer rejected them", lambda s, t: s.counters.kept_dead_letters_rejected
+    ),
+    _dead_lettered(
+        "delivery_limit",
+        _KEPT,
+        "because they were delivered in vain too often",
+        lambda s, t: s.counters.kept_dead_letters_delivery_limit,
+    ),
+    _dead_lettered(
+        "confirmed", _KEPT, "and confirmed by all their targets", lambda s, t: s.counters.kept_dead_letters_confirmed
     ),
 )
 
@@ -402,13 +411,18 @@ class Page:
         if totals is None:
             return
         yield self._turns()
+        metric: CounterMetricFamily | GaugeMetricFamily | None = None
         for row in TABLE:
             if self._endpoint == PER_OBJECT and row.name in _OF_OBJECTS:
                 continue
             value = row.read(self._server, totals)
             if value is None:
                 continue
-            family = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
-            metric = family(row.name, row.help, labels=list(row.labels))
+            if metric is None or metric.name != row.name:
+                if metric is not None:
+                    yield metric
+                family = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+                metric = family(row.name, row.help, labels=list(row.labels))
             metric.add_metric(list(row.labels.values()), float(value))
+        if metric is not None:
             yield metric

@@ -4,15 +4,18 @@ expected here was compared with a RabbitMQ 4.3, except where a test says otherwi
 from __future__ import annotations
 
 import random
+from typing import cast
 
 import pytest
 
+from broker.destination import MessageTarget
+from broker.message import Message
 from broker.queues.quorum.queue import QuorumQueue
 from tests.spec.test_dead_letter import headers_of
 from tests.spec.test_delayed_retry import ENDS, gone_on
 from tests.spec.test_quorum import after, opened, put, waiting
 from tests.support.durable import DurableBroker
-from tests.support.memory import Client
+from tests.support.memory import Broker, Client
 
 KEEPS: dict[str, object] = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 RETRY_MS = 180_000
@@ -358,6 +361,148 @@ def test_what_is_alive_among_the_dead_is_there_after_a_start() -> None:
     assert bodies(broker, "q") == [b"%d" % number for number in range(0, 30, 3)]
     broker = broker.settled().killed()
     assert (dead(broker), ready(broker.open())) == (20, 0)
+
+
+def test_without_a_data_directory_a_quorum_queue_keeps_none() -> None:
+    broker = Broker()
+    client = broker.open()
+    arguments = KEEPS | {"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    client.ask("queue.declare", queue="q", durable=True, arguments=arguments | {"x-message-ttl": 50})
+    client.ask("queue.declare", queue="dead", durable=True)
+    client.publish("q", b"1")
+    client.publish("q", b"2")
+    client.get("q")
+    client.tell("basic.reject", delivery_tag=1, requeue=False)
+    broker.advance(100)
+    assert client.drain("dead") == [b"1", b"2"]
+
+
+def test_what_leads_to_very_many_queues() -> None:
+    broker = DurableBroker()
+    client = queue(broker, exchange="amq.fanout")
+    names = [f"d{number}" for number in range(100)]
+    for name in names:
+        client.ask("queue.declare", queue=name, durable=True)
+        client.ask("queue.bind", queue=name, exchange="amq.fanout")
+    put(client, b"1", b"2", delivery_mode=2)
+    client.hear()
+    reject(client, 2)
+    broker.settled()
+    assert dead(broker) == 0
+    broker = broker.killed()
+    assert all(bodies(broker, name) == [b"1", b"2"] for name in names)
+
+
+def test_a_large_one() -> None:
+    broker = DurableBroker()
+    client = queue(broker, target={"x-queue-type": "quorum"})
+    large = random.Random(1).randbytes(400_000)
+    client.publish("q", large)
+    client.publish("q", b"small")
+    client.hear()
+    reject(client, 2)
+    broker.settled()
+    assert bodies(broker) == [large, b"small"]
+    assert dead(broker.settled()) == 0
+
+
+class Broken(MessageTarget):
+    """A queue with a mistake."""
+
+    def enqueue(self, message: Message) -> int:
+        raise RuntimeError("planted")
+
+
+def test_a_mistake_of_ours_costs_nothing() -> None:
+    broker = DurableBroker()
+    client = queue(broker)
+    put(client, b"1", b"2")
+    client.hear()
+    queues = cast("dict[str, MessageTarget]", broker.vhost.queues)
+    queues["dead"] = Broken("dead")
+    broker.faults_expected = 2
+    reject(client, 2)
+    broker.settled()
+    assert broker.clock.faults.count == 2
+    assert dead(broker) == 2
+    del queues["dead"]
+    client.ask("queue.declare", queue="dead", durable=True)
+    broker.advance(1100)
+    assert dead(broker) == 0
+    assert bodies(broker) == [b"1", b"2"]
+
+
+def test_what_expires_is_one_range_however_much_it_is() -> None:
+    broker = DurableBroker()
+    client = queue(broker, {"x-message-ttl": 1000}, exchange="missing")
+    for _ in range(50):
+        put(client, *[b"x"] * 100)
+    client.hear()
+    broker.advance(1100)
+    assert dead(broker) == 5000
+    level = of(broker).replica.ledger.levels[4]
+    assert level is not None
+    assert level.runs.runs() == 2, "they, and nothing behind them"
+    keeper = of(broker).keeper
+    assert keeper is not None
+    assert len(keeper.sender.order._ranges) <= 2
+    assert len(keeper.sender._begun) == 32
+    assert of(broker).levels[0].table.at(0) is None
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_backlog_on_the_disk_with_dead_ones_in_it(end: str) -> None:
+    broker = DurableBroker()
+    client = queue(broker, exchange="missing")
+    body = b"%d " + b"." * 4000
+    for first in range(0, 600, 10):
+        put(client, *(body % number for number in range(first, first + 10)))
+    client.hear()
+    client.consume("q")
+    rejected = [number for number in range(600) if 100 <= number < 300 or number % 3 == 0]
+    for said in client.deliveries():
+        if int(said.body.split()[0]) in rejected:
+            client.tell("basic.reject", delivery_tag=said.method.number("delivery_tag"), requeue=False)
+    broker = gone_on(broker.settled(), end)
+    share = of(broker).disks[0].share
+    share.most = 64 << 10
+    assert dead(broker) == len(rejected)
+    assert of(broker).ready_count() == 600 - len(rejected)
+    client = broker.open()
+    client.consume("q", no_ack=True)
+    found: list[int] = []
+    while len(found) < 600 - len(rejected):
+        broker.settled()
+        found += [int(said.body.split()[0]) for said in client.deliveries()]
+    assert found == [number for number in range(600) if number not in rejected]
+    assert of(broker).ready_count() == 0
+    put(client, b"more")
+    broker.settled()
+    assert client.bodies() == [b"more"]
+    client.ask("queue.declare", queue="dead", durable=True)
+    client.ask("exchange.declare", exchange="missing", type="fanout")
+    client.ask("queue.bind", queue="dead", exchange="missing")
+    for _ in range(40):
+        broker.advance(1100)
+    assert dead(broker) == 0
+    assert [int(each.split()[0]) for each in bodies(broker)] == rejected
+
+
+def test_what_is_lost_on_the_disk_is_not_waited_for() -> None:
+    broker = DurableBroker()
+    client = queue(broker, exchange="missing")
+    put(client, b"1", b"2")
+    client.hear()
+    reject(client, 2)
+    broker.settled()
+    log = of(broker).replica.contents(4)
+    log.positions.settle(0, 0)
+    client.ask("queue.declare", queue="dead", durable=True)
+    client.ask("exchange.declare", exchange="missing", type="fanout")
+    client.ask("queue.bind", queue="dead", exchange="missing")
+    broker.advance(1100)
+    assert dead(broker) == 0
+    assert bodies(broker) == [b"2"]
 
 
 def drained(broker: DurableBroker) -> list[bytes]:

@@ -15,6 +15,7 @@ from broker.queues.quorum.death_order import DeathOrder
 from broker.queues.quorum.held import Held
 from broker.queues.quorum.level import LedgerLevel
 from broker.queues.quorum.values import DEAD, PURGED, REASONS, state_of
+from broker.queues.read_back import ReadBack
 from broker.store.logs import Logs
 from broker.store.run_map import RunCursor, RunMap
 from broker.turn import Turn
@@ -48,6 +49,8 @@ class Dead:
         self._queue = queue
         self._dying: list[_Died] = []
         """Those whose entry is not applied."""
+        self._recovered: dict[int, ReadBack] = {}
+        """By level, where some that were there at the start stand among what waits on the disk."""
         self._writer: EntryWriter | None = None
         """Of the entry of the last of them."""
 
@@ -106,6 +109,7 @@ class Dead:
         log = queue.replica.contents(level.number)
         live = log.positions.live()
         disk.on_disk.leave_out(runs)
+        self._recovered[int(level.number)] = disk.on_disk
         queue.dead += count
         queue.dead_bytes += log.body_bytes * count // live if live > 0 else 0
         self.sender.wake()
@@ -123,9 +127,13 @@ class Dead:
 
     def gone(self, level: i64, first: i64, last: i64) -> None:
         """Nothing of what the ledger had at these positions is left."""
-        disk = self._queue.backlog_at(level).disk
-        if disk is not None and disk.on_disk.left_out is not None:
-            disk.on_disk.left_out.remove(first, last)
+        on_disk = self._recovered.get(int(level))
+        if on_disk is None:
+            return
+        if on_disk.left_out is None:
+            del self._recovered[int(level)]
+        else:
+            on_disk.left_out.remove(first, last)
 
     def purge(self) -> i64:
         """All of them are gone; how many."""

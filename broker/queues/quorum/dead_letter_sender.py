@@ -119,7 +119,11 @@ class DeadLetterSender(LetterOwner):
             while self._ready:
                 letter = self._ready.pop(0)
                 letter.begin()
-                self._queue.host.send_dead_letter(self._queue, letter)
+                try:
+                    self._queue.host.send_dead_letter(self._queue, letter)
+                except Exception as error:
+                    self._clock.faults.caught("dead letter", None, error)
+                    letter.fail()
                 if self._turn.out_of_time():
                     return False
             self._begin()

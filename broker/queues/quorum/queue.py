@@ -79,6 +79,7 @@ class QuorumQueue(BacklogQueue):
         """Of its dead letters, if they stay until they have arrived."""
         if declared.options.at_least_once and environment.logs is not None:
             self.keeper = Dead(self, environment.logs, environment.clock, environment.turn)
+            self.keeps_dead = True
         self._add_level(self.levels[0])
         self.mark_used()
 
