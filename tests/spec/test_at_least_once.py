@@ -247,12 +247,7 @@ def test_a_dead_letter_stays_until_its_target_has_it_on_the_disk(kind: str, end:
     client.get("q")
     broker.settled().disk_is_stalled = True
     client.tell("basic.reject", delivery_tag=1, requeue=False)
-    for _ in range(writes):
-        for runner in broker._runners:
-            if runner.jobs:
-                runner.step()
-                break
-        broker.run_turn()
+    worked(broker, writes)
     broker = after(broker, end, writes)
     found = bodies(broker, "q") + bodies(broker.settled())
     assert set(found) == {b"1"}
@@ -515,7 +510,7 @@ def drained(broker: DurableBroker) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(25))
 def test_random_lives(seed: int) -> None:
     """Messages of several priorities that are rejected, given back, acknowledged, expire; a target that may be full or
     missing; ends of the node: whatever has died arrives, nothing else does, and nothing is left behind."""
@@ -608,3 +603,55 @@ def test_random_lives(seed: int) -> None:
     assert arrived | left >= alive, "something is lost"
     assert not died & left
     assert of(broker.settled()).replica.ledger.totals.all() == 0
+
+
+def worked(broker: DurableBroker, steps: int) -> None:
+    """So much of what the disk is asked for is done; the rest never is."""
+    for _ in range(steps):
+        for runner in broker._runners:
+            if runner.jobs:
+                runner.step()
+                break
+        broker.run_turn()
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("seed", range(10))
+def test_kills_in_the_middle(kind: str, seed: int) -> None:
+    """The node ends at any step between a rejection and the targets' confirms, also while it recovers: what was
+    confirmed is in its queue, or arrives, or both."""
+    chance = random.Random(seed)
+    broker = DurableBroker()
+    client = queue(broker, target={"x-queue-type": kind})
+    there: set[bytes] = set()
+    rejected: set[bytes] = set()
+    arrived: set[bytes] = set()
+    for life in range(12):
+        sent = [b"%d-%d" % (life, number) for number in range(chance.randint(0, 60))]
+        put(client, *sent, delivery_mode=2)
+        client.hear()
+        there.update(sent)
+        broker.settled()
+        held = [said for _ in range(chance.randint(0, 70)) if (said := client.get("q")) is not None]
+        broker.disk_is_stalled = True
+        for said in held:
+            rejected.add(said.body)
+            client.tell("basic.reject", delivery_tag=said.method.number("delivery_tag"), requeue=False)
+            if chance.random() < 0.1:
+                worked(broker, chance.randint(0, 3))
+        worked(broker, chance.randint(0, 12))
+        broker = after(broker, chance.choice(["killed", "lost power"]), seed + life)
+        if chance.random() < 0.3:
+            broker.disk_is_stalled = True
+            worked(broker, chance.randint(0, 6))
+            broker = after(broker, chance.choice(["killed", "lost power"]), seed)
+        if chance.random() < 0.3:
+            arrived.update(bodies(broker))
+        client = broker.open()
+        client.ask("confirm.select")
+    broker.settled().settled()
+    assert dead(broker) == 0
+    arrived.update(bodies(broker))
+    left = set(drained(broker))
+    assert arrived <= rejected
+    assert arrived | left == there
