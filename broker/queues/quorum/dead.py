@@ -74,17 +74,19 @@ class Dead:
             queue.delays.forget(level, first, count, stride)
 
     def _size(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64) -> i64:
-        """Sum of the sizes of their bodies; of those that are on the disk only, as large as the others."""
+        """Sum of the sizes of their bodies; those that are on the disk only count as large as what waits."""
         size: i64 = 0
-        known: i64 = 0
+        unknown: i64 = 0
         position = first
         while position < first + count * stride:
             item = backlog.table.item(position)
-            if item is not None and not is_missing(item):
+            if item is None or is_missing(item):
+                unknown += 1
+            else:
                 size += body_size(item)
-                known += 1
             position += stride
-        return size if known == 0 or known == count else size * count // known
+        waiting = backlog.count() if unknown > 0 else 0
+        return size if waiting == 0 else size + backlog.body_bytes * unknown // waiting
 
     def died(self, died: _Died) -> None:
         """The ledger has them."""

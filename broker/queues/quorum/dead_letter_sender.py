@@ -130,6 +130,8 @@ class DeadLetterSender(LetterOwner):
             if self._reading is not None or not self._unread:
                 break
             self._read()
+            if self._turn.out_of_time():
+                return False
         self._is_awake = False
         return True
 
