@@ -123,6 +123,10 @@ class DeliveryFigures(Figures):
         self.ack: i64 = 0
 
     def counts(self) -> list[int]:
+        return self.deliveries()
+
+    def deliveries(self) -> list[int]:
+        """What is counted of queues and channels alike, in the order of ``DELIVERY_NAMES``."""
         return [
             self.publish,
             self.deliver,

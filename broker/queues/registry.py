@@ -18,6 +18,7 @@ from broker.queues.arguments import (
     validate,
 )
 from broker.queues.classic import ClassicQueue
+from broker.queues.consumer_timeout import CONSUMER_TIMEOUT
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.queue import Queue
 from broker.queues.queue_type import QueueType
@@ -48,7 +49,21 @@ def forget(name: str) -> None:
 
 
 register(QueueType(CLASSIC, "rabbit_classic_queue", ClassicQueue))
-register(QueueType(QUORUM, "rabbit_quorum_queue", quorum_queue, logs=log_count, is_replicated=True))
+register(
+    QueueType(
+        QUORUM,
+        "rabbit_quorum_queue",
+        quorum_queue,
+        logs=log_count,
+        is_replicated=True,
+        consumer_arguments=(CONSUMER_TIMEOUT,),
+    )
+)
+
+
+def type_labels() -> dict[str, str]:
+    """Name and label of each type."""
+    return {name: queue_type.label for name, queue_type in _TYPES.items()}
 
 
 def type_named(arguments: FieldTable) -> QueueType | None:

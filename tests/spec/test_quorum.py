@@ -591,3 +591,18 @@ def test_what_is_held_back_does_not_change_with_what_comes() -> None:
         consumer.tell("basic.ack", delivery_tag=0, multiple=True)
     seen_bodies += consumer.bodies()
     assert seen_bodies == [b"%d" % each for each in range(number)]
+
+
+def test_what_is_delivered_again_at_once_is_not_taken_for_a_failure() -> None:
+    """The entry that says that it came back is not applied when its next delivery is decided."""
+    broker = DurableBroker()
+    client = opened(broker, {"x-delivery-limit": 1})
+    put(client, b"1")
+    client.hear()
+    client.get("q")
+    client.tell("basic.reject", delivery_tag=1, requeue=True)
+    consumer = broker.open()
+    consumer.consume("q")
+    assert [seen(said) for said in consumer.deliveries()] == [(b"1", True, {"acquired": 1, "delivery": 1})]
+    consumer.ask("basic.recover", requeue=True)
+    assert [seen(said) for said in consumer.deliveries()] == [(b"1", True, {"acquired": 2, "delivery": 1})]

@@ -35,13 +35,14 @@ from broker.queues.quorum.values import (
     NACK,
     OUT,
     REJECT,
+    TIMEOUT,
     UNDELIVERED,
     acquired_count,
     delivery_count,
     is_failure,
     state_of,
 )
-from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED
+from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED, TIMED_OUT
 from broker.queues.taking import take_next
 from broker.turn import Deferred
 from broker.wire import table
@@ -192,9 +193,9 @@ class QuorumQueue(BacklogQueue):
         return True
 
     def _has_failed_too_often(self, delivery: Delivery) -> bool:
-        """Whether the end of the node was one failure too many for a message that consumers had."""
+        """Whether the end of the node was one failure too many for a message that consumers had then."""
         limit: i64 = self.options.delivery_limit
-        if limit < 0 or not delivery.redelivered:
+        if limit < 0 or not delivery.redelivered or not self.replica.was_out(delivery.level, delivery.position):
             return False
         value = self.replica.ledger.value_at(delivery.level, delivery.position)
         failed = delivery_count(value)
@@ -276,7 +277,7 @@ class QuorumQueue(BacklogQueue):
         found = self.replica.ledger.levels[level]
         if self.deleted or found is None:
             return super().requeue(level, first, count, stride, refusal)
-        cause = REJECT if refusal == REJECTED else (CRASH if refusal == ABANDONED else NACK)
+        cause = _cause(refusal)
         limit: i64 = self.options.delivery_limit
         if limit < 0 or not is_failure(cause):
             return self._come_back(found, first, count, stride, cause)
@@ -360,6 +361,15 @@ class QuorumQueue(BacklogQueue):
         for waiter in asked:
             self._resume(waiter)
         return count
+
+
+def _cause(refusal: i64) -> i64:
+    """Why a delivery comes back."""
+    if refusal == REJECTED:
+        return REJECT
+    if refusal == ABANDONED:
+        return CRASH
+    return TIMEOUT if refusal == TIMED_OUT else NACK
 
 
 def _with_counts(message: Message, deliveries: i64, acquired: i64) -> Message:

@@ -23,7 +23,7 @@ from broker.queues.quorum.values import NACK, OUT, TAKEN, UNCLAIMED, acquired_co
 from broker.raft.configuration import Configuration
 from broker.store.index import Positions
 from broker.store.log import Log, SettlementTeller
-from broker.store.run_map import RunCursor
+from broker.store.run_map import RunCursor, RunMap
 
 if TYPE_CHECKING:
     from broker.queues.quorum.queue import QuorumQueue
@@ -86,6 +86,8 @@ class Replica(Machine):
         self.ledger = Ledger()
         self.are_out = False
         """What is being settled was delivered; otherwise it waits."""
+        self._was_out: dict[int, RunMap] = {}
+        """By level: what consumers had when the node ended, and has not been looked at since."""
         self._clock = clock
         self._number: i64 = queue.log_number
         self._logs = groups.logs
@@ -234,6 +236,7 @@ class Replica(Machine):
             positions.settle(positions.next, level.next - 1)
         for first, last in out:
             self.gather().requeue(level.number, first, last + 1 - first, 1, UNCLAIMED)
+            self._was_out.setdefault(int(level.number), RunMap()).assign(first, last, 1)
         for first, last in lost:
             for position in range(first, last + 1):
                 if not positions.is_live(position):
@@ -242,6 +245,14 @@ class Replica(Machine):
         if missing > 0:  # contents whose entry did not come to the disk: their positions are not used again
             self.gather().accept(level.number, missing)
             self.gather().drop(level.number, level.next, missing, 1, TAKEN)
+
+    def was_out(self, level: i64, position: i64) -> bool:
+        """Whether a consumer had this message when the node ended; asked once for each."""
+        found = self._was_out.get(int(level))
+        if found is None or found.value_at(position) == 0:
+            return False
+        found.remove(position, position)
+        return True
 
     def close(self) -> None:
         """The queue is deleted."""

@@ -104,8 +104,20 @@ def samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
 
 
 async def values(broker: Broker) -> dict[str, float]:
-    """The values by their names."""
-    return {name: value for name, _, value in samples((await ask(broker))[2])}
+    """The values by their names, of all labels together."""
+    found: dict[str, float] = {}
+    for name, _, value in samples((await ask(broker))[2]):
+        found[name] = found.get(name, 0) + value
+    return found
+
+
+async def by_type(broker: Broker, queue_type: str) -> dict[str, float]:
+    """What is said of one type of queues, without the common parts of the names."""
+    return {
+        name.removeprefix("rabbitmq_global_messages_").removesuffix("_total"): value
+        for name, labels, value in samples((await ask(broker))[2])
+        if labels == {"protocol": "amqp091", "queue_type": queue_type} and value
+    }
 
 
 async def test_the_page_is_what_prometheus_reads() -> None:
@@ -196,13 +208,60 @@ async def test_identity_is_on_the_page() -> None:
 
 
 async def test_labels_name_the_protocol_and_the_queue_type() -> None:
-    found = {name: labels for name, labels, _ in samples((await ask(Broker()))[2])}
-    assert found["rabbitmq_global_messages_received_total"] == {"protocol": "amqp091"}
-    assert found["rabbitmq_global_messages_delivered_total"] == {
-        "protocol": "amqp091",
-        "queue_type": "rabbit_classic_queue",
+    found: dict[str, list[dict[str, str]]] = {}
+    for name, labels, _ in samples((await ask(Broker()))[2]):
+        found.setdefault(name, []).append(labels)
+    assert found["rabbitmq_global_messages_received_total"] == [{"protocol": "amqp091"}]
+    assert found["rabbitmq_global_messages_delivered_total"] == [
+        {"protocol": "amqp091", "queue_type": f"rabbit_{name}_queue"} for name in ("classic", "quorum")
+    ]
+    assert found["rabbitmq_queue_messages_ready"] == [{}]
+
+
+async def test_deliveries_are_told_by_the_type_of_the_queue() -> None:
+    """Also those of queues that are deleted."""
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="c", durable=True)
+    client.ask("queue.declare", queue="r", durable=True, arguments={"x-queue-type": "quorum"})
+    client.send(publish(1, "", "c", b"x"), *(publish(1, "", "r", b"x") for _ in range(3)))
+    client.get("c", no_ack=True)
+    client.get("r", no_ack=True)
+    client.get("r")
+    client.tell("basic.nack", delivery_tag=3, requeue=True)
+    client.ask("basic.consume", queue="r", consumer_tag="t")
+    client.deliveries()
+    client.tell("basic.ack", delivery_tag=4)
+    client.get("c")
+    expected = {
+        "delivered": 4,
+        "delivered_get_auto_ack": 1,
+        "delivered_get_manual_ack": 1,
+        "delivered_consume_manual_ack": 2,
+        "redelivered": 1,
+        "acknowledged": 1,
     }
-    assert found["rabbitmq_queue_messages_ready"] == {}
+    for _ in range(2):
+        assert await by_type(broker, "rabbit_quorum_queue") == expected
+        assert await by_type(broker, "rabbit_classic_queue") == {
+            "delivered": 1,
+            "delivered_get_auto_ack": 1,
+            "get_empty": 1,
+        }
+        client.ask("queue.delete", queue="r")
+        client.hear()
+
+
+async def test_what_waits_for_a_retry_is_a_message_too() -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    delayed = {"x-queue-type": "quorum", "x-delayed-retry-type": "all", "x-delayed-retry-min": 5000}
+    client.ask("queue.declare", queue="r", durable=True, arguments=delayed)
+    client.send(publish(1, "", "r", b"x"))
+    client.get("r")
+    client.tell("basic.nack", delivery_tag=1, requeue=True)
+    found = await values(broker)
+    assert (found["rabbitmq_queue_messages"], found["rabbitmq_queue_messages_ready"]) == (1, 0)
 
 
 async def test_what_happens_is_counted() -> None:
