@@ -320,12 +320,12 @@ class QueuesAndChannels(RuleBasedStateMachine):
     def expire(self, line: Line) -> None:
         """What is at the front, of each level."""
         now = self.broker.clock.time_ms
-        for level in sorted({item.level for item in line.ready}, reverse=True):
-            for item in [item for item in line.ready if item.level == level]:
-                if not item.deadline_ms or item.deadline_ms > now:
-                    break
-                line.ready.remove(item)
-                self.bury(line, [item])
+        expired: list[Item] = []
+        for level in {item.level for item in line.ready}:
+            waiting = [item for item in line.ready if item.level == level]
+            expired += itertools.takewhile(lambda item: 0 < item.deadline_ms <= now, waiting)
+        line.ready = [item for item in line.ready if item not in expired]
+        self.bury(line, sorted(expired, key=lambda item: (item.deadline_ms, item.rank)))
 
     def take_deliveries(self, line: Line, deliveries: list[tuple[ChannelModel, Said]]) -> None:
         front, line.ready = line.ready[: len(deliveries)], line.ready[len(deliveries) :]
@@ -669,8 +669,14 @@ class QueuesAndChannels(RuleBasedStateMachine):
         self.answer("tx.rollback-ok", channel)
 
     def wait(self, ms: int) -> None:
-        self.broker.advance(ms)
-        self.answer(None)
+        """In steps, each up to where something expires: dead letters go on before others come."""
+        clock = self.broker.clock
+        end = clock.time_ms + ms
+        while clock.time_ms < end:
+            expiring = self.lines["expiring"].ready if "expiring" in self.lines else []
+            due = [item.deadline_ms for item in expiring if clock.time_ms < item.deadline_ms < end]
+            self.broker.advance(min(due, default=end) - clock.time_ms)
+            self.answer(None)
 
     # ---- what always holds
 
