@@ -33,8 +33,8 @@ class QueueOptions:
             and self.dead_letter_exchange is not None
             and self.overflow == REJECT_PUBLISH
         )
-        """Dead letters stay until all their targets have them. Without both of the others RabbitMQ, too, does without
-        that."""
+        """Dead letters stay until all their targets have them; asked for without the other two, it is at most once, as
+        in RabbitMQ."""
 
     def levels(self) -> int:
         """How many priorities are told apart."""

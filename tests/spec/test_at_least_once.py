@@ -500,6 +500,19 @@ def test_what_is_lost_on_the_disk_is_not_waited_for() -> None:
     assert bodies(broker) == [b"2"]
 
 
+def test_what_expires_while_it_is_delayed_after_a_start() -> None:
+    broker = DurableBroker()
+    client = queue(broker, {"x-delayed-retry-type": "all", "x-delayed-retry-min": 10_000}, exchange="missing")
+    put(client, b"1", expiration="1000")
+    client.hear()
+    client.get("q")
+    client.tell("basic.reject", delivery_tag=1, requeue=True)
+    broker = gone_on(broker.settled(), "killed")
+    assert (of(broker).delayed, of(broker).ready_count(), dead(broker)) == (1, 0, 0)
+    broker.advance(1100)
+    assert (of(broker).delayed, of(broker).ready_count(), dead(broker)) == (0, 0, 1)
+
+
 def drained(broker: DurableBroker) -> list[bytes]:
     """All that is ready, which is taken."""
     client = broker.open()
