@@ -483,6 +483,32 @@ def test_a_backlog_on_the_disk_with_dead_ones_in_it(end: str) -> None:
     assert [int(each.split()[0]) for each in bodies(broker)] == rejected
 
 
+def test_what_waits_is_counted_exactly_when_the_dead_have_gone_first() -> None:
+    broker = DurableBroker()
+    client = queue(broker, exchange="missing")
+    for first in range(0, 200, 10):
+        put(client, *(b"%d " % number + b"." * 4000 for number in range(first, first + 10)))
+    client.hear()
+    client.consume("q")
+    for said in client.deliveries():
+        if int(said.body.split()[0]) >= 180:
+            client.tell("basic.reject", delivery_tag=said.method.number("delivery_tag"), requeue=False)
+    broker = broker.settled().killed()
+    of(broker).disks[0].share.most = 64 << 10
+    client = broker.open()
+    client.ask("exchange.declare", exchange="missing", type="fanout")
+    client.ask("queue.declare", queue="dead", durable=True)
+    client.ask("queue.bind", queue="dead", exchange="missing")
+    broker.advance(1100)
+    assert dead(broker.settled()) == 0
+    assert len(bodies(broker)) == 20
+    for left in range(179, -1, -1):
+        said = client.get("q", no_ack=True)
+        assert said is not None
+        assert int(said.body.split()[0]) == 179 - left
+        assert said.method["message_count"] == left
+
+
 def test_what_is_lost_on_the_disk_is_not_waited_for() -> None:
     broker = DurableBroker()
     client = queue(broker, exchange="missing")
