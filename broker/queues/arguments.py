@@ -212,6 +212,11 @@ def guards(arguments: FieldTable) -> list[Guard]:
     ]
 
 
+def is_guarded(arguments: FieldTable) -> bool:
+    """Whether any guard decides."""
+    return any(argument.guard is not None and argument.name in arguments.values for argument in _ARGUMENTS.values())
+
+
 def invalid(name: str, label: str, fault: str) -> ChannelException:
     """The answer to an argument that cannot be used."""
     return ChannelException(PRECONDITION_FAILED, f"invalid arg '{name}' for {label}: {fault}")

@@ -8,8 +8,8 @@ from broker.clock import Clock
 from broker.cluster.group import GroupEnvironment
 from broker.native import i64
 from broker.queues.memory import QueueMemory
-from broker.queues.options import QueueOptions
 from broker.queues.queue_type import QueueType
+from broker.queues.shared_arguments import shared
 from broker.raft.raft import Options
 from broker.raft.system_randomness import SystemRandomness
 from broker.store.logs import Logs
@@ -37,8 +37,7 @@ class QueueDeclaration:
     ) -> None:
         self.name = name
         self.type = queue_type
-        self.arguments = arguments
-        self.options = QueueOptions(arguments)
+        self.arguments, self.options = shared(arguments)
         self.durable = durable
         """It survives the node, as an exclusive queue does not."""
         self.auto_delete = auto_delete

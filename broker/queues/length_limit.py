@@ -71,8 +71,8 @@ class LengthLimit:
                     self.is_over = True
                     queue.schedule.schedule_behind(queue)
                     return
-        if queue.expiration.expiring:
-            queue.expiration.expire(queue, now_us)  # another message stands at the head now
+        if queue.expiring:
+            queue.expiration().expire(queue, now_us)  # another message stands at the head now
 
     def _drop_head(self, queue: BacklogQueue, now_us: i64) -> bool:
         level = highest(queue.levels)
@@ -87,6 +87,6 @@ class LengthLimit:
                 return False
             if level.in_memory() == 0:
                 return True  # what was there is lost
-        is_expired = queue.expiration.expiring and is_past(level.head_deadline(), now_us)
+        is_expired = queue.expiring and is_past(level.head_deadline(), now_us)
         drop_head(queue, level, "expired" if is_expired else "maxlen")
         return True

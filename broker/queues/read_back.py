@@ -60,10 +60,6 @@ class ReadBack:
         self.left_out = None
         self._brought = 0
 
-    def leave_out(self, runs: RunMap) -> None:
-        """What stands at these positions does not wait. Before ``recover``."""
-        self.left_out = runs
-
     def recover(self, log: Log) -> None:
         """Everything that is live in the log is on disk only."""
         self.first = log.positions.first
@@ -170,7 +166,7 @@ class ReadBack:
             left = enqueued_ms(data, start) + ttl - self._clock.wall_ms
             deadline = self._clock.now_us + left * 1000 + 999  # both wall times are cut to milliseconds: not too early
             entry.deadline_us = deadline if deadline > 0 and ttl > 0 else 1
-            disk.queue.expiration.expiring = True
+            disk.queue.expiring = True
         disk.backlog.bring(position, entry, memory_size(message))
 
     def end_read(self, log: Log, through: i64) -> None:

@@ -55,6 +55,8 @@ class Logs(Collector):
         self.reader: LogReader | None = None
         self.lost: list[Lost] = []
         """What could not be read back."""
+        self.are_moving = False
+        """The compactor is at work: an edit of the manifest may be under way that does not know what happens now."""
         self.segments = Segments()
         self.pages = Pages()
         self._dropped: list[int] = []

@@ -459,7 +459,7 @@ def test_a_backlog_on_the_disk_with_dead_ones_in_it(end: str) -> None:
         if int(said.body.split()[0]) in rejected:
             client.tell("basic.reject", delivery_tag=said.method.number("delivery_tag"), requeue=False)
     broker = gone_on(broker.settled(), end)
-    share = of(broker).disks[0].share
+    share = of(broker).disks()[0].share
     share.most = 64 << 10
     assert dead(broker) == len(rejected)
     assert of(broker).ready_count() == 600 - len(rejected)
@@ -494,7 +494,7 @@ def test_what_waits_is_counted_exactly_when_the_dead_have_gone_first() -> None:
         if int(said.body.split()[0]) >= 180:
             client.tell("basic.reject", delivery_tag=said.method.number("delivery_tag"), requeue=False)
     broker = broker.settled().killed()
-    of(broker).disks[0].share.most = 64 << 10
+    of(broker).disks()[0].share.most = 64 << 10
     client = broker.open()
     client.ask("exchange.declare", exchange="missing", type="fanout")
     client.ask("queue.declare", queue="dead", durable=True)
@@ -503,10 +503,10 @@ def test_what_waits_is_counted_exactly_when_the_dead_have_gone_first() -> None:
     assert dead(broker.settled()) == 0
     assert len(bodies(broker)) == 20
     for left in range(179, -1, -1):
-        said = client.get("q", no_ack=True)
-        assert said is not None
-        assert int(said.body.split()[0]) == 179 - left
-        assert said.method["message_count"] == left
+        got = client.get("q", no_ack=True)
+        assert got is not None
+        assert int(got.body.split()[0]) == 179 - left
+        assert got.method["message_count"] == left
 
 
 def test_what_is_lost_on_the_disk_is_not_waited_for() -> None:

@@ -110,8 +110,7 @@ class Dead:
                 self.sender.order.add_rest(level.number, cursor.start, cursor.end - cursor.start + 1, 1)
         log = queue.replica.contents(level.number)
         live = log.positions.live()
-        disk.on_disk.leave_out(runs)
-        self._recovered[int(level.number)] = disk.on_disk
+        self._recovered[int(level.number)] = disk.leave_out(runs)
         queue.dead += count
         queue.dead_bytes += log.body_bytes * count // live if live > 0 else 0
         self.sender.wake()

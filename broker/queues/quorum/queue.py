@@ -7,7 +7,7 @@ priorities that was ever used. What is decided about them goes through a Raft gr
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from broker.message import PENDING, Message
 from broker.native import i64
@@ -48,6 +48,8 @@ from broker.turn import Deferred
 from broker.wire import table
 from broker.wire.properties import headers_of
 
+_NO_GETS: Final[dict[Deferred, Delivery | None]] = {}
+"""Shared, and never changed."""
 MEMBER = 1
 """The member of a group that has only one."""
 
@@ -65,13 +67,9 @@ class QuorumQueue(BacklogQueue):
         super().__init__(declared, environment, [MessageBacklog(DEFAULT_LEVEL, environment.turn)])
         self.settles_redelivered = False
         self._environment = environment
-        self._by_number: dict[int, MessageBacklog] = {}
         self.replica = Replica(self, environment.groups(), environment.clock, MEMBER)
-        self.promises = self.replica.group.promises
-        self._got: dict[Deferred, Delivery] = {}
-        """What basic.gets have waited for, until they come for it."""
-        self._asked: dict[Deferred, bool] = {}
-        """Who waits for the answer to a basic.get."""
+        self._gets = _NO_GETS
+        """Who waits for the answer to a basic.get: None, or what it is until he comes for it."""
         self._next: Delivery | None = None
         """What the next ``get`` returns."""
         retry = delayed_retry(declared.arguments)
@@ -81,55 +79,69 @@ class QuorumQueue(BacklogQueue):
         if declared.options.at_least_once and environment.logs is not None:
             self.keeper = Dead(self, environment.logs, environment.clock, environment.turn)
             self.keeps_dead = True
-        self._add_level(self.levels[0])
         self.mark_used()
 
     # ---- levels ------------------------------------------------------------------------------------------------------
 
-    def _add_level(self, level: MessageBacklog) -> None:
+    def _add_disk(self, level: MessageBacklog) -> None:
+        """Something is in it, or comes."""
         environment = self._environment
         logs = environment.logs
         assert logs is not None
-        disk = DiskBacklog(level, self, environment, logs, self.replica.contents(level.level))
+        log = self.replica.contents(level.level)
+        disk = DiskBacklog(level, self, environment, logs, log)
         disk.kept.recorder = self.replica.recorder(level.level)
         level.disk = disk
-        self.disks.append(disk)
-        self._by_number[int(level.level)] = level
 
     def backlog_at(self, level: i64) -> MessageBacklog:
-        found = self._by_number.get(int(level))
-        if found is None:
-            found = MessageBacklog(level, self._environment.turn)
-            self._add_level(found)
-            at: i64 = 0
-            while at < len(self.levels) and self.levels[at].level < level:
-                at += 1
-            self.levels.insert(at, found)
+        found = self._backlog
+        if found.level == level:
+            return found
+        levels = self.levels
+        at: i64 = 0
+        while at < len(levels) and levels[at].level <= level:
+            if levels[at].level == level:
+                return levels[at]
+            at += 1
+        found = MessageBacklog(level, self._environment.turn)
+        levels.insert(at, found)
         return found
 
     def backlog_for(self, message: Message) -> MessageBacklog:
-        priority: i64 = message.priority
-        if priority < 0:
-            return self.backlog_at(DEFAULT_LEVEL)
-        return self.backlog_at(priority if priority < LEVELS else LEVELS - 1)
+        level: i64 = message.priority
+        if level < 0:
+            level = DEFAULT_LEVEL
+        elif level >= LEVELS:
+            level = LEVELS - 1
+        found = self.backlog_at(level)
+        if found.disk is None:
+            self._add_disk(found)
+        return found
+
+    def rest(self) -> None:
+        """It is empty, nobody has got anything, and nothing has happened for a while."""
+        for level in self.levels:
+            level.rest()
 
     def recover(self) -> None:
         for level in self.replica.recover():
-            disk = self.backlog_at(level).disk
+            backlog = self.backlog_at(level)
+            self._add_disk(backlog)
             found = self.replica.ledger.levels[level]
-            if self.keeper is not None and disk is not None and found is not None:
-                self.keeper.recover(found, disk)
+            if self.keeper is not None and backlog.disk is not None and found is not None:
+                self.keeper.recover(found, backlog.disk)
         super().recover()
         if self.delays is not None:
             for found in self.replica.ledger.levels:
                 if found is not None:
                     self.delays.recover(found)
+        self.replica.recovery_is_over()
 
     # ---- in ----------------------------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message) -> int:
-        if self.admission.is_needed or message.expiration_ms >= 0:
-            return self.admission.enqueue(self, message)
+        if self.needs_admission or message.expiration_ms >= 0:
+            return self.admission().enqueue(self, message)
         self.backlog_for(message).append(message)
         if not self.schedule.is_scheduled and self.consumers.groups:
             self.schedule.schedule(self)
@@ -219,10 +231,11 @@ class QuorumQueue(BacklogQueue):
     # ---- basic.get ---------------------------------------------------------------------------------------------------
 
     def can_get(self, waiter: Deferred) -> bool:
-        if waiter in self._asked:
-            return False
-        found = self._got.pop(waiter, None)
-        if found is not None:
+        if waiter in self._gets:
+            found = self._gets[waiter]
+            if found is None:
+                return False
+            self._forget_get(waiter)
             self._next = found
             return True
         if not super().can_get(waiter):
@@ -238,13 +251,20 @@ class QuorumQueue(BacklogQueue):
         replica = self.replica
         replica.gather().deliver(taken.level, taken.position, 1, 1)
         replica.hold(HeldGet(waiter, taken))
-        self._asked[waiter] = True
+        if not self._gets:
+            self._gets = {}
+        self._gets[waiter] = None
         return False
+
+    def _forget_get(self, waiter: Deferred) -> None:
+        del self._gets[waiter]
+        if not self._gets:
+            self._gets = _NO_GETS
 
     def got(self, waiter: Deferred, delivery: Delivery) -> None:
         """The answer to a basic.get may leave."""
-        if self._asked.pop(waiter, False):
-            self._got[waiter] = delivery
+        if waiter in self._gets and self._gets[waiter] is None:
+            self._gets[waiter] = delivery
             self._resume(waiter)
         else:
             self.undelivered(delivery.level, delivery.position, 1, 1)
@@ -260,8 +280,9 @@ class QuorumQueue(BacklogQueue):
         return taken
 
     def give_up(self, waiter: Deferred) -> None:
-        if not self._asked.pop(waiter, False):
-            left = self._got.pop(waiter, None)
+        if waiter in self._gets:
+            left = self._gets[waiter]
+            self._forget_get(waiter)
             if left is not None:
                 self.undelivered(left.level, left.position, 1, 1)
 
@@ -355,11 +376,11 @@ class QuorumQueue(BacklogQueue):
         if self.keeper is not None:
             self.keeper.clear()
         self.replica.close()
-        self._got = {}
-        asked = list(self._asked)
-        self._asked = {}
-        for waiter in asked:
-            self._resume(waiter)
+        gets = self._gets
+        self._gets = _NO_GETS
+        for waiter, found in gets.items():
+            if found is None:
+                self._resume(waiter)
         return count
 
 
