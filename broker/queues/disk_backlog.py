@@ -29,6 +29,7 @@ from broker.queues.reload import Reload
 from broker.queues.tail import Tail
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
+from broker.store.run_map import RunMap
 
 if TYPE_CHECKING:
     from broker.queues.backlog_queue import BacklogQueue
@@ -75,11 +76,18 @@ class DiskBacklog(LogUser):
         log = kept.log
         assert log is not None
         positions = log.positions
-        self.paging = positions.live() > 0
+        if positions.live() > 0:
+            on_disk = self._parts()[0]
+            on_disk.recover(log)
+            self.paging = on_disk.count > 0
         self.expiring = self.paging
-        if self.paging:
-            self._parts()[0].recover(log)
         self.backlog.start_at(positions.first if self.paging else positions.next, positions.next)
+
+    def leave_out(self, runs: RunMap) -> ReadBack:
+        """What ``recover`` finds at these positions does not wait. Returns who passes over it."""
+        on_disk = self._parts()[0]
+        on_disk.left_out = runs
+        return on_disk
 
     def _parts(self) -> tuple[ReadBack, Tail]:
         """What a backlog that pages consists of; made if need be."""

@@ -195,11 +195,13 @@ class Replica(Machine):
         ledger = self.ledger
         ledger.apply(data)
         gone = ledger.gone
+        queue = self.queue
         at: i64 = 0
         while at < len(gone):
             self.contents(gone[at]).settle_told(gone[at + 1], gone[at + 2])
+            if queue is not None and queue.keeper is not None:
+                queue.keeper.gone(gone[at], gone[at + 1], gone[at + 2])
             at += 3
-        queue = self.queue
         if queue is not None and self._proposed:
             for held in self._proposed.pop(0):
                 held.release(queue)
