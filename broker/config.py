@@ -289,6 +289,16 @@ class Config:
             metavar="N|infinity",
         ),
     )
+    consumer_timeout: int = option(
+        1_800_000,
+        Option(
+            "time after which a message that a consumer of a quorum queue has not acknowledged goes back",
+            limit(1, 315_360_000_000),
+            unit="ms",
+            show=show_limit,
+            metavar="N|infinity",
+        ),
+    )
     loopback_users: frozenset[str] = option(
         frozenset({"guest"}),
         Option(

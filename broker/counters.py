@@ -37,6 +37,13 @@ class Counters:
         self.dead_lettered_expired = 0
         self.dead_lettered_maxlen = 0
         self.dead_lettered_rejected = 0
+        self.kept_dead_letters_expired = 0
+        self.kept_dead_letters_rejected = 0
+        self.kept_dead_letters_delivery_limit = 0
+        self.kept_dead_letters_confirmed = 0
+        self.of_deleted: dict[str, list[int]] = {}
+        """What queues of other types than classic had counted that are deleted, by the label of the type: in the order
+        of ``DELIVERY_NAMES`` (stats.py)."""
 
     def messages_moved(self) -> int:
         """Grows with every message that comes or goes: a node where it stands still is quiet."""
@@ -46,3 +53,9 @@ class Counters:
             + self.messages_delivered_ack
             + self.messages_acked
         )
+
+
+def add_counts(sums: dict[str, list[int]], label: str, counts: list[int]) -> None:
+    """Add up what queues of a type have counted."""
+    found = sums.get(label)
+    sums[label] = counts if found is None else [one + other for one, other in zip(found, counts, strict=True)]

@@ -67,6 +67,7 @@ def make_server(config: Config, turn: Turn, counters: Counters, store: Store | N
     limits.message_size_max = config.max_message_size
     limits.handshake_timeout_ms = config.handshake_timeout
     limits.send_timeout_ms = config.send_timeout
+    limits.consumer_timeout_ms = config.consumer_timeout
     limits.consumers_per_channel_max = config.consumer_max_per_channel
     limits.prefetch_default = config.default_consumer_prefetch
     users = Users(frozenset(config.loopback_users))

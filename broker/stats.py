@@ -24,6 +24,10 @@ INTERVAL_MS: Final[i64] = 5000
 _PER_LOOK: Final[i64] = 256
 """Figures that are sampled before the loop goes on: each takes half a microsecond."""
 
+_NO_RATES: Final[list[float]] = []
+_NOT_COUNTED: Final[list[int]] = []
+"""Shared by all figures that rest, and never changed."""
+
 DELIVERY_NAMES: Final = ("publish", "deliver", "deliver_no_ack", "get", "get_no_ack", "get_empty", "redeliver", "ack")
 QUEUE_NAMES: Final = (*DELIVERY_NAMES, "messages_ready", "messages_unacknowledged")
 """The order of ``counts``, of queues, ..."""
@@ -73,9 +77,9 @@ class Figures:
         """The sampler does not look: call ``stir`` before anything is counted."""
         self.active_ms: i64 = 0
         """The last sample that has found a change, in milliseconds since 1970; 0 if none has."""
-        self.rates: list[float] = []
+        self.rates = _NO_RATES
         """By second, between the last two samples; in the order of ``counts``. Empty where nothing has changed."""
-        self._before: list[int] = []
+        self._before = _NOT_COUNTED
 
     def counts(self) -> list[int]:
         """All that is counted."""
@@ -94,8 +98,8 @@ class Figures:
         before = self._before
         if counts == before:
             self.resting = True
-            self.rates = []
-            self._before = []
+            self.rates = _NO_RATES
+            self._before = _NOT_COUNTED
             return False
         self.active_ms = wall_ms
         self._before = counts
@@ -123,6 +127,10 @@ class DeliveryFigures(Figures):
         self.ack: i64 = 0
 
     def counts(self) -> list[int]:
+        return self.deliveries()
+
+    def deliveries(self) -> list[int]:
+        """What is counted of queues and channels alike, in the order of ``DELIVERY_NAMES``."""
         return [
             self.publish,
             self.deliver,

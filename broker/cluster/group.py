@@ -12,11 +12,11 @@ gathered, and it is kept once that is applied.
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from mypy_extensions import mypyc_attr
 
-from broker.clock import Clock, Timed
+from broker.clock import Clock, Timed, Timer
 from broker.cluster.group_log import GroupLog
 from broker.native import i64
 from broker.promises import PromiseSource, PromiseWaiter
@@ -50,6 +50,13 @@ class Machine:
         """The state that ``snapshot`` has told of."""
         raise NotImplementedError
 
+    def is_small(self) -> bool:
+        """Whether a snapshot costs next to nothing."""
+        return False
+
+    def rest(self) -> None:
+        """Nothing was written to it for a while."""
+
     def make_do(self, following: list[bytes]) -> None:
         """There is no state to begin with, because damage has taken it, or because nothing ever was; these entries are
         going to be applied."""
@@ -57,6 +64,15 @@ class Machine:
 
 REST_MS: Final[i64] = 5000
 """A group of one that nothing was written to for so long, and up to as long again, keeps no Raft state in memory."""
+AWAKE_MANY: Final[i64] = 512
+"""With more groups than this that do,"""
+CROWDED_REST_MS: Final[i64] = 250
+"""so long is enough: waking one costs a tenth of what its next message does."""
+_NO_WAITERS: Final[list[PromiseWaiter]] = []
+"""All groups share these while they have nothing, so nothing is ever put into them:"""
+_NO_TICKETS: Final[list[int]] = []
+_NO_READIES: Final[list[Ready]] = []
+"""there are new ones instead."""
 _PER_LOOK: Final[i64] = 512
 """Groups that are looked at in one go, and"""
 _LOOK_MS: Final[i64] = 50
@@ -72,18 +88,32 @@ class GroupEnvironment(Timed):
         self.clock = clock
         self.options = options
         self.randomness = randomness
+        self._alone: Configuration | None = None
         self._awake: list[Group] = []
         self._looked: i64 = 0
         """How many of them this look has seen."""
-        self._is_looking = False
-        """A timer runs."""
+        self._timer: Timer | None = None
+        """For the next look; None: nobody is awake."""
+
+    def alone(self, member: i64) -> Configuration:
+        """That of a group of one; the same for all those of a node."""
+        found = self._alone
+        if found is None or found.voters != [member]:
+            self._alone = found = Configuration([int(member)])
+        return found
 
     def woken(self, group: Group) -> None:
         """It keeps Raft state in memory now."""
         self._awake.append(group)
-        if not self._is_looking:
-            self._is_looking = True
-            self.clock.call_at(self.clock.now_ms + REST_MS, self)
+        timer = self._timer
+        if timer is None:
+            self._look_in(REST_MS)
+        elif len(self._awake) == AWAKE_MANY + 1 and self._looked == 0:
+            timer.cancel()
+            self._look_in(CROWDED_REST_MS)
+
+    def _look_in(self, wait_ms: i64) -> None:
+        self._timer = self.clock.call_at(self.clock.now_ms + wait_ms, self)
 
     def on_timer(self, now_ms: i64) -> None:
         awake = self._awake
@@ -92,13 +122,26 @@ class GroupEnvironment(Timed):
         kept = [group for group in awake[at:end] if not group.rest()]
         awake[at:end] = kept
         self._looked = at + len(kept)
-        wait = _LOOK_MS
-        if self._looked >= len(awake):
-            self._looked = 0
-            wait = REST_MS
-        self._is_looking = len(awake) > 0
-        if self._is_looking:
-            self.clock.call_at(now_ms + wait, self)
+        self._timer = None
+        if self._looked < len(awake):
+            self._look_in(_LOOK_MS)
+            return
+        self._looked = 0
+        if awake:
+            self._look_in(REST_MS if len(awake) <= AWAKE_MANY else CROWDED_REST_MS)
+
+
+class GroupFigures(NamedTuple):
+    """What a member says of its group."""
+
+    term: int = 0
+    commit_index: int = 0
+    last_applied: int = 0
+    last_written_index: int = 0
+    snapshot_index: int = -1
+    """-1 without a snapshot."""
+    commit_latency_us: int = 0
+    """From the proposal of an entry until it was applied; of a late one."""
 
 
 @final
@@ -108,8 +151,8 @@ class GroupPromises(PromiseSource):
     def __init__(self, group: Group, is_alone: bool) -> None:
         super().__init__(is_alone)
         self._group = group
-        self._waiters: list[PromiseWaiter] = []
-        self._tickets: list[int] = []
+        self._waiters = _NO_WAITERS
+        self._tickets = _NO_TICKETS
 
     def ticket(self) -> i64:
         return self._group.open_ticket if self._group.is_gathering else self._group.open_ticket - 1
@@ -118,11 +161,16 @@ class GroupPromises(PromiseSource):
         return self._group.applied_ticket
 
     def when(self, ticket: i64, waiter: PromiseWaiter) -> None:
+        if self._waiters is _NO_WAITERS:
+            self._waiters = []
+            self._tickets = []
         self._waiters.append(waiter)
         self._tickets.append(int(ticket))
 
     def kept(self, ticket: i64, clock: Clock) -> None:
         """Everything up to this ticket is applied."""
+        if not self._waiters:
+            return
         count: i64 = 0
         for each in self._tickets:
             if each > ticket:
@@ -137,11 +185,17 @@ class GroupPromises(PromiseSource):
             except Exception as error:
                 clock.faults.caught("promise of a group", waiter.fault_owner(), error)
 
+    def rest(self) -> None:
+        """Nobody has waited for a while."""
+        if not self._waiters:
+            self._waiters = _NO_WAITERS
+            self._tickets = _NO_TICKETS
+
     def end(self, clock: Clock) -> None:
         """The group is no more, as its queue was deleted: nobody wants to know what became of it."""
         waiters = self._waiters
-        self._waiters = []
-        self._tickets = []
+        self._waiters = _NO_WAITERS
+        self._tickets = _NO_TICKETS
         for waiter in waiters:
             try:
                 waiter.kept(self)
@@ -190,13 +244,17 @@ class Group(GroupOwner):
         """The term in which it has led, made by this process."""
         self._was_used = False
         """Something was written to it since it was looked at last."""
-        self._in_flight: list[Ready] = []
+        self._in_flight = _NO_READIES
         """Handed to the open commit group, or to the one that is being written."""
-        self._proposed: list[int] = []
+        self._proposed = _NO_TICKETS
         """The tickets of the entries that were proposed and are not applied, by their order."""
         self._refused = b""
         """What was gathered and could not be proposed: too much was not committed."""
         self._is_expected = False
+        self._timed_ticket: i64 = 0
+        """Of the entry whose way to the state machine is timed; 0: none is."""
+        self._timed_us: i64 = 0
+        """When it was proposed; after that, how long it took."""
         log.user = _LogUser(self)
         log.group_state().owner = self
 
@@ -228,6 +286,11 @@ class Group(GroupOwner):
             self._refused = data
             return
         if data:
+            if self._proposed is _NO_TICKETS:
+                self._proposed = []
+            if self._timed_ticket == 0:
+                self._timed_ticket = self.open_ticket
+                self._timed_us = self._environment.clock.monotonic_us()
             self._proposed.append(int(self.open_ticket))
             self.open_ticket += 1
         self.is_gathering = bool(self._refused)
@@ -257,9 +320,19 @@ class Group(GroupOwner):
         idle = not self._was_used and not self.is_gathering and not self._in_flight and not self._proposed
         self._was_used = False
         if idle and not node.has_ready() and self.applied_index == node.raft.log.last_index():
-            self._node = None
+            self._give_back()
             return True
         return False
+
+    def _give_back(self) -> None:
+        """Nothing was written to it for a while, and everything is applied: what need not be in memory is not."""
+        if self.machine.is_small() and self.log.may_settle():
+            self.compact()  # otherwise where each entry stands stays in memory until its file of the log is full
+        self._node = None
+        self._proposed = _NO_TICKETS
+        self.promises.rest()
+        self.log.rest()
+        self.machine.rest()
 
     def _elect_itself(self, node: RawNode) -> None:
         """Alone, nobody is told of the vote: it is a promise to ourselves, and stands before everything that is based
@@ -280,7 +353,10 @@ class Group(GroupOwner):
                 self.log.write_hard_state(ready.hard_state)
             self._apply(node, ready.committed)
             if ready.must_sync:
-                self._in_flight.append(ready)
+                if self._in_flight:
+                    self._in_flight.append(ready)
+                else:
+                    self._in_flight = [ready]
             else:
                 node.saved(ready)
 
@@ -290,7 +366,7 @@ class Group(GroupOwner):
         if node is None:
             return
         saved = self._in_flight
-        self._in_flight = []
+        self._in_flight = _NO_READIES
         for ready in saved:
             node.saved(ready)
         if node.has_ready():
@@ -324,9 +400,28 @@ class Group(GroupOwner):
                 if self._proposed:
                     self.applied_ticket = self._proposed.pop(0)
             node.applied(entry.index, entry.size)
+        if 0 < self._timed_ticket <= self.applied_ticket:
+            self._timed_ticket = 0
+            self._timed_us = self._environment.clock.monotonic_us() - self._timed_us
         if entries:
             self.log.forget(self.applied_index)
             self.promises.kept(self.applied_ticket, self._environment.clock)
+
+    def figures(self) -> GroupFigures:
+        """Where it stands; who asks changes nothing."""
+        log = self.log
+        node = self._node
+        state = log.log.group_state()
+        term, commit, written = state.term, self.applied_index, log.last_index()
+        if node is not None:
+            term = node.raft.term
+            commit = node.raft.log.committed
+            progress = node.raft.tracker.progress.get(self.member)
+            if progress is not None and node.raft.role == LEADER:
+                written = progress.match
+        snapshot = log.snapshot_index if log.snapshot_index > 0 else -1
+        latency = self._timed_us if self._timed_ticket == 0 else 0
+        return GroupFigures(int(term), int(commit), int(self.applied_index), int(written), int(snapshot), int(latency))
 
     def close(self) -> None:
         """The group is no more, and its log with it."""
@@ -335,7 +430,7 @@ class Group(GroupOwner):
         log.group_state().owner = None
         self._node = None
         self.is_gathering = False
-        self._in_flight = []
+        self._in_flight = _NO_READIES
         self.applied_ticket = self.open_ticket
         self.promises.end(self._environment.clock)
         self._environment.logs.drop(log)
@@ -358,7 +453,7 @@ class Group(GroupOwner):
         is_alone = log.configuration.voters == [self.member]
         log.recover(is_alone)
         if log.snapshot_index > 0:
-            self.machine.restore(log.state)
+            self.machine.restore(log.state())
         elif log.lost_beginning or not log.recovered:
             self.machine.make_do([entry.data for entry in log.recovered if isinstance(entry.data, bytes)])
         commit = log.last_index() if is_alone else log.log.group_state().commit
@@ -370,6 +465,6 @@ class Group(GroupOwner):
             if entry.kind == NORMAL and isinstance(data, bytes):
                 self.machine.apply(data)
             self.applied_index = entry.index
-        log.recovered = []
+        log.recovery_is_over()
         if is_alone:
             log.forget(self.applied_index)

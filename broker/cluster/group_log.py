@@ -23,6 +23,10 @@ from broker.store.logs import Logs
 from broker.store.records import ENTRY, FLAGS_SHIFT, HEAD_SIZE, MESSAGE
 
 _READ_BYTES: Final[i64] = 1 << 20
+_NO_ENTRIES: Final[list[Entry]] = []
+"""All groups share these while they have nothing, so nothing is ever put into them:"""
+_NO_RUNS: Final[list[int]] = []
+"""there are new ones instead."""
 
 
 @final
@@ -34,11 +38,9 @@ class GroupLog(Storage):
         self.log = log
         self.configuration = founded
         """Of the last snapshot."""
-        self.state = b""
-        """The state machine's, of the last snapshot."""
         self.snapshot_index: i64 = 0
         self.snapshot_term: i64 = 0
-        self.recovered: list[Entry] = []
+        self.recovered = _NO_ENTRIES
         """Behind the snapshot, as a start has found them, for whoever applies them."""
         self.lost_beginning = False
         """There was a snapshot, or entries, before those that a start has found: damage has taken them."""
@@ -48,10 +50,10 @@ class GroupLog(Storage):
         self._before: i64 = 0
         """The index before the first entry in memory."""
         self._before_term: i64 = 0
-        self._entries: list[Entry] = []
-        self._run_indexes: list[int] = []
+        self._entries = _NO_ENTRIES
+        self._run_indexes = _NO_RUNS
         """Where the entries stand in the log: those from this index on, up to the next one, behind each other"""
-        self._run_positions: list[int] = []
+        self._run_positions = _NO_RUNS
         """from this position on."""
         log.is_told_elsewhere = True
 
@@ -100,7 +102,14 @@ class GroupLog(Storage):
         """The last one that was taken, if the entries in memory begin behind it."""
         if self.snapshot_index == 0 or self._before > self.snapshot_index:
             return None
-        return Snapshot(self.snapshot_index, self.snapshot_term, self.configuration, self.state)
+        return Snapshot(self.snapshot_index, self.snapshot_term, self.configuration, self.state())
+
+    def state(self) -> bytes:
+        """The state machine's, of the last snapshot; empty: none was taken."""
+        group = self.log.group
+        if group is None or not group.snapshot:
+            return b""
+        return group.snapshot[_state_at(group.snapshot) :]
 
     # ---- written -----------------------------------------------------------------------------------------------------
 
@@ -126,6 +135,8 @@ class GroupLog(Storage):
                 if data is not None and size > 0:
                     batch.write(data)
                 batch.end()
+        if self._entries is _NO_ENTRIES:
+            self._entries = []
         self._entries += entries
 
     def _cut(self, index: i64) -> None:
@@ -149,9 +160,11 @@ class GroupLog(Storage):
 
     def _note_run(self, index: i64, position: i64) -> None:
         """The entry with this index stands, or will stand, at this position."""
-        indexes = self._run_indexes
-        if not indexes or self._position(index) != position:
-            indexes.append(int(index))
+        if not self._run_indexes:
+            self._run_indexes = [int(index)]
+            self._run_positions = [int(position)]
+        elif self._position(index) != position:
+            self._run_indexes.append(int(index))
             self._run_positions.append(int(position))
 
     def _position(self, index: i64) -> i64:
@@ -175,6 +188,12 @@ class GroupLog(Storage):
             self._before = index
             del self._entries[:count]
 
+    def may_settle(self) -> bool:
+        """Whether a snapshot may be taken now, and not just when a file of the write-ahead log is about to be emptied:
+        the entries are not needed then, but until the manifest has the snapshot they must stay where they are, as they
+        do in the write-ahead log. A segment without anything live goes at once."""
+        return not self._logs.are_moving and not self.log.extents.segments
+
     def compact(self, snapshot: Snapshot) -> None:
         """A snapshot of our own, of what was applied: what it stands for is not needed any more, once the manifest has
         it."""
@@ -189,9 +208,9 @@ class GroupLog(Storage):
         data = snapshot.data
         assert isinstance(data, bytes)
         self._settle_through(self.log.positions.next - 1)
-        self._run_indexes = []
-        self._run_positions = []
-        self._entries = []
+        self._run_indexes = _NO_RUNS
+        self._run_positions = _NO_RUNS
+        self._entries = _NO_ENTRIES
         self._before = snapshot.index
         self._before_term = snapshot.term
         self._note(snapshot, data)
@@ -199,18 +218,29 @@ class GroupLog(Storage):
     def _settle_through(self, position: i64) -> None:
         log = self.log
         first = log.positions.first
-        if position >= first:
-            log.settle(first, position - first + 1, 1)
         log.collect()
+        if position >= first:
+            log.settle_told(first, position)
 
     def _note(self, snapshot: Snapshot, data: bytes) -> None:
         self.snapshot_index = snapshot.index
         self.snapshot_term = snapshot.term
         self.configuration = snapshot.configuration
-        self.state = data
         self.log.group_state().snapshot = _encode(snapshot, data)
 
+    def rest(self) -> None:
+        """Nothing was written for a while."""
+        if not self._entries:
+            self._entries = _NO_ENTRIES
+        if self.snapshot_index == self.last_index():
+            self._run_indexes = _NO_RUNS
+            self._run_positions = _NO_RUNS
+
     # ---- recovery ----------------------------------------------------------------------------------------------------
+
+    def recovery_is_over(self) -> None:
+        """What was ``recovered`` is applied."""
+        self.recovered = _NO_ENTRIES
 
     def recover(self, is_alone: bool) -> None:
         """Take what a start has found: the snapshot, and the entries behind it in the order of their records.
@@ -222,8 +252,7 @@ class GroupLog(Storage):
         group = log.group_state()
         if group.snapshot:
             self._restore(group.snapshot)
-        found = self._all_found(group.found)
-        group.found = []
+        found = self._all_found(group.take_found())
         for position, data in found:
             if not log.positions.is_live(position):
                 continue  # a later record has cut it off
@@ -251,6 +280,10 @@ class GroupLog(Storage):
             del self.recovered[len(self.recovered) - (last - entry.index + 1) :]
             self._cut(entry.index)
         self._note_run(entry.index, position)
+        if self._entries is _NO_ENTRIES:
+            self._entries = []
+        if self.recovered is _NO_ENTRIES:
+            self.recovered = []
         self._entries.append(entry)
         self.recovered.append(entry)
         self.log.group_state().tell(entry.term, 0, 0)  # the hard state may be lost
@@ -259,10 +292,10 @@ class GroupLog(Storage):
         index = read_i64_be(snapshot, 0)
         term = read_i64_be(snapshot, 8)
         voters = read_i64_be(snapshot, 16)
-        count = voters + read_i64_be(snapshot, 24)
-        members = [int(read_i64_be(snapshot, 32 + 8 * at)) for at in range(count)]
-        self.configuration = Configuration(members[:voters], members[voters:])
-        self.state = snapshot[32 + 8 * count :]
+        members = [int(read_i64_be(snapshot, at)) for at in range(32, _state_at(snapshot), 8)]
+        configuration = Configuration(members[:voters], members[voters:])
+        if configuration != self.configuration:  # most groups share that of their node
+            self.configuration = configuration
         self.snapshot_index = self._before = index
         self.snapshot_term = self._before_term = term
 
@@ -302,6 +335,11 @@ def _decode(data: bytes) -> Entry:
     kind = read_i64_be(data, 24)
     body: bytes | None = None if kind >> 8 else data[HEAD_SIZE:]
     return Entry(kind & 0xFF, body, len(data) - HEAD_SIZE, read_i64_be(data, 8), read_i64_be(data, 16))
+
+
+def _state_at(snapshot: bytes) -> i64:
+    """Where the state machine's bytes begin in what ``_encode`` has made."""
+    return 32 + 8 * (read_i64_be(snapshot, 16) + read_i64_be(snapshot, 24))
 
 
 def _encode(snapshot: Snapshot, data: bytes) -> bytes:

@@ -18,6 +18,7 @@ from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel import Channel
 from broker.protocol.channel_consumer import ChannelConsumer
+from broker.protocol.delivery_timeouts import expect
 from broker.protocol.direct_reply import ReplyTarget
 from broker.protocol.dispatching import Dispatching
 from broker.protocol.exchange_methods import Reply, reply
@@ -25,7 +26,7 @@ from broker.protocol.holding import may_get
 from broker.protocol.queue_methods import find, name_or_last
 from broker.protocol.settlement import requeue_through
 from broker.queues.consumer import Subscription
-from broker.queues.consumer_arguments import priority_of
+from broker.queues.consumer_arguments import priority_of, timeout_of
 from broker.queues.queue import Queue
 from broker.turn import Deferred
 from broker.vhost.names import REPLY_TO, generate_name
@@ -75,10 +76,13 @@ def consume(channel: Channel, method: Method) -> None:
     queue = find(channel, name)
     label = queue_label(queue.name, session.vhost.name)
     priority = priority_of(method.arguments, queue.type, label)
+    timeout = timeout_of(method.arguments, label)
     consumers = queue.consumers
     if consumers.exclusive is not None or (fields.exclusive and (consumers.count() or consumers.single_active)):
         raise ChannelException(ACCESS_REFUSED, f"{label} in exclusive use")
     consumer = ChannelConsumer(channel, queue, Subscription(tag, fields.no_ack, fields.exclusive, priority))
+    if not fields.no_ack:
+        consumer.timeout_ms = expect(channel, queue, timeout)
     channel.consumers[tag] = consumer
     channel.queue_of[tag] = queue
     _consume_ok(channel, fields.nowait, tag)
@@ -170,6 +174,7 @@ def _get(asked: _Get) -> None:
         figures.get_no_ack += 1
         of_queue.get_no_ack += 1
     else:
+        expect(channel, queue)
         tag = channel.unacked.add(None, queue.link, got.level, 1, got.position, 1)
         counters.messages_got_ack += 1
         figures.get += 1

@@ -291,6 +291,10 @@ class Channel(Flushable):
             self.get_waiter = None
         end_hold(self)
         self.holding = None
+        watch = self.unacked.watch
+        if watch is not None:
+            self.unacked.watch = None
+            watch.stop()
 
 
 def not_transactional() -> ChannelException:

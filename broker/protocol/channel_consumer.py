@@ -75,6 +75,10 @@ class ChannelConsumer(Consumer):
         self.prefetch: i64 = channel.prefetch_new
         """Its own window (basic.qos global=false before it started); 0 for no limit."""
         self.unacked: i64 = 0
+        self.timeout_ms: i64 = 0
+        """How long it may have a message; 0 for no limit."""
+        self.timed_out = False
+        """It was cancelled because it had one for too long."""
         self.place: i64 = 0
         """In the row for what becomes free of the channel's window; 0 while it does not stand there."""
         self._tag_bytes = asked.tag.encode("utf-8", "surrogateescape")

@@ -86,6 +86,7 @@ class ClientLog:
         self._refused = Kind(clock, "Connection refused")
         self._logins = Kind(clock, "Login refused")
         self._channel_errors = Kind(clock, "Channel error")
+        self._timeouts = Kind(clock, "Consumer timed out")
         self._connection_errors = Kind(clock, "Connection error")
         self._forced = Kind(clock, "Connection is closed by the node", False)
         self._silent = Kind(clock, "Heartbeats missed")
@@ -120,6 +121,11 @@ class ClientLog:
     def channel_error(self, connection: Connection, channel: i64, error: ProtocolException) -> None:
         """A channel is closed for ``error``."""
         self._channel_errors.tell({**_who(connection), "channel": int(channel), **_what(error)})
+
+    def consumer_timed_out(self, connection: Connection, channel: i64, tag: str, queue: str, timeout_ms: i64) -> None:
+        """A consumer is cancelled that has had a message for too long."""
+        about = {"channel": int(channel), "consumer_tag": tag, "queue": queue, "timeout_ms": int(timeout_ms)}
+        self._timeouts.tell({**_who(connection), **about})
 
     def connection_error(self, connection: Connection, error: ProtocolException) -> None:
         """A connection is closed for ``error``, or because the node or an operator wants it."""

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 from typing import final
 
-from broker.errors import CONNECTION_FORCED, FRAME_ERROR, INTERNAL_ERROR, ConnectionException
+from broker.errors import CONNECTION_FORCED, FRAME_ERROR, INTERNAL_ERROR, ChannelException, ConnectionException
 from broker.faults import FaultOwner
+from broker.native import i64
+from broker.protocol import channel_methods
 from broker.protocol.channel import Channel
 from broker.protocol.channel_table import ChannelTable
 from broker.protocol.closing import Closing
@@ -32,6 +34,7 @@ from broker.protocol.refusals import close_frame
 from broker.protocol.send_timeout import SendTimeout
 from broker.protocol.server import Server
 from broker.protocol.session import Negotiated, Session, SessionOwner
+from broker.queues.consumer import Consumer
 from broker.stats import Traffic
 from broker.wire import spec
 from broker.wire.frames import FrameReader
@@ -97,6 +100,13 @@ class Connection(SessionOwner):
         self.number = self.server.connection_opened(self)
         self._heartbeats.start()
         self._send_timeout.start()
+
+    def fail_channel(self, channel: Channel, error: ChannelException) -> None:
+        if self.state == RUNNING and not channel.closing:
+            channel_methods.fail(self, channel, error)
+
+    def consumer_timed_out(self, channel: Channel, consumer: Consumer, queue: str, timeout_ms: i64) -> None:
+        self.server.client_log.consumer_timed_out(self, channel.number, consumer.tag, queue, timeout_ms)
 
     def traffic(self) -> Traffic:
         return _Octets(self.input, self.session.outbox)

@@ -24,3 +24,5 @@ class Limits:
         self.prefetch_default = 0
         self.handshake_timeout_ms = 10_000
         self.send_timeout_ms: i64 = 30_000
+        self.consumer_timeout_ms: i64 = 1_800_000
+        """How long a consumer of a quorum queue may have a message, unless it or its queue says something else."""

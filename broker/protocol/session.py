@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import mypyc_attr
 
 from broker.alarms import Blockable
+from broker.errors import ChannelException
 from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.client_properties import has_capability
@@ -58,6 +59,14 @@ class SessionOwner(FaultOwner):
 
     def resume_channels(self) -> None:
         """Take the frames of channels that need not wait any more (``Session.take_released``)."""
+        raise NotImplementedError
+
+    def fail_channel(self, channel: Channel, error: ChannelException) -> None:
+        """Close a channel of the session for something that no frame of the client has asked for."""
+        raise NotImplementedError
+
+    def consumer_timed_out(self, channel: Channel, consumer: Consumer, queue: str, timeout_ms: i64) -> None:
+        """A consumer is cancelled that has had a message for longer than that."""
         raise NotImplementedError
 
     def traffic(self) -> Traffic:

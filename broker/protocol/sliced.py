@@ -185,7 +185,9 @@ class Settling(SlicedWork):
             self._ranges = ranges
             consumer = run.consumer
             if consumer is not None:
-                consumer.settled(run.live)  # first: one that has room again may take the message back in this very turn
+                # first: one that has room again may take the message back in this very turn, and goes before others
+                consumer.settled(run.live)
+                self._channel.unblock()
         queue = run.link.queue
         if queue is None:  # it was deleted
             return True

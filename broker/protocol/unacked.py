@@ -15,10 +15,10 @@ from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.native import i64
 from broker.protocol.delivery_run import Run
 from broker.queues.consumer import Consumer
-from broker.queues.queue_link import QueueLink
+from broker.queues.queue_link import NOWHERE, QueueLink
 
 _RUN_MAX: Final[i64] = 4096
-_RUN_MS: Final[i64] = 1000
+RUN_MS: Final[i64] = 1000
 """What is delivered later than so long behind the first of a run begins another one: how old the oldest is, is known
 for runs."""
 _COMPACT_AT: Final[i64] = 64
@@ -34,6 +34,22 @@ def unknown_tag(tag: i64) -> ChannelException:
 
 def _first_tag(run: Run) -> int:
     return run.first_tag
+
+
+class DeliveryWatch:
+    """Sees to it that nothing stays unacknowledged for too long."""
+
+    def __init__(self) -> None:
+        self.is_looking = False
+        """Something was outstanding when it looked last, or was delivered since."""
+
+    def begin(self) -> None:
+        """Something was delivered while it did not look."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """The channel has ended."""
+        raise NotImplementedError
 
 
 @final
@@ -53,6 +69,8 @@ class Unacked:
         self.keeps_places = False
         """What is settled in a transaction may come back: the places of its runs are kept until the transaction is
         over."""
+        self.watch: DeliveryWatch | None = None
+        """None while no queue with a timeout has delivered anything."""
         self._clock = clock
         self._runs: list[Run] = []
         """By their tags. The last one is not settled; those before ``_head`` are, and ``_settled_runs`` of those behind
@@ -87,14 +105,22 @@ class Unacked:
                 and last.size < _RUN_MAX
                 and last.first_tag + last.size == tag
                 and last.first_position + last.size == first_position
-                and now_ms - last.since_ms < _RUN_MS
+                and now_ms - last.since_ms < RUN_MS
             ):
                 last.grow(count)
                 return tag
         run = Run(consumer, link, level, tag, first_position, stride).sized(count)
         run.since_ms = now_ms
         runs.append(run)
+        if self.watch is not None:
+            self._watch()
         return tag
+
+    def _watch(self) -> None:
+        """Something is outstanding."""
+        watch = self.watch
+        if watch is not None and not watch.is_looking:
+            watch.begin()
 
     def oldest_ms(self, link: QueueLink | None = None) -> i64:
         """How long the oldest delivery, or the oldest of that queue, has been outstanding, in milliseconds and a second
@@ -278,6 +304,32 @@ class Unacked:
             self._count(run, -run.live)
         return taken
 
+    def next_run(self, tag: i64) -> Run | None:
+        """The first run that has a delivery with this tag or a later one, and that is not settled."""
+        runs = self._runs
+        at = self._head
+        size: i64 = len(runs)
+        if at < size and runs[at].last_tag() < tag:
+            at = bisect_right(runs, tag, lo=at, key=_first_tag) - 1
+            if runs[at].last_tag() < tag:
+                at += 1
+        while at < size:
+            run = runs[at]
+            if run.live > 0:
+                return run
+            at += 1
+        return None
+
+    def give_back(self, run: Run) -> Run:
+        """What is outstanding of a run goes back to its queue. The client does not know, and may still settle it: of
+        that nothing comes any more. Returns what goes back."""
+        part = run.part(run.size)
+        if run.consumer is not None:
+            self.consumer_count -= run.live
+            run.consumer = None
+        run.link = NOWHERE
+        return part
+
     # ---- a share at a time -------------------------------------------------------------------------------------------
 
     def last_tag(self) -> i64:
@@ -361,6 +413,7 @@ class Unacked:
             run = runs[index]
             self._count(run, run.live)
             self._put_back(run)
+        self._watch()
 
     def _put_back(self, run: Run) -> None:
         """Into the gap that it has left in another run, or as a run of its own."""

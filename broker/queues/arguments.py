@@ -36,7 +36,8 @@ def _integer(value: object, kind: str) -> str:
     return ""
 
 
-def _non_negative(value: object, kind: str) -> str:
+def non_negative(value: object, kind: str) -> str:
+    """The check of an argument that is a whole number, as ``QueueArgument.check``."""
     fault = _integer(value, kind)
     if fault:
         return fault
@@ -47,7 +48,7 @@ def _non_negative(value: object, kind: str) -> str:
 
 
 def _expiry(value: object, kind: str) -> str:
-    fault = _non_negative(value, kind)
+    fault = non_negative(value, kind)
     if fault:
         return fault
     assert isinstance(value, int)
@@ -64,7 +65,7 @@ def _positive_expiry(value: object, kind: str) -> str:
 
 
 def _max_priority(value: object, kind: str) -> str:
-    fault = _non_negative(value, kind)
+    fault = non_negative(value, kind)
     if fault:
         return fault
     assert isinstance(value, int)
@@ -90,7 +91,7 @@ def _mode(value: object, kind: str) -> str:
 
 
 def _version(value: object, kind: str) -> str:
-    fault = _non_negative(value, kind)
+    fault = non_negative(value, kind)
     if fault:
         return fault
     return "" if value in (1, 2) else f"\"unsupported queue version '{value}'\""
@@ -110,7 +111,7 @@ def _locator(value: object, kind: str) -> str:
 
 
 def _positive(value: object, kind: str) -> str:
-    fault = _non_negative(value, kind)
+    fault = non_negative(value, kind)
     if not fault and value == 0:
         return "{value_zero,0}"
     return fault
@@ -166,8 +167,8 @@ for _argument in (
     QueueArgument(DEAD_LETTER_EXCHANGE, _string, types=_BOTH),
     QueueArgument("x-dead-letter-routing-key", _string, types=_BOTH),
     QueueArgument("x-dead-letter-strategy", _strategy, types=(QUORUM,), compared=False),
-    QueueArgument("x-max-length", _non_negative, types=_BOTH),
-    QueueArgument("x-max-length-bytes", _non_negative, types=_BOTH),
+    QueueArgument("x-max-length", non_negative, types=_BOTH),
+    QueueArgument("x-max-length-bytes", non_negative, types=_BOTH),
     QueueArgument("x-max-in-memory-length", None, types=(QUORUM,), compared=False),
     QueueArgument("x-max-in-memory-bytes", None, types=(QUORUM,), compared=False),
     QueueArgument("x-max-priority", _max_priority, types=_BOTH),
@@ -179,6 +180,8 @@ for _argument in (
     QueueArgument("x-delayed-retry-type", None, types=(QUORUM,)),
     QueueArgument("x-delayed-retry-min", None, types=(QUORUM,)),
     QueueArgument("x-delayed-retry-max", None, types=(QUORUM,)),
+    QueueArgument("x-consumer-timeout", non_negative, types=_BOTH),
+    QueueArgument("x-consumer-disconnected-timeout", non_negative, types=(QUORUM,)),
     QueueArgument("x-queue-leader-locator", _locator, types=(QUORUM,), compared=False),
     QueueArgument("x-quorum-initial-group-size", _positive, types=(QUORUM,), compared=False),
     # of streams, which there are none of yet
@@ -207,6 +210,11 @@ def guards(arguments: FieldTable) -> list[Guard]:
         for argument in _ARGUMENTS.values()
         if argument.guard is not None and argument.name in arguments.values
     ]
+
+
+def is_guarded(arguments: FieldTable) -> bool:
+    """Whether any guard decides."""
+    return any(argument.guard is not None and argument.name in arguments.values for argument in _ARGUMENTS.values())
 
 
 def invalid(name: str, label: str, fault: str) -> ChannelException:

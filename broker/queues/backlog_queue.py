@@ -12,7 +12,7 @@ from __future__ import annotations
 from broker.discard import discard
 from broker.message import ON_DISK, Message
 from broker.native import i64
-from broker.queues.admission import Admission
+from broker.queues.admission import Admission, needs_admission
 from broker.queues.block import message_of
 from broker.queues.consumer import Consumer
 from broker.queues.consumers import Cancelling
@@ -47,16 +47,20 @@ class BacklogQueue(Queue):
         """Holds of all its backlogs."""
         self.schedule = DispatchSchedule(turn, clock)
         self.dispatcher = Dispatcher(turn, clock)
-        self.admission = Admission(declared, clock)
-        self.limit = LengthLimit(turn, clock)
-        self.expiration = Expiration(turn, clock)
+        self.expiring = False
+        """Some message may have a deadline."""
+        self.needs_admission = needs_admission(options, declared.arguments)
+        """Without it, a message that does not expire itself is just added."""
+        self.limit: LengthLimit | None = None
         self.expiry = QueueExpiry(clock, options.expires_ms) if options.expires_ms > 0 else None
+        self._expiration: Expiration | None = None
+        self._admission: Admission | None = None
         self._backlog = self.levels[0]
         self.settles_redelivered = True
         """What was delivered before and goes to a consumer that acknowledges nothing is settled with that; otherwise
         the queue does it itself."""
-        self.disks: list[DiskBacklog] = []
-        """The halves of the levels that are on the disk."""
+        self.keeps_dead = False
+        """Dead letters stay until all their targets have them: ``keep_dead``."""
         self._turn = turn
         self._clock = clock
 
@@ -68,14 +72,39 @@ class BacklogQueue(Queue):
         """Where a message belongs that comes."""
         return level_of(self.levels, message)
 
+    def disks(self) -> list[DiskBacklog]:
+        """The halves of the levels that are on the disk."""
+        return [level.disk for level in self.levels if level.disk is not None]
+
+    def length_limit(self) -> LengthLimit:
+        """Who sees to it that it does not become too long; only for a queue with such a limit."""
+        limit = self.limit
+        if limit is None:
+            self.limit = limit = LengthLimit(self._turn, self._clock)
+        return limit
+
+    def expiration(self) -> Expiration:
+        """Who sees to it that messages expire; only for a queue in which some may."""
+        expiration = self._expiration
+        if expiration is None:
+            self._expiration = expiration = Expiration(self._turn, self._clock)
+        return expiration
+
+    def admission(self) -> Admission:
+        """What decides about messages that come; only where anything does."""
+        admission = self._admission
+        if admission is None:
+            self._admission = admission = Admission(self.arguments, self._clock)
+        return admission
+
     def recover(self) -> None:
         if self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.is_over = True  # perhaps: what consumers had is ready again
+            self.length_limit().is_over = True  # perhaps: what consumers had is ready again
             self.schedule.schedule_behind(self)
-        for disk in self.disks:
+        for disk in self.disks():
             disk.recover()
             if disk.paging and (self.options.message_ttl_ms >= 0 or disk.kept.may_expire()):
-                self.expiration.expiring = True
+                self.expiring = True
                 self.schedule.schedule(self)  # the head is read, so that it can expire without a consumer
 
     # ---- how much ----------------------------------------------------------------------------------------------------
@@ -99,10 +128,11 @@ class BacklogQueue(Queue):
         self.schedule.begin()
         try:
             if not self.deleted:
-                if self.limit.is_over:
+                limit = self.limit
+                if limit is not None and limit.is_over:
                     self.dispatcher.bounded_time = True
-                    self.limit.drop_excess(self)
-                now_us = self._clock.monotonic_us() if self.expiration.expiring else 0
+                    limit.drop_excess(self)
+                now_us = self._clock.monotonic_us() if self.expiring else 0
                 self.dispatcher.dispatch_bounded(self, now_us)
         finally:
             self.dispatcher.bounded_time = False
@@ -115,13 +145,13 @@ class BacklogQueue(Queue):
 
     def refresh(self) -> None:
         self.dispatch_some()
-        if self.expiration.expiring:
-            self.expiration.expire(self, self._clock.now_us)
+        if self.expiring:
+            self.expiration().expire(self, self._clock.now_us)
 
     def can_get(self, waiter: Deferred) -> bool:
         if (
             self.dispatch_some()
-            and (not self.expiration.expiring or self.expiration.expire(self, self._clock.now_us))
+            and (not self.expiring or self.expiration().expire(self, self._clock.now_us))
             and may_take(self.levels)
         ):
             return True
@@ -165,7 +195,7 @@ class BacklogQueue(Queue):
         if self.deleted:
             return
         if self.held == 0 and self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.drop_excess(self)
+            self.length_limit().drop_excess(self)
         self.schedule.schedule(self)
 
     def requeue(self, level: i64, first: i64, count: i64, stride: i64, refusal: i64) -> i64:
@@ -175,11 +205,11 @@ class BacklogQueue(Queue):
         backlog = self.backlog_at(level)
         backlog.requeue(first, count, stride)
         if backlog.requeued.expiring > 0:
-            self.expiration.expiring = True
-        if self.expiration.expiring:
-            self.expiration.arm(self)
+            self.expiring = True
+        if self.expiring:
+            self.expiration().arm(self)
         if self.options.limited and self.options.overflow == DROP_HEAD:
-            self.limit.drop_excess(self)
+            self.length_limit().drop_excess(self)
         self.schedule.schedule(self)
         return count
 
@@ -188,6 +218,10 @@ class BacklogQueue(Queue):
             count = reject(self, self.backlog_at(level), first, count, stride, "rejected")
         self.unacked -= count
         return count
+
+    def keep_dead(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> None:
+        """Messages of this level, which do not wait any more, are dead letters that stay."""
+        raise NotImplementedError
 
     def purge(self) -> i64:
         self.dispatch_some()
@@ -202,7 +236,7 @@ class BacklogQueue(Queue):
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
-        for disk in self.disks:
+        for disk in self.disks():
             disk.kept.has_consumers = True
         self.schedule.schedule(self)
 
@@ -213,7 +247,7 @@ class BacklogQueue(Queue):
         if self.consumers.count():
             self.schedule.schedule(self)
             return
-        for disk in self.disks:
+        for disk in self.disks():
             disk.kept.has_consumers = False
         self.mark_used()
         if self.auto_delete and not self.deleted:
@@ -232,17 +266,17 @@ class BacklogQueue(Queue):
     def close(self) -> i64:
         count = self.ready_count()
         self.deleted = True
-        self.expiration.stop()
+        if self._expiration is not None:
+            self._expiration.stop()
         if self.expiry is not None:
             self.expiry.stop()
         self._turn.start(Cancelling(self._clock.faults, self.consumers.dissolve()))
         dropped: list[list[Message | Entry | None]] = []
-        for disk in self.disks:
+        for disk in self.disks():
             try:
                 disk.close()
             except Exception as error:
                 self._clock.faults.caught("log of a queue that is deleted", None, error)
-        self.disks = []
         self.link.cut()
         for level in self.levels:
             level.close(dropped)

@@ -24,7 +24,6 @@ class ClassicQueue(BacklogQueue):
             declared, environment, [MessageBacklog(level, turn) for level in range(declared.options.levels())]
         )
         self._first = self.levels[0]
-        self._decides = self.admission.is_needed
         self._clock = environment.clock
         if logs is not None:
             self.promises = logs.promises
@@ -32,12 +31,11 @@ class ClassicQueue(BacklogQueue):
             for level in self.levels:
                 log = logs.open(number + level.level) if number else None
                 level.disk = DiskBacklog(level, self, environment, logs, log)
-                self.disks.append(level.disk)
         self.mark_used()
 
     def enqueue(self, message: Message) -> int:
-        if self._decides or message.expiration_ms >= 0:
-            return self.admission.enqueue(self, message)
+        if self.needs_admission or message.expiration_ms >= 0:
+            return self.admission().enqueue(self, message)
         stored = self._first.append(message)
         if not self.schedule.is_scheduled and self.consumers.groups:
             self.schedule.schedule(self)
@@ -47,11 +45,11 @@ class ClassicQueue(BacklogQueue):
         self.mark_used()
         self.dispatch_some()
         now_us = self._clock.now_us
-        if self.expiration.expiring and not self.expiration.expire(self, now_us):
+        if self.expiring and not self.expiration().expire(self, now_us):
             return None
         taken = take_next(self, now_us, no_ack)
-        if self.expiration.expiring:
-            self.expiration.expire(self, now_us)
+        if self.expiring:
+            self.expiration().expire(self, now_us)
         if taken is None:
             return None
         if no_ack:

@@ -3,6 +3,8 @@
 from typing import Final
 
 from broker.errors import PRECONDITION_FAILED, ChannelException
+from broker.queues.arguments import non_negative
+from broker.queues.consumer_timeout import CONSUMER_TIMEOUT
 from broker.queues.queue_type import QueueType
 from broker.wire.table import FieldTable
 
@@ -31,4 +33,19 @@ def priority_of(arguments: FieldTable, queue_type: QueueType, label: str) -> int
     value = arguments.get("x-priority")
     if isinstance(value, bool) or not isinstance(value, int):
         raise _invalid("x-priority", label, f': "expected integer, got {arguments.type_of("x-priority")}"')
+    return value
+
+
+def timeout_of(arguments: FieldTable, label: str) -> int:
+    """How long the consumer may have a message, in milliseconds; -1 if it says nothing.
+
+    Raises: PRECONDITION_FAILED (406) ``invalid arg ...``.
+    """
+    if not arguments.has(CONSUMER_TIMEOUT):
+        return -1
+    value = arguments.get(CONSUMER_TIMEOUT)
+    fault = non_negative(value, arguments.type_of(CONSUMER_TIMEOUT))
+    if fault:
+        raise _invalid(CONSUMER_TIMEOUT, label, f": {fault}")
+    assert isinstance(value, int)
     return value

@@ -17,6 +17,11 @@ from broker.queues.consumer import Consumer
 from broker.turn import SlicedWork
 
 _SPARE: Final = 16
+_NOBODY: Final[list[Consumer]] = []
+"""All queues share these while they have no consumers, so nothing is ever put into them:"""
+_NO_GROUPS: Final[list[Group]] = []
+_NO_PRIORITIES: Final[list[int]] = []
+"""there are new ones instead."""
 _CANCELLED_AT_ONCE: Final[i64] = 128
 """Consumers that are told in one turn that their queue is gone; each takes 3 us."""
 
@@ -75,11 +80,12 @@ class Consumers:
 
     def __init__(self, single_active: bool) -> None:
         self.single_active = single_active
-        self.all: list[Consumer] = []
-        self.groups: list[Group] = []
+        self.all = _NOBODY
+        """In the order in which they came; only to be read, as are the groups."""
+        self.groups = _NO_GROUPS
         """By descending priority; groups without a member do not exist."""
         self.exclusive: Consumer | None = None
-        self._heap: list[int] = []
+        self._heap = _NO_PRIORITIES
         """Priorities with the sign changed, so that the highest comes first: all groups that have a consumer in the
         rotation, and some that had one. With thousands of priorities nobody looks through the groups for each
         message."""
@@ -147,6 +153,10 @@ class Consumers:
 
     def add(self, consumer: Consumer) -> None:
         """A new consumer; last in its group's rotation. With single-active only the first one enters it."""
+        if not self.all:
+            self.all = []
+            self.groups = []
+            self._heap = []
         self.all.append(consumer)
         consumer.registered = True
         if consumer.exclusive:
@@ -167,15 +177,21 @@ class Consumers:
         at = self._place_of(consumer.priority)
         if at < len(self.groups) and self.groups[at].priority == consumer.priority:
             self._leave(self.groups[at], at, consumer)
-        if was_active and self.all:
+        if not self.all:
+            self._forget()
+        elif was_active:
             self._enter(self.all[0])
+
+    def _forget(self) -> None:
+        """There are none."""
+        self.all = _NOBODY
+        self.groups = _NO_GROUPS
+        self._heap = _NO_PRIORITIES
 
     def dissolve(self) -> list[Consumer]:
         """Forget all consumers, and return them."""
         everybody = self.all
-        self.all = []
-        self.groups = []
-        self._heap = []
+        self._forget()
         self.exclusive = None
         for consumer in everybody:
             consumer.registered = False

@@ -20,7 +20,7 @@ from broker.native import i64
 from broker.queues.declaration import QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.eviction import Eviction
-from broker.queues.memory import MemoryShare
+from broker.queues.memory import UNLIMITED, MemoryShare, QueueMemory
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.page_out import block_of
 from broker.queues.queue_log import QueueLog
@@ -29,6 +29,7 @@ from broker.queues.reload import Reload
 from broker.queues.tail import Tail
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
+from broker.store.run_map import RunMap
 
 if TYPE_CHECKING:
     from broker.queues.backlog_queue import BacklogQueue
@@ -50,11 +51,12 @@ class DiskBacklog(LogUser):
         self.queue = queue
         self.kept = QueueLog(logs, environment.clock, log)
         """What it has in its log."""
-        self.share = MemoryShare(environment.memory, MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT)
-        self.eviction = Eviction()
-        self.on_disk = ReadBack(logs, queue.options, environment.clock)
-        """What is on disk only."""
-        self.tail = Tail()
+        self.share = _share(environment, log)
+        self.eviction: Eviction | None = None
+        self.on_disk: ReadBack | None = None
+        """What is on disk only; None before it pages for the first time."""
+        self.tail: Tail | None = None
+        """None before it pages for the first time."""
         self.paging = False
         """What comes is added to the tail, and is not ready."""
         self.is_durable = log is not None  # these two say what ``kept`` knows, where every message asks for it
@@ -73,19 +75,47 @@ class DiskBacklog(LogUser):
         kept.recover()
         log = kept.log
         assert log is not None
-        self.on_disk.recover(log)
-        self.paging = self.on_disk.count > 0
-        self.expiring = self.paging
         positions = log.positions
+        if positions.live() > 0:
+            on_disk = self._parts()[0]
+            on_disk.recover(log)
+            self.paging = on_disk.count > 0
+        self.expiring = self.paging
         self.backlog.start_at(positions.first if self.paging else positions.next, positions.next)
+
+    def leave_out(self, runs: RunMap) -> ReadBack:
+        """What ``recover`` finds at these positions does not wait. Returns who passes over it."""
+        on_disk = self._parts()[0]
+        on_disk.left_out = runs
+        return on_disk
+
+    def _parts(self) -> tuple[ReadBack, Tail]:
+        """What a backlog that pages consists of; made if need be."""
+        on_disk = self.on_disk
+        if on_disk is None:
+            self.on_disk = on_disk = ReadBack(self._logs, self.queue.options, self._clock)
+        tail = self.tail
+        if tail is None:
+            self.tail = tail = Tail()
+        return on_disk, tail
+
+    def _count_on_disk(self) -> i64:
+        """Messages that are on disk only."""
+        on_disk = self.on_disk
+        return 0 if on_disk is None else on_disk.count
 
     def count(self) -> i64:
         """Messages of the backlog that are not ready."""
-        return self.on_disk.count + self.tail.count
+        if self.tail is None:
+            return 0
+        return self._count_on_disk() + self.tail.count
 
     def body_bytes(self) -> i64:
         """Sum of the sizes of their bodies."""
-        return self.on_disk.body_bytes + self.tail.body_bytes
+        on_disk = self.on_disk
+        if on_disk is None or self.tail is None:
+            return 0
+        return on_disk.body_bytes + self.tail.body_bytes
 
     # ---- in ----------------------------------------------------------------------------------------------------------
 
@@ -99,13 +129,15 @@ class DiskBacklog(LogUser):
             kept.log = log
             self.has_log = True
         self.paging = True
-        self.on_disk.begin_at(self.backlog.next)
-        self.tail.clear()
-        self.tail.measure(self.report(), self.share.allowed(), 0)
+        on_disk, tail = self._parts()
+        on_disk.begin_at(self.backlog.next)
+        tail.clear()
+        tail.measure(self.report(), self.share.allowed(), 0)
 
     def keep(self, item: Message | Entry, message: Message, position: i64) -> None:
         """What comes while the backlog pages stays in memory until it is on the disk, and longer if there is space."""
         tail = self.tail
+        assert tail is not None
         tail.add(item, message, position)
         if isinstance(item, Entry):
             self.expiring = True
@@ -117,7 +149,9 @@ class DiskBacklog(LogUser):
         self._shorten()
         log = self.kept.log
         tail = self.tail
-        step = tail.measure(self.report(), self.share.allowed(), self.on_disk.count)
+        if tail is None:
+            return
+        step = tail.measure(self.report(), self.share.allowed(), self._count_on_disk())
         if log is None or not self.paging or not tail.is_too_long():
             return
         block = block_of(log, tail.request(step), self.backlog.table, self.queue.options, self._clock)
@@ -127,7 +161,8 @@ class DiskBacklog(LogUser):
             turn.costly = True
 
     def paged(self, memory_bytes: i64) -> None:
-        self.tail.in_flight -= memory_bytes
+        if self.tail is not None:
+            self.tail.in_flight -= memory_bytes
         self.durable()
 
     def durable(self) -> None:
@@ -141,7 +176,9 @@ class DiskBacklog(LogUser):
     def report(self) -> i64:
         """Tell what the backlog has in memory for itself; how much that is."""
         backlog = self.backlog
-        size = backlog.memory_bytes + backlog.requeued.memory_bytes + self.tail.memory_bytes
+        size = backlog.memory_bytes + backlog.requeued.memory_bytes
+        if self.tail is not None:
+            size += self.tail.memory_bytes
         self.share.tell(size, backlog.memory_bytes)
         return size
 
@@ -153,16 +190,16 @@ class DiskBacklog(LogUser):
     def _shorten(self) -> None:
         """Let the oldest of the tail leave the memory, as much as there is too much of."""
         log = self.kept.log
-        if log is None:
+        on_disk = self.on_disk
+        tail = self.tail
+        if log is None or on_disk is None or tail is None:
             return
         size = self.report()
         allowed = self.share.allowed()
-        on_disk = self.on_disk
         if on_disk.count == 0 and not on_disk.reading and size < allowed // 2:
             self._take_tail()
             self.queue.schedule_dispatch()
             return
-        tail = self.tail
         tail_max = allowed - (size - tail.memory_bytes)
         if not self.kept.durable:
             tail.measure(size, allowed, on_disk.count)
@@ -181,8 +218,9 @@ class DiskBacklog(LogUser):
         """Everything before it is ready: the backlog goes on in memory."""
         self.paging = False
         self.expiring = False
-        for part in self.tail.clear():
-            self.backlog.take_part(part)
+        if self.tail is not None:
+            for part in self.tail.clear():
+                self.backlog.take_part(part)
         self.report()
 
     # ---- out ---------------------------------------------------------------------------------------------------------
@@ -190,9 +228,11 @@ class DiskBacklog(LogUser):
     def refill(self, is_drained: bool) -> None:
         """What is ready may run out, or has (``is_drained``): bring on what follows."""
         log = self.kept.log
-        if self.on_disk.count > 0 and log is not None:
-            self.on_disk.read_ahead(log, self.backlog.memory_bytes, self.share.allowed())
-        elif self.on_disk.count == 0 and is_drained:
+        on_disk = self.on_disk
+        if on_disk is not None and on_disk.count > 0:
+            if log is not None:
+                on_disk.read_ahead(log, self.backlog.memory_bytes, self.share.allowed())
+        elif is_drained:
             self._take_tail()
 
     def load(self) -> bool:
@@ -202,20 +242,24 @@ class DiskBacklog(LogUser):
         False if that takes long: it is on its way, and the queue is marked when it comes.
         """
         log = self.kept.log
-        while log is not None and self.on_disk.count > 0 and self.backlog.in_memory() == 0:
-            if not self.on_disk.read_some(log):
+        on_disk = self.on_disk
+        if on_disk is None:
+            return True
+        while log is not None and on_disk.count > 0 and self.backlog.in_memory() == 0:
+            if not on_disk.read_some(log):
                 self.refill(True)
                 return False
-        if self.paging and self.on_disk.count == 0:
+        if self.paging and on_disk.count == 0:
             self._take_tail()
         return True
 
     def skip(self) -> bool:
         """Drop the next message without reading it; False if it is not on disk only."""
         log = self.kept.log
-        if log is None or self.on_disk.count == 0 or self.backlog.in_memory() > 0:
+        on_disk = self.on_disk
+        if log is None or on_disk is None or on_disk.count == 0 or self.backlog.in_memory() > 0:
             return False
-        log.settle(self.on_disk.drop_first(log), 1, 1)
+        log.settle(on_disk.drop_first(log), 1, 1)
         return True
 
     def is_large(self, position: i64) -> bool:
@@ -224,18 +268,23 @@ class DiskBacklog(LogUser):
         return log is not None and self._logs.is_large(log, position, position + 1)
 
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
-        self.on_disk.record(self, position, data, start, end)
+        if self.on_disk is not None:
+            self.on_disk.record(self, position, data, start, end)
 
     def large_record(self, position: i64, head: bytes, content: bytes) -> None:
-        self.on_disk.large_record(self, position, head, content)
+        if self.on_disk is not None:
+            self.on_disk.large_record(self, position, head, content)
 
     def loaded(self, through: i64) -> None:
-        self.on_disk.reading = False
+        on_disk = self.on_disk
+        if on_disk is None:
+            return
+        on_disk.reading = False
         log = self.kept.log
         if log is None:
             return
-        self.on_disk.end_read(log, through)
-        if self.paging and self.on_disk.count == 0 and self.report() < self.share.allowed():
+        on_disk.end_read(log, through)
+        if self.paging and on_disk.count == 0 and self.report() < self.share.allowed():
             self._take_tail()
         self.report()
         self.queue.schedule_dispatch()
@@ -248,7 +297,10 @@ class DiskBacklog(LogUser):
         backlog = self.backlog
         log = self.kept.log
         if log is not None and memory_bytes > self.share.allowed():
-            self.eviction.go_on(backlog.table, log, backlog.head_position, delivered)
+            eviction = self.eviction
+            if eviction is None:
+                self.eviction = eviction = Eviction()
+            eviction.go_on(backlog.table, log, backlog.head_position, delivered)
 
     def reload(self) -> Reload:
         """Who reads back what ``evict`` has taken out."""
@@ -266,11 +318,22 @@ class DiskBacklog(LogUser):
         """Everything that waits was dropped and settled; ``dropped`` gets what the tail stood in."""
         if self._reload is not None:
             self._reload.clear()
-        for part in self.tail.clear():
-            self.backlog.table.take_out_range(part.first, part.end(), dropped)
-        self.on_disk.begin_at(self.backlog.next)
+        if self.tail is not None:
+            for part in self.tail.clear():
+                self.backlog.table.take_out_range(part.first, part.end(), dropped)
+        if self.on_disk is not None:
+            self.on_disk.begin_at(self.backlog.next)
         self.paging = False
         self.expiring = False
+
+    def detach(self) -> None:
+        """The log is another one's from now on; nothing is in it."""
+        if self._reload is not None:
+            self._reload.clear()
+        log = self.kept.log
+        if log is not None:
+            log.user = None
+        self.share.give_back()
 
     def close(self) -> None:
         """The queue is gone, and its log with it."""
@@ -278,3 +341,10 @@ class DiskBacklog(LogUser):
             self._reload.clear()
         self.kept.close()
         self.share.give_back()
+
+
+def _share(environment: QueueEnvironment, log: Log | None) -> MemoryShare:
+    """What a backlog may have of the memory. On a node that keeps nothing on disk it has all its messages there."""
+    if environment.logs is None:
+        return MemoryShare(QueueMemory(), UNLIMITED)
+    return MemoryShare(environment.memory, MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
 from broker.turn import Deferred, Turn
 
 if TYPE_CHECKING:
     from broker.queues.backlog_queue import BacklogQueue
+
+_NOBODY: Final[list[Deferred]] = []
+"""Shared, and never changed."""
 
 
 @final
@@ -24,7 +27,7 @@ class DispatchSchedule:
         """What is being done comes before that slice: it drops little, and leaves the rest to it."""
         self._turn = turn
         self._clock = clock
-        self._waiters: list[Deferred] = []
+        self._waiters = _NOBODY
 
     def schedule(self, queue: BacklogQueue) -> None:
         """Dispatch it at the end of this turn."""
@@ -47,7 +50,10 @@ class DispatchSchedule:
 
     def wait(self, waiter: Deferred) -> None:
         """Call ``waiter.resume`` when it has been dispatched."""
-        self._waiters.append(waiter)
+        if self._waiters:
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [waiter]
 
     def end(self) -> None:
         """It was dispatched, or is gone."""
@@ -55,7 +61,7 @@ class DispatchSchedule:
         if not self._waiters:
             return
         waiters = self._waiters
-        self._waiters = []
+        self._waiters = _NOBODY
         for waiter in waiters:
             try:
                 waiter.resume()

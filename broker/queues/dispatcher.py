@@ -47,8 +47,7 @@ class Dispatcher:
     def dispatch(self, queue: BacklogQueue, now_us: i64) -> None:
         """Deliver what has not expired at that time, which nobody asks for where nothing expires."""
         self.is_cut = False
-        expiration = queue.expiration
-        if expiration.expiring and not expiration.expire(queue, now_us):
+        if queue.expiring and not queue.expiration().expire(queue, now_us):
             self.is_cut = True
             return
         levels = queue.levels
@@ -61,11 +60,11 @@ class Dispatcher:
                 # other
                 for level in levels[:at]:
                     level.available()
-        elif expiration.expiring:
+        elif queue.expiring:
             for level in levels:
                 level.at_hand()  # the head is read, so that it can expire without a consumer
-        if expiration.expiring and not queue.schedule.is_behind:
-            expiration.expire(queue, now_us)  # what stands at the head now may be another message than before
+        if queue.expiring and not queue.schedule.is_behind:
+            queue.expiration().expire(queue, now_us)  # what stands at the head now may be another message than before
 
     def dispatch_bounded(self, queue: BacklogQueue, now_us: i64) -> bool:
         """The same, as far as the slice of the turn goes; whether that sufficed."""
@@ -81,8 +80,8 @@ class Dispatcher:
         # the mark stays: the turn's own dispatch then finds less, or nothing, to do
         if queue.consumers.groups:
             self.dispatch(queue, now_us)
-        elif queue.expiration.expiring:
-            queue.expiration.expire(queue, now_us)
+        elif queue.expiring:
+            queue.expiration().expire(queue, now_us)
 
     def _dispatch_level(self, queue: BacklogQueue, backlog: MessageBacklog, now_us: i64) -> bool:
         """Dispatch one level; False when consumers ran out before messages did, messages are on their way from the
@@ -95,7 +94,7 @@ class Dispatcher:
                     self.is_cut = True
                     queue.schedule.schedule(queue)
                     return False
-                if self.bounded_time and queue.expiration.expiring:
+                if self.bounded_time and queue.expiring:
                     now_us = self._clock.monotonic_us()
             group = consumers.group()
             if group is None:
@@ -111,7 +110,7 @@ class Dispatcher:
             if plain == 0:
                 if not is_past(backlog.head_deadline(), now_us):
                     self._deliver_one(queue, group, consumer, backlog)
-                elif not queue.expiration.expire_level(queue, backlog, now_us):
+                elif not queue.expiration().expire_level(queue, backlog, now_us):
                     self.is_cut = True
                     return False
                 continue

@@ -40,8 +40,6 @@ class Expiration:
     """Of one queue, which is handed in every time: neither keeps the other when the queue is gone."""
 
     def __init__(self, turn: Turn, clock: Clock) -> None:
-        self.expiring = False
-        """Some message may have a deadline."""
         self._turn = turn
         self._clock = clock
         self._timer: Timer | None = None
@@ -62,7 +60,7 @@ class Expiration:
             if not self.expire_level(queue, level, now_us):
                 return False
             waiting = waiting or level.expiring
-        self.expiring = waiting
+        queue.expiring = waiting
         if waiting:
             self.arm(queue)
         return True

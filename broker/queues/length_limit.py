@@ -36,8 +36,8 @@ class LengthLimit:
 
     def _totals(self, queue: BacklogQueue) -> tuple[i64, i64]:
         """Messages, and the sum of their bodies' sizes where there is a limit to it."""
-        size = body_bytes(queue.levels) if queue.options.max_length_bytes >= 0 else 0
-        return queue.ready_count() + queue.delayed, size
+        size = body_bytes(queue.levels) + queue.dead_bytes if queue.options.max_length_bytes >= 0 else 0
+        return queue.ready_count() + queue.delayed + queue.dead, size
 
     def is_full(self, queue: BacklogQueue) -> bool:
         count, size = self._totals(queue)
@@ -71,8 +71,8 @@ class LengthLimit:
                     self.is_over = True
                     queue.schedule.schedule_behind(queue)
                     return
-        if queue.expiration.expiring:
-            queue.expiration.expire(queue, now_us)  # another message stands at the head now
+        if queue.expiring:
+            queue.expiration().expire(queue, now_us)  # another message stands at the head now
 
     def _drop_head(self, queue: BacklogQueue, now_us: i64) -> bool:
         level = highest(queue.levels)
@@ -87,6 +87,6 @@ class LengthLimit:
                 return False
             if level.in_memory() == 0:
                 return True  # what was there is lost
-        is_expired = queue.expiration.expiring and is_past(level.head_deadline(), now_us)
+        is_expired = queue.expiring and is_past(level.head_deadline(), now_us)
         drop_head(queue, level, "expired" if is_expired else "maxlen")
         return True

@@ -11,19 +11,22 @@ head, because every position that was ever taken is smaller than the head's. A q
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from broker.message import ON_DISK, Message
 from broker.native import i64
 from broker.queues.block import BLOCK_SIZE, MESSAGE_BYTES, Block, body_size, is_missing, memory_size
 from broker.queues.entry import Entry
 from broker.queues.message_table import MessageTable
-from broker.queues.requeued import Requeued
+from broker.queues.requeued import NOTHING_REQUEUED, Requeued
 from broker.turn import Turn
 
 if TYPE_CHECKING:
     from broker.queues.disk_backlog import DiskBacklog
     from broker.queues.tail import Part
+
+_NO_BLOCKS: Final[list[Block]] = []
+"""Shared, and never changed."""
 
 
 @final
@@ -43,7 +46,7 @@ class MessageBacklog:
         """Nothing may be delivered while somebody holds the backlog, because earlier messages are about to come
         back."""
         self.table = MessageTable()
-        self.requeued = Requeued(self.table)
+        self.requeued = NOTHING_REQUEUED
         """What was delivered before and waits."""
         self.memory_bytes: i64 = 0
         """About what the ready messages behind the head cost in memory."""
@@ -57,7 +60,7 @@ class MessageBacklog:
         """How many of these are an ``Entry``."""
         self._block: Block | None = None
         """Where the head stands, or stood."""
-        self._ahead: list[Block] = []
+        self._ahead = _NO_BLOCKS
         """Those behind it in which ready messages are."""
         self._open: Block | None = None
         """Where what comes is added, if nothing is on disk only: the last block."""
@@ -124,8 +127,10 @@ class MessageBacklog:
         block = self._head_block()
         end = block.first + len(block.items)
         disk = self.disk
-        if disk is not None and disk.paging and disk.on_disk.first < end:
-            end = disk.on_disk.first
+        if disk is not None and disk.paging:
+            on_disk = disk.on_disk
+            if on_disk is not None and on_disk.first < end:
+                end = on_disk.first
         if block.uneven:
             if self._plain_end <= self.head_position:
                 self._plain_end = _plain_end(block, self.head_position, end)
@@ -210,7 +215,10 @@ class MessageBacklog:
             self._block = block
             self.head_position = position
         elif block is not self._block and (not ahead or ahead[-1] is not block):
-            ahead.append(block)
+            if ahead:
+                ahead.append(block)
+            else:
+                self._ahead = [block]
 
     def bring(self, position: i64, item: Message | Entry, memory_bytes: i64) -> None:
         """A message has come from the disk, behind all others that are ready."""
@@ -338,10 +346,14 @@ class MessageBacklog:
 
     def requeue(self, first: i64, count: i64, stride: i64) -> None:
         """``count`` messages from position ``first`` on, ``stride`` apart, which were taken, wait again."""
-        self.requeued.add(first, count, stride)
+        requeued = self.requeued
+        if requeued is NOTHING_REQUEUED:
+            self.requeued = requeued = Requeued(self.table)
+        requeued.add(first, count, stride)
         disk = self.disk
         if disk is not None:
-            disk.eviction.came_back(first)
+            if disk.eviction is not None:
+                disk.eviction.came_back(first)
             disk.report()
 
     def settle(self, first: i64, count: i64, stride: i64) -> None:
@@ -370,28 +382,40 @@ class MessageBacklog:
                 if log is not None:
                     log.settle(self.head_position, self.next - self.head_position, 1)
             disk.clear(dropped)
-        block = self._block
-        if block is not None:
-            self._ahead.append(block)
         for block in self._ahead:
             self.table.take_out(block, self.head_position - block.first, BLOCK_SIZE, dropped)
+        head = self._block
+        if head is not None:
+            self.table.take_out(head, self.head_position - head.first, BLOCK_SIZE, dropped)
         self._forget()
         if disk is not None:
             disk.report()
         return count
 
+    def rest(self) -> None:
+        """Nothing has come for a while: if nothing is here any more, what only messages need need not be either. With
+        the next message there is another half on the disk."""
+        disk = self.disk
+        if disk is None or self.count() > 0 or self.table.blocks():
+            return
+        disk.detach()
+        self.disk = None
+        self.table.clear([])
+        self.requeued = NOTHING_REQUEUED
+        self._forget()
+
     def close(self, dropped: list[list[Message | Entry | None]]) -> None:
         """The queue is gone, and with it what consumers have got; ``dropped`` as for ``clear``."""
         self.disk = None
         self.table.clear(dropped)
-        self.requeued = Requeued(self.table)
+        self.requeued = NOTHING_REQUEUED
         self._forget()
 
     def _forget(self) -> None:
         """Nothing that was never taken waits."""
         self._block = None
         self._open = None
-        self._ahead = []
+        self._ahead = _NO_BLOCKS
         self.head_position = self.next
         self._ready = 0
         self._entries = 0

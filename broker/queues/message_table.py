@@ -24,8 +24,8 @@ class MessageTable:
     """The messages of one level."""
 
     def __init__(self) -> None:
-        self._blocks: dict[int, Block] = {}
-        """All but the last one, by their numbers."""
+        self._blocks: dict[int, Block] | None = None
+        """All but the last one, by their numbers; None where there are no others."""
         self._last: Block | None = None
         """Where messages are appended. It is used again when all in it is settled: a queue whose messages leave it as
         fast as they come makes no blocks."""
@@ -41,14 +41,17 @@ class MessageTable:
         near = self._near
         if near is not None and near.first >> BLOCK_BITS == number:
             return near
-        near = self._blocks.get(int(number))
+        blocks = self._blocks
+        if blocks is None:
+            return None
+        near = blocks.get(int(number))
         if near is not None:
             self._near = near
         return near
 
     def blocks(self) -> list[Block]:
         """All of them in which something is."""
-        found = list(self._blocks.values())
+        found = [] if self._blocks is None else list(self._blocks.values())
         last = self._last
         if last is not None and last.live() > 0:
             found.append(last)
@@ -75,43 +78,51 @@ class MessageTable:
     def _next_last(self, position: i64) -> Block:
         """The block of this position, up to which its items reach, is the last one from now on."""
         block = self._last
-        number = int(position >> BLOCK_BITS)
-        if block is not None and block.first >> BLOCK_BITS != number:
+        if block is not None and block.first >> BLOCK_BITS != position >> BLOCK_BITS:
             if block.live() > 0:
-                self._blocks[int(block.first >> BLOCK_BITS)] = block
+                self._keep(block)
                 list_is_full()
             self._last = None
-        block = self._opened(position)
-        self._blocks.pop(number, None)
+        block = self.at(position)
+        if block is None:
+            block = Block(position)
+        else:
+            _reach(block, position)
+            if block is not self._last:
+                self._remove(block)
         self._last = block
         self._near = None
         return block
 
+    def _keep(self, block: Block) -> None:
+        """It is one of those before the last."""
+        blocks = self._blocks
+        if blocks is None:
+            self._blocks = blocks = {}
+        blocks[int(block.first >> BLOCK_BITS)] = block
+
+    def _remove(self, block: Block) -> None:
+        """It is none of them any more."""
+        blocks = self._blocks
+        if blocks is not None:
+            del blocks[int(block.first >> BLOCK_BITS)]
+            if not blocks:
+                self._blocks = None
+
     def put(self, position: i64, item: Message | Entry) -> Block:
         """A message comes back from the disk; the block that it stands in."""
-        block = self._opened(position)
+        block = self.at(position)
+        if block is None:
+            block = Block(position)
+            self._keep(block)
+        else:
+            _reach(block, position)
         index = position - block.first
         if index < len(block.items):
             block.items[index] = item
             block.gone -= 1
         else:
             block.items.append(item)
-        return block
-
-    def _opened(self, position: i64) -> Block:
-        """The block of this position, whose items reach up to it at least."""
-        block = self.at(position)
-        if block is None:
-            block = Block(position)
-            self._blocks[int(position >> BLOCK_BITS)] = block
-            return block
-        if position < block.first:
-            block.reach_back(position)
-        missing = position - block.first - len(block.items)
-        if missing > 0:
-            block.items += [None] * int(missing)
-            block.gone += missing
-            block.uneven = True
         return block
 
     # ---- out ---------------------------------------------------------------------------------------------------------
@@ -157,7 +168,7 @@ class MessageTable:
         if block is self._last:
             block.begin_at(block.first + len(block.items))
             return
-        del self._blocks[int(block.first >> BLOCK_BITS)]
+        self._remove(block)
         block.items = []
         block.gone = 0
         if block is self._near:
@@ -206,9 +217,20 @@ class MessageTable:
             lists.append(block.items)
             block.items = []
             block.gone = 0
-        self._blocks = {}
+        self._blocks = None
         self._last = None
         self._near = None
+
+
+def _reach(block: Block, position: i64) -> None:
+    """Its items reach up to this position at least."""
+    if position < block.first:
+        block.reach_back(position)
+    missing = position - block.first - len(block.items)
+    if missing > 0:
+        block.items += [None] * int(missing)
+        block.gone += missing
+        block.uneven = True
 
 
 def _release_in(block: Block, position: i64, count: i64, stride: i64) -> None:

@@ -7,7 +7,7 @@ it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from broker.stats import Depth
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class QueueLink(Depth):
     """One queue."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue | None) -> None:
         self.queue: Queue | None = queue
         """None once it is deleted."""
 
@@ -30,3 +30,7 @@ class QueueLink(Depth):
     def depth(self) -> tuple[int, int]:
         queue = self.queue
         return (0, 0) if queue is None else (int(queue.ready_count()), int(queue.unacked))
+
+
+NOWHERE: Final = QueueLink(None)
+"""Of what belongs to no queue any more."""

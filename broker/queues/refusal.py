@@ -17,3 +17,5 @@ REJECTED: Final[i64] = 2
 """basic.reject with requeue."""
 ABANDONED: Final[i64] = 3
 """Its channel or connection has ended."""
+TIMED_OUT: Final[i64] = 4
+"""Its consumer had it for too long."""

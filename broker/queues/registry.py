@@ -18,21 +18,12 @@ from broker.queues.arguments import (
     validate,
 )
 from broker.queues.classic import ClassicQueue
-from broker.queues.declaration import QueueDeclaration, QueueEnvironment
-from broker.queues.queue import Queue
+from broker.queues.consumer_timeout import CONSUMER_TIMEOUT
 from broker.queues.queue_type import QueueType
 from broker.queues.quorum.queue import QuorumQueue, log_count
 from broker.wire.table import FieldTable
 
 _TYPES: Final[dict[str, QueueType]] = {}
-
-
-def quorum_queue(declared: QueueDeclaration, environment: QueueEnvironment) -> Queue:
-    """A quorum queue. On a node that keeps nothing on disk there is nothing to agree on: its messages wait as those of
-    a classic queue do, and are not counted when they come back."""
-    if environment.logs is None:
-        return ClassicQueue(declared, environment)
-    return QuorumQueue(declared, environment)
 
 
 def register(queue_type: QueueType) -> None:
@@ -48,7 +39,21 @@ def forget(name: str) -> None:
 
 
 register(QueueType(CLASSIC, "rabbit_classic_queue", ClassicQueue))
-register(QueueType(QUORUM, "rabbit_quorum_queue", quorum_queue, logs=log_count, is_replicated=True))
+register(
+    QueueType(
+        QUORUM,
+        "rabbit_quorum_queue",
+        QuorumQueue,
+        logs=log_count,
+        is_replicated=True,
+        consumer_arguments=(CONSUMER_TIMEOUT,),
+    )
+)
+
+
+def type_labels() -> dict[str, str]:
+    """Name and label of each type."""
+    return {name: queue_type.label for name, queue_type in _TYPES.items()}
 
 
 def type_named(arguments: FieldTable) -> QueueType | None:

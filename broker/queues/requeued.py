@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _REACH: Final[i64] = 4096
 """What is read back in one go lies within so many positions."""
+_NO_NUMBERS: Final[list[int]] = []
+"""Shared, and never changed."""
 _PER_LOOK: Final[i64] = 16
 """Ranges of positions that are settled between two looks at the clock; long ones count for more."""
 
@@ -52,7 +54,7 @@ class Requeued:
         self.memory_bytes: i64 = 0
         """About what they cost in memory."""
         self._table = table
-        self._numbers: list[int] = []
+        self._numbers = _NO_NUMBERS
         """A heap of the blocks' numbers, and of some in which nothing waits any more."""
         self._block: Block | None = None
         """Where the next one stands; None if nobody has looked."""
@@ -95,6 +97,8 @@ class Requeued:
         self.count += added
         if not block.listed and added > 0:
             block.listed = True
+            if not self._numbers:
+                self._numbers = []
             heappush(self._numbers, int(block.first >> BLOCK_BITS))
 
     def _count(self, item: Message | Entry, sign: i64) -> None:
@@ -213,7 +217,7 @@ class Requeued:
             block.requeued = None
             block.requeued_count = 0
             block.listed = False
-        self._numbers = []
+        self._numbers = _NO_NUMBERS
         self._block = None
         self.count = 0
         self.expiring = 0
@@ -288,6 +292,10 @@ class Requeued:
         self._block = None
         if block.live() == 0:
             self._table.drop(block)
+
+
+NOTHING_REQUEUED: Final = Requeued(MessageTable())
+"""That of all levels to which nothing ever came back; nothing is put into it."""
 
 
 @final

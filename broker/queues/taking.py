@@ -24,7 +24,7 @@ def take_next(queue: BacklogQueue, now_us: i64, no_ack: bool) -> Delivery | None
         if entry.message is not ON_DISK:
             return Delivery(entry.message, level.level, entry.position, entry.redelivered)
         level.settle(entry.position, 1, 1)  # its content is lost: the one behind it is the head now
-        if queue.expiration.expiring and not queue.expiration.expire(queue, now_us):
+        if queue.expiring and not queue.expiration().expire(queue, now_us):
             return None
         level = highest(queue.levels)
     return None

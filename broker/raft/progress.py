@@ -14,6 +14,8 @@ SNAPSHOTTING: Final[i64] = 2
 """It needs entries that no longer exist, and is sent a snapshot: no append until it has it."""
 
 _FEW: Final[i64] = 64
+_NONE: Final[list[int]] = []
+"""Shared, and nothing is put into it: most members send nothing, as those of groups of one."""
 
 
 @final
@@ -21,8 +23,8 @@ class Inflights:
     """Appends that are not answered yet: the last index of each, ascending, and its bytes."""
 
     def __init__(self) -> None:
-        self._indexes: list[int] = []
-        self._sizes: list[int] = []
+        self._indexes = _NONE
+        self._sizes = _NONE
         self._first: i64 = 0
         self.bytes: i64 = 0
 
@@ -32,6 +34,9 @@ class Inflights:
 
     def add(self, last: i64, size: i64) -> None:
         """An append was sent whose last entry is at this index."""
+        if self._indexes is _NONE:
+            self._indexes = []
+            self._sizes = []
         self._indexes.append(last)
         self._sizes.append(size)
         self.bytes += size

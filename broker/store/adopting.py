@@ -153,5 +153,5 @@ def add_part(logs: Logs, segment: Segment, part: FoundPart) -> None:
     segment_extent.messages, segment_extent.body_bytes = part.messages, part.body_bytes
     segment_extent.index_offset, segment_extent.index_size = part.index_offset, part.index_size
     log.found(part.flags)
-    log.extents.segments.append(segment_extent)
+    log.extents.add_segment(segment_extent)
     segment.count += part.records

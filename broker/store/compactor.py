@@ -107,6 +107,7 @@ class Compactor(Sleeper):
             return
         if task is not None:
             self._task = task
+            self._logs.are_moving = True
             self._advance(None, None)
         elif self._has_files() or not all_given_back:
             self._alarm.set(LOOK_MS)
@@ -146,6 +147,7 @@ class Compactor(Sleeper):
             step = task.send(answer) if error is None else task.throw(error)
         except StopIteration:
             self._task = None
+            self._logs.are_moving = False
             self._attempts = 0
             self.trouble = None
             self.look()
@@ -166,6 +168,7 @@ class Compactor(Sleeper):
 
     def _try_later(self) -> None:
         self._task = None
+        self._logs.are_moving = False
         self._alarm.set(RETRY_MS)
 
     def _start(self, step: Step) -> None:

@@ -47,11 +47,10 @@ class GroupState:
         self.commit: i64 = 0
         self.snapshot = b""
         """Nothing of it is looked at here; empty: none was taken."""
-        self.found: list[tuple[int, bytes]] = []
-        """What recovery has found of entries: position, and what the member has written there. Taken by it."""
         self.missing: i64 = 0
         """How many live entries recovery has not found."""
         self.owner: GroupOwner | None = None
+        self._found: list[tuple[int, bytes]] | None = None
 
     def tell(self, term: i64, vote: i64, commit: i64) -> None:
         """A hard state that was found. One that is older than what is known says nothing: the manifest may be ahead of
@@ -63,6 +62,19 @@ class GroupState:
             self.vote = vote
         if commit > self.commit:
             self.commit = commit
+
+    def add_found(self, position: i64, data: bytes) -> None:
+        """Recovery has found an entry: where, and what the member has written there."""
+        found = self._found
+        if found is None:
+            self._found = found = []
+        found.append((int(position), data))
+
+    def take_found(self) -> list[tuple[int, bytes]]:
+        """What it has found since the last call."""
+        found = self._found
+        self._found = None
+        return [] if found is None else found
 
     def encode(self) -> bytes:
         """Term (8), vote (8), commit (8), snapshot."""

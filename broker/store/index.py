@@ -27,16 +27,19 @@ class Positions:
         """Everything below is dead."""
         self.next: i64 = 0
         """The position that comes next."""
-        self._dead = Ranges()
-        """Those from ``first`` on that are dead."""
+        self._dead: Ranges | None = None
+        """Those from ``first`` on that are dead; None where none are."""
 
     def live(self) -> i64:
         """How many there are."""
-        return self.next - self.first - self._dead.size
+        dead = self._dead
+        count = self.next - self.first
+        return count if dead is None else count - dead.size
 
     def dead(self) -> i64:
         """How many of those from ``first`` on are dead."""
-        return self._dead.size
+        dead = self._dead
+        return 0 if dead is None else dead.size
 
     def append(self, position: i64) -> None:
         """``position`` is live; those between the last one and it are dead. It must not be below ``next``."""
@@ -53,7 +56,7 @@ class Positions:
         assert position > self.next, "positions ascend"
         start = self.next
         self.next = position
-        if start == self.first and self._dead.size == 0:
+        if start == self.first and self._dead is None:
             self.first = position
         else:
             self.settle(start, position - 1)
@@ -79,27 +82,39 @@ class Positions:
             if end < self.first:
                 return 0
             return self._advance(end)
-        return self._dead.add(start, end)
+        dead = self._dead
+        if dead is None:
+            self._dead = dead = Ranges()
+        return dead.add(start, end)
 
     def _advance(self, end: i64) -> i64:
         """Everything up to ``end`` is dead, and what follows it directly."""
         first = self.first
-        known = self._dead.size
-        self.first = self._dead.remove_through(end) + 1
-        return self.first - first - (known - self._dead.size)
+        dead = self._dead
+        if dead is None:
+            self.first = end + 1
+            return self.first - first
+        known = dead.size
+        self.first = dead.remove_through(end) + 1
+        count = self.first - first - (known - dead.size)
+        if dead.size == 0:
+            self._dead = None
+        return count
 
     def is_live(self, position: i64) -> bool:
         """Whether it was appended and is not settled."""
         if position < self.first or position >= self.next:
             return False
-        return self._dead.size == 0 or self._dead.end_of(position) < 0
+        dead = self._dead
+        return dead is None or dead.end_of(position) < 0
 
     def next_live(self, position: i64) -> i64:
         """The first live one at or behind ``position``; ``next`` if there is none."""
         if position < self.first:
             return self.first
-        if self._dead.size > 0 and position < self.next:
-            end = self._dead.end_of(position)
+        dead = self._dead
+        if dead is not None and position < self.next:
+            end = dead.end_of(position)
             if end >= 0:
                 return end + 1
         return position if position < self.next else self.next
@@ -112,19 +127,23 @@ class Positions:
             end = self.next
         if start >= end:
             return 0
-        return end - start - self._dead.count_between(start, end)
+        dead = self._dead
+        return end - start if dead is None else end - start - dead.count_between(start, end)
 
     def dead_ranges(self) -> list[tuple[int, int]]:
         """What is settled above ``first``: (start, end), both included."""
-        return self._dead.pairs()
+        dead = self._dead
+        return [] if dead is None else dead.pairs()
 
     def encode(self) -> bytes:
         """``first`` (8), ``next`` (8), number of ranges (8), then start (8) and end (8) of each."""
         writer = BytesWriter()
         write_i64_be(writer, self.first)
         write_i64_be(writer, self.next)
-        write_i64_be(writer, self._dead.count())
-        self._dead.write(writer)
+        dead = self._dead
+        write_i64_be(writer, 0 if dead is None else dead.count())
+        if dead is not None:
+            dead.write(writer)
         return writer.getvalue()
 
 

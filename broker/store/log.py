@@ -29,7 +29,7 @@ from broker.store.log_extents import LogExtents
 from broker.store.log_writer import REFERENCE_SIZE, LogWriter
 from broker.store.pending_settlements import PendingSettlements
 from broker.store.records import BODY_AT, HARD_STATE, REDELIVERY_MARK, REDELIVERY_MARK_RESET, SETTLED
-from broker.store.redelivery_mark import RedeliveryMark
+from broker.store.redelivery_mark import UNMARKED, RedeliveryMark
 from broker.store.segment_extent import SegmentExtent
 from broker.store.segments import Segments
 
@@ -85,7 +85,7 @@ class Log:
         self.user: LogUser | None = None
         self.positions = Positions()
         self.extents = LogExtents(segments)
-        self.mark = RedeliveryMark()
+        self.mark = UNMARKED
         self.durable_next: i64 = 0
         """The records below this position are on the disk."""
         self.body_bytes: i64 = 0
@@ -104,7 +104,7 @@ class Log:
         self.group: GroupState | None = None
         """Of a log that holds the entries of a Raft group."""
         self._writer = writer
-        self._pending = PendingSettlements()
+        self._pending: PendingSettlements | None = None
         self._group: i64 = 0  # ordinal of the last commit group it wrote to
         self._taken_next: i64 = 0
 
@@ -164,8 +164,20 @@ class Log:
         return mark.allowance(position)
 
     def _move_mark(self, position: i64) -> None:
-        if self.mark.move(position, self.positions.next):
+        if self.own_mark().move(position, self.positions.next):
             self.write_mark()
+
+    def own_mark(self) -> RedeliveryMark:
+        """Its mark, which is about to be moved."""
+        mark = self.mark
+        if mark is UNMARKED:
+            self.mark = mark = RedeliveryMark()
+        return mark
+
+    def raise_mark(self, position: i64) -> None:
+        """Everything up to there may have been delivered, as a start has found."""
+        if position > self.mark.position:
+            self.own_mark().raise_to(position)
 
     def write_mark(self) -> None:
         """Tell the disk where the mark is now."""
@@ -192,6 +204,8 @@ class Log:
             positions.settle(first, first + (count - 1) * stride)
             return
         pending = self._pending
+        if pending is None:
+            self._pending = pending = PendingSettlements()
         if pending.is_empty():
             self._writer.wait(self)
         if stride == 1:
@@ -217,7 +231,10 @@ class Log:
 
     def collect(self) -> None:
         """Write the settlements that wait, as few ranges as they make."""
-        ranges = self._pending.take()
+        pending = self._pending
+        if pending is None:
+            return
+        ranges = pending.take()
         if not ranges:
             return
         writer = BytesWriter()
@@ -311,7 +328,7 @@ class Log:
 
     def restored(self, mark: i64, positions: Positions) -> None:
         """What the manifest says of it; records are replayed on top of that."""
-        self.mark.raise_to(mark)
+        self.raise_mark(mark)
         self.positions = positions
         self.saved = True
 

@@ -21,6 +21,10 @@ from broker.turn import Turn
 
 _TRIM_AT: Final[i64] = 64
 """So many settled extents stay in front of the others, or as many as there are of those."""
+_NO_SEGMENTS: Final[list[SegmentExtent]] = []
+"""All logs share these while they have none, so nothing is ever put into an empty list:"""
+_NO_EXTENTS: Final[list[Extent]] = []
+"""there is a new one instead. Most logs of most nodes have nothing."""
 
 
 @final
@@ -28,10 +32,10 @@ class LogExtents:
     """The extents of one log; which of its positions are live is known to ``Positions``."""
 
     def __init__(self, segments: Segments) -> None:
-        self.segments: list[SegmentExtent] = []
-        """What is in segments, in order."""
-        self.wal: list[Extent] = []
-        """What is in the write-ahead log, in order; those before ``head`` are settled."""
+        self.segments = _NO_SEGMENTS
+        """What is in segments, in order; only to be read."""
+        self.wal = _NO_EXTENTS
+        """What is in the write-ahead log, in order; those before ``head`` are settled. Only to be read."""
         self.head: i64 = 0
         self._segments = segments
 
@@ -46,7 +50,10 @@ class LogExtents:
                 last.count += 1
                 return last
         made = Extent(position, location, start)
-        extents.append(made)
+        if extents:
+            extents.append(made)
+        else:
+            self.wal = [made]
         return made
 
     def find(self, position: i64) -> i64:
@@ -57,10 +64,12 @@ class LogExtents:
         """Forget the extents at the front in which nothing is live."""
         extents = self.wal
         size: i64 = len(extents)
+        if size == 0:
+            return
         head = self.find(first_live)
         if head == size:
+            self.wal = _NO_EXTENTS
             discard(turn, [extents])
-            self.wal = []
             head = 0
         elif head >= _TRIM_AT and head * 2 >= size:
             discard(turn, [extents[:head]])
@@ -91,7 +100,10 @@ class LogExtents:
         while index < end and extents[index].location.generation == generation:
             index += 1
         if index > self.head:
-            del extents[:index]
+            if index == end:
+                self.wal = _NO_EXTENTS
+            else:
+                del extents[:index]
             self.head = 0
 
     # ---- segments ----------------------------------------------------------------------------------------------------
@@ -126,14 +138,30 @@ class LogExtents:
             old.segment.live -= old.live
         made.live = positions.live_between(made.first, made.last + 1)
         if made.live > 0:
-            segments.insert(index, made)
+            if segments:
+                segments.insert(index, made)
+            else:
+                self.segments = [made]
             made.segment.live += made.live
 
     def add_page(self, made: SegmentExtent, live: i64) -> None:
         """Records behind all others are in a page file; so many of them are live."""
         made.live = live
         made.segment.live += live
-        self.segments.append(made)
+        self.add_segment(made)
+
+    def add_segment(self, found: SegmentExtent) -> None:
+        """The records of one more segment, behind all others, or, where a start has found it, anywhere: ``sort`` is
+        called in the end."""
+        if self.segments:
+            self.segments.append(found)
+        else:
+            self.segments = [found]
+
+    def sort(self) -> None:
+        """Bring what a start has found in segments into its order."""
+        if len(self.segments) > 1:
+            self.segments.sort(key=_first_of)
 
     def count_out(self, start: i64, end: i64, positions: Positions) -> None:
         """The positions from ``start`` to ``end``, both included, are being settled: they are live in no segment any
@@ -159,13 +187,19 @@ class LogExtents:
 
     def drop_dead(self) -> None:
         """Forget the segments in which nothing is live."""
-        self.segments = [each for each in self.segments if each.live > 0]
+        left = [each for each in self.segments if each.live > 0]
+        self.segments = left if left else _NO_SEGMENTS
 
     def clear(self, turn: Turn | None) -> None:
         """Nothing of the log is needed any more."""
-        discard(turn, [self.wal])
-        self.wal = []
+        if self.wal:
+            discard(turn, [self.wal])
+            self.wal = _NO_EXTENTS
         self.head = 0
         for segment_extent in self.segments:
             self._segments.unload(segment_extent.segment, segment_extent.live)
-        self.segments = []
+        self.segments = _NO_SEGMENTS
+
+
+def _first_of(segment_extent: SegmentExtent) -> int:
+    return int(segment_extent.first)

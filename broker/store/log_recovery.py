@@ -76,7 +76,7 @@ class LogRecovery:
         self._distrusted = True
         self._logs.lost_records = lost_records
         for log in self._logs.logs.values():
-            log.mark.raise_to(log.positions.next - 1)
+            log.raise_mark(log.positions.next - 1)
 
     def settle_missing(self) -> None:
         """All batches were replayed, and are on the disk."""
@@ -124,9 +124,9 @@ def replay_record(log: Log, kind: i64, location: BatchLocation, data: bytes, at:
             log.positions.settle(read_i64_be(data, body), read_i64_be(data, body + 8))
             body += 16
     elif kind == REDELIVERY_MARK:
-        log.mark.raise_to(read_i64_be(data, body))
+        log.raise_mark(read_i64_be(data, body))
     elif kind == REDELIVERY_MARK_RESET:
-        log.mark.reset(read_i64_be(data, body))
+        log.own_mark().reset(read_i64_be(data, body))
     elif kind == HARD_STATE:
         log.group_state().tell(read_i64_be(data, body), read_i64_be(data, body + 8), read_i64_be(data, body + 16))
 
@@ -150,7 +150,7 @@ def _replay_message(log: Log, kind: i64, location: BatchLocation, data: bytes, a
     flags = body_bytes >> FLAGS_SHIFT
     log.found(flags)
     if flags & ENTRY and kind == MESSAGE:
-        log.group_state().found.append((int(position), data[at + BODY_AT : end]))
+        log.group_state().add_found(position, data[at + BODY_AT : end])
     last = log.extents.extend(position, location, at - HEADER_SIZE)
     last.body_bytes += body_bytes & BODY_BYTES_MASK
     last.end = end - HEADER_SIZE

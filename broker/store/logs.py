@@ -57,6 +57,8 @@ class Logs(Collector):
         """What could not be read back."""
         self.lost_records: i64 = 0
         """Records of the write-ahead log that a start has not found, of whatever logs."""
+        self.are_moving = False
+        """The compactor is at work: an edit of the manifest may be under way that does not know what happens now."""
         self.segments = Segments()
         self.pages = Pages()
         self._dropped: list[int] = []

@@ -79,8 +79,7 @@ class Restoration:
         if self._adoption is not None:
             self._findings += self._adoption.finish()
         for log in logs.logs.values():
-            if len(log.extents.segments) > 1:
-                log.extents.segments.sort(key=_first_of)
+            log.extents.sort()
         return Restored(self._findings, self._differs, replayed_from, covers, max(state.covers, state.declared) + 1)
 
     def _list(self) -> list[int]:
@@ -158,7 +157,7 @@ class Restoration:
             segment_extent.messages, segment_extent.body_bytes = messages, body_bytes
             segment_extent.index_offset, segment_extent.index_size = index_offset, index_size
             log.found(flags)
-            log.extents.segments.append(segment_extent)
+            log.extents.add_segment(segment_extent)
             segment.count += count
             unknown = unknown or number not in self._known or last >= log.positions.next
         if unknown and self._adoption is not None:
@@ -243,10 +242,6 @@ def was_there(data_dir: DataDir) -> bool:
     if generations and min(generations) > 1:
         return True
     return any(name.endswith(SUFFIX) for name in filesystem.names("segment.list", data_dir.segments))
-
-
-def _first_of(segment_extent: SegmentExtent) -> int:
-    return int(segment_extent.first)
 
 
 def settle_transient(data_dir: DataDir, logs: Logs) -> list[tuple[Log, int, int]]:

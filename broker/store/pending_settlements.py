@@ -10,6 +10,8 @@ the batch does not."""
 
 _COUNT_BITS: Final[i64] = 22
 _COUNT_MAX: Final[i64] = (1 << 22) - 1
+_NOTHING: Final[list[int]] = []
+"""Shared, and never changed."""
 
 
 @final
@@ -17,7 +19,7 @@ class PendingSettlements:
     """Ranges of positions that are settled and not written yet."""
 
     def __init__(self) -> None:
-        self._packed: list[int] = []  # first position, and how many more, in one number each
+        self._packed = _NOTHING  # first position, and how many more, in one number each
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""
@@ -36,6 +38,8 @@ class PendingSettlements:
             if (last >> _COUNT_BITS) + more + 1 == first and more + count <= _COUNT_MAX:
                 packed[-1] = int(last + count)
                 return
+        else:
+            self._packed = packed = []
         while count > _COUNT_MAX:
             packed.append(int((first << _COUNT_BITS) | _COUNT_MAX))
             first += _COUNT_MAX + 1
@@ -48,7 +52,7 @@ class PendingSettlements:
         packed = self._packed
         if not packed:
             return packed
-        self._packed = []
+        self._packed = _NOTHING
         if len(packed) > 1:
             packed.sort()
         ranges: list[int] = []

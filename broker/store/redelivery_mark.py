@@ -68,3 +68,7 @@ class RedeliveryMark:
     def recovered(self) -> None:
         """What was found is on the disk."""
         self.durable = self.position
+
+
+UNMARKED: Final = RedeliveryMark()
+"""That of all logs of which nothing was ever delivered. It is not changed; ``taken`` and the like do nothing to it."""

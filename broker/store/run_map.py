@@ -307,6 +307,10 @@ class RunEdit:
         self._changed = False
         self._writer = BytesWriter()
 
+    def turn_to(self, runs: RunMap) -> None:
+        """Another map is changed from now on."""
+        self._runs = runs
+
     def open(self, first: i64, last: i64) -> None:
         """The range: from ``first`` to ``last``, both included, at most ``POSITION_MAX``."""
         runs = self._runs

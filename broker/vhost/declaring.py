@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import final
 
 from broker.auth.access import CONFIGURE, READ, Requester
+from broker.counters import add_counts
 from broker.destination import Destination
 from broker.errors import ACCESS_REFUSED, PRECONDITION_FAILED, ChannelException, exchange_label, queue_label
 from broker.metadata.changes import DurableExchange, DurableQueue
 from broker.native import i64
 from broker.queues import registry as queue_types
-from broker.queues.arguments import check_exchange_name
+from broker.queues.arguments import CLASSIC, check_exchange_name
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.queue import Queue
 from broker.routing.exchange import ALTERNATE_EXCHANGE, Binding, Exchange
@@ -245,6 +246,9 @@ class Declaring:
         del self._queues[queue.name]
         self._routes.queue_deleted(queue)
         self._counters.queues_deleted += 1
+        figures = queue.figures
+        if figures is not None and queue.type.name != CLASSIC:
+            add_counts(self._counters.of_deleted, queue.type.label, figures.deliveries())
         count = queue.close()
         recorded = queue.durable and self._journal is not None
         if recorded and self._journal is not None:

@@ -95,7 +95,7 @@ def transaction_in_two_batches() -> None:
         def patched(self: Publisher, channel: Channel, pending: Any, promised_by: Any) -> Any:
             accepted = carry_out(self, channel, pending, promised_by)
             for target in pending.targets:
-                for disk in target.disks:
+                for disk in target.disks():
                     disk._logs.batch.sync()
             return accepted
 
@@ -188,7 +188,8 @@ def mark_not_written() -> None:
     """Deliveries do not wait for the mark that tells the next start of them."""
 
     def patched(self: Log, position: int) -> None:
-        self.mark.position = self.mark.durable = position + redelivery_mark.MARK_AHEAD
+        mark = self.own_mark()
+        mark.position = mark.durable = position + redelivery_mark.MARK_AHEAD
 
     replace(Log, "_move_mark", lambda _: patched)
 
@@ -304,7 +305,8 @@ def settlements_not_written() -> None:
     """Acks are forgotten by a crash, however old they are."""
 
     def patched(self: Log) -> None:
-        self._pending.take()
+        if self._pending is not None:
+            self._pending.take()
 
     replace(Log, "collect", lambda _: patched)
 

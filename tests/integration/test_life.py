@@ -3,6 +3,7 @@ limits"."""
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import statistics
@@ -20,7 +21,7 @@ import pytest
 from pika.exceptions import ConnectionClosedByBroker
 
 from tests.support.node import Node
-from tests.support.wire import WireClient, publish
+from tests.support.wire import WireClient, method, publish
 
 MIB: Final = 1 << 20
 
@@ -99,6 +100,46 @@ def test_an_idle_node_is_small_and_so_is_an_idle_connection(capsys: pytest.Captu
         )
     assert idle < 40 * MIB
     assert each < 25 * 1024
+
+
+def cpu_s(node: Node) -> float:
+    """What a node's process has used of the processors."""
+    with open(f"/proc/{node.pid}/stat", encoding="ascii") as status:
+        fields = status.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def declare_many(client: WireClient, kind: str, name: str, count: int) -> None:
+    for first in range(0, count, 100):
+        numbers = range(first, first + 100)
+        client.send(
+            *(
+                method(1, "queue.declare", queue=f"{name}{number}", durable=True, arguments={"x-queue-type": kind})
+                for number in numbers
+            )
+        )
+        for _ in numbers:
+            client.expect("queue.declare-ok")
+
+
+@pytest.mark.parametrize("kind", ["quorum", "classic"])
+def test_idle_queues_cost_little(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """at most 5 KiB each, and 10,000 of them 1 % of a processor."""
+    count = 10_000
+    with Node() as node, wire(node) as client:
+        declare_many(client, kind, "first", 500)
+        before = resident_bytes(node)
+        declare_many(client, kind, "q", count)
+        each = (resident_bytes(node) - before) / count
+        was_s = -1.0
+        while was_s != (was_s := cpu_s(node)):  # what was declared goes to the manifest
+            time.sleep(0.5)
+        time.sleep(5)
+        busy = (cpu_s(node) - was_s) / 5
+    with capsys.disabled():
+        print(f"\n{count:,} idle {kind} queues: {each / 1024:.1f} KiB each, {busy:.1%} of a processor")
+    assert each < 5 * 1024
+    assert busy < 0.01
 
 
 class Worker(threading.Thread):

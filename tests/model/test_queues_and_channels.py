@@ -48,7 +48,7 @@ SIMPLE: Final = ("plain", "second", "priority")
 ACTIONS: Final = {
     "publish": 14, "get": 5, "consume": 5, "ack": 8, "nack": 6, "reject": 3, "settle the unknown": 1, "recover": 1,
     "cancel": 2, "qos": 2, "wait": 3, "declare": 2, "delete": 1, "purge": 1, "bind": 3, "close": 1, "lose": 1,
-    "transact": 1, "commit": 3, "roll back": 2,
+    "transact": 1, "commit": 3, "roll back": 2, "restart": 1,
 }  # fmt: skip
 """What is done, and how often."""
 WAITS_MS: Final = (1, 30, 60, 101, 250)
@@ -63,10 +63,18 @@ class Item:
 
     body: int
     origin: str
+    priority: int
     level: int
     place: int
     deadline_ms: int
-    redelivered: bool = False
+    acquired: int = 0
+    """How often it came back,"""
+    failed: int = 0
+    """and how often because its delivery had failed."""
+
+    @property
+    def redelivered(self) -> bool:
+        return self.acquired > 0
 
     @property
     def name(self) -> tuple[int, str]:
@@ -93,7 +101,7 @@ class Line:
         if self.deleted:
             return
         for item in items:
-            item.redelivered = True
+            item.acquired += 1
         self.ready = sorted(self.ready + items, key=lambda item: item.rank)
 
 
@@ -168,7 +176,7 @@ class QueuesAndChannels(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.broker = Broker()
+        self.broker = self.new_broker()
         self.clients = [self.broker.open(1, 2), self.broker.open(1, 2)]
         self.watcher = self.broker.open()
         self.channels = [
@@ -179,25 +187,56 @@ class QueuesAndChannels(RuleBasedStateMachine):
         self.bindings: set[str] = set()
         self.serial = itertools.count(1)
         self.tags = itertools.count(1)
+        self.had_room: set[str] = set()
+        """Tags of consumers without acknowledgements that had room when the step began."""
         self.sane = True
         """Nothing has failed so far: only then is the end worth looking at."""
+
+    # ---- what depends on the type of the queues
+
+    def new_broker(self) -> Broker:
+        return Broker()
+
+    def declaration(self, name: str) -> dict[str, object]:
+        """The arguments of queue.declare."""
+        return {"auto_delete": name == "automatic", "arguments": QUEUES[name]}
+
+    def level_of(self, name: str, priority: int) -> int:
+        """Messages of a higher level come first."""
+        return min(priority, PRIORITY_MAX) if name == "priority" else 0
+
+    def is_automatic(self, line: Line) -> bool:
+        """Whether it goes with its last consumer."""
+        return line.name == "automatic"
+
+    def give_up(self, line: Line, items: list[Item]) -> list[Item]:
+        """Deliveries have failed: those that are dead letters because of that."""
+        return []
+
+    def check_counts(self, item: Item, said: Said) -> None:
+        """What a delivery says of those before."""
+
+    def restart(self, how: str) -> None:
+        """The node ends, and starts again."""
 
     # ---- the model's own steps
 
     def enqueue(self, line: Line, body: int, priority: int, origin: str = "") -> None:
         if line.deleted:
             return
-        level = min(priority, PRIORITY_MAX) if line.name == "priority" else 0
+        level = self.level_of(line.name, priority)
         deadline = self.broker.clock.time_ms + TTL_MS if line.name == "expiring" else 0
-        line.ready.append(Item(body, origin, level, next(line.places), deadline))
+        line.ready.append(Item(body, origin, priority, level, next(line.places), deadline))
         line.ready.sort(key=lambda item: item.rank)
 
     def bury(self, line: Line, items: list[Item]) -> None:
-        """Dead letters of `limited` and `expiring` go to `plain`, if it is there."""
+        """Dead letters go to `plain`, if it is there."""
         target = self.lines.get("plain")
-        if "x-dead-letter-exchange" in QUEUES[line.name] and not line.deleted and target is not None:
+        arguments = self.declaration(line.name)["arguments"]
+        assert isinstance(arguments, dict)
+        if "x-dead-letter-exchange" in arguments and not line.deleted and target is not None:
             for item in items:
-                self.enqueue(target, item.body, 0, line.name)
+                self.enqueue(target, item.body, item.priority, line.name)
 
     def delete_line(self, line: Line) -> list[Taker]:
         """The queue goes; its consumers, which are to be told."""
@@ -213,11 +252,11 @@ class QueuesAndChannels(RuleBasedStateMachine):
         """A consumer goes; an automatic queue goes with its last one."""
         taker.line.consumers.remove(taker)
         del taker.channel.takers[taker.tag]
-        if taker.line.name == "automatic" and not taker.line.consumers and not taker.line.deleted:
+        if self.is_automatic(taker.line) and not taker.line.consumers and not taker.line.deleted:
             self.delete_line(taker.line)
 
     def settle(self, how: str, deliveries: list[Delivery]) -> None:
-        """ack, requeue or reject, now."""
+        """ack, requeue, fail or reject, now; what has failed comes back too."""
         groups: dict[Line, list[Item]] = {}
         for delivery in deliveries:
             if delivery.taker is not None:
@@ -226,6 +265,12 @@ class QueuesAndChannels(RuleBasedStateMachine):
         for line, items in groups.items():
             if how == "requeue":
                 line.give_back(items)
+            elif how == "fail":
+                for item in items:
+                    item.failed += 1
+                dead = self.give_up(line, items)
+                line.give_back([item for item in items if item not in dead])
+                self.bury(line, dead)
             elif how == "reject":
                 self.bury(line, items)
 
@@ -236,7 +281,7 @@ class QueuesAndChannels(RuleBasedStateMachine):
         deliveries = channel.all_unsettled()
         channel.settling = []
         channel.unsettled = {}
-        self.settle("requeue", deliveries)
+        self.settle("fail", deliveries)
         fresh = ChannelModel(channel.client, channel.number, channel.index)
         self.channels[channel.index] = fresh
         return fresh
@@ -259,6 +304,13 @@ class QueuesAndChannels(RuleBasedStateMachine):
                 assert said.method["delivery_tag"] == channel.next_tag, f"tag {channel.next_tag} expected: {said}"
                 channel.next_tag += 1
                 deliveries.setdefault(taker.line.name, []).append((channel, said))
+        # one without acknowledgements may have been served before what fills the window of its channel
+        self.had_room = {
+            taker.tag
+            for channel in self.channels
+            for taker in channel.takers.values()
+            if taker.no_ack and taker.room > 0
+        }
         for name in ORDER:
             line = self.lines.get(name)
             if line is None:
@@ -275,9 +327,14 @@ class QueuesAndChannels(RuleBasedStateMachine):
         return others
 
     def expire(self, line: Line) -> None:
+        """What is at the front, of each level."""
         now = self.broker.clock.time_ms
-        while line.ready and line.ready[0].deadline_ms and line.ready[0].deadline_ms <= now:
-            self.bury(line, [line.ready.pop(0)])
+        expired: list[Item] = []
+        for level in {item.level for item in line.ready}:
+            waiting = [item for item in line.ready if item.level == level]
+            expired += itertools.takewhile(lambda item: 0 < item.deadline_ms <= now, waiting)
+        line.ready = [item for item in line.ready if item not in expired]
+        self.bury(line, sorted(expired, key=lambda item: (item.deadline_ms, item.rank)))
 
     def take_deliveries(self, line: Line, deliveries: list[tuple[ChannelModel, Said]]) -> None:
         front, line.ready = line.ready[: len(deliveries)], line.ready[len(deliveries) :]
@@ -292,8 +349,9 @@ class QueuesAndChannels(RuleBasedStateMachine):
             last[channel] = place
             item = front[place]
             assert said.method["redelivered"] is item.redelivered, f"{line.name}: redelivered is wrong: {said}"
+            self.check_counts(item, said)
             taker = channel.takers[said.method.text("consumer_tag")]
-            assert taker.room > 0, f"{line.name}: {taker.tag} had no room"
+            assert taker.room > 0 or taker.tag in self.had_room, f"{line.name}: {taker.tag} had no room"
             lowest = taker.priority if lowest is None else min(lowest, taker.priority)
             if not taker.no_ack:
                 taker.unacked += 1
@@ -397,13 +455,13 @@ class QueuesAndChannels(RuleBasedStateMachine):
                 self.commit()
             case "roll back":
                 self.roll_back()
+            case "restart":
+                self.restart(("killed", "lost power", "stopped")[pick % 3])
 
     def declare(self, name: str, index: int) -> None:
         channel = self.channels[index]
         line = self.lines.setdefault(name, Line(name))
-        channel.client.tell(
-            "queue.declare", channel.number, queue=name, auto_delete=name == "automatic", arguments=QUEUES[name]
-        )
+        channel.client.tell("queue.declare", channel.number, queue=name, **self.declaration(name))
         said = self.answer("queue.declare-ok", channel)
         assert said is not None
         assert (said["message_count"], said["consumer_count"]) == (len(line.ready), len(line.consumers))
@@ -482,6 +540,7 @@ class QueuesAndChannels(RuleBasedStateMachine):
         assert [said.method.name for said in heard] == ["basic.get-ok"]
         said = heard[0]
         assert (name_of(said), said.method["redelivered"]) == (item.name, item.redelivered)
+        self.check_counts(item, said)
         assert (said.method["delivery_tag"], said.method["message_count"]) == (channel.next_tag, len(line.ready))
         if not no_ack:
             channel.unsettled[channel.next_tag] = Delivery(channel.next_tag, line, item, None)
@@ -536,7 +595,9 @@ class QueuesAndChannels(RuleBasedStateMachine):
         tag = 0 if multiple and pick % 7 == 0 else known[pick % len(known)]
         chosen = [each for each in known if each <= tag or tag == 0] if multiple else [tag]
         deliveries = [channel.unsettled.pop(each) for each in chosen]
-        meaning = "ack" if how == "basic.ack" else "requeue" if requeue else "reject"
+        meaning = "ack" if how == "basic.ack" else "reject"
+        if requeue and how != "basic.ack":
+            meaning = "requeue" if how == "basic.nack" else "fail"
         if channel.transactional:
             channel.settling.append((meaning, deliveries))
         else:
@@ -617,8 +678,14 @@ class QueuesAndChannels(RuleBasedStateMachine):
         self.answer("tx.rollback-ok", channel)
 
     def wait(self, ms: int) -> None:
-        self.broker.advance(ms)
-        self.answer(None)
+        """In steps, each up to where something expires: dead letters go on before others come."""
+        clock = self.broker.clock
+        end = clock.time_ms + ms
+        while clock.time_ms < end:
+            expiring = self.lines["expiring"].ready if "expiring" in self.lines else []
+            due = [item.deadline_ms for item in expiring if clock.time_ms < item.deadline_ms < end]
+            self.broker.advance(min(due, default=end) - clock.time_ms)
+            self.answer(None)
 
     # ---- what always holds
 
@@ -630,7 +697,7 @@ class QueuesAndChannels(RuleBasedStateMachine):
             for delivery in channel.all_unsettled():
                 outstanding[delivery.line] = outstanding.get(delivery.line, 0) + 1
         for name, line in self.lines.items():
-            queue = self.broker.queue(name)
+            queue = self.broker.vhost.queues[name]
             assert self.broker.depth(name) == (len(line.ready), outstanding.get(line, 0)), name
             assert queue.consumers.count() == len(line.consumers), name
         self.sane = True
@@ -653,7 +720,7 @@ PHASES: Final = [
     phase for phase in hypothesis.Phase if SHRINK or phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)
 ]
 
-QueuesAndChannels.TestCase.settings = hypothesis.settings(
+SETTINGS: Final = hypothesis.settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
     deadline=None,
@@ -663,4 +730,5 @@ QueuesAndChannels.TestCase.settings = hypothesis.settings(
     derandomize="MODEL_EXAMPLES" not in os.environ,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
+QueuesAndChannels.TestCase.settings = SETTINGS
 TestQueuesAndChannels = QueuesAndChannels.TestCase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import deque
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 from broker.native import i64
 from broker.raft.configuration import Configuration, decode_conf_change
 from broker.raft.entry import CONF_CHANGE, Entry
-from broker.raft.message import Message, Snapshot
+from broker.raft.message import SNAPSHOT, Message, Snapshot
 from broker.raft.raft import LEADER, ROLES, Options, Raft, Randomness
 from broker.raft.raw_node import RawNode, Ready
+from broker.raft.snapshot_transfer import SliceAnswer, SnapshotReceiver, SnapshotSender, SnapshotSlice
 from tests.simulation.oracle import Violation
 
 if TYPE_CHECKING:
@@ -130,6 +132,8 @@ class Member:
         self.habits = Habits(self.chance)
         self.life += 1
         self.is_up = True
+        self._snapshots = SnapshotSender(5, 60, simulation.slice_bytes)
+        self._incoming = SnapshotReceiver(self.number, 1 << 30)
         self.is_working = self.is_applying = self.is_syncing = False
         self.led_term = 0
         self.commit = self.written_commit = self.raft.log.committed
@@ -206,6 +210,8 @@ class Member:
         if self.paused_until:
             return
         self.node.tick()
+        self._snapshots.tick()
+        self._send_slices()
         if not self.node.has_ready():
             simulation.count -= 1  # nothing has happened but that time goes on
             return
@@ -295,9 +301,35 @@ class Member:
         send = simulation.network.send
         for message in ready.messages:
             simulation.oracle.sends(self, message)
-            send(message)
+            if message.kind == SNAPSHOT and simulation.slice_bytes:
+                self._snapshots.begin(message)
+            else:
+                send(message)
+        self._send_slices()
         if self.crash_at:
             _pass(self, "sent")
+
+    def _send_slices(self) -> None:
+        self._snapshots.stop(self.raft.term)
+        for part in self._snapshots.take():
+            self.simulation.network.send_slice(part, part.of.sender, part.to)
+        for member, failed in self._snapshots.take_fates():
+            self.call(functools.partial(RawNode.report_snapshot, member=member, failed=failed))
+
+    def receive_slice(self, said: SnapshotSlice | SliceAnswer) -> None:
+        """Of a snapshot, or the answer to one."""
+        if self.paused_until:
+            return  # as if it was lost
+        if isinstance(said, SliceAnswer):
+            self._snapshots.answered(said)
+            self._send_slices()
+            return
+        message, answer = self._incoming.take(said)
+        if answer is not None:
+            self.simulation.network.send_slice(answer, self.number, said.of.sender)
+        if message is not None:
+            self.simulation.oracle.counts["snapshots that came in slices"] += said.offset > 0
+            self.receive(message)
 
     def _install(self, snapshot: Snapshot) -> None:
         self.simulation.oracle.installed(self, snapshot)

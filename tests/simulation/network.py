@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker.raft.entry import Entry
 from broker.raft.message import PROPOSE, SNAPSHOT, Message
+from broker.raft.snapshot_transfer import SliceAnswer, SnapshotSlice
 from tests.simulation.oracle import Violation
 
 if TYPE_CHECKING:
@@ -60,6 +61,20 @@ class Network:
         simulation.after(self._time(), self.deliver, (message, terms))
         if self.doubles and self._random() < self.doubles:
             simulation.after(self._time() * 10, self.deliver, (copied(message), terms))
+
+    def send_slice(self, said: SnapshotSlice | SliceAnswer, sender: int, to: int) -> None:
+        """Of a snapshot, or the answer to one: whoever waits for it sends it again."""
+        times = 2 if self.doubles and self._random() < self.doubles else 1
+        for _ in range(times):
+            if (sender, to) not in self.cut and (not self.loss or self._random() >= self.loss):
+                self._simulation.after(self._time(), self.deliver_slice, (said, to))
+
+    def deliver_slice(self, parcel: tuple[SnapshotSlice | SliceAnswer, int]) -> None:
+        """It is there."""
+        said, to = parcel
+        receiver = self._simulation.members.get(to)
+        if receiver is not None and receiver.is_up:
+            receiver.receive_slice(said)
 
     def lost(self, message: Message) -> None:
         """It will not get there; the sender of a snapshot is told, others perhaps."""

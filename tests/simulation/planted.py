@@ -22,6 +22,7 @@ from broker.raft.entry import CONF_CHANGE, Entry
 from broker.raft.message import VOTE, Message
 from broker.raft.raft import Raft
 from broker.raft.raft_log import RaftLog
+from broker.raft.snapshot_transfer import SliceAnswer, SnapshotReceiver, SnapshotSlice
 from broker.raft.storage import HardState
 from broker.raft.tracker import Tracker
 from tests.simulation.disk import HARD_STATE, TRUNCATE, Record, SimulatedLog
@@ -108,6 +109,13 @@ def _send(real: Callable[..., None], raft: Raft, message: Message) -> None:
         raft.messages.append(raft.responses.pop())
 
 
+def _take_slice(
+    real: Callable[..., tuple[Message | None, SliceAnswer | None]], receiver: Any, part: SnapshotSlice
+) -> tuple[Message | None, SliceAnswer | None]:
+    at = receiver._received if receiver._of is not None and receiver._of.is_that(part.of) else part.offset
+    return real(receiver, SnapshotSlice(part.of, part.to, part.configuration, at, part.data, part.size))
+
+
 def _committed(real: Callable[[Tracker], int], ours: Tracker) -> int:
     matches = sorted(progress.match for progress in ours.progress.values())
     return matches[(len(matches) - 1) // 2]
@@ -130,6 +138,9 @@ PLANTED: Final = {
     ),
     "asks_for_votes_before_sync": Planted(
         "a candidate's requests leave before its term is saved", 20, core=((Raft, "send", _send),)
+    ),
+    "slices_anywhere": Planted(
+        "a slice of a snapshot is taken wherever it stood", 100, core=((SnapshotReceiver, "take", _take_slice),)
     ),
     "learner_counted": Planted("learners count for commits", 100, core=((Tracker, "committed", _committed),)),
 }  # fmt: skip

@@ -18,13 +18,15 @@ from broker.raft.entry import NORMAL, Entry
 from broker.raft.raft import LEADER, Options
 from tests.simulation.disk import SimulatedLog
 from tests.simulation.faults import Faults
-from tests.simulation.machine import Commands
+from tests.simulation.machine import Commands, Machine, QueueLedger
 from tests.simulation.member import Crashed, Member
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle, Violation
 
 EVENTS: Final = 2000
 SHOWN: Final = 40
+LEDGERS: Final = 3
+"""One in so many seeds has the ledger of a quorum queue for a state machine."""
 PATIENCE: Final = 40
 """Election timeouts after the faults, within which a group must work again."""
 TALK: Final = 20_000
@@ -86,6 +88,9 @@ class Simulation:
         self.oracle = Oracle(self.founded)
         self.network = Network(self, chance)
         self.members: dict[int, Member] = self.oracle.members
+        self.has_ledgers = seed % LEDGERS == LEDGERS - 1
+        """Its snapshots go in slices."""
+        self.slice_bytes = (10, 100, 1 << 20)[seed % 7 % 3] if self.has_ledgers else 0
         self._commands = 0
         self._ended = False
         self._wish = (0, 0)
@@ -165,7 +170,8 @@ class Simulation:
     def join(self, number: int) -> Member:
         """Another member starts, with an empty log."""
         log = self.plant.log(self.founded)
-        member = Member(self, number, log, Commands(), self.options)
+        machine: Machine = QueueLedger() if self.has_ledgers else Commands()
+        member = Member(self, number, log, machine, self.options)
         member.answers_early = self.plant.answers_early
         self.members[number] = member
         return member

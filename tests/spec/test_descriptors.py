@@ -82,6 +82,8 @@ def test_publishers_wait_while_no_file_can_be_begun(broker: DurableBroker, site:
     assert broker.failure is None
     broker.disk.faults.clear()
     broker.advance(1000)
+    broker.store.look_for_space()  # which the watcher of the disk does from time to time
+    broker.run_turn()
     acks = [said for said in client.hear() if said.method.name == "basic.ack"]
     assert acks[-1].method["delivery_tag"] == 20
     assert not broker.store.short_of_space
@@ -99,6 +101,8 @@ def test_a_full_disk_does_not_end_the_node(broker: DurableBroker) -> None:
     assert broker.store.short_of_space
     broker.disk.free = 1 << 30
     broker.advance(5000)
+    broker.store.look_for_space()  # which the watcher of the disk does from time to time
+    broker.run_turn()
     acks = [said for said in client.hear() if said.method.name == "basic.ack"]
     assert acks[-1].method["delivery_tag"] == 40
     assert not broker.store.short_of_space

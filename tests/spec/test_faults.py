@@ -147,7 +147,8 @@ def delivery_in_turns(broker: DurableBroker, victim: Client) -> int:
 
 def cancel(broker: DurableBroker, victim: Client) -> int:
     queue = broker.queue("shared")
-    queue.consumers.all.insert(0, consumer := BrokenConsumer(victim))
+    consumer = BrokenConsumer(victim)
+    queue.consumers.all = [consumer, *queue.consumers.all]
     consumer.registered = True
     broker.vhost.remove_queue(queue)
     return 0

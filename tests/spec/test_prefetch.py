@@ -389,3 +389,21 @@ def test_a_no_ack_consumer_beside_a_shared_window() -> None:
     client.consume("q", "free", no_ack=True)
     publisher.send(*(publish(1, "", "q", b"%d" % number) for number in range(10)))
     assert tags(client) == ["counted", "free", "counted"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_given_back_goes_to_the_higher_priority_that_has_room_for_it_again(shared: bool) -> None:
+    """RabbitMQ docs, Consumer Priorities: lower ones get something only while all higher ones have no room."""
+    broker = Broker()
+    client = broker.open()
+    client.ask("queue.declare", queue="q")
+    high = broker.open()
+    high.ask("basic.qos", prefetch_count=1, **{"global": shared})
+    high.consume("q", arguments={"x-priority": 1})
+    low = broker.open()
+    low.consume("q")
+    client.publish("q", b"1")
+    client.publish("q", b"2")
+    assert (high.bodies(), low.bodies()) == ([b"1"], [b"2"])
+    high.tell("basic.nack", delivery_tag=1, requeue=True)
+    assert (high.bodies(), low.bodies()) == ([b"1"], [])

@@ -484,6 +484,138 @@ def test_what_was_settled_and_is_gone_from_the_disk_is_not_missed() -> None:
     assert [body for body, _, _ in waiting(broker)] == [b"more"]
 
 
+REST_S = 12
+"""After so long without anything to do a queue has rested."""
+
+
+def ledger_of(broker: DurableBroker) -> Ledger | None:
+    queue = broker.vhost.queues["q"]
+    assert isinstance(queue, QuorumQueue)
+    return queue.replica._ledger
+
+
+def rested(broker: DurableBroker) -> None:
+    for _ in range(3):
+        broker.advance(REST_S * 500)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_queue_rests_and_goes_on_where_it_was(seed: int, end: str) -> None:
+    """One that is empty keeps little; the next message stands behind those that were."""
+    chance = random.Random(seed)
+    broker = DurableBroker()
+    client = opened(broker)
+    expected: list[bytes] = []
+    number = 0
+    for _ in range(40):
+        what = chance.random()
+        if what < 0.4:
+            for _ in range(chance.choice((1, 2, 300))):
+                number += 1
+                put(client, b"%d" % number)
+                expected.append(b"%d" % number)
+            client.hear()
+        elif what < 0.7:
+            if chance.random() < 0.5:
+                taken = [body for body, _, _ in waiting(broker)]
+            else:
+                said = client.get("q", no_ack=True)
+                taken = [] if said is None else [said.body]
+            assert taken == expected[: len(taken)]
+            del expected[: len(taken)]
+        elif what < 0.9:
+            rested(broker)
+            assert ledger_of(broker) is None
+        else:
+            broker = after(broker, end, seed)
+            client = opened(broker)
+        assert broker.depth("q") == (len(expected), 0)
+    assert [body for body, _, _ in waiting(after(broker, end, seed))] == expected
+
+
+def test_a_queue_that_rests_takes_messages_of_all_priorities() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    for _ in range(3):
+        for priority in (1, 9, 30):
+            put(client, b"%d" % priority, priority=priority)
+        put(client, b"none")
+        assert [body for body, _, _ in waiting(broker)] == [b"30", b"9", b"none", b"1"]
+        rested(broker)
+        assert ledger_of(broker) is None
+    broker = broker.killed()
+    assert broker.depth("q") == (0, 0)
+    put(opened(broker), b"more", priority=9)
+    assert [body for body, _, _ in waiting(broker)] == [b"more"]
+
+
+def test_what_somebody_has_got_is_his_while_the_queue_rests() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1")
+    client.hear()
+    assert client.get("q")
+    rested(broker)
+    assert ledger_of(broker) is None
+    assert broker.depth("q") == (0, 1)
+    client.tell("basic.nack", delivery_tag=1, requeue=True)
+    assert waiting(broker) == [(b"1", True, {"delivery": 0, "acquired": 1})]
+    rested(broker)
+    assert ledger_of(broker) is None
+
+
+def test_a_ledger_of_many_runs_is_not_put_away() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, *(b"%d" % number for number in range(200)))
+    client.hear()
+    for number in range(200):
+        assert client.get("q")
+        if number % 2:
+            client.tell("basic.ack", delivery_tag=number + 1)
+    rested(broker)
+    assert ledger_of(broker) is not None
+    client.tell("basic.ack", delivery_tag=0, multiple=True)
+    rested(broker)
+    assert ledger_of(broker) is None
+    assert broker.depth("q") == (0, 0)
+
+
+def test_a_consumer_waits_at_a_queue_that_rests() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    consumer = broker.open()
+    consumer.consume("q")
+    for body in (b"1", b"2", b"3"):
+        put(client, body)
+        assert [said.body for said in consumer.deliveries()] == [body]
+        consumer.tell("basic.ack", delivery_tag=0, multiple=True)
+        rested(broker)
+        assert ledger_of(broker) is None
+    client.hear()
+    client.ask("queue.purge", queue="q")
+    put(client, b"4")
+    assert [said.body for said in consumer.deliveries()] == [b"4"]
+
+
+def test_a_queue_that_rests_is_deleted_with_its_logs() -> None:
+    broker = DurableBroker()
+    client = opened(broker)
+    put(client, b"1")
+    put(client, b"2", priority=9)
+    client.hear()
+    assert len(waiting(broker)) == 2
+    rested(broker)
+    assert len(broker.store.logs.logs) == 3
+    client.ask("queue.delete", queue="q")
+    assert broker.store.logs.logs == {}
+    client = opened(broker)
+    client.ask("queue.delete", queue="q")  # one that was never used
+    assert broker.store.logs.logs == {}
+    broker = broker.killed()
+    assert broker.store.logs.logs == {}
+
+
 def test_without_its_snapshot_the_contents_are_messages() -> None:
     """The part of the manifest that had it is damaged: nobody knows what it said, and nothing that is there may be
     lost. What the entries behind it accept is not counted twice."""
@@ -499,7 +631,7 @@ def test_without_its_snapshot_the_contents_are_messages() -> None:
     queue = broker.vhost.queues["q"]
     assert isinstance(queue, QuorumQueue)
     replica = queue.replica
-    replica.ledger = Ledger()
+    replica._ledger = Ledger()
     entry = EntryWriter()
     entry.begin(0)
     entry.accept(4, 1)
@@ -591,3 +723,18 @@ def test_what_is_held_back_does_not_change_with_what_comes() -> None:
         consumer.tell("basic.ack", delivery_tag=0, multiple=True)
     seen_bodies += consumer.bodies()
     assert seen_bodies == [b"%d" % each for each in range(number)]
+
+
+def test_what_is_delivered_again_at_once_is_not_taken_for_a_failure() -> None:
+    """The entry that says that it came back is not applied when its next delivery is decided."""
+    broker = DurableBroker()
+    client = opened(broker, {"x-delivery-limit": 1})
+    put(client, b"1")
+    client.hear()
+    client.get("q")
+    client.tell("basic.reject", delivery_tag=1, requeue=True)
+    consumer = broker.open()
+    consumer.consume("q")
+    assert [seen(said) for said in consumer.deliveries()] == [(b"1", True, {"acquired": 1, "delivery": 1})]
+    consumer.ask("basic.recover", requeue=True)
+    assert [seen(said) for said in consumer.deliveries()] == [(b"1", True, {"acquired": 2, "delivery": 1})]

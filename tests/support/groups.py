@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.cluster.group import Group, GroupEnvironment, Machine
+from broker.cluster.group import REST_MS, Group, GroupEnvironment, Machine
 from broker.promises import PromiseSource, PromiseWaiter
 from broker.raft.configuration import Configuration
 from broker.raft.raft import Options
@@ -18,6 +18,7 @@ class Remembering(Machine):
         self.gathered: list[bytes] = []
         self.lines: list[bytes] = []
         self.snapshots = 0
+        self.small = False
 
     def take(self) -> bytes:
         gathered, self.gathered = self.gathered, []
@@ -29,6 +30,9 @@ class Remembering(Machine):
     def snapshot(self) -> bytes:
         self.snapshots += 1
         return b"\n".join(self.lines)
+
+    def is_small(self) -> bool:
+        return self.small
 
     def restore(self, data: bytes) -> None:
         self.lines = data.split(b"\n") if data else []
@@ -67,6 +71,11 @@ class OneGroup:
         waiting = Waiting()
         self.group.promises.when(self.group.promises.ticket(), waiting)
         return waiting
+
+    def rest(self) -> None:
+        """Nothing is written for a while."""
+        for _ in range(3):
+            self.running.clock.advance(REST_MS)
 
     def again(self, moving: CompactorOptions | None = None) -> OneGroup:
         """After the process was killed."""

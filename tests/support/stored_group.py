@@ -51,7 +51,7 @@ class StoredGroup(GroupOwner):
             "term": int(hard.term),
             "vote": int(hard.vote),
             "commit": int(hard.commit),
-            "snapshot": [int(log.snapshot_index), int(log.snapshot_term), log.state.decode()],
+            "snapshot": [int(log.snapshot_index), int(log.snapshot_term), log.state().decode()],
             "voters": [int(member) for member in log.configuration.voters],
             "learners": [int(member) for member in log.configuration.learners],
             "entries": [

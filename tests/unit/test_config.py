@@ -53,6 +53,7 @@ class TestDefaults:
             "max_message_size": 134217728,
             "handshake_timeout": 10000,
             "send_timeout": 30000,
+            "consumer_timeout": 1800000,
             "loopback_users": frozenset({"guest"}),
             "default_user": "guest",
             "default_pass": "guest",

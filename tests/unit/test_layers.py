@@ -46,6 +46,7 @@ CONTRACT_OF_QUEUES = frozenset(
         "memory",
         "arguments",
         "consumer_arguments",
+        "consumer_timeout",
         "dead_letter",
         "changed_message",
         "refusal",

@@ -12,6 +12,7 @@ from broker.management.lists import listed
 from broker.management.request import may_see, server_of, user_of, vhosts_of
 from broker.management.resources.connections import ends
 from broker.protocol.channel_consumer import ChannelConsumer
+from broker.queues.consumer_timeout import has_timeout
 
 if TYPE_CHECKING:
     from broker.protocol.server import Server
@@ -36,7 +37,7 @@ def row(server: Server, vhost: VHost, queue: Queue, consumer: ChannelConsumer) -
         "prefetch_count": int(consumer.prefetch),
         # the other arguments of basic.consume are not kept
         "arguments": {"x-priority": consumer.priority} if consumer.priority else {},
-        "consumer_timeout": 0,
+        "consumer_timeout": int(consumer.timeout_ms if has_timeout(queue) else server.limits.consumer_timeout_ms),
         "channel_details": {
             "name": f"{session.name} ({number})",
             "number": number,

@@ -13,6 +13,7 @@ from broker.queues.quorum.values import (
     DELAYED,
     NACK,
     REJECT,
+    TIMEOUT,
     came_back,
     delivery_count,
     state_of,
@@ -26,7 +27,7 @@ ALL: Final[i64] = 1
 FAILED: Final[i64] = 2
 """What was rejected, or lost with its channel."""
 RETURNED: Final[i64] = 3
-"""What basic.nack gave back."""
+"""What basic.nack gave back, or a consumer had for too long."""
 
 DELAY_MAX_MS: Final = 100 * 365 * 86_400_000
 """A hundred years, as the longest time that a queue may go unused."""
@@ -46,12 +47,12 @@ class DelayedRetry:
         """The longest one; ``min_ms`` unless given."""
 
     def delays(self, cause: i64) -> bool:
-        """Whether what comes back for this cause waits. What comes back because a consumer was cancelled or too slow,
-        a leader changed or nothing was sent, is no retry."""
+        """Whether what comes back for this cause waits. What comes back because a consumer was cancelled, a leader
+        changed or nothing was sent, is no retry."""
         if self.kind == DISABLED or self.min_ms <= 0:
             return False
         failed = cause in (REJECT, CRASH)
-        returned = cause == NACK
+        returned = cause in (NACK, TIMEOUT)
         if self.kind == FAILED:
             return failed
         if self.kind == RETURNED:

@@ -43,6 +43,14 @@ _DELAYED: Final[i64] = 1 << DELAYED
 _DEAD: Final[i64] = 1 << DEAD
 
 
+_SMALL_BYTES: Final[i64] = 512
+_NOBODY: Final[dict[int, int]] = {}
+_NOTHING: Final[list[int]] = []
+"""Shared by all ledgers, and never changed."""
+_CHANGE: Final = Change()
+"""Of the command that is being applied, whosever it is."""
+
+
 @final
 class Ledger:
     """The state of a quorum queue."""
@@ -55,21 +63,32 @@ class Ledger:
         self.totals = Totals()
         """Over all levels."""
         self.sessions = Sessions()
-        self.consumers: dict[int, int] = {}
+        self.consumers = _NOBODY
         """The priority of each consumer by its id, in the order in which they came."""
         self.active: i64 = 0
         """The single active consumer; 0 if there is none."""
-        self.settings: dict[int, int] = {}
+        self.settings = _NOBODY
         self.ignored: i64 = 0
         """Positions and other commands that changed nothing; repeated messages too."""
         # what the last entry did:
-        self.accepted: list[int] = []
+        self.accepted = _NOTHING
         """Level, first position and count of what was accepted, in that order."""
-        self.repeated: list[int] = []
+        self.repeated = _NOTHING
         """The same of what had been accepted before."""
         self.gone: list[int] = []
         """Level, first and last position of what is gone now, perhaps with some in between that were gone before."""
-        self._change = Change()
+
+    def is_empty(self) -> bool:
+        """Whether there are no messages, and nobody is remembered."""
+        return self.totals.all() == 0 and self.sessions.count() == 0 and not self.consumers
+
+    def is_small(self) -> bool:
+        """Whether it is a few runs, so that a snapshot costs next to nothing."""
+        size: i64 = 0
+        for level in self.levels:
+            if level is not None:
+                size += level.runs.memory_bytes() + level.times.memory_bytes()
+        return size <= _SMALL_BYTES and self.sessions.count() == 0 and not self.consumers
 
     # ---- what there is -----------------------------------------------------------------------------------------------
 
@@ -99,8 +118,8 @@ class Ledger:
         Raises: ValueError if it is no entry of a known version; nothing is changed then
         """
         check_entry(data)
-        self.accepted.clear()
-        self.repeated.clear()
+        self.accepted = _NOTHING
+        self.repeated = _NOTHING
         self.gone.clear()
         reader = EntryReader(data)
         if reader.time_ms > self.time_ms:
@@ -110,8 +129,8 @@ class Ledger:
             if kind == ACCEPT:
                 self._accept(reader)
             elif kind <= DEAD_CONFIRMED:
-                self._set_change(reader)
-                self._apply_range(reader)
+                self._set_change(_CHANGE, reader)
+                self._apply_range(_CHANGE, reader)
             else:
                 self._apply_other(reader)
 
@@ -139,6 +158,8 @@ class Ledger:
         last = self.sessions.end_of(session, number)
         if last >= 0:
             count = (last + 1 if last < end else end) - number
+            if not self.repeated:
+                self.repeated = []
             _note(self.repeated, level.number, level.next, count)
             level.skip(count)
             self._ignore(count)
@@ -151,12 +172,13 @@ class Ledger:
         return count
 
     def _take(self, level: LedgerLevel, count: i64) -> None:
+        if not self.accepted:
+            self.accepted = []
         _note(self.accepted, level.number, level.next, count)
         level.append(count)
 
-    def _set_change(self, reader: EntryReader) -> None:
+    def _set_change(self, change: Change, reader: EntryReader) -> None:
         """What the reader's command does to messages."""
-        change = self._change
         kind = reader.kind
         if kind == DELIVER:
             change.set(_WAITING, OUT)
@@ -176,11 +198,11 @@ class Ledger:
         else:
             change.set(_DEAD, GONE)
 
-    def _apply_range(self, reader: EntryReader) -> None:
+    def _apply_range(self, change: Change, reader: EntryReader) -> None:
         changed: i64 = 0
         level = self.levels[reader.level]
         if level is not None:
-            changed = level.change(reader.first, reader.count, reader.stride, self._change)
+            changed = level.change(reader.first, reader.count, reader.stride, change)
         kind = reader.kind
         if (kind == RETURN and reader.detail == UNCLAIMED) or (kind == DROP and reader.detail == PURGED):
             return  # they name what lies in between as well, to be short
@@ -192,6 +214,8 @@ class Ledger:
         changed = True
         if kind == ATTACH:
             changed = self.consumers.get(int(number)) != reader.priority
+            if not self.consumers:
+                self.consumers = {}
             self.consumers[int(number)] = int(reader.priority)
         elif kind == DETACH:
             changed = self.consumers.pop(int(number), None) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from broker.native import i64
 from broker.queues.quorum.commands import DEFAULT_LEVEL, LEVELS
@@ -89,6 +89,11 @@ class Change:
         return moved(value, self.state)
 
 
+_NO_RUNS: Final = RunMap()
+_EDIT: Final = RunEdit(_NO_RUNS)
+"""Of whatever level is being changed: there is one at a time, and each would cost half a kilobyte."""
+
+
 @final
 class LedgerLevel:
     """Positions are dense and ascend; one that is not in ``runs`` is gone, or at ``next`` or behind it."""
@@ -105,21 +110,21 @@ class LedgerLevel:
         self._all_totals = totals
         self._gone = gone
         """Whoever settles contents takes from it what is gone: level, first and last position of each range."""
-        self._edit = RunEdit(self.runs)
 
     def set_runs(self, runs: RunMap, times: RunMap) -> None:
         """Begin with these; ``next`` and the totals are the caller's to set."""
         self.runs = runs
         self.times = times
-        self._edit = RunEdit(runs)
 
     def append(self, count: i64) -> None:
         """The next ``count`` positions are messages, which wait."""
-        edit = self._edit
+        edit = _EDIT
+        edit.turn_to(self.runs)
         edit.open(self.next, self.next + count - 1)
         while edit.step():
             edit.put(edit.end, WAITING)
         edit.close()
+        edit.turn_to(_NO_RUNS)
         self.next += count
         self.totals.ready += count
         self._all_totals.ready += count
@@ -154,7 +159,8 @@ class LedgerLevel:
         return changed
 
     def _change_all(self, first: i64, last: i64, change: Change) -> i64:
-        edit = self._edit
+        edit = _EDIT
+        edit.turn_to(self.runs)
         changed: i64 = 0
         # what is gone now, with what lies in between and was gone before
         gone_first: i64 = -1
@@ -178,12 +184,14 @@ class LedgerLevel:
                     gone_first = start
                 gone_last = end
         edit.close()
+        edit.turn_to(_NO_RUNS)
         if gone_first >= 0:
             self._note_gone(gone_first, gone_last)
         return changed
 
     def _change_some(self, first: i64, last: i64, stride: i64, change: Change) -> i64:
-        edit = self._edit
+        edit = _EDIT
+        edit.turn_to(self.runs)
         changed: i64 = 0
         edit.open(first, last)
         while edit.step():
@@ -207,6 +215,7 @@ class LedgerLevel:
             if edit.start <= end:
                 edit.put(end, value)
         edit.close()
+        edit.turn_to(_NO_RUNS)
         return changed
 
     def _count(self, value: i64, first: i64, last: i64, change: Change) -> None:

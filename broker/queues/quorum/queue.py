@@ -7,7 +7,7 @@ priorities that was ever used. What is decided about them goes through a Raft gr
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from broker.message import PENDING, Message
 from broker.native import i64
@@ -22,6 +22,7 @@ from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import QueueOptions
 from broker.queues.quorum.commands import DEFAULT_LEVEL, LEVELS
+from broker.queues.quorum.dead import AT_ONCE, Dead
 from broker.queues.quorum.delayed_retry import delayed_retry
 from broker.queues.quorum.delays import Delays
 from broker.queues.quorum.delivery_limit import is_over
@@ -34,18 +35,21 @@ from broker.queues.quorum.values import (
     NACK,
     OUT,
     REJECT,
+    TIMEOUT,
     UNDELIVERED,
     acquired_count,
     delivery_count,
     is_failure,
     state_of,
 )
-from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED
+from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED, TIMED_OUT
 from broker.queues.taking import take_next
 from broker.turn import Deferred
 from broker.wire import table
 from broker.wire.properties import headers_of
 
+_NO_GETS: Final[dict[Deferred, Delivery | None]] = {}
+"""Shared, and never changed."""
 MEMBER = 1
 """The member of a group that has only one."""
 
@@ -63,63 +67,80 @@ class QuorumQueue(BacklogQueue):
         super().__init__(declared, environment, [MessageBacklog(DEFAULT_LEVEL, environment.turn)])
         self.settles_redelivered = False
         self._environment = environment
-        self._by_number: dict[int, MessageBacklog] = {}
         self.replica = Replica(self, environment.groups(), environment.clock, MEMBER)
-        self.promises = self.replica.group.promises
-        self._got: dict[Deferred, Delivery] = {}
-        """What basic.gets have waited for, until they come for it."""
-        self._asked: dict[Deferred, bool] = {}
-        """Who waits for the answer to a basic.get."""
+        self._gets = _NO_GETS
+        """Who waits for the answer to a basic.get: None, or what it is until he comes for it."""
         self._next: Delivery | None = None
         """What the next ``get`` returns."""
         retry = delayed_retry(declared.arguments)
         self.delays = None if retry is None else Delays(self, retry, environment.clock, environment.turn)
-        self._add_level(self.levels[0])
+        self.keeper: Dead | None = None
+        """Of its dead letters, if they stay until they have arrived."""
+        if declared.options.at_least_once and environment.logs is not None:
+            self.keeper = Dead(self, environment.logs, environment.clock, environment.turn)
+            self.keeps_dead = True
         self.mark_used()
 
     # ---- levels ------------------------------------------------------------------------------------------------------
 
-    def _add_level(self, level: MessageBacklog) -> None:
+    def _add_disk(self, level: MessageBacklog) -> None:
+        """Something is in it, or comes."""
         environment = self._environment
-        logs = environment.logs
-        assert logs is not None
-        disk = DiskBacklog(level, self, environment, logs, self.replica.contents(level.level))
+        logs = environment.groups().logs
+        log = self.replica.contents(level.level)
+        disk = DiskBacklog(level, self, environment, logs, log)
         disk.kept.recorder = self.replica.recorder(level.level)
         level.disk = disk
-        self.disks.append(disk)
-        self._by_number[int(level.level)] = level
 
     def backlog_at(self, level: i64) -> MessageBacklog:
-        found = self._by_number.get(int(level))
-        if found is None:
-            found = MessageBacklog(level, self._environment.turn)
-            self._add_level(found)
-            at: i64 = 0
-            while at < len(self.levels) and self.levels[at].level < level:
-                at += 1
-            self.levels.insert(at, found)
+        found = self._backlog
+        if found.level == level:
+            return found
+        levels = self.levels
+        at: i64 = 0
+        while at < len(levels) and levels[at].level <= level:
+            if levels[at].level == level:
+                return levels[at]
+            at += 1
+        found = MessageBacklog(level, self._environment.turn)
+        levels.insert(at, found)
         return found
 
     def backlog_for(self, message: Message) -> MessageBacklog:
-        priority: i64 = message.priority
-        if priority < 0:
-            return self.backlog_at(DEFAULT_LEVEL)
-        return self.backlog_at(priority if priority < LEVELS else LEVELS - 1)
+        level: i64 = message.priority
+        if level < 0:
+            level = DEFAULT_LEVEL
+        elif level >= LEVELS:
+            level = LEVELS - 1
+        found = self.backlog_at(level)
+        if found.disk is None:
+            self._add_disk(found)
+        return found
+
+    def rest(self) -> None:
+        """It is empty, nobody has got anything, and nothing has happened for a while."""
+        for level in self.levels:
+            level.rest()
 
     def recover(self) -> None:
         for level in self.replica.recover():
-            self.backlog_at(level)
+            backlog = self.backlog_at(level)
+            self._add_disk(backlog)
+            found = self.replica.ledger.levels[level]
+            if self.keeper is not None and backlog.disk is not None and found is not None:
+                self.keeper.recover(found, backlog.disk)
         super().recover()
         if self.delays is not None:
             for found in self.replica.ledger.levels:
                 if found is not None:
                     self.delays.recover(found)
+        self.replica.recovery_is_over()
 
     # ---- in ----------------------------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message) -> int:
-        if self.admission.is_needed or message.expiration_ms >= 0:
-            return self.admission.enqueue(self, message)
+        if self.needs_admission or message.expiration_ms >= 0:
+            return self.admission().enqueue(self, message)
         self.backlog_for(message).append(message)
         if not self.schedule.is_scheduled and self.consumers.groups:
             self.schedule.schedule(self)
@@ -174,14 +195,18 @@ class QuorumQueue(BacklogQueue):
             return True
         if not self._has_failed_too_often(delivery):
             return False
+        backlog = self.backlog_at(delivery.level)
+        if self.keeper is not None:
+            self.keeper.keep(backlog, delivery.position, 1, 1, "delivery_limit")
+            return True
         self.host.dead_letter(self, delivery.message, "delivery_limit")
-        self.backlog_at(delivery.level).settle(delivery.position, 1, 1)
+        backlog.settle(delivery.position, 1, 1)
         return True
 
     def _has_failed_too_often(self, delivery: Delivery) -> bool:
-        """Whether the end of the node was one failure too many for a message that consumers had."""
+        """Whether the end of the node was one failure too many for a message that consumers had then."""
         limit: i64 = self.options.delivery_limit
-        if limit < 0 or not delivery.redelivered:
+        if limit < 0 or not delivery.redelivered or not self.replica.was_out(delivery.level, delivery.position):
             return False
         value = self.replica.ledger.value_at(delivery.level, delivery.position)
         failed = delivery_count(value)
@@ -205,10 +230,11 @@ class QuorumQueue(BacklogQueue):
     # ---- basic.get ---------------------------------------------------------------------------------------------------
 
     def can_get(self, waiter: Deferred) -> bool:
-        if waiter in self._asked:
-            return False
-        found = self._got.pop(waiter, None)
-        if found is not None:
+        if waiter in self._gets:
+            found = self._gets[waiter]
+            if found is None:
+                return False
+            self._forget_get(waiter)
             self._next = found
             return True
         if not super().can_get(waiter):
@@ -224,13 +250,20 @@ class QuorumQueue(BacklogQueue):
         replica = self.replica
         replica.gather().deliver(taken.level, taken.position, 1, 1)
         replica.hold(HeldGet(waiter, taken))
-        self._asked[waiter] = True
+        if not self._gets:
+            self._gets = {}
+        self._gets[waiter] = None
         return False
+
+    def _forget_get(self, waiter: Deferred) -> None:
+        del self._gets[waiter]
+        if not self._gets:
+            self._gets = _NO_GETS
 
     def got(self, waiter: Deferred, delivery: Delivery) -> None:
         """The answer to a basic.get may leave."""
-        if self._asked.pop(waiter, False):
-            self._got[waiter] = delivery
+        if waiter in self._gets and self._gets[waiter] is None:
+            self._gets[waiter] = delivery
             self._resume(waiter)
         else:
             self.undelivered(delivery.level, delivery.position, 1, 1)
@@ -246,8 +279,9 @@ class QuorumQueue(BacklogQueue):
         return taken
 
     def give_up(self, waiter: Deferred) -> None:
-        if not self._asked.pop(waiter, False):
-            left = self._got.pop(waiter, None)
+        if waiter in self._gets:
+            left = self._gets[waiter]
+            self._forget_get(waiter)
             if left is not None:
                 self.undelivered(left.level, left.position, 1, 1)
 
@@ -263,7 +297,7 @@ class QuorumQueue(BacklogQueue):
         found = self.replica.ledger.levels[level]
         if self.deleted or found is None:
             return super().requeue(level, first, count, stride, refusal)
-        cause = REJECT if refusal == REJECTED else (CRASH if refusal == ABANDONED else NACK)
+        cause = _cause(refusal)
         limit: i64 = self.options.delivery_limit
         if limit < 0 or not is_failure(cause):
             return self._come_back(found, first, count, stride, cause)
@@ -302,6 +336,11 @@ class QuorumQueue(BacklogQueue):
 
     def _discard(self, level: i64, first: i64, count: i64, stride: i64, reason: str) -> i64:
         replica = self.replica
+        if self.keeper is not None and not self.deleted:
+            count = count if count < AT_ONCE else AT_ONCE
+            self.keeper.keep(self.backlog_at(level), first, count, stride, reason)
+            self.unacked -= count
+            return count
         replica.are_out = True
         try:
             if not self.deleted:
@@ -311,9 +350,19 @@ class QuorumQueue(BacklogQueue):
         finally:
             replica.are_out = False
 
+    def keep_dead(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> None:
+        assert self.keeper is not None
+        self.keeper.keep(backlog, first, count, stride, reason)
+
+    def routes_changed(self) -> None:
+        if self.keeper is not None:
+            self.keeper.sender.routes_changed()
+
     def purge(self) -> i64:
         count = super().purge()
-        return count if self.delays is None else count + self.delays.purge()
+        if self.delays is not None:
+            count += self.delays.purge()
+        return count if self.keeper is None else count + self.keeper.purge()
 
     def ready_count(self) -> i64:
         count = super().ready_count()
@@ -323,13 +372,24 @@ class QuorumQueue(BacklogQueue):
         count = super().close()
         if self.delays is not None:
             self.delays.stop()
+        if self.keeper is not None:
+            self.keeper.clear()
         self.replica.close()
-        self._got = {}
-        asked = list(self._asked)
-        self._asked = {}
-        for waiter in asked:
-            self._resume(waiter)
+        gets = self._gets
+        self._gets = _NO_GETS
+        for waiter, found in gets.items():
+            if found is None:
+                self._resume(waiter)
         return count
+
+
+def _cause(refusal: i64) -> i64:
+    """Why a delivery comes back."""
+    if refusal == REJECTED:
+        return REJECT
+    if refusal == ABANDONED:
+        return CRASH
+    return TIMEOUT if refusal == TIMED_OUT else NACK
 
 
 def _with_counts(message: Message, deliveries: i64, acquired: i64) -> Message:

@@ -7,26 +7,31 @@ waits until that entry is applied: it is held with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
-from broker.cluster.group import Group, GroupEnvironment, Machine
+from broker.cluster.group import Group, GroupEnvironment, GroupFigures, Machine
 from broker.native import i64
 from broker.queues.queue_log import LevelRecorder
 from broker.queues.quorum.commands import ACCEPT, LEVELS, EntryWriter
 from broker.queues.quorum.entry_reader import EntryReader
 from broker.queues.quorum.held import Held
 from broker.queues.quorum.ledger import Ledger
-from broker.queues.quorum.level import LedgerLevel
+from broker.queues.quorum.level import LedgerLevel, Totals
 from broker.queues.quorum.snapshot import restore, snapshot
 from broker.queues.quorum.values import NACK, OUT, TAKEN, UNCLAIMED, acquired_count, state_of
-from broker.raft.configuration import Configuration
 from broker.store.index import Positions
 from broker.store.log import Log, SettlementTeller
-from broker.store.run_map import RunCursor
+from broker.store.run_map import RunCursor, RunMap
 
 if TYPE_CHECKING:
     from broker.queues.quorum.queue import QuorumQueue
+
+
+_NOBODY: Final[list[Held]] = []
+"""Shared, and never changed."""
+_NO_ENTRIES: Final[list[list[Held]]] = []
+"""Shared, and never changed."""
 
 
 @final
@@ -41,7 +46,7 @@ class _Level(SettlementTeller):
         self._replica.settled(self._level, first, count, stride)
 
     def is_wanted(self, log: Log, first: i64, last: i64) -> bool:
-        level = self._replica.ledger.levels[self._level]
+        level = None if self._replica.has_nothing() else self._replica.ledger.levels[self._level]
         if level is None:
             return False
         cursor = RunCursor(level.runs)
@@ -83,19 +88,67 @@ class Replica(Machine):
     def __init__(self, queue: QuorumQueue, groups: GroupEnvironment, clock: Clock, member: i64) -> None:
         self.queue: QuorumQueue | None = queue
         """None once it is deleted."""
-        self.ledger = Ledger()
         self.are_out = False
         """What is being settled was delivered; otherwise it waits."""
+        self._was_out: dict[int, RunMap] = {}
+        """By level: what consumers had when the node ended, and has not been looked at since."""
         self._clock = clock
-        self._number: i64 = queue.log_number
+        self._member: i64 = member
+        self._groups = groups
+        self._group: Group | None = None
+        """None before anything was ever written to it."""
+        # on a node without a disk nobody has thought of numbers
+        self._number: i64 = queue.log_number if queue.log_number > 0 else groups.logs.create(1 + LEVELS)
         self._logs = groups.logs
         self._writer: EntryWriter | None = None
         """Of the entry that is being gathered, if one was begun."""
-        self._held: list[Held] = []
+        self._ledger: Ledger | None = None
+        """None before anything happens, and while nothing happens."""
+        self._state = b""
+        """A snapshot of it meanwhile, a tenth of its size; empty where the group's log has it."""
+        self._is_empty = True
+        """No messages were in it when it was put away."""
+        self._held = _NOBODY
         """What waits for the entry that is being gathered."""
-        self._proposed: list[list[Held]] = []
+        self._proposed = _NO_ENTRIES
         """The same for those that were proposed, in their order."""
-        self.group = Group(groups, groups.logs.open(queue.log_number), member, Configuration([int(member)]), self)
+
+    @property
+    def group(self) -> Group:
+        """Who agrees on what is said; made if need be."""
+        group = self._group
+        if group is None:
+            groups = self._groups
+            self._group = group = Group(
+                groups, self._logs.open(self._number), self._member, groups.alone(self._member), self
+            )
+            if self.queue is not None:
+                self.queue.promises = group.promises
+        return group
+
+    def figures(self) -> GroupFigures:
+        """Where the group stands."""
+        group = self._group
+        return GroupFigures() if group is None else group.figures()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of the messages."""
+        ledger = self._ledger
+        if ledger is None:
+            state = self._put_away()
+            self._ledger = ledger = restore(state) if state else Ledger()
+            self._state = b""
+        return ledger
+
+    def _put_away(self) -> bytes:
+        if self._state or self._group is None:
+            return self._state
+        return self._group.log.state()
+
+    def has_nothing(self) -> bool:
+        """Whether it is known without a look that there are no messages."""
+        return self._ledger is None and self._is_empty
 
     # ---- said --------------------------------------------------------------------------------------------------------
 
@@ -120,7 +173,10 @@ class Replica(Machine):
 
     def hold(self, held: Held) -> None:
         """To be done once what was said up to now is applied."""
-        self._held.append(held)
+        if self._held:
+            self._held.append(held)
+        else:
+            self._held = [held]
 
     # ---- the group's machine -----------------------------------------------------------------------------------------
 
@@ -129,28 +185,51 @@ class Replica(Machine):
         if writer is None:
             return b""
         self._writer = None
+        if self._proposed is _NO_ENTRIES:
+            self._proposed = []
         self._proposed.append(self._held)
-        self._held = []
+        self._held = _NOBODY
         return writer.take()
 
     def apply(self, data: bytes) -> None:
         ledger = self.ledger
         ledger.apply(data)
         gone = ledger.gone
+        queue = self.queue
         at: i64 = 0
         while at < len(gone):
             self.contents(gone[at]).settle_told(gone[at + 1], gone[at + 2])
+            if queue is not None and queue.keeper is not None:
+                queue.keeper.gone(gone[at], gone[at + 1], gone[at + 2])
             at += 3
-        queue = self.queue
         if queue is not None and self._proposed:
             for held in self._proposed.pop(0):
                 held.release(queue)
 
     def snapshot(self) -> bytes:
-        return snapshot(self.ledger)
+        state = self._put_away() if self._ledger is None else b""
+        return state if state else snapshot(self.ledger)
 
     def restore(self, data: bytes) -> None:
-        self.ledger = restore(data)
+        self._ledger = restore(data)
+        self._state = b""
+
+    def is_small(self) -> bool:
+        ledger = self._ledger
+        return ledger is None or ledger.is_small()
+
+    def rest(self) -> None:
+        if not self._proposed:
+            self._proposed = _NO_ENTRIES
+        ledger = self._ledger
+        if ledger is not None and ledger.is_small():
+            log = self.group.log
+            is_known = log.snapshot_index == log.last_index() and log.snapshot_index > 0
+            self._state = b"" if is_known else snapshot(ledger)
+            self._is_empty = ledger.is_empty()
+            self._ledger = None
+            if self._is_empty and self.queue is not None:
+                self.queue.rest()
 
     def make_do(self, following: list[bytes]) -> None:
         """Whatever contents there are count as messages that may have been delivered, except for those that the
@@ -196,16 +275,35 @@ class Replica(Machine):
     def recover(self) -> list[int]:
         """Bring the ledger back, and the logs to what it says. What consumers had when the node ended waits again: the
         first entry says so. Returns the levels in which there is something."""
-        self.group.recover()
         found: list[int] = []
+        if not self._was_used():
+            return found
+        self.group.recover()
         number: i64 = 0
         while number < LEVELS:
             level = self.ledger.levels[number]
+            log = self._logs.logs.get(self._number + 1 + number)
+            if level is None and log is not None and log.positions.next > 0:
+                level = LedgerLevel(number, Totals(), [])  # its first entry did not come to the disk
             if level is not None:
                 self._align(self.contents(number), level)
                 found.append(int(number))
             number += 1
         return found
+
+    def _was_used(self) -> bool:
+        """Whether a start has found anything of it."""
+        at = self._number
+        while at <= self._number + LEVELS:
+            if at in self._logs.logs:
+                return True
+            at += 1
+        return False
+
+    def recovery_is_over(self) -> None:
+        """What was found is where it belongs."""
+        if self._writer is None:
+            self.rest()
 
     def _align(self, log: Log, level: LedgerLevel) -> None:
         positions = log.positions
@@ -232,6 +330,7 @@ class Replica(Machine):
             positions.settle(positions.next, level.next - 1)
         for first, last in out:
             self.gather().requeue(level.number, first, last + 1 - first, 1, UNCLAIMED)
+            self._was_out.setdefault(int(level.number), RunMap()).assign(first, last, 1)
         for first, last in lost:
             for position in range(first, last + 1):
                 if not positions.is_live(position):
@@ -241,14 +340,29 @@ class Replica(Machine):
             self.gather().accept(level.number, missing)
             self.gather().drop(level.number, level.next, missing, 1, TAKEN)
 
+    def was_out(self, level: i64, position: i64) -> bool:
+        """Whether a consumer had this message when the node ended; asked once for each."""
+        found = self._was_out.get(int(level))
+        if found is None or found.value_at(position) == 0:
+            return False
+        found.remove(position, position)
+        return True
+
     def close(self) -> None:
         """The queue is deleted."""
         self.queue = None
         held = self._held
-        for each in self._proposed:
-            held += each
-        self._held = []
-        self._proposed = []
-        for waiting in held:
-            waiting.drop()
-        self.group.close()
+        proposed = self._proposed
+        self._held = _NOBODY
+        self._proposed = _NO_ENTRIES
+        for each in [held, *proposed]:
+            for waiting in each:
+                waiting.drop()
+        if self._group is not None:
+            self._group.close()
+        number = self._number + 1
+        while number <= self._number + LEVELS:
+            log = self._logs.logs.get(number)
+            if log is not None:  # no half on the disk, which would have done it: nothing is in it
+                self._logs.drop(log)
+            number += 1

@@ -71,8 +71,8 @@ def restore(data: bytes) -> Ledger:
     ledger.time_ms = reader.number()
     ledger.ignored = reader.number()
     ledger.active = reader.number()
-    _read_settings(reader, ledger.settings)
-    _read_consumers(reader, ledger.consumers)
+    ledger.settings = _read_settings(reader)
+    ledger.consumers = _read_consumers(reader)
     if ledger.active != 0 and int(ledger.active) not in ledger.consumers:
         raise ValueError("an active consumer that is unknown")
     ledger.sessions.read(reader)
@@ -90,7 +90,8 @@ def restore(data: bytes) -> Ledger:
     return ledger
 
 
-def _read_settings(reader: VarintReader, settings: dict[int, int]) -> None:
+def _read_settings(reader: VarintReader) -> dict[int, int]:
+    settings: dict[int, int] = {}
     count = reader.number()
     before: i64 = -1
     while count > 0:
@@ -100,9 +101,11 @@ def _read_settings(reader: VarintReader, settings: dict[int, int]) -> None:
         settings[int(key)] = int(reader.signed())
         before = key
         count -= 1
+    return settings
 
 
-def _read_consumers(reader: VarintReader, consumers: dict[int, int]) -> None:
+def _read_consumers(reader: VarintReader) -> dict[int, int]:
+    consumers: dict[int, int] = {}
     count = reader.number()
     while count > 0:
         consumer = reader.number()
@@ -110,6 +113,7 @@ def _read_consumers(reader: VarintReader, consumers: dict[int, int]) -> None:
             raise ValueError("not a consumer")
         consumers[int(consumer)] = int(reader.signed())
         count -= 1
+    return consumers
 
 
 def _read_level(reader: VarintReader, level: LedgerLevel, ledger: Ledger) -> None:

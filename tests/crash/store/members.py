@@ -223,9 +223,9 @@ class Member(GroupOwner):
         self.recover_log()
         self._check_found(world)
         if log.snapshot_index:
-            self.tally = decoded(log.state)
+            self.tally = decoded(log.state())
         self._unapplied = list(log.recovered)
-        log.recovered = []
+        log.recovery_is_over()
         self._durable_index = int(log.last_index())
         self._apply(world.committed())
         self.needed = world.needed()
@@ -255,7 +255,7 @@ class Member(GroupOwner):
             raise Violation(f"{name}: a snapshot of {index}, with {world.committed()} committed")
         if index:
             state = world.tally(index).encode()
-            if (log.state, log.snapshot_term) != (state, world.entries[index - 1][0]):
+            if (log.state(), log.snapshot_term) != (state, world.entries[index - 1][0]):
                 raise Violation(f"{name}: the snapshot of {index} is not the one of these entries")
             if repr(log.configuration) != repr(configuration_at(self.is_alone, index)):
                 raise Violation(f"{name}: the members are {log.configuration}")

@@ -100,9 +100,10 @@ class TakesTheFirst(Member):
     def recover_log(self) -> None:
         group = self.log.log.group_state()
         first: dict[int, tuple[int, bytes]] = {}
-        for record in sorted(group.found):
+        for record in sorted(group.take_found()):
             first.setdefault(index_of(record), record)
-        group.found = list(first.values())
+        for position, data in first.values():
+            group.add_found(position, data)
         super().recover_log()
 
 
@@ -111,9 +112,9 @@ class TakesThemByIndex(Member):
 
     def recover_log(self) -> None:
         group = self.log.log.group_state()
-        positions = sorted(position for position, _ in group.found)
-        in_order = sorted(sorted(group.found), key=index_of)
-        group.found = [(position, data) for position, (_, data) in zip(positions, in_order, strict=True)]
+        found = sorted(group.take_found())
+        for (position, _), (_, data) in zip(found, sorted(found, key=index_of), strict=True):
+            group.add_found(position, data)
         super().recover_log()
 
 

@@ -95,7 +95,7 @@ def opened(disk: FaultyDisk) -> tuple[dict[int, Found], bool, bool]:
         found[number] = Found(
             (int(hard.term), int(hard.vote), int(hard.commit)),
             int(group.snapshot_index),
-            bytes(group.state),
+            group.state(),
             entries,
             [int(entry.index) for entry in group.recovered],
             int(group.repair_to),

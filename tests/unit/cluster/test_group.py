@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from broker.cluster.group import REST_MS, Group, GroupEnvironment
+from broker.cluster.group import CROWDED_REST_MS, REST_MS, Group, GroupEnvironment
 from broker.raft.configuration import Configuration
 from broker.raft.raft import LEADER, Options
 from tests.support.groups import OneGroup, Remembering
@@ -135,6 +135,9 @@ def test_random_lives(seed: int) -> None:
             one.running.sync()
         elif action < 0.85:
             one.running.rest()
+        elif action < 0.88:
+            one.machine.small = chance.random() < 0.8
+            one.rest()
         elif action < 0.95:
             waiting = one.write(b"last %d" % step)
             written.append(b"last %d" % step)
@@ -180,6 +183,94 @@ def test_a_group_that_rests_leads_again_in_its_term() -> None:
     assert one.again().machine.lines == [b"a", b"b", b"c"]
 
 
+@pytest.mark.parametrize("small", [False, True])
+def test_a_group_that_rests_is_known_by_a_snapshot(small: bool) -> None:
+    """If that is small: otherwise where each of its entries stands is known until the file of the log goes."""
+    one = OneGroup(Running())
+    one.running.rest()
+    one.machine.small = small
+    for line in (b"a", b"b", b"c"):
+        one.write(line)
+        one.running.sync()
+        one.running.sync()
+    log = one.group.log
+    one.rest()
+    assert one.group._node is None
+    if small:
+        assert (one.machine.snapshots, log.snapshot_index, log.state()) == (1, one.group.applied_index, b"a\nb\nc")
+        assert (log.log.extents.wal, log.log.positions.live()) == ([], 0)
+    else:
+        assert (one.machine.snapshots, log.snapshot_index, len(log.log.extents.wal)) == (0, 0, 3)
+    again = one.again()
+    assert again.machine.lines == [b"a", b"b", b"c"]
+    again.running.rest()
+    again.machine.small = small
+    again.write(b"d")
+    again.running.sync()
+    again.running.sync()
+    again.rest()
+    assert again.again().again().machine.lines == [b"a", b"b", b"c", b"d"]
+
+
+def test_the_file_of_a_group_that_rests_goes_and_the_manifest_has_its_snapshot() -> None:
+    one = OneGroup(Running())
+    one.machine.small = True
+    other = one.running.declare()
+    one.running.rest()
+    for line in (b"a", b"b"):
+        one.write(line)
+        one.running.sync()
+        one.running.sync()
+    one.rest()
+    assert one.machine.snapshots == 1
+    one.running.fill(other, 40)
+    one.running.rest()
+    assert one.machine.snapshots == 1
+    assert one.group.log.log.saved
+    again = one.again()
+    assert again.group.log.snapshot_index == one.group.applied_index
+    assert again.machine.lines == [b"a", b"b"]
+    again.write(b"c")
+    again.running.sync()
+    again.running.sync()
+    assert (again.machine.lines, again.group.log.log.group_state().term) == ([b"a", b"b", b"c"], 2)
+
+
+def test_what_is_in_a_segment_waits_for_the_manifest() -> None:
+    """A segment goes when nothing in it is live: with a snapshot that only memory has, its entries would be lost."""
+    one = OneGroup(Running())
+    other = one.running.declare()
+    for line in (b"a", b"b"):
+        one.write(line)
+        one.running.sync()
+        one.running.sync()
+    owner, one.group.log.log.group_state().owner = one.group.log.log.group_state().owner, None
+    one.running.fill(other, 40)
+    one.running.rest()
+    assert one.group.log.log.extents.segments
+    one.group.log.log.group_state().owner = owner
+    one.machine.small = True
+    one.write(b"c")
+    one.running.sync()
+    one.running.sync()
+    one.rest()
+    assert one.machine.snapshots == 0
+    one.running.rest()
+    assert one.again().machine.lines == [b"a", b"b", b"c"]
+
+
+def test_while_records_are_moved_no_snapshot_is_taken_in_passing() -> None:
+    """The edit that goes to the manifest then may have been made before."""
+    one = OneGroup(Running())
+    one.machine.small = True
+    one.write(b"a")
+    one.running.sync()
+    one.running.sync()
+    one.running.logs.are_moving = True
+    one.rest()
+    assert (one.machine.snapshots, one.group._node) == (0, None)
+
+
 def test_many_groups_rest_a_few_at_a_time() -> None:
     running = Running()
     environment = GroupEnvironment(running.logs, running.clock, Options(), Constant())
@@ -192,8 +283,7 @@ def test_many_groups_rest_a_few_at_a_time() -> None:
         groups.append(group)
     running.sync()
     running.sync()
-    running.clock.advance(REST_MS)
-    running.clock.advance(REST_MS)
-    running.clock.advance(REST_MS)
+    for _ in range(4):
+        running.clock.advance(CROWDED_REST_MS)  # there are very many of them
     assert [group for group in groups if group._node is not None] == []
-    assert not environment._is_looking
+    assert environment._timer is None

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Message
 
 from broker.metrics.app import CONTENT_TYPE, make_app
+from tests.support.durable import DurableBroker
 from tests.support.memory import Broker
 from tests.support.wire import method, publish
 
@@ -103,8 +104,20 @@ def samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
 
 
 async def values(broker: Broker) -> dict[str, float]:
-    """The values by their names."""
-    return {name: value for name, _, value in samples((await ask(broker))[2])}
+    """The values by their names, of all labels together."""
+    found: dict[str, float] = {}
+    for name, _, value in samples((await ask(broker))[2]):
+        found[name] = found.get(name, 0) + value
+    return found
+
+
+async def by_type(broker: Broker, queue_type: str) -> dict[str, float]:
+    """What is said of one type of queues, without the common parts of the names."""
+    return {
+        name.removeprefix("rabbitmq_global_messages_").removesuffix("_total"): value
+        for name, labels, value in samples((await ask(broker))[2])
+        if labels == {"protocol": "amqp091", "queue_type": queue_type} and value
+    }
 
 
 async def test_the_page_is_what_prometheus_reads() -> None:
@@ -117,6 +130,40 @@ async def test_the_page_is_what_prometheus_reads() -> None:
     families = list(text_string_to_metric_families(page))
     assert all(family.type in ("gauge", "counter", "histogram") and family.documentation for family in families)
     assert {name for name, _, _ in samples(page)} >= DASHBOARD
+
+
+async def test_dead_letters_are_told_apart_by_strategy() -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    quorum = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+    for name, arguments in (("classic", {}), ("kept", quorum)):
+        to_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        client.ask("queue.declare", queue=name, durable=True, arguments=arguments | to_dead)
+    client.ask("queue.declare", queue="dead", durable=True)
+    for tag, name in enumerate(("kept", "classic", "kept"), 1):
+        client.send(publish(1, "", name, b"1"))
+        client.get(name)
+        client.tell("basic.reject", delivery_tag=tag, requeue=False)
+    broker.settled()
+    client.ask("queue.delete", queue="dead")
+    client.send(publish(1, "", "kept", b"1"))
+    client.get("kept")
+    client.tell("basic.reject", delivery_tag=4, requeue=False)
+    broker.settled()
+    page = (await ask(broker))[2]
+    name = "rabbitmq_global_messages_dead_lettered_"
+    assert page.count(f"# TYPE {name}rejected_total") == 1
+    found = {
+        (each[len(name) :], labels["queue_type"], labels["dead_letter_strategy"]): value
+        for each, labels, value in samples(page)
+        if each.startswith(name) and value
+    }
+    assert found == {
+        ("rejected_total", "rabbit_classic_queue", "at_most_once"): 1,
+        ("rejected_total", "rabbit_quorum_queue", "at_least_once"): 3,
+        ("confirmed_total", "rabbit_quorum_queue", "at_least_once"): 2,
+    }
+    assert (await values(broker))["rabbitmq_queue_messages"] == 1
 
 
 async def test_turns_are_a_histogram() -> None:
@@ -161,13 +208,60 @@ async def test_identity_is_on_the_page() -> None:
 
 
 async def test_labels_name_the_protocol_and_the_queue_type() -> None:
-    found = {name: labels for name, labels, _ in samples((await ask(Broker()))[2])}
-    assert found["rabbitmq_global_messages_received_total"] == {"protocol": "amqp091"}
-    assert found["rabbitmq_global_messages_delivered_total"] == {
-        "protocol": "amqp091",
-        "queue_type": "rabbit_classic_queue",
+    found: dict[str, list[dict[str, str]]] = {}
+    for name, labels, _ in samples((await ask(Broker()))[2]):
+        found.setdefault(name, []).append(labels)
+    assert found["rabbitmq_global_messages_received_total"] == [{"protocol": "amqp091"}]
+    assert found["rabbitmq_global_messages_delivered_total"] == [
+        {"protocol": "amqp091", "queue_type": f"rabbit_{name}_queue"} for name in ("classic", "quorum")
+    ]
+    assert found["rabbitmq_queue_messages_ready"] == [{}]
+
+
+async def test_deliveries_are_told_by_the_type_of_the_queue() -> None:
+    """Also those of queues that are deleted."""
+    broker = DurableBroker()
+    client = broker.open()
+    client.ask("queue.declare", queue="c", durable=True)
+    client.ask("queue.declare", queue="r", durable=True, arguments={"x-queue-type": "quorum"})
+    client.send(publish(1, "", "c", b"x"), *(publish(1, "", "r", b"x") for _ in range(3)))
+    client.get("c", no_ack=True)
+    client.get("r", no_ack=True)
+    client.get("r")
+    client.tell("basic.nack", delivery_tag=3, requeue=True)
+    client.ask("basic.consume", queue="r", consumer_tag="t")
+    client.deliveries()
+    client.tell("basic.ack", delivery_tag=4)
+    client.get("c")
+    expected = {
+        "delivered": 4,
+        "delivered_get_auto_ack": 1,
+        "delivered_get_manual_ack": 1,
+        "delivered_consume_manual_ack": 2,
+        "redelivered": 1,
+        "acknowledged": 1,
     }
-    assert found["rabbitmq_queue_messages_ready"] == {}
+    for _ in range(2):
+        assert await by_type(broker, "rabbit_quorum_queue") == expected
+        assert await by_type(broker, "rabbit_classic_queue") == {
+            "delivered": 1,
+            "delivered_get_auto_ack": 1,
+            "get_empty": 1,
+        }
+        client.ask("queue.delete", queue="r")
+        client.hear()
+
+
+async def test_what_waits_for_a_retry_is_a_message_too() -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    delayed = {"x-queue-type": "quorum", "x-delayed-retry-type": "all", "x-delayed-retry-min": 5000}
+    client.ask("queue.declare", queue="r", durable=True, arguments=delayed)
+    client.send(publish(1, "", "r", b"x"))
+    client.get("r")
+    client.tell("basic.nack", delivery_tag=1, requeue=True)
+    found = await values(broker)
+    assert (found["rabbitmq_queue_messages"], found["rabbitmq_queue_messages_ready"]) == (1, 0)
 
 
 async def test_what_happens_is_counted() -> None:

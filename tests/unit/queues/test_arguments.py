@@ -83,7 +83,7 @@ SAMPLES: dict[str, tuple[object, object]] = {
     "x-expires": (1, 2), "x-message-ttl": (1, 2), "x-dead-letter-exchange": ("a", "b"),
     "x-dead-letter-routing-key": ("a", "b"), "x-max-length": (1, 2), "x-max-length-bytes": (1, 2),
     "x-max-priority": (1, 2), "x-overflow": ("drop-head", "reject-publish"), "x-queue-mode": ("default", "lazy"),
-    "x-single-active-consumer": (True, False), "x-queue-type": ("classic", "other"),
+    "x-single-active-consumer": (True, False), "x-consumer-timeout": (1, 2), "x-queue-type": ("classic", "other"),
 }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_the_first_difference_is_named() -> None:
 def test_what_only_other_types_take_is_refused(name: str) -> None:
     text = f"invalid arg '{name}' for {LABEL} of queue type rabbit_classic_queue"
     assert refusal(table.make({name: 1})) == text
-    if not name.startswith("x-delayed-retry-"):
+    if not name.startswith(("x-delayed-retry-", "x-consumer-")):
         check_arguments(table.make({name: 1}), EMPTY, LABEL)
 
 

@@ -502,6 +502,7 @@ def test_settlements_do_not_wait_for_each_other_without_limit() -> None:
         running.sync()
     for position in range(0, 12000, 2):
         log.settle(position, 1, 1)
+        assert log._pending is not None
         assert len(log._pending._packed) <= 4096
     assert log.positions.live() > 6000
     running.sync()

@@ -119,16 +119,16 @@ def test_a_delay_is_the_shortest_one_times_the_count_up_to_the_longest(
 
 
 def test_types_say_which_returns_are_delayed() -> None:
-    """K06: failed is basic.reject and a lost channel, returned is basic.nack, all is both."""
+    """K06: failed is basic.reject and a lost channel, returned is basic.nack and what was overdue, all is both."""
     delayed = {
         kind: [cause for cause in range(values.LAST_CAUSE + 1) if DelayedRetry(kind, 10).delays(cause)]
         for kind in (DISABLED, ALL, FAILED, RETURNED)
     }
     assert delayed == {
         DISABLED: [],
-        ALL: [values.REJECT, values.CRASH, values.NACK],
+        ALL: [values.REJECT, values.CRASH, values.NACK, values.TIMEOUT],
         FAILED: [values.REJECT, values.CRASH],
-        RETURNED: [values.NACK],
+        RETURNED: [values.NACK, values.TIMEOUT],
     }
     assert not DelayedRetry(ALL, 0).delays(values.NACK)
 
@@ -142,7 +142,7 @@ def test_messages_wait_as_long_as_they_have_failed() -> None:
     assert [(each.delay_ms, positions(each.ranges)) for each in found] == [(100, [0, 3]), (200, [1, 4]), (250, [2, 5])]
     found = split_by_delay(Pieces(runs, 0, 3, 2), values.NACK, retry)
     assert [(each.delay_ms, positions(each.ranges)) for each in found] == [(100, [0, 4]), (200, [2])]
-    assert split_by_delay(Pieces(runs, 0, 6, 1), values.TIMEOUT, retry) == []
+    assert split_by_delay(Pieces(runs, 0, 6, 1), values.CANCELLED, retry) == []
 
 
 def test_what_is_due_is_found_among_what_is_dead() -> None:
