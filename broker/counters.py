@@ -37,6 +37,10 @@ class Counters:
         self.dead_lettered_expired = 0
         self.dead_lettered_maxlen = 0
         self.dead_lettered_rejected = 0
+        self.kept_dead_letters_expired = 0
+        self.kept_dead_letters_rejected = 0
+        self.kept_dead_letters_delivery_limit = 0
+        self.kept_dead_letters_confirmed = 0
         self.of_deleted: dict[str, list[int]] = {}
         """What queues of other types than classic had counted that are deleted, by the label of the type: in the order
         of ``DELIVERY_NAMES`` (stats.py)."""

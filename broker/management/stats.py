@@ -82,11 +82,11 @@ def of_node(figures: Figures) -> tuple[dict[str, Any], dict[str, Any]]:
     return _shown({name: counts[name] for name in CHANNEL_NAMES}, rates), churn
 
 
-def of_depth(ready: int, unacked: int, delayed: int, rates: Mapping[str, float]) -> dict[str, Any]:
-    """The messages in a queue, or in all; ``delayed`` are those that wait for a retry."""
+def of_depth(ready: int, unacked: int, others: int, rates: Mapping[str, float]) -> dict[str, Any]:
+    """The messages in a queue, or in all; ``others`` are those that wait for a retry, and dead letters that stay."""
     given = {name: rates.get(name, 0.0) for name in _DEPTH}
     given["messages"] = sum(given.values())
-    return counted(given, messages=ready + unacked + delayed, messages_ready=ready, messages_unacknowledged=unacked)
+    return counted(given, messages=ready + unacked + others, messages_ready=ready, messages_unacknowledged=unacked)
 
 
 def idle_since(figures: Figures | None) -> dict[str, str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _PROTOCOL: Final = {"protocol": "amqp091"}
 _DEAD_LETTER: Final = {"queue_type": "rabbit_classic_queue", "dead_letter_strategy": "at_most_once"}
+_KEPT: Final = {"queue_type": "rabbit_quorum_queue", "dead_letter_strategy": "at_least_once"}
 _SLICE: Final = 500
 """Objects that are looked at before the loop goes on with messages: less than a millisecond."""
 
@@ -60,7 +61,8 @@ class Totals(NamedTuple):
     queues: int
     ready: int
     unacked: int
-    delayed: int
+    others: int
+    """Messages of quorum queues that are neither: they wait for a retry, or are dead letters that stay."""
     deliveries: dict[str, list[int]]
     """Of the queues of each type but classic that are there, as ``Counters.of_deleted``."""
 
@@ -79,14 +81,14 @@ class Row(NamedTuple):
 async def totals_of(server: Server) -> Totals:
     """Sums over all connections and queues of the node, in slices: a node with 100,000 queues must not stand still for
     a scrape."""
-    consumers = publishers = queues = ready = unacked = delayed = 0
+    consumers = publishers = queues = ready = unacked = others = 0
     found: dict[str, list[int]] = {}
     for vhost in list(server.vhosts.values()):
         queues += len(vhost.queues)
         for index, queue in enumerate(list(vhost.queues.values()), 1):
             ready += queue.ready_count()
             unacked += queue.unacked
-            delayed += queue.delayed
+            others += int(queue.delayed + queue.dead)
             if queue.figures is not None and queue.type.name != CLASSIC:
                 add_counts(found, queue.type.label, queue.figures.deliveries())
             consumers += queue.consumers.count()
@@ -96,7 +98,7 @@ async def totals_of(server: Server) -> Totals:
         publishers += sum(channel.is_publisher for channel in connection.channels.values())
         if index % _SLICE == 0:
             await asyncio.sleep(0)
-    return Totals(server.channels_open, consumers, publishers, queues, ready, unacked, delayed, found)
+    return Totals(server.channels_open, consumers, publishers, queues, ready, unacked, others, found)
 
 
 def _known(figure: int, unknown: int) -> float | None:
@@ -113,6 +115,12 @@ def _files_max(_: Server, __: Totals) -> float:
 
 def _uptime(server: Server, _: Totals) -> float:
     return (server.clock.monotonic_ms() - server.started_ms) / 1000
+
+
+def _dead_lettered(how: str, labels: dict[str, str], words: str, read: Callable[[Server, Totals], float]) -> Row:
+    return Row(
+        f"rabbitmq_global_messages_dead_lettered_{how}", "counter", labels, f"Messages dead-lettered {words}", read
+    )
 
 
 TABLE: Final = (
@@ -138,8 +146,8 @@ TABLE: Final = (
         "rabbitmq_queue_messages",
         "gauge",
         {},
-        "Sum of ready and unacknowledged messages, and of those that wait for a retry",
-        lambda s, t: t.ready + t.unacked + t.delayed,
+        "Sum of ready and unacknowledged messages, of those that wait for a retry, and of dead letters that stay",
+        lambda s, t: t.ready + t.unacked + t.others,
     ),
     Row("rabbitmq_global_publishers", "gauge", _PROTOCOL, "Publishers currently connected", lambda s, t: t.publishers),
     Row("rabbitmq_global_consumers", "gauge", _PROTOCOL, "Consumers currently connected", lambda s, t: t.consumers),
@@ -272,26 +280,25 @@ TABLE: Final = (
         "Messages confirmed to publishers",
         lambda s, t: s.counters.messages_confirmed,
     ),
-    Row(
-        "rabbitmq_global_messages_dead_lettered_expired",
-        "counter",
-        _DEAD_LETTER,
-        "Messages dead-lettered because their TTL passed",
-        lambda s, t: s.counters.dead_lettered_expired,
+    _dead_lettered("expired", _DEAD_LETTER, "because their TTL passed", lambda s, t: s.counters.dead_lettered_expired),
+    _dead_lettered("expired", _KEPT, "because their TTL passed", lambda s, t: s.counters.kept_dead_letters_expired),
+    _dead_lettered(
+        "maxlen", _DEAD_LETTER, "because the queue was too long", lambda s, t: s.counters.dead_lettered_maxlen
     ),
-    Row(
-        "rabbitmq_global_messages_dead_lettered_maxlen",
-        "counter",
-        _DEAD_LETTER,
-        "Messages dead-lettered because the queue was too long",
-        lambda s, t: s.counters.dead_lettered_maxlen,
+    _dead_lettered(
+        "rejected", _DEAD_LETTER, "because a consumer rejected them", lambda s, t: s.counters.dead_lettered_rejected
     ),
-    Row(
-        "rabbitmq_global_messages_dead_lettered_rejected",
-        "counter",
-        _DEAD_LETTER,
-        "Messages dead-lettered because a consumer rejected them",
-        lambda s, t: s.counters.dead_lettered_rejected,
+    _dead_lettered(
+        "rejected", _KEPT, "because a consumer rejected them", lambda s, t: s.counters.kept_dead_letters_rejected
+    ),
+    _dead_lettered(
+        "delivery_limit",
+        _KEPT,
+        "because they were delivered in vain too often",
+        lambda s, t: s.counters.kept_dead_letters_delivery_limit,
+    ),
+    _dead_lettered(
+        "confirmed", _KEPT, "and confirmed by all their targets", lambda s, t: s.counters.kept_dead_letters_confirmed
     ),
 )
 
@@ -350,15 +357,20 @@ class Page:
         if totals is None:
             return
         yield self._turns()
+        metric: CounterMetricFamily | GaugeMetricFamily | None = None
         for row in TABLE:
             if self._endpoint == PER_OBJECT and row.name in _OF_OBJECTS:
                 continue
             value = row.read(self._server, totals)
             if value is None:
                 continue
-            family = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
-            metric = family(row.name, row.help, labels=list(row.labels))
+            if metric is None or metric.name != row.name:
+                if metric is not None:
+                    yield metric
+                family = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+                metric = family(row.name, row.help, labels=list(row.labels))
             metric.add_metric(list(row.labels.values()), float(value))
+        if metric is not None:
             yield metric
         counters = self._server.counters
         for told in DELIVERIES:

@@ -59,6 +59,8 @@ class BacklogQueue(Queue):
         self.settles_redelivered = True
         """What was delivered before and goes to a consumer that acknowledges nothing is settled with that; otherwise
         the queue does it itself."""
+        self.keeps_dead = False
+        """Dead letters stay until all their targets have them: ``keep_dead``."""
         self._turn = turn
         self._clock = clock
 
@@ -216,6 +218,10 @@ class BacklogQueue(Queue):
             count = reject(self, self.backlog_at(level), first, count, stride, "rejected")
         self.unacked -= count
         return count
+
+    def keep_dead(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> None:
+        """Messages of this level, which do not wait any more, are dead letters that stay."""
+        raise NotImplementedError
 
     def purge(self) -> i64:
         self.dispatch_some()

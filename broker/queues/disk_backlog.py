@@ -20,7 +20,7 @@ from broker.native import i64
 from broker.queues.declaration import QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.eviction import Eviction
-from broker.queues.memory import MemoryShare
+from broker.queues.memory import UNLIMITED, MemoryShare, QueueMemory
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.page_out import block_of
 from broker.queues.queue_log import QueueLog
@@ -29,6 +29,7 @@ from broker.queues.reload import Reload
 from broker.queues.tail import Tail
 from broker.store.log import Log, LogUser
 from broker.store.logs import Logs
+from broker.store.run_map import RunMap
 
 if TYPE_CHECKING:
     from broker.queues.backlog_queue import BacklogQueue
@@ -50,7 +51,7 @@ class DiskBacklog(LogUser):
         self.queue = queue
         self.kept = QueueLog(logs, environment.clock, log)
         """What it has in its log."""
-        self.share = MemoryShare(environment.memory, MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT)
+        self.share = _share(environment, log)
         self.eviction: Eviction | None = None
         self.on_disk: ReadBack | None = None
         """What is on disk only; None before it pages for the first time."""
@@ -75,11 +76,18 @@ class DiskBacklog(LogUser):
         log = kept.log
         assert log is not None
         positions = log.positions
-        self.paging = positions.live() > 0
+        if positions.live() > 0:
+            on_disk = self._parts()[0]
+            on_disk.recover(log)
+            self.paging = on_disk.count > 0
         self.expiring = self.paging
-        if self.paging:
-            self._parts()[0].recover(log)
         self.backlog.start_at(positions.first if self.paging else positions.next, positions.next)
+
+    def leave_out(self, runs: RunMap) -> ReadBack:
+        """What ``recover`` finds at these positions does not wait. Returns who passes over it."""
+        on_disk = self._parts()[0]
+        on_disk.left_out = runs
+        return on_disk
 
     def _parts(self) -> tuple[ReadBack, Tail]:
         """What a backlog that pages consists of; made if need be."""
@@ -333,3 +341,10 @@ class DiskBacklog(LogUser):
             self._reload.clear()
         self.kept.close()
         self.share.give_back()
+
+
+def _share(environment: QueueEnvironment, log: Log | None) -> MemoryShare:
+    """What a backlog may have of the memory. On a node that keeps nothing on disk it has all its messages there."""
+    if environment.logs is None:
+        return MemoryShare(QueueMemory(), UNLIMITED)
+    return MemoryShare(environment.memory, MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT)

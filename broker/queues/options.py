@@ -28,6 +28,13 @@ class QueueOptions:
         self.single_active = arguments.values.get("x-single-active-consumer") is True
         overflow = arguments.values.get("x-overflow")
         self.overflow = OVERFLOWS.index(overflow) if isinstance(overflow, str) else DROP_HEAD
+        self.at_least_once = (
+            arguments.values.get("x-dead-letter-strategy") == "at-least-once"
+            and self.dead_letter_exchange is not None
+            and self.overflow == REJECT_PUBLISH
+        )
+        """Dead letters stay until all their targets have them; asked for without the other two, it is at most once, as
+        in RabbitMQ."""
 
     def levels(self) -> int:
         """How many priorities are told apart."""

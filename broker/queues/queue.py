@@ -19,6 +19,7 @@ from broker.queues.consumer import Consumer
 from broker.queues.consumers import Consumers
 from broker.queues.declaration import QueueDeclaration
 from broker.queues.delivery import Delivery
+from broker.queues.kept_dead_letter import KeptDeadLetter
 from broker.queues.queue_link import QueueLink
 from broker.stats import QueueFigures, Sampler
 from broker.turn import Deferred, Dispatchable
@@ -36,6 +37,17 @@ class QueueHost:
         """Whether nothing more should die in the queue now: a dead letter of it is still on its way, or there were too
         many at once."""
         return False
+
+    def send_dead_letter(self, queue: Queue, letter: KeptDeadLetter) -> None:
+        """Publish a dead letter that stays in the queue until all its targets have it, soon or at once."""
+        raise NotImplementedError
+
+    def dead_letters_arrived(self, count: i64) -> None:
+        """So many of these need not stay any more."""
+
+    def await_routes(self, queue: Queue) -> None:
+        """Call ``queue.routes_changed`` when its dead letters may lead somewhere else than before. Once."""
+        raise NotImplementedError
 
     def remove_queue(self, queue: Queue) -> None:
         """The queue expired or lost its last consumer: delete it."""
@@ -64,6 +76,10 @@ class Queue(MessageTarget, Dispatchable):
         """Messages that clients have got, also by basic.get, and not settled."""
         self.delayed: i64 = 0
         """Messages that came back and wait for a while before they are ready again."""
+        self.dead: i64 = 0
+        """Dead letters that stay until all their targets have them."""
+        self.dead_bytes: i64 = 0
+        """Sum of the sizes of their bodies, about."""
         self.delivered: i64 = 0
         """Messages that consumers have got."""
 
@@ -144,6 +160,9 @@ class Queue(MessageTarget, Dispatchable):
         How many of them, the first ones: where that takes long, not all.
         """
         raise NotImplementedError
+
+    def routes_changed(self) -> None:
+        """What ``QueueHost.await_routes`` was asked for."""
 
     def purge(self) -> i64:
         """Drop all ready messages; returns how many. Nothing is dead-lettered."""

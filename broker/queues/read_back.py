@@ -18,6 +18,7 @@ from broker.queues.stored import enqueued_ms, read_head, read_message
 from broker.store.log import Log
 from broker.store.logs import Logs
 from broker.store.read_request import COUNT_MAX
+from broker.store.run_map import RunCursor, RunMap
 
 if TYPE_CHECKING:
     from broker.queues.disk_backlog import DiskBacklog
@@ -42,6 +43,8 @@ class ReadBack:
         self.reading = False
         self.body_bytes: i64 = 0
         """Sum of the bodies' sizes, about."""
+        self.left_out: RunMap | None = None
+        """The positions among them of what does not wait, and is passed over; none below ``first``."""
         self._brought: i64 = 0
         """Messages that the read that is on its way has brought so far."""
         self._tail = b""
@@ -54,14 +57,36 @@ class ReadBack:
         self.first = self.end = position
         self.count = 0
         self.body_bytes = 0
+        self.left_out = None
         self._brought = 0
 
     def recover(self, log: Log) -> None:
         """Everything that is live in the log is on disk only."""
         self.first = log.positions.first
         self.end = log.positions.next
-        self.count = log.positions.live()
-        self.body_bytes = log.body_bytes
+        live = log.positions.live()
+        self.count = self._waiting(log)
+        self.body_bytes = log.body_bytes * self.count // live if live > 0 else 0
+
+    def _waiting(self, log: Log) -> i64:
+        """How many there are from ``first`` on that wait."""
+        positions = log.positions
+        live = positions.live_between(self.first, self.end)
+        left_out = self.left_out
+        if left_out is None:
+            return live
+        if self.first > 0:
+            left_out.remove(0, self.first - 1)
+        if live > left_out.size:
+            return live - left_out.size
+        # what is damaged may be among them: count
+        cursor = RunCursor(left_out)
+        cursor.seek(self.first)
+        last = left_out.last()
+        while cursor.end < last and cursor.step():
+            if cursor.value != 0:
+                live -= positions.live_between(cursor.start, cursor.end + 1)
+        return live
 
     def extend(self, end: i64, count: i64, body_bytes: i64) -> None:
         """The oldest of the tail has left the memory: so many messages, up to that position."""
@@ -86,6 +111,7 @@ class ReadBack:
         if memory_bytes > (allowed // 2 if allowed // 2 < _AHEAD_BYTES else _AHEAD_BYTES):
             return
         self.reading = True
+        self._pass_over()
         size = allowed // 2 if allowed // 2 < READ_BYTES else READ_BYTES
         count = size // (MESSAGE_BYTES + self.body_bytes // self.count) + 1
         if count > COUNT_MAX or (log.on_pages and size == READ_BYTES):  # such a block is read in one go
@@ -94,19 +120,34 @@ class ReadBack:
 
     def read_some(self, log: Log) -> bool:
         """Read what is next before returning; False if that takes long."""
+        self._pass_over()
         if self._logs.is_large(log, self.first, self.end):
             return False
         self._logs.read_now(log, self.first, self.end, READ_BYTES // 16)
         return True
 
+    def _pass_over(self) -> None:
+        """Begin behind what does not wait."""
+        left_out = self.left_out
+        if left_out is not None and left_out.value_at(self.first) != 0:
+            cursor = RunCursor(left_out)
+            cursor.seek(self.first)
+            cursor.step()
+            self.first = cursor.end + 1
+
+    def _is_wanted(self, position: i64) -> bool:
+        if position < self.first or position >= self.end:
+            return False
+        return self.left_out is None or self.left_out.value_at(position) == 0
+
     def record(self, disk: DiskBacklog, position: i64, data: bytes, start: i64, end: i64) -> None:
         """What a read has brought; not needed if it was dropped meanwhile."""
-        if self.first <= position < self.end:
+        if self._is_wanted(position):
             self._bring(disk, position, read_message(data, start, end, self._tail), data, start)
 
     def large_record(self, disk: DiskBacklog, position: i64, head: bytes, content: bytes) -> None:
         """The same for one with a large content."""
-        if self.first <= position < self.end:
+        if self._is_wanted(position):
             self._bring(disk, position, read_head(head, 0, content, self._tail), head, 0)
 
     def _bring(self, disk: DiskBacklog, position: i64, message: Message, data: bytes, start: i64) -> None:
@@ -132,7 +173,7 @@ class ReadBack:
         """A read is over: everything below that position was told."""
         if through > self.first:
             self.first = through if through < self.end else self.end
-        left = log.positions.live_between(self.first, self.end)
+        left = self._waiting(log)
         self._correct(left, self.count - left - self._brought)
         self._brought = 0
         self.count = left

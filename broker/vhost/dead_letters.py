@@ -119,11 +119,17 @@ class DeadLetters:
 
     def death(self, queue: Queue, message: Message, reason: str) -> tuple[Exchange, Death] | None:
         """What becomes of a message that has died, and the exchange it goes to; None if there is no such exchange."""
+        found = self.written(queue, message, reason)
+        if found is not None:
+            self._count(reason)
+        return found  # RabbitMQ docs, Dead Letter Exchanges: without an exchange silently dropped
+
+    def written(self, queue: Queue, message: Message, reason: str) -> tuple[Exchange, Death] | None:
+        """The same, but nothing is counted."""
         target = queue.options.dead_letter_exchange
         exchange = self._exchanges.get(target) if target is not None else None
         if exchange is None:
-            return None  # RabbitMQ docs, Dead Letter Exchanges: silently dropped
-        self._count(reason)
+            return None
         routing_key = queue.options.dead_letter_routing_key
         return exchange, self._writer.make(message, queue.name, reason, exchange.name, routing_key, self.clock.wall_s())
 
@@ -132,19 +138,37 @@ class DeadLetters:
         if found is None:
             return
         exchange, death = found
+        reached = self.targets_at_once(exchange, death)
+        if reached is not None and len(reached) <= _AT_ONCE:
+            deliver(self.count_in(exchange), reached, death, reason)
+            return
+        self._begin(queue).begin(exchange, death, reason)
+
+    def targets_at_once(self, exchange: Exchange, death: Death) -> list[MessageTarget] | None:
+        """Where it goes; None if it takes long to find that."""
         reached = self.router.attempt(exchange, death.routing_keys, None)
         if reached is not None and self.router.used_message:
             reached = self.router.attempt(exchange, death.routing_keys, Routed(death.message, self.clock))
-        if reached is not None and len(reached) <= _AT_ONCE:
-            deliver(self.count_in(exchange), cast("list[MessageTarget]", reached), death, reason)
-            return
-        self._begin(queue).begin(exchange, death, reason)
+        return cast("list[MessageTarget] | None", reached)
 
     def count_in(self, exchange: Exchange) -> ExchangeFigures:
         """A dead letter is published to that exchange: what is counted for it."""
         figures = exchange.stirred(self._sampler)
         figures.publish_in += 1
         return figures
+
+    def count_kept(self, reason: str) -> None:
+        """One that stays until it has arrived is sent for the first time."""
+        if reason == "expired":
+            self._counters.kept_dead_letters_expired += 1
+        elif reason == "rejected":
+            self._counters.kept_dead_letters_rejected += 1
+        else:
+            self._counters.kept_dead_letters_delivery_limit += 1
+
+    def count_arrived(self, count: i64) -> None:
+        """So many of these have arrived."""
+        self._counters.kept_dead_letters_confirmed += int(count)
 
     def _count(self, reason: str) -> None:
         if reason == "expired":

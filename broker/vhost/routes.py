@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from broker.destination import Destination, MessageTarget
 from broker.discard import discard
 from broker.message import make_tail
@@ -57,11 +59,21 @@ class Route:
         return 0 if targets is None else len(targets)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RoutesWatcher:
+    """Whoever wants to know that messages may go somewhere else than before."""
+
+    def routes_changed(self) -> None:
+        """An exchange, a queue or a binding came or is gone."""
+        raise NotImplementedError
+
+
 @final
 class Routes:
     """Those of one virtual host. Whatever changes there is told here."""
 
     def __init__(self, turn: Turn, sources_of: Callable[[Destination], Iterable[Exchange]]) -> None:
+        self.watcher: RoutesWatcher | None = None
         self._turn = turn
         self._sources_of = sources_of
         """The exchanges that are bound to something."""
@@ -133,6 +145,8 @@ class Routes:
 
     def name_changed(self, name: str) -> None:
         """Another queue than before has this name, or none."""
+        if self.watcher is not None:
+            self.watcher.routes_changed()
         routes = self._by_queue_name.pop(name, None)
         if routes is not None:
             self._forget(routes)
@@ -166,6 +180,8 @@ class Routes:
 
     def _changed(self, exchanges: Iterable[Exchange]) -> None:
         """Forget the routes that go through one of these."""
+        if self.watcher is not None:
+            self.watcher.routes_changed()
         if not self._by_exchange:
             return
         seen: dict[Exchange, None] = {}

@@ -13,9 +13,11 @@ from broker.destination import Destination
 from broker.errors import NOT_FOUND, ChannelException
 from broker.message import Message
 from broker.metadata.changes import Declared, DurableExchange, DurableQueue
+from broker.native import i64
 from broker.promises import Promise
 from broker.queues import registry as queue_types
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
+from broker.queues.kept_dead_letter import KeptDeadLetter
 from broker.queues.queue import Queue, QueueHost
 from broker.routing.direct import DefaultExchange
 from broker.routing.exchange import Binding, Exchange
@@ -24,6 +26,7 @@ from broker.vhost.bindings import Bindings
 from broker.vhost.dead_letters import DeadLetters
 from broker.vhost.declaring import Declaring
 from broker.vhost.environment import Tables, VHostEnvironment
+from broker.vhost.kept_dead_letters import KeptDeadLetters
 from broker.vhost.publishing import Publishing
 from broker.vhost.routes import Routes
 from broker.vhost.rules import check_owner
@@ -45,6 +48,8 @@ class VHost(QueueHost):
         self._routes = Routes(environment.turn, self.bindings.sources_of)
         self.publishing = Publishing(tables, self._routes, self.sampler)
         self.dead_letters = DeadLetters(tables, environment)
+        self._kept_dead_letters = KeptDeadLetters(self.dead_letters)
+        self._routes.watcher = self._kept_dead_letters
         of_queues = QueueEnvironment(self, environment.turn, environment.clock, environment.logs, environment.memory)
         self.declaring = Declaring(tables, self.bindings, self._routes, environment, of_queues)
         self._journal = environment.journal
@@ -91,6 +96,15 @@ class VHost(QueueHost):
     def is_dead_lettering(self, queue: Queue) -> bool:
         letters = self.dead_letters
         return queue in letters.under_way or letters.is_late() or (queue.durable and letters.must_wait())
+
+    def send_dead_letter(self, queue: Queue, letter: KeptDeadLetter) -> None:
+        self._kept_dead_letters.send(queue, letter)
+
+    def dead_letters_arrived(self, count: i64) -> None:
+        self.dead_letters.count_arrived(count)
+
+    def await_routes(self, queue: Queue) -> None:
+        self._kept_dead_letters.await_routes(queue)
 
     def remove_queue(self, queue: Queue) -> None:
         unbinding = self.declaring.remove_queue(queue).unbinding

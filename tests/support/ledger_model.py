@@ -14,7 +14,7 @@ SOURCES = {
     values.EXPIRED: (WAITING, DELAYED),
     values.MAXLEN: (WAITING,),
     values.REJECTED: (OUT,),
-    values.DELIVERY_LIMIT: (OUT,),
+    values.DELIVERY_LIMIT: (OUT, WAITING),
     values.PURGED: (WAITING, DELAYED, DEAD),
     values.TAKEN: (WAITING, DELAYED),
 }

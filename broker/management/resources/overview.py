@@ -22,7 +22,7 @@ _SLICE: Final = 500
 
 
 async def _totals(server: Server) -> tuple[dict[str, int], dict[str, Any]]:
-    queues = exchanges = consumers = ready = unacked = delayed = 0
+    queues = exchanges = consumers = ready = unacked = others = 0
     rates: dict[str, float] = {}
     for vhost in list(server.vhosts.values()):
         queues += len(vhost.queues)
@@ -30,7 +30,7 @@ async def _totals(server: Server) -> tuple[dict[str, int], dict[str, Any]]:
         for index, queue in enumerate(list(vhost.queues.values()), 1):
             ready += queue.ready_count()
             unacked += queue.unacked
-            delayed += queue.delayed
+            others += int(queue.delayed + queue.dead)
             consumers += queue.consumers.count()
             for name, rate in rates_of(QUEUE_NAMES, queue.figures).items():
                 rates[name] = rates.get(name, 0.0) + rate
@@ -43,7 +43,7 @@ async def _totals(server: Server) -> tuple[dict[str, int], dict[str, Any]]:
         "exchanges": exchanges,
         "queues": queues,
     }
-    return objects, of_depth(ready, unacked, int(delayed), rates)
+    return objects, of_depth(ready, unacked, others, rates)
 
 
 async def get_overview(request: Request) -> Response:

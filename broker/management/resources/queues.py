@@ -53,7 +53,7 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
         "consumer_utilisation": 1 if consumers.group() is not None else 0,
         "exclusive_consumer_tag": None if exclusive is None else exclusive.tag,
         "single_active_consumer_tag": None if active is None else active.tag,
-        **of_depth(ready, unacked, int(queue.delayed), rates_of(QUEUE_NAMES, figures)),
+        **of_depth(ready, unacked, int(queue.delayed + queue.dead), rates_of(QUEUE_NAMES, figures)),
         **_bytes(queue),
         "head_message_timestamp": _head_timestamp(queue),
         **idle_since(figures),
@@ -72,7 +72,14 @@ def _members(server: Server, queue: Queue) -> dict[str, Any]:
     if not queue.type.is_replicated:
         return {}
     node = server.identity.node
-    return {"leader": node, "members": [node], "online": [node], "messages_delayed": int(queue.delayed)}
+    return {
+        "leader": node,
+        "members": [node],
+        "online": [node],
+        "messages_delayed": int(queue.delayed),
+        "messages_dlx": int(queue.dead),
+        "message_bytes_dlx": int(queue.dead_bytes),
+    }
 
 
 def _head_timestamp(queue: Queue) -> int | None:

@@ -22,6 +22,7 @@ from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.options import QueueOptions
 from broker.queues.quorum.commands import DEFAULT_LEVEL, LEVELS
+from broker.queues.quorum.dead import AT_ONCE, Dead
 from broker.queues.quorum.delayed_retry import delayed_retry
 from broker.queues.quorum.delays import Delays
 from broker.queues.quorum.delivery_limit import is_over
@@ -73,6 +74,11 @@ class QuorumQueue(BacklogQueue):
         """What the next ``get`` returns."""
         retry = delayed_retry(declared.arguments)
         self.delays = None if retry is None else Delays(self, retry, environment.clock, environment.turn)
+        self.keeper: Dead | None = None
+        """Of its dead letters, if they stay until they have arrived."""
+        if declared.options.at_least_once and environment.logs is not None:
+            self.keeper = Dead(self, environment.logs, environment.clock, environment.turn)
+            self.keeps_dead = True
         self.mark_used()
 
     # ---- levels ------------------------------------------------------------------------------------------------------
@@ -80,8 +86,7 @@ class QuorumQueue(BacklogQueue):
     def _add_disk(self, level: MessageBacklog) -> None:
         """Something is in it, or comes."""
         environment = self._environment
-        logs = environment.logs
-        assert logs is not None
+        logs = environment.groups().logs
         log = self.replica.contents(level.level)
         disk = DiskBacklog(level, self, environment, logs, log)
         disk.kept.recorder = self.replica.recorder(level.level)
@@ -119,7 +124,11 @@ class QuorumQueue(BacklogQueue):
 
     def recover(self) -> None:
         for level in self.replica.recover():
-            self._add_disk(self.backlog_at(level))
+            backlog = self.backlog_at(level)
+            self._add_disk(backlog)
+            found = self.replica.ledger.levels[level]
+            if self.keeper is not None and backlog.disk is not None and found is not None:
+                self.keeper.recover(found, backlog.disk)
         super().recover()
         if self.delays is not None:
             for found in self.replica.ledger.levels:
@@ -186,8 +195,12 @@ class QuorumQueue(BacklogQueue):
             return True
         if not self._has_failed_too_often(delivery):
             return False
+        backlog = self.backlog_at(delivery.level)
+        if self.keeper is not None:
+            self.keeper.keep(backlog, delivery.position, 1, 1, "delivery_limit")
+            return True
         self.host.dead_letter(self, delivery.message, "delivery_limit")
-        self.backlog_at(delivery.level).settle(delivery.position, 1, 1)
+        backlog.settle(delivery.position, 1, 1)
         return True
 
     def _has_failed_too_often(self, delivery: Delivery) -> bool:
@@ -323,6 +336,11 @@ class QuorumQueue(BacklogQueue):
 
     def _discard(self, level: i64, first: i64, count: i64, stride: i64, reason: str) -> i64:
         replica = self.replica
+        if self.keeper is not None and not self.deleted:
+            count = count if count < AT_ONCE else AT_ONCE
+            self.keeper.keep(self.backlog_at(level), first, count, stride, reason)
+            self.unacked -= count
+            return count
         replica.are_out = True
         try:
             if not self.deleted:
@@ -332,9 +350,19 @@ class QuorumQueue(BacklogQueue):
         finally:
             replica.are_out = False
 
+    def keep_dead(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> None:
+        assert self.keeper is not None
+        self.keeper.keep(backlog, first, count, stride, reason)
+
+    def routes_changed(self) -> None:
+        if self.keeper is not None:
+            self.keeper.sender.routes_changed()
+
     def purge(self) -> i64:
         count = super().purge()
-        return count if self.delays is None else count + self.delays.purge()
+        if self.delays is not None:
+            count += self.delays.purge()
+        return count if self.keeper is None else count + self.keeper.purge()
 
     def ready_count(self) -> i64:
         count = super().ready_count()
@@ -344,6 +372,8 @@ class QuorumQueue(BacklogQueue):
         count = super().close()
         if self.delays is not None:
             self.delays.stop()
+        if self.keeper is not None:
+            self.keeper.clear()
         self.replica.close()
         gets = self._gets
         self._gets = _NO_GETS

@@ -38,6 +38,9 @@ PURGED: Final[i64] = 5
 TAKEN: Final[i64] = 6
 """It left the queue, and nobody will acknowledge it. Never a reason for a dead letter."""
 
+REASONS: Final = ("", "expired", "maxlen", "rejected", "delivery_limit")
+"""How these are told, from ``EXPIRED`` to ``DELIVERY_LIMIT``."""
+
 REJECT: Final[i64] = 0
 """Why a message comes back: basic.reject with requeue. The delivery has failed."""
 CRASH: Final[i64] = 1
@@ -93,8 +96,10 @@ def is_dead_letter(reason: i64) -> bool:
 
 def sources_of(reason: i64) -> i64:
     """The states, as bits (1 << state), in which a message can be dropped for this reason."""
-    if reason in (REJECTED, DELIVERY_LIMIT):
+    if reason == REJECTED:
         return 1 << OUT
+    if reason == DELIVERY_LIMIT:
+        return (1 << OUT) | (1 << WAITING)  # the end of the node may have been the failure
     if reason == EXPIRED:
         return (1 << WAITING) | (1 << DELAYED)
     if reason == PURGED:

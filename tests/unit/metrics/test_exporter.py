@@ -132,6 +132,40 @@ async def test_the_page_is_what_prometheus_reads() -> None:
     assert {name for name, _, _ in samples(page)} >= DASHBOARD
 
 
+async def test_dead_letters_are_told_apart_by_strategy() -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    quorum = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+    for name, arguments in (("classic", {}), ("kept", quorum)):
+        to_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        client.ask("queue.declare", queue=name, durable=True, arguments=arguments | to_dead)
+    client.ask("queue.declare", queue="dead", durable=True)
+    for tag, name in enumerate(("kept", "classic", "kept"), 1):
+        client.send(publish(1, "", name, b"1"))
+        client.get(name)
+        client.tell("basic.reject", delivery_tag=tag, requeue=False)
+    broker.settled()
+    client.ask("queue.delete", queue="dead")
+    client.send(publish(1, "", "kept", b"1"))
+    client.get("kept")
+    client.tell("basic.reject", delivery_tag=4, requeue=False)
+    broker.settled()
+    page = (await ask(broker))[2]
+    name = "rabbitmq_global_messages_dead_lettered_"
+    assert page.count(f"# TYPE {name}rejected_total") == 1
+    found = {
+        (each[len(name) :], labels["queue_type"], labels["dead_letter_strategy"]): value
+        for each, labels, value in samples(page)
+        if each.startswith(name) and value
+    }
+    assert found == {
+        ("rejected_total", "rabbit_classic_queue", "at_most_once"): 1,
+        ("rejected_total", "rabbit_quorum_queue", "at_least_once"): 3,
+        ("confirmed_total", "rabbit_quorum_queue", "at_least_once"): 2,
+    }
+    assert (await values(broker))["rabbitmq_queue_messages"] == 1
+
+
 async def test_turns_are_a_histogram() -> None:
     """Prometheus: buckets are cumulative, the last one counts all."""
     broker = Broker()

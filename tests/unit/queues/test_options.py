@@ -69,6 +69,21 @@ def test_overflow_strategies(name: str, value: int) -> None:
     assert QueueOptions(table.make({"x-overflow": name})).overflow == value
 
 
+@pytest.mark.parametrize(
+    ("without", "expected"),
+    [("", True), ("x-overflow", False), ("x-dead-letter-exchange", False), ("x-dead-letter-strategy", False)],
+)
+def test_dead_letters_stay_if_all_three_ask_for_it(without: str, expected: bool) -> None:
+    """RabbitMQ docs, Quorum Queues: at-least-once dead lettering."""
+    given: dict[str, object] = {
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-strategy": "at-least-once",
+    }
+    given.pop(without, None)
+    assert QueueOptions(table.make(given)).at_least_once is expected
+
+
 @pytest.mark.parametrize("tag", list("bBsuIilL"))
 @pytest.mark.parametrize("name", ["x_expires", "x_message_ttl", "x_max_length", "x_max_length_bytes", "x_max_priority"])
 def test_integers_of_every_width_are_taken(name: str, tag: str) -> None:

@@ -200,6 +200,25 @@ async def test_of_a_replicated_queue_the_members_are_shown() -> None:
     assert "members" not in (await api.get("/api/queues/%2F/q")).json
 
 
+async def test_dead_letters_that_stay_are_shown() -> None:
+    broker = DurableBroker()
+    client, api = broker.open(), Api(broker)
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-dead-letter-exchange": "missing",
+    }
+    client.ask("queue.declare", queue="agreed", durable=True, arguments=arguments)
+    client.send(publish(1, "", "agreed", b"12345"), publish(1, "", "agreed", b"2"))
+    client.get("agreed")
+    client.tell("basic.reject", delivery_tag=1, requeue=False)
+    broker.run_turn()
+    row = (await api.get("/api/queues/%2F/agreed")).json
+    assert (row["messages"], row["messages_ready"], row["messages_dlx"], row["message_bytes_dlx"]) == (2, 1, 1, 5)
+    assert (await api.get("/api/overview")).json["queue_totals"]["messages"] == 2
+
+
 async def test_what_waits_for_a_retry_is_shown() -> None:
     broker = DurableBroker()
     client, api = broker.open(), Api(broker)
