@@ -60,7 +60,7 @@ def rest(node: DurableBroker) -> None:
         node.advance(5000)
 
 
-@pytest.mark.parametrize(("kind", "when_declared", "when_used"), [("quorum", 1400, 4200), ("classic", 1900, 2900)])
+@pytest.mark.parametrize(("kind", "when_declared", "when_used"), [("quorum", 1400, 3900), ("classic", 1900, 2950)])
 def test_an_idle_queue_has_only_what_it_needs(
     kind: str, when_declared: int, when_used: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,15 +46,17 @@ class _Level(SettlementTeller):
         self._replica.settled(self._level, first, count, stride)
 
     def is_wanted(self, log: Log, first: i64, last: i64) -> bool:
-        level = None if self._replica.has_nothing() else self._replica.ledger.levels[self._level]
+        replica = self._replica
+        level = None if replica.has_nothing() else replica.ledger.levels[self._level]
         if level is None:
             return False
         cursor = RunCursor(level.runs)
         cursor.seek(first)
-        while cursor.step() and cursor.start <= last:
-            if cursor.value != 0:
-                return True
-        return False
+        wanted = False
+        while not wanted and cursor.step() and cursor.start <= last:
+            wanted = cursor.value != 0
+        replica.rest()  # it was only looked at
+        return wanted
 
 
 @final
