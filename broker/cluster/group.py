@@ -12,7 +12,7 @@ gathered, and it is kept once that is applied.
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from mypy_extensions import mypyc_attr
 
@@ -131,6 +131,19 @@ class GroupEnvironment(Timed):
             self._look_in(REST_MS if len(awake) <= AWAKE_MANY else CROWDED_REST_MS)
 
 
+class GroupFigures(NamedTuple):
+    """What a member says of its group."""
+
+    term: int = 0
+    commit_index: int = 0
+    last_applied: int = 0
+    last_written_index: int = 0
+    snapshot_index: int = -1
+    """-1 without a snapshot."""
+    commit_latency_us: int = 0
+    """From the proposal of an entry until it was applied; of a late one."""
+
+
 @final
 class GroupPromises(PromiseSource):
     """Of one group."""
@@ -238,6 +251,10 @@ class Group(GroupOwner):
         self._refused = b""
         """What was gathered and could not be proposed: too much was not committed."""
         self._is_expected = False
+        self._timed_ticket: i64 = 0
+        """Of the entry whose way to the state machine is timed; 0: none is."""
+        self._timed_us: i64 = 0
+        """When it was proposed; after that, how long it took."""
         log.user = _LogUser(self)
         log.group_state().owner = self
 
@@ -271,6 +288,9 @@ class Group(GroupOwner):
         if data:
             if self._proposed is _NO_TICKETS:
                 self._proposed = []
+            if self._timed_ticket == 0:
+                self._timed_ticket = self.open_ticket
+                self._timed_us = self._environment.clock.monotonic_us()
             self._proposed.append(int(self.open_ticket))
             self.open_ticket += 1
         self.is_gathering = bool(self._refused)
@@ -380,9 +400,28 @@ class Group(GroupOwner):
                 if self._proposed:
                     self.applied_ticket = self._proposed.pop(0)
             node.applied(entry.index, entry.size)
+        if 0 < self._timed_ticket <= self.applied_ticket:
+            self._timed_ticket = 0
+            self._timed_us = self._environment.clock.monotonic_us() - self._timed_us
         if entries:
             self.log.forget(self.applied_index)
             self.promises.kept(self.applied_ticket, self._environment.clock)
+
+    def figures(self) -> GroupFigures:
+        """Where it stands; who asks changes nothing."""
+        log = self.log
+        node = self._node
+        state = log.log.group_state()
+        term, commit, written = state.term, self.applied_index, log.last_index()
+        if node is not None:
+            term = node.raft.term
+            commit = node.raft.log.committed
+            progress = node.raft.tracker.progress.get(self.member)
+            if progress is not None and node.raft.role == LEADER:
+                written = progress.match
+        snapshot = log.snapshot_index if log.snapshot_index > 0 else -1
+        latency = self._timed_us if self._timed_ticket == 0 else 0
+        return GroupFigures(int(term), int(commit), int(self.applied_index), int(written), int(snapshot), int(latency))
 
     def close(self) -> None:
         """The group is no more, and its log with it."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from broker.queues.quorum.queue import QuorumQueue
 from broker.stats import ChannelFigures, QueueFigures
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Row(NamedTuple):
     """What one object has to say: its labels, and a value for each metric of the family."""
 
     labels: str
-    values: tuple[int, ...]
+    values: tuple[int, ...] | tuple[float, ...]
 
 
 class Family(NamedTuple):
@@ -116,6 +117,17 @@ def _queue_info(found: tuple[str, Queue]) -> Row:
     vhost, queue = found
     shown = labels(vhost=vhost, queue=queue.name, queue_type=f"rabbit_{queue.type.name}_queue", membership="leader")
     return Row(shown, (1,))
+
+
+def _raft(found: tuple[str, Queue]) -> Row | None:
+    queue = found[1]
+    if not isinstance(queue, QuorumQueue):
+        return None
+    figures = queue.replica.figures()
+    latency: float = figures.commit_latency_us / 1_000_000
+    indexes = (figures.commit_index, figures.last_applied, figures.last_written_index, figures.snapshot_index)
+    told: tuple[float, ...] = (figures.term, *indexes, latency)
+    return Row(_of_queue(found), told * 2)
 
 
 def _deliveries_of(figures: QueueFigures | ChannelFigures) -> tuple[int, ...]:
@@ -251,6 +263,30 @@ FAMILIES: Final = (
         _queue,
     ),
     Family("queue_metrics", _gauges(("queue_info", "Queue type and membership")), _queues, _queue_info),
+    Family(
+        "ra_metrics",
+        (
+            *_gauges(
+                ("raft_term", "Current term of a quorum queue's Raft group"),
+                ("raft_commit_index", "Index of the last committed entry"),
+                ("raft_last_applied", "Index of the last entry that was applied to the queue"),
+                ("raft_last_written_index", "Index of the last entry that is on the disk"),
+                ("raft_snapshot_index", "Index of the last entry that a snapshot stands for; -1 without one"),
+                ("raft_commit_latency_seconds", "Time from the proposal of an entry until it was applied"),
+            ),
+            # the names before RabbitMQ 4; a counter there, whose family would be that of raft_term
+            *_gauges(
+                ("raft_term_total", "Current Raft term number"),
+                ("raft_log_commit_index", "Raft log commit index"),
+                ("raft_log_last_applied_index", "Raft log last applied index"),
+                ("raft_log_last_written_index", "Raft log last written index"),
+                ("raft_log_snapshot_index", "Raft log snapshot index"),
+                ("raft_entry_commit_latency_seconds", "Time taken for a log entry to be committed"),
+            ),
+        ),
+        _queues,
+        _raft,
+    ),
     Family("queue_delivery_metrics", _deliveries("queue", "queue_messages"), _queues, _queue_deliveries),
     Family(
         "channel_queue_exchange_metrics",

@@ -13,6 +13,7 @@ from broker.queues.shared_arguments import shared
 from broker.raft.raft import Options
 from broker.raft.system_randomness import SystemRandomness
 from broker.store.logs import Logs
+from broker.store.nowhere import Nowhere
 from broker.turn import Turn
 from broker.wire.table import FieldTable
 
@@ -61,10 +62,12 @@ class QueueEnvironment:
         self._groups: GroupEnvironment | None = None
 
     def groups(self) -> GroupEnvironment:
-        """What the Raft groups of quorum queues share. The node keeps something on disk."""
+        """What the Raft groups of quorum queues share."""
         groups = self._groups
         if groups is None:
-            assert self.logs is not None
-            groups = GroupEnvironment(self.logs, self.clock, Options(), SystemRandomness())
+            logs = self.logs
+            if logs is None:
+                logs = Nowhere(self.turn).logs
+            groups = GroupEnvironment(logs, self.clock, Options(), SystemRandomness())
             self._groups = groups
         return groups

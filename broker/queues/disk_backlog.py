@@ -20,7 +20,7 @@ from broker.native import i64
 from broker.queues.declaration import QueueEnvironment
 from broker.queues.entry import Entry
 from broker.queues.eviction import Eviction
-from broker.queues.memory import MemoryShare
+from broker.queues.memory import UNLIMITED, MemoryShare, QueueMemory
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.page_out import block_of
 from broker.queues.queue_log import QueueLog
@@ -51,7 +51,7 @@ class DiskBacklog(LogUser):
         self.queue = queue
         self.kept = QueueLog(logs, environment.clock, log)
         """What it has in its log."""
-        self.share = MemoryShare(environment.memory, MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT)
+        self.share = _share(environment, log)
         self.eviction: Eviction | None = None
         self.on_disk: ReadBack | None = None
         """What is on disk only; None before it pages for the first time."""
@@ -341,3 +341,10 @@ class DiskBacklog(LogUser):
             self._reload.clear()
         self.kept.close()
         self.share.give_back()
+
+
+def _share(environment: QueueEnvironment, log: Log | None) -> MemoryShare:
+    """What a backlog may have of the memory. On a node that keeps nothing on disk it has all its messages there."""
+    if environment.logs is None:
+        return MemoryShare(QueueMemory(), UNLIMITED)
+    return MemoryShare(environment.memory, MEMORY_MAX if log is not None else MEMORY_MAX_TRANSIENT)

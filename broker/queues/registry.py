@@ -19,21 +19,11 @@ from broker.queues.arguments import (
 )
 from broker.queues.classic import ClassicQueue
 from broker.queues.consumer_timeout import CONSUMER_TIMEOUT
-from broker.queues.declaration import QueueDeclaration, QueueEnvironment
-from broker.queues.queue import Queue
 from broker.queues.queue_type import QueueType
 from broker.queues.quorum.queue import QuorumQueue, log_count
 from broker.wire.table import FieldTable
 
 _TYPES: Final[dict[str, QueueType]] = {}
-
-
-def quorum_queue(declared: QueueDeclaration, environment: QueueEnvironment) -> Queue:
-    """A quorum queue. On a node that keeps nothing on disk there is nothing to agree on: its messages wait as those of
-    a classic queue do, and are not counted when they come back."""
-    if environment.logs is None:
-        return ClassicQueue(declared, environment)
-    return QuorumQueue(declared, environment)
 
 
 def register(queue_type: QueueType) -> None:
@@ -53,7 +43,7 @@ register(
     QueueType(
         QUORUM,
         "rabbit_quorum_queue",
-        quorum_queue,
+        QuorumQueue,
         logs=log_count,
         is_replicated=True,
         consumer_arguments=(CONSUMER_TIMEOUT,),

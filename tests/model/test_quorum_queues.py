@@ -69,5 +69,17 @@ class QuorumQueuesAndChannels(QueuesAndChannels):
         self.answer(None)
 
 
+class QuorumQueuesWithoutDisk(QuorumQueuesAndChannels):
+    """The same on a node that keeps nothing."""
+
+    def new_broker(self) -> Broker:
+        return Broker()
+
+    def restart(self, how: str) -> None:
+        """Nothing would be left."""
+
+
+QuorumQueuesWithoutDisk.TestCase.settings = hypothesis.settings(SETTINGS, max_examples=max(1, EXAMPLES // 3))
+TestQuorumQueuesWithoutDisk = QuorumQueuesWithoutDisk.TestCase
 QuorumQueuesAndChannels.TestCase.settings = hypothesis.settings(SETTINGS, max_examples=max(1, EXAMPLES // 2))
 TestQuorumQueuesAndChannels = QuorumQueuesAndChannels.TestCase

@@ -9,7 +9,7 @@ import pytest
 
 from tests.spec.test_quorum import after, opened, put, seen, waiting
 from tests.support.durable import DurableBroker
-from tests.support.memory import Client
+from tests.support.memory import Broker, Client
 
 ENDS = ["killed", "lost power", "stopped"]
 
@@ -42,7 +42,7 @@ def give_back(client: Client, how: str, tag: int) -> None:
     client.tell(f"basic.{how}", delivery_tag=tag, requeue=True)
 
 
-def delay_of(broker: DurableBroker, client: Client) -> tuple[int, int]:
+def delay_of(broker: Broker, client: Client) -> tuple[int, int]:
     """How many milliseconds pass until there is something to get, to 20; and its delivery tag."""
     for passed in range(0, 2000, 20):
         tag = got(client)

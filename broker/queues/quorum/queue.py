@@ -86,8 +86,7 @@ class QuorumQueue(BacklogQueue):
     def _add_disk(self, level: MessageBacklog) -> None:
         """Something is in it, or comes."""
         environment = self._environment
-        logs = environment.logs
-        assert logs is not None
+        logs = environment.groups().logs
         log = self.replica.contents(level.level)
         disk = DiskBacklog(level, self, environment, logs, log)
         disk.kept.recorder = self.replica.recorder(level.level)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
-from broker.cluster.group import Group, GroupEnvironment, Machine
+from broker.cluster.group import Group, GroupEnvironment, GroupFigures, Machine
 from broker.native import i64
 from broker.queues.queue_log import LevelRecorder
 from broker.queues.quorum.commands import ACCEPT, LEVELS, EntryWriter
@@ -97,7 +97,8 @@ class Replica(Machine):
         self._groups = groups
         self._group: Group | None = None
         """None before anything was ever written to it."""
-        self._number: i64 = queue.log_number
+        # on a node without a disk nobody has thought of numbers
+        self._number: i64 = queue.log_number if queue.log_number > 0 else groups.logs.create(1 + LEVELS)
         self._logs = groups.logs
         self._writer: EntryWriter | None = None
         """Of the entry that is being gathered, if one was begun."""
@@ -124,6 +125,11 @@ class Replica(Machine):
             if self.queue is not None:
                 self.queue.promises = group.promises
         return group
+
+    def figures(self) -> GroupFigures:
+        """Where the group stands."""
+        group = self._group
+        return GroupFigures() if group is None else group.figures()
 
     @property
     def ledger(self) -> Ledger:

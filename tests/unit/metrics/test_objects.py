@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.metrics.app import CONTENT_TYPE
 from broker.metrics.objects import CLUSTER_FAMILIES, FAMILIES, labels
+from tests.support.durable import DurableBroker
 from tests.support.memory import Broker, Client
 from tests.support.wire import method, publish
 from tests.unit.metrics.test_exporter import ask, samples
@@ -40,7 +41,8 @@ async def series(broker: Broker, path: str, query: str = "") -> Series:
 
 
 async def test_every_family_is_there() -> None:
-    broker, _ = busy()
+    broker, client = busy()
+    client.ask("queue.declare", queue="r", durable=True, arguments={"x-queue-type": "quorum"})
     found = {name for name, _ in await series(broker, "/metrics/per-object")}
     expected = {f"rabbitmq_{metric.name}" for family in FAMILIES for metric in family.metrics}
     assert found >= expected
@@ -63,6 +65,32 @@ async def test_what_is_said_of_queues() -> None:
     idle = 'a "b"\\c'
     assert found["rabbitmq_queue_messages", idle] == 0
     assert ("rabbitmq_queue_messages_acked_total", idle) not in found
+
+
+async def test_what_is_said_of_raft_groups() -> None:
+    broker = DurableBroker()
+    client = broker.open()
+    for name in ("r", "unused"):
+        client.ask("queue.declare", queue=name, durable=True, arguments={"x-queue-type": "quorum"})
+    client.ask("queue.declare", queue="classic", durable=True)
+    client.send(*(publish(1, "", "r", b"x") for _ in range(3)))
+    client.get("r", no_ack=True)
+    found = {
+        name: value
+        for (name, queue), value in (await series(broker, "/metrics/detailed", "family=ra_metrics")).items()
+        if queue == "r"
+    }
+    prefix = "rabbitmq_detailed_raft_"
+    indexes = {found[f"{prefix}{name}"] for name in ("commit_index", "last_applied", "last_written_index")}
+    assert len(indexes) == 1
+    old_names = ("commit_index", "last_applied_index", "last_written_index")
+    assert indexes == {found[f"{prefix}log_{name}"] for name in old_names}
+    assert min(indexes) >= 2
+    assert found[f"{prefix}term"] == found[f"{prefix}term_total"] == 1
+    assert found[f"{prefix}snapshot_index"] == found[f"{prefix}log_snapshot_index"] == -1
+    assert found[f"{prefix}commit_latency_seconds"] >= 0
+    queues = {queue for name, queue in await series(broker, "/metrics/per-object") if "raft" in name}
+    assert queues == {"r", "unused"}
 
 
 async def test_what_is_said_of_channels_exchanges_and_connections() -> None:
