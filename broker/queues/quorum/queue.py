@@ -76,7 +76,7 @@ class QuorumQueue(BacklogQueue):
         self.delays = None if retry is None else Delays(self, retry, environment.clock, environment.turn)
         self.keeper: Dead | None = None
         """Of its dead letters, if they stay until they have arrived."""
-        if declared.options.at_least_once and environment.logs is not None:
+        if declared.options.at_least_once:
             self.keeper = Dead(self, environment.logs, environment.clock, environment.turn)
             self.keeps_dead = True
         self.mark_used()
