@@ -45,11 +45,15 @@ class _Died(Held):
 
 @final
 class Dead:
-    """Those of one queue. ``queue.dead`` and ``queue.dead_bytes`` count them."""
+    """Those of one queue."""
 
     def __init__(self, queue: QuorumQueue, logs: Logs | None, clock: Clock, turn: Turn) -> None:
         """``logs`` has the contents; None on a node that keeps nothing on disk."""
         self.sender = DeadLetterSender(queue, logs, clock, turn)
+        self.count: i64 = 0
+        """How many there are."""
+        self.bytes: i64 = 0
+        """Sum of the sizes of their bodies, about."""
         self._queue = queue
         self._turn = turn
         self._at_hand: dict[int, RunMap] | None = {} if logs is None else None
@@ -74,8 +78,8 @@ class Dead:
             self._dying.append(_Died(self))
             queue.replica.hold(self._dying[-1])
         self._dying[-1].order.add(level, first, count, stride)
-        queue.dead += count
-        queue.dead_bytes += self._size(backlog, first, count, stride)
+        self.count += count
+        self.bytes += self._size(backlog, first, count, stride)
         if self._at_hand is None:
             backlog.table.release(first, count, stride)
         else:
@@ -128,8 +132,8 @@ class Dead:
         log = queue.replica.contents(level.number)
         live = log.positions.live()
         self._recovered[int(level.number)] = disk.leave_out(runs)
-        queue.dead += count
-        queue.dead_bytes += log.body_bytes * count // live if live > 0 else 0
+        self.count += count
+        self.bytes += log.body_bytes * count // live if live > 0 else 0
         self.sender.wake()
 
     # ---- out ---------------------------------------------------------------------------------------------------------
@@ -141,10 +145,10 @@ class Dead:
         if self._at_hand is not None:
             self._at_hand[int(level)].remove(position, position)
             queue.backlog_at(level).table.release_one(position)
-        queue.dead -= 1
-        queue.dead_bytes -= body_bytes
-        if queue.dead == 0 or queue.dead_bytes < 0:
-            queue.dead_bytes = 0
+        self.count -= 1
+        self.bytes -= body_bytes
+        if self.count == 0 or self.bytes < 0:
+            self.bytes = 0
 
     def gone(self, level: i64, first: i64, last: i64) -> None:
         """Nothing of what the ledger had at these positions is left."""
@@ -159,7 +163,7 @@ class Dead:
     def purge(self) -> i64:
         """All of them are gone; how many."""
         queue = self._queue
-        count = queue.dead
+        count = self.count
         if count > 0:
             for backlog in queue.levels:
                 if backlog.next > 0:
@@ -175,8 +179,8 @@ class Dead:
         if self._at_hand:
             self._let_go(self._at_hand)
             self._at_hand = {}
-        self._queue.dead = 0
-        self._queue.dead_bytes = 0
+        self.count = 0
+        self.bytes = 0
 
     def _let_go(self, at_hand: dict[int, RunMap]) -> None:
         lists: list[list[Message | Entry | None]] = []
