@@ -59,8 +59,6 @@ class BacklogQueue(Queue):
         self.settles_redelivered = True
         """What was delivered before and goes to a consumer that acknowledges nothing is settled with that; otherwise
         the queue does it itself."""
-        self.keeps_dead = False
-        """Dead letters stay until all their targets have them: ``keep_dead``."""
         self._turn = turn
         self._clock = clock
 
@@ -220,7 +218,8 @@ class BacklogQueue(Queue):
         return count
 
     def keep_dead(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> None:
-        """Messages of this level, which do not wait any more, are dead letters that stay."""
+        """Messages of this level, which do not wait any more, are dead letters that stay
+        (``QueueOptions.at_least_once``)."""
         raise NotImplementedError
 
     def purge(self) -> i64:

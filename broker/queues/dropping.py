@@ -20,7 +20,7 @@ _REJECTED_AT_ONCE: Final[i64] = 16
 
 def drop_head(queue: BacklogQueue, backlog: MessageBacklog, reason: str) -> None:
     """What stands at the head of this level goes."""
-    if queue.keeps_dead:
+    if queue.options.at_least_once:
         queue.keep_dead(backlog, backlog.pop(False).position, 1, 1, reason)
         return
     entry = backlog.pop(queue.options.dead_letter_exchange is not None)

@@ -3,7 +3,7 @@ them)."""
 
 from typing import Final, final
 
-from broker.queues.arguments import OVERFLOWS
+from broker.queues.arguments import OVERFLOWS, QUEUE_TYPE, QUORUM
 from broker.wire.table import FieldTable
 
 DROP_HEAD: Final = 0
@@ -30,6 +30,7 @@ class QueueOptions:
         self.overflow = OVERFLOWS.index(overflow) if isinstance(overflow, str) else DROP_HEAD
         self.at_least_once = (
             arguments.values.get("x-dead-letter-strategy") == "at-least-once"
+            and arguments.values.get(QUEUE_TYPE) == QUORUM
             and self.dead_letter_exchange is not None
             and self.overflow == REJECT_PUBLISH
         )

@@ -76,10 +76,6 @@ class Queue(MessageTarget, Dispatchable):
         """Messages that clients have got, also by basic.get, and not settled."""
         self.delayed: i64 = 0
         """Messages that came back and wait for a while before they are ready again."""
-        self.dead: i64 = 0
-        """Dead letters that stay until all their targets have them."""
-        self.dead_bytes: i64 = 0
-        """Sum of the sizes of their bodies, about."""
         self.delivered: i64 = 0
         """Messages that consumers have got."""
 
@@ -93,6 +89,14 @@ class Queue(MessageTarget, Dispatchable):
     def ready_count(self) -> i64:
         """Messages waiting, as they stand: nothing is dispatched and nothing expires for whoever only counts."""
         raise NotImplementedError
+
+    def dead_count(self) -> i64:
+        """Dead letters that stay until all their targets have them."""
+        return 0
+
+    def dead_bytes(self) -> i64:
+        """Sum of the sizes of their bodies, about."""
+        return 0
 
     def head(self) -> Message | None:
         """The message that is next, if it is at hand: nothing is read, dispatched or dropped for whoever only looks."""

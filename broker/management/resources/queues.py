@@ -53,7 +53,7 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
         "consumer_utilisation": 1 if consumers.group() is not None else 0,
         "exclusive_consumer_tag": None if exclusive is None else exclusive.tag,
         "single_active_consumer_tag": None if active is None else active.tag,
-        **of_depth(ready, unacked, int(queue.delayed + queue.dead), rates_of(QUEUE_NAMES, figures)),
+        **of_depth(ready, unacked, int(queue.delayed + queue.dead_count()), rates_of(QUEUE_NAMES, figures)),
         **_bytes(queue),
         "head_message_timestamp": _head_timestamp(queue),
         **idle_since(figures),
@@ -77,8 +77,8 @@ def _members(server: Server, queue: Queue) -> dict[str, Any]:
         "members": [node],
         "online": [node],
         "messages_delayed": int(queue.delayed),
-        "messages_dlx": int(queue.dead),
-        "message_bytes_dlx": int(queue.dead_bytes),
+        "messages_dlx": int(queue.dead_count()),
+        "message_bytes_dlx": int(queue.dead_bytes()),
     }
 
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
+from broker.discard import discard
+from broker.message import Message
 from broker.native import i64
 from broker.queues.block import body_size, is_missing
+from broker.queues.entry import Entry
 from broker.queues.message_backlog import MessageBacklog
 from broker.queues.quorum.commands import EntryWriter
 from broker.queues.quorum.dead_letter_sender import DeadLetterSender
@@ -42,11 +45,19 @@ class _Died(Held):
 
 @final
 class Dead:
-    """Those of one queue. ``queue.dead`` and ``queue.dead_bytes`` count them."""
+    """Those of one queue."""
 
-    def __init__(self, queue: QuorumQueue, logs: Logs, clock: Clock, turn: Turn) -> None:
+    def __init__(self, queue: QuorumQueue, logs: Logs | None, clock: Clock, turn: Turn) -> None:
+        """``logs`` has the contents; None on a node that keeps nothing on disk."""
         self.sender = DeadLetterSender(queue, logs, clock, turn)
+        self.count: i64 = 0
+        """How many there are."""
+        self.bytes: i64 = 0
+        """Sum of the sizes of their bodies, about."""
         self._queue = queue
+        self._turn = turn
+        self._at_hand: dict[int, RunMap] | None = {} if logs is None else None
+        """By level, where the contents stay in the backlogs' tables: the positions."""
         self._dying: list[_Died] = []
         """Those whose entry is not applied."""
         self._recovered: dict[int, ReadBack] = {}
@@ -67,11 +78,21 @@ class Dead:
             self._dying.append(_Died(self))
             queue.replica.hold(self._dying[-1])
         self._dying[-1].order.add(level, first, count, stride)
-        queue.dead += count
-        queue.dead_bytes += self._size(backlog, first, count, stride)
-        backlog.table.release(first, count, stride)
+        self.count += count
+        self.bytes += self._size(backlog, first, count, stride)
+        if self._at_hand is None:
+            backlog.table.release(first, count, stride)
+        else:
+            self._stay(self._at_hand.setdefault(int(level), RunMap()), first, count, stride)
         if queue.delays is not None:
             queue.delays.forget(level, first, count, stride)
+
+    def _stay(self, runs: RunMap, first: i64, count: i64, stride: i64) -> None:
+        while count > 0:
+            last = first + count - 1 if stride == 1 else first
+            runs.assign(first, last, DEAD)
+            count -= last + 1 - first
+            first += stride
 
     def _size(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64) -> i64:
         """Sum of the sizes of their bodies; those that are on the disk only count as large as what waits."""
@@ -111,8 +132,8 @@ class Dead:
         log = queue.replica.contents(level.number)
         live = log.positions.live()
         self._recovered[int(level.number)] = disk.leave_out(runs)
-        queue.dead += count
-        queue.dead_bytes += log.body_bytes * count // live if live > 0 else 0
+        self.count += count
+        self.bytes += log.body_bytes * count // live if live > 0 else 0
         self.sender.wake()
 
     # ---- out ---------------------------------------------------------------------------------------------------------
@@ -121,10 +142,13 @@ class Dead:
         """One of them need not stay."""
         queue = self._queue
         queue.replica.gather().dead_confirmed(level, position, 1, 1)
-        queue.dead -= 1
-        queue.dead_bytes -= body_bytes
-        if queue.dead == 0 or queue.dead_bytes < 0:
-            queue.dead_bytes = 0
+        if self._at_hand is not None:
+            self._at_hand[int(level)].remove(position, position)
+            queue.backlog_at(level).table.release_one(position)
+        self.count -= 1
+        self.bytes -= body_bytes
+        if self.count == 0 or self.bytes < 0:
+            self.bytes = 0
 
     def gone(self, level: i64, first: i64, last: i64) -> None:
         """Nothing of what the ledger had at these positions is left."""
@@ -139,7 +163,7 @@ class Dead:
     def purge(self) -> i64:
         """All of them are gone; how many."""
         queue = self._queue
-        count = queue.dead
+        count = self.count
         if count > 0:
             for backlog in queue.levels:
                 if backlog.next > 0:
@@ -152,5 +176,20 @@ class Dead:
         for died in self._dying:
             died.order.clear()
         self.sender.clear()
-        self._queue.dead = 0
-        self._queue.dead_bytes = 0
+        if self._at_hand:
+            self._let_go(self._at_hand)
+            self._at_hand = {}
+        self.count = 0
+        self.bytes = 0
+
+    def _let_go(self, at_hand: dict[int, RunMap]) -> None:
+        lists: list[list[Message | Entry | None]] = []
+        for level, runs in at_hand.items():
+            table = self._queue.backlog_at(level).table
+            last = runs.last()
+            cursor = RunCursor(runs)
+            cursor.seek(0)
+            while cursor.end < last and cursor.step():
+                if cursor.value != 0:
+                    table.take_out_range(cursor.start, cursor.end + 1, lists)
+        discard(self._turn, lists)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, final
 from broker.clock import Clock, Timed, Timer
 from broker.message import ON_DISK
 from broker.native import i64
+from broker.queues.block import message_of
 from broker.queues.kept_dead_letter import KeptDeadLetter, LetterOwner
 from broker.queues.quorum.death_order import DeathOrder
 from broker.queues.quorum.values import DEAD, REASONS, reason_of, state_of
@@ -92,7 +93,7 @@ class _Retry(Timed):
 class DeadLetterSender(LetterOwner):
     """Of one queue."""
 
-    def __init__(self, queue: QuorumQueue, logs: Logs, clock: Clock, turn: Turn) -> None:
+    def __init__(self, queue: QuorumQueue, logs: Logs | None, clock: Clock, turn: Turn) -> None:
         self.order = DeathOrder()
         """Those that nobody has begun with; whoever adds some calls ``wake``."""
         self._queue = queue
@@ -150,6 +151,10 @@ class DeadLetterSender(LetterOwner):
 
     def _read(self) -> None:
         """Read the first that are not read, as many as stand near each other."""
+        logs = self._logs
+        if logs is None:
+            self._take_at_hand()
+            return
         unread = self._unread
         level = unread[0].level
         lowest = unread[0].position
@@ -167,7 +172,20 @@ class DeadLetterSender(LetterOwner):
         reading = _Reading(self, unread[:count])
         del unread[:count]
         self._reading = reading
-        self._logs.read(self._queue.replica.contents(level), lowest, highest + 1, _READ_BYTES, reading)
+        logs.read(self._queue.replica.contents(level), lowest, highest + 1, _READ_BYTES, reading)
+
+    def _take_at_hand(self) -> None:
+        """On a node that keeps nothing on disk all contents are in memory."""
+        unread = self._unread
+        self._unread = []
+        for letter in unread:
+            message = message_of(self._queue.backlog_at(letter.level).table.item(letter.position))
+            if message is None:
+                self._finish(letter)
+            else:
+                letter.message = message
+                letter.body_bytes = message.body_size
+                self._ready.append(letter)
 
     def read(self, reading: _Reading, through: i64) -> None:
         """A read is over: of what stands below this position, nothing is left to be read."""

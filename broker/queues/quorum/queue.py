@@ -76,9 +76,8 @@ class QuorumQueue(BacklogQueue):
         self.delays = None if retry is None else Delays(self, retry, environment.clock, environment.turn)
         self.keeper: Dead | None = None
         """Of its dead letters, if they stay until they have arrived."""
-        if declared.options.at_least_once and environment.logs is not None:
+        if declared.options.at_least_once:
             self.keeper = Dead(self, environment.logs, environment.clock, environment.turn)
-            self.keeps_dead = True
         self.mark_used()
 
     # ---- levels ------------------------------------------------------------------------------------------------------
@@ -353,6 +352,12 @@ class QuorumQueue(BacklogQueue):
     def keep_dead(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64, reason: str) -> None:
         assert self.keeper is not None
         self.keeper.keep(backlog, first, count, stride, reason)
+
+    def dead_count(self) -> i64:
+        return 0 if self.keeper is None else self.keeper.count
+
+    def dead_bytes(self) -> i64:
+        return 0 if self.keeper is None else self.keeper.bytes
 
     def routes_changed(self) -> None:
         if self.keeper is not None:

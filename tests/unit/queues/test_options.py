@@ -71,11 +71,18 @@ def test_overflow_strategies(name: str, value: int) -> None:
 
 @pytest.mark.parametrize(
     ("without", "expected"),
-    [("", True), ("x-overflow", False), ("x-dead-letter-exchange", False), ("x-dead-letter-strategy", False)],
+    [
+        ("", True),
+        ("x-overflow", False),
+        ("x-dead-letter-exchange", False),
+        ("x-dead-letter-strategy", False),
+        ("x-queue-type", False),
+    ],
 )
 def test_dead_letters_stay_if_all_three_ask_for_it(without: str, expected: bool) -> None:
     """RabbitMQ docs, Quorum Queues: at-least-once dead lettering."""
     given: dict[str, object] = {
+        "x-queue-type": "quorum",
         "x-overflow": "reject-publish",
         "x-dead-letter-exchange": "",
         "x-dead-letter-strategy": "at-least-once",
