@@ -58,7 +58,7 @@ COMPILED = (
     "store/logs.py",
     "store/pages.py",
     "store/pending_settlements.py",
-    "store/redelivery_mark.py",
+    "store/log_note.py",
     "store/segment_builder.py",
     "store/promises.py",
     "store/segment_extent.py",

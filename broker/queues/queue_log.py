@@ -10,6 +10,7 @@ from mypy_extensions import mypyc_attr
 from broker.clock import Clock
 from broker.message import Message
 from broker.native import i64
+from broker.queues.redelivery_mark import RedeliveryMark, is_near, redelivered_through
 from broker.queues.stored import EXPIRES, stored_size, write_message
 from broker.store.log import Log
 from broker.store.logs import GroupHold, Logs
@@ -47,14 +48,14 @@ class QueueLog:
         self._logs = logs
         self._clock = clock
         self._waits_for_mark = False
+        self._mark: RedeliveryMark | None = None
+        """None before anything is delivered."""
 
     def recover(self) -> None:
         """The log was found by recovery."""
         log = self.log
         assert log is not None
-        self.redelivered_through = (
-            log.mark.position if log.mark.position < log.positions.next else log.positions.next - 1
-        )
+        self.redelivered_through = redelivered_through(log)
 
     def may_expire(self) -> bool:
         """Whether recovery has found messages with an expiration of their own."""
@@ -81,8 +82,8 @@ class QueueLog:
             return False
         log = self.log
         assert log is not None
-        if self.has_consumers:
-            log.cover(position)
+        if self.has_consumers and is_near(log, position):
+            self._own_mark().cover(log, position)
         if log.append(position, kind, stored_size(message), message):
             write_message(self._logs.batch, message, self._clock.wall_ms)
         return promised
@@ -107,10 +108,19 @@ class QueueLog:
         log = self.log
         if log is None or not self.durable or self.recorder is not None:
             return count
-        allowance = log.allowance(position)
+        near = is_near(log, position)
+        allowance = self._own_mark().allowance(log, position)
+        if near:
+            self._logs.batch.hurry()
         if allowance == 0:
             self._waits_for_mark = True
         return allowance if allowance < count else count
+
+    def _own_mark(self) -> RedeliveryMark:
+        mark = self._mark
+        if mark is None:
+            self._mark = mark = RedeliveryMark()
+        return mark
 
     def mark_has_come(self) -> bool:
         """What was appended is on the disk: whether somebody has waited for the mark."""
@@ -122,7 +132,7 @@ class QueueLog:
         """Whatever stands before the head was delivered; nothing behind it was, unless it was before this start."""
         log = self.log
         if log is not None and self.durable and self.recorder is None:
-            log.write_exact_mark(max(head_position - 1, self.redelivered_through))
+            log.write_last_note(max(head_position - 1, self.redelivered_through))
 
     def close(self) -> None:
         """The queue is gone, and its log with it."""

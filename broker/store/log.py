@@ -6,7 +6,7 @@ summary:
 
     positions    which are live (index.py)
     extents      where their records are (log_extents.py)
-    mark         which may have been delivered (redelivery_mark.py)
+    note         a number of the user's (log_note.py)
 
 Kinds and bodies of records stand in records.py; log_writer.py appends those of all logs, logs.py holds the logs
 together.
@@ -26,15 +26,15 @@ from broker.store.batch import RECORD_HEADER_SIZE
 from broker.store.group_state import GroupState
 from broker.store.index import Positions
 from broker.store.log_extents import LogExtents
+from broker.store.log_note import NOTHING_NOTED, LogNote
 from broker.store.log_writer import REFERENCE_SIZE, LogWriter
 from broker.store.pending_settlements import PendingSettlements
-from broker.store.records import BODY_AT, HARD_STATE, REDELIVERY_MARK, REDELIVERY_MARK_RESET, SETTLED
-from broker.store.redelivery_mark import UNMARKED, RedeliveryMark
+from broker.store.records import BODY_AT, HARD_STATE, NOTE, NOTE_REPLACED, SETTLED
 from broker.store.segment_extent import SegmentExtent
 from broker.store.segments import Segments
 
 LogState = tuple[int, int, bytes, bytes]
-"""What the manifest knows of a log: number, mark, positions, and of one with the entries of a group its state."""
+"""What the manifest knows of a log: number, note, positions, and of one with the entries of a group its state."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -42,7 +42,7 @@ class LogUser:
     """Whoever a log belongs to: a backlog of a queue."""
 
     def durable(self) -> None:
-        """What was appended below ``Log.durable_next`` is on the disk, and so is ``Log.mark_durable``."""
+        """What was appended below ``Log.durable_next`` is on the disk, and so is ``Log.note.durable``."""
         raise NotImplementedError
 
     def record(self, position: i64, data: bytes, start: i64, end: i64) -> None:
@@ -85,7 +85,7 @@ class Log:
         self.user: LogUser | None = None
         self.positions = Positions()
         self.extents = LogExtents(segments)
-        self.mark = UNMARKED
+        self.note = NOTHING_NOTED
         self.durable_next: i64 = 0
         """The records below this position are on the disk."""
         self.body_bytes: i64 = 0
@@ -146,48 +146,35 @@ class Log:
         self.extents.add_page(segment_extent, segment_extent.last + 1 - first)
         self.durable_next = positions.next
 
-    # ---- delivered ---------------------------------------------------------------------------------------------------
+    # ---- noted -------------------------------------------------------------------------------------------------------
 
-    def cover(self, position: i64) -> None:
-        """A record at ``position`` may be delivered soon. Called before ``append``, the mark is no later on the disk
-        than the record."""
-        if self.mark.is_near(position):
-            self._move_mark(position)
+    def tell_note(self, value: i64) -> None:
+        """The user's number is this from now on, which is more than it was: what is appended behind it is no earlier on
+        the disk."""
+        self.raise_note(value)
+        self.write_note()
 
-    def allowance(self, position: i64) -> i64:
-        """How many positions may be delivered from this one on: a crash will know of it. Moves the mark ahead when it
-        comes near."""
-        mark = self.mark
-        if mark.is_near(position):
-            self._move_mark(position)
-            self._writer.batch.hurry()
-        return mark.allowance(position)
-
-    def _move_mark(self, position: i64) -> None:
-        if self.own_mark().move(position, self.positions.next):
-            self.write_mark()
-
-    def own_mark(self) -> RedeliveryMark:
-        """Its mark, which is about to be moved."""
-        mark = self.mark
-        if mark is UNMARKED:
-            self.mark = mark = RedeliveryMark()
-        return mark
-
-    def raise_mark(self, position: i64) -> None:
-        """Everything up to there may have been delivered, as a start has found."""
-        if position > self.mark.position:
-            self.own_mark().raise_to(position)
-
-    def write_mark(self) -> None:
-        """Tell the disk where the mark is now."""
+    def write_note(self) -> None:
+        """Tell the disk the user's number."""
         self._touch()
-        self._writer.tell(self.number, REDELIVERY_MARK, self.mark.position)
+        self._writer.tell(self.number, NOTE, self.note.value)
 
-    def write_exact_mark(self, position: i64) -> None:
-        """Nothing behind ``position`` was ever delivered; for a clean end."""
-        if position < self.mark.position:
-            self._writer.tell(self.number, REDELIVERY_MARK_RESET, position)
+    def write_last_note(self, value: i64) -> None:
+        """Tell the disk that it was too large; at a clean end, the memory does not matter any more."""
+        if value < self.note.value:
+            self._writer.tell(self.number, NOTE_REPLACED, value)
+
+    def own_note(self) -> LogNote:
+        """Its note, which is about to be changed."""
+        note = self.note
+        if note is NOTHING_NOTED:
+            self.note = note = LogNote()
+        return note
+
+    def raise_note(self, value: i64) -> None:
+        """The user's number is at least this."""
+        if value > self.note.value:
+            self.own_note().raise_to(value)
 
     # ---- settled -----------------------------------------------------------------------------------------------------
 
@@ -304,7 +291,7 @@ class Log:
         group = self.group
         return (
             int(self.number),
-            int(self.mark.position),
+            int(self.note.value),
             self.positions.encode(),
             b"" if group is None else group.encode(),
         )
@@ -314,21 +301,21 @@ class Log:
     def taken(self) -> None:
         """The open commit group leaves."""
         self._taken_next = self.positions.next
-        self.mark.taken()
+        self.note.taken()
 
     def committed(self) -> None:
         """The commit group that left is on the disk."""
         self.durable_next = self._taken_next
-        self.mark.committed()
+        self.note.committed()
         user = self.user
         if user is not None and not self.dropped:
             user.durable()
 
     # ---- recovery (log_recovery.py) ----------------------------------------------------------------------------------
 
-    def restored(self, mark: i64, positions: Positions) -> None:
+    def restored(self, note: i64, positions: Positions) -> None:
         """What the manifest says of it; records are replayed on top of that."""
-        self.raise_mark(mark)
+        self.raise_note(note)
         self.positions = positions
         self.saved = True
 
@@ -339,7 +326,7 @@ class Log:
     def recovered(self, body_bytes: i64) -> None:
         """Recovery is over: everything found is on the disk, and these are the bytes of all bodies that are live."""
         self.durable_next = self.positions.next
-        self.mark.recovered()
+        self.note.recovered()
         self.body_bytes = body_bytes
 
 

@@ -12,6 +12,7 @@ from librt.strings import read_i64_be
 from broker.native import i64
 from broker.store.batch import HEADER_SIZE, RECORD_HEADER_SIZE, BatchHeader, BatchLocation, location_at, record_end
 from broker.store.log import Log
+from broker.store.log_note import NOTHING_NOTED
 from broker.store.logs import Logs
 from broker.store.records import (
     BODY_AT,
@@ -21,8 +22,8 @@ from broker.store.records import (
     HARD_STATE,
     JOURNAL,
     MESSAGE,
-    REDELIVERY_MARK,
-    REDELIVERY_MARK_RESET,
+    NOTE,
+    NOTE_REPLACED,
     REFERENCE,
     SETTLED,
     TRANSIENT,
@@ -76,7 +77,7 @@ class LogRecovery:
         self._distrusted = True
         self._logs.lost_records = lost_records
         for log in self._logs.logs.values():
-            log.raise_mark(log.positions.next - 1)
+            log.raise_note(log.positions.next - 1)
 
     def settle_missing(self) -> None:
         """All batches were replayed, and are on the disk."""
@@ -100,8 +101,8 @@ class LogRecovery:
         self._transient = []
         if self._distrusted:
             for log in self._logs.logs.values():
-                if log.mark.position >= 0:
-                    log.write_mark()
+                if log.note is not NOTHING_NOTED:
+                    log.write_note()
 
 
 def _is_lost(log: Log, first: int, last: int) -> bool:
@@ -123,10 +124,10 @@ def replay_record(log: Log, kind: i64, location: BatchLocation, data: bytes, at:
         while body + 16 <= end:
             log.positions.settle(read_i64_be(data, body), read_i64_be(data, body + 8))
             body += 16
-    elif kind == REDELIVERY_MARK:
-        log.raise_mark(read_i64_be(data, body))
-    elif kind == REDELIVERY_MARK_RESET:
-        log.own_mark().reset(read_i64_be(data, body))
+    elif kind == NOTE:
+        log.raise_note(read_i64_be(data, body))
+    elif kind == NOTE_REPLACED:
+        log.own_note().replace(read_i64_be(data, body))
     elif kind == HARD_STATE:
         log.group_state().tell(read_i64_be(data, body), read_i64_be(data, body + 8), read_i64_be(data, body + 16))
 

@@ -8,7 +8,7 @@ that change it.
                                         messages among them, their body bytes and flags, offset and size of its batch of
                                         the index (8 each)
     49 DROP_SEGMENT   of the segment    nothing
-    50 STATE          of the log        mark (8), live positions (index.py). The last one of a log counts
+    50 STATE          of the log        note (8), live positions (index.py). The last one of a log counts
     51 DROP_LOG       of the log        nothing
     54 GROUP          of the log        the state of a Raft group whose entries it holds (group_state.py). The last one
                                         of a log counts
@@ -206,9 +206,9 @@ def state_of(body: bytes) -> tuple[int, bytes]:
     return int.from_bytes(body[:8], "big", signed=True), body[8:]
 
 
-def state_body(mark: int, positions: bytes) -> bytes:
+def state_body(note: int, positions: bytes) -> bytes:
     """The body of a STATE record."""
-    return mark.to_bytes(8, "big", signed=True) + positions
+    return note.to_bytes(8, "big", signed=True) + positions
 
 
 def edit_records(edit: Edit) -> Iterator[Record]:
@@ -216,7 +216,7 @@ def edit_records(edit: Edit) -> Iterator[Record]:
     for builder, size in edit.added:
         yield builder.number, SEGMENT, segment_body(size, [_part_of(part) for part in builder.parts])
     yield from ((number, DROP_SEGMENT, b"") for number in edit.dropped)
-    yield from ((number, STATE, state_body(mark, positions)) for number, mark, positions, _ in edit.states)
+    yield from ((number, STATE, state_body(note, positions)) for number, note, positions, _ in edit.states)
     yield from ((number, GROUP, group) for number, _, _, group in edit.states if group)
     yield from ((number, DROP_LOG, b"") for number in edit.dropped_logs)
     yield from ((JOURNAL, kind, body) for kind, body in edit.journal)

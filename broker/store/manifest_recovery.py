@@ -104,9 +104,9 @@ class Restoration:
 
     def _restore_states(self) -> None:
         for number, body in self._state.logs.items():
-            mark, positions = state_of(body)
+            note, positions = state_of(body)
             try:
-                self._logs.open(number).restored(mark, decode_positions(positions))
+                self._logs.open(number).restored(note, decode_positions(positions))
                 self._known.add(number)
             except ValueError:
                 self._findings.append(f"the manifest says nothing sensible of log {number}")

@@ -9,8 +9,9 @@
     3 REFERENCE    position (8), offset in the payload (8)     the record at that offset of the same batch once more,
                                                                for another log
     4 SETTLED      first (8) and last (8) position, repeated   these are not needed any more
-    5 MARK         position (8)                                up to and including it, anything may have been delivered
-    6 EXACT        position (8)                                the same, replacing any larger mark; at a clean end
+    5 NOTE         a number (8)                                the user's (log_note.py), unless it is larger already; of
+                                                               a classic queue, its redelivery mark
+    6 NOTE_REPLACED  a number (8)                              the same, also if it was larger; at a clean end
     7 HARD_STATE   term (8), vote (8), commit (8)              of a Raft group (group_state.py)
     16 PUT         size of the key (4), key, value             log 0 only: what is declared (metadata/journal.py)
     17 DELETE      key                                         log 0 only
@@ -32,8 +33,8 @@ MESSAGE: Final[i64] = 1
 TRANSIENT: Final[i64] = 2
 REFERENCE: Final[i64] = 3
 SETTLED: Final[i64] = 4
-REDELIVERY_MARK: Final[i64] = 5
-REDELIVERY_MARK_RESET: Final[i64] = 6
+NOTE: Final[i64] = 5
+NOTE_REPLACED: Final[i64] = 6
 HARD_STATE: Final[i64] = 7
 PUT: Final[i64] = 16
 DELETE: Final[i64] = 17

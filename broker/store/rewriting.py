@@ -15,8 +15,8 @@ def whole_state(logs: Logs, journal: dict[bytes, bytes], logs_per_slice: int) ->
     parts: dict[int, list[SegmentPart]] = {}
     known = list(logs.logs.values())
     for index in range(0, len(known), logs_per_slice):
-        for number, mark, positions, group in states(known, index, index + logs_per_slice):
-            state.logs[number] = state_body(mark, positions)
+        for number, note, positions, group in states(known, index, index + logs_per_slice):
+            state.logs[number] = state_body(note, positions)
             if group:
                 state.groups[number] = group
         for log in known[index : index + logs_per_slice]:

@@ -23,10 +23,9 @@ from broker.protocol import dispatch, exchange_methods, queue_methods, tx_method
 from broker.protocol import publisher as publisher_module
 from broker.protocol.channel import Channel
 from broker.protocol.publisher import Publisher
-from broker.queues import dead_letter, disk_backlog, dropping, length_limit, read_back, requeued
+from broker.queues import dead_letter, disk_backlog, dropping, length_limit, read_back, redelivery_mark, requeued
 from broker.queues.classic import ClassicQueue
 from broker.queues.queue_log import QueueLog
-from broker.store import redelivery_mark
 from broker.store.batch import Batch
 from broker.store.compactor import Compactor
 from broker.store.compactor_options import CompactorOptions
@@ -187,11 +186,11 @@ def rollback_publishes() -> None:
 def mark_not_written() -> None:
     """Deliveries do not wait for the mark that tells the next start of them."""
 
-    def patched(self: Log, position: int) -> None:
-        mark = self.own_mark()
-        mark.position = mark.durable = position + redelivery_mark.MARK_AHEAD
+    def patched(self: redelivery_mark.RedeliveryMark, log: Log, position: int) -> None:
+        note = log.own_note()
+        note.value = note.durable = position + redelivery_mark.MARK_AHEAD
 
-    replace(Log, "_move_mark", lambda _: patched)
+    replace(redelivery_mark.RedeliveryMark, "_move", lambda _: patched)
 
 
 @plant
@@ -203,7 +202,7 @@ def mark_covers_what_comes_later() -> None:
         def patched(self: QueueLog) -> None:
             recover(self)
             assert self.log is not None
-            self.redelivered_through = self.log.mark.position
+            self.redelivered_through = self.log.note.value
 
         return patched
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from broker.metadata.journal import replay
+from broker.queues.redelivery_mark import RedeliveryMark
 from broker.store.batch import BLOCK
 from broker.store.compactor_options import CompactorOptions
 from broker.store.disk_error import DiskError
@@ -98,6 +99,7 @@ class Life:
         self.past = past
         self.chance = chance
         self.failures: list[Exception] = []
+        self.marks: dict[int, RedeliveryMark] = {}
         self.transient: dict[int, dict[int, bytes]] = {}
         """Log -> position -> body, of what does not outlive this run."""
         self.reads_slowly = chance.random() < 0.3
@@ -161,8 +163,8 @@ class Life:
             raise Violation(f"log {log.number}: live are {sorted(found)} instead of {sorted(live)}")
         self.check_extents(log)
         delivered = [position for position in live if (int(log.number), position) in self.past.delivered]
-        if any(position > log.mark.position for position in delivered):
-            raise Violation(f"log {log.number}: {delivered} were delivered, and the mark is {log.mark.position}")
+        if any(position > log.note.value for position in delivered):
+            raise Violation(f"log {log.number}: {delivered} were delivered, and the mark is {log.note.value}")
 
     def check_extents(self, log: Log) -> None:
         in_wal = log.extents.wal[log.extents.head :]
@@ -289,7 +291,7 @@ class Life:
             for log in dict.fromkeys(targets):
                 position = int(log.positions.next) + self.chance.choice((0, 0, 0, 2))
                 if self.chance.random() < 0.3:
-                    log.cover(position)
+                    self.mark_of(log).cover(log, position)
                 if log.append(position, kind, len(body), token):
                     self.logs.batch.write(body)
                     self.logs.batch.end()
@@ -315,11 +317,14 @@ class Life:
             self.transient.get(int(log.number), {}).pop(first + index * stride, None)
             self.note("settle", int(log.number), first + index * stride, first + index * stride)
 
+    def mark_of(self, log: Log) -> RedeliveryMark:
+        return self.marks.setdefault(int(log.number), RedeliveryMark())
+
     def deliver(self) -> None:
         log = self.some_log()
         if log is not None and log.positions.live():
             position = int(log.positions.first)
-            if log.allowance(position) > 0:
+            if self.mark_of(log).allowance(log, position) > 0:
                 self.past.delivered.add((int(log.number), position))
 
     def read(self) -> None:

@@ -72,7 +72,7 @@ def test_nothing_is_lost_at_any_moment() -> None:
                 log = again.logs.logs.get(number)
                 found = for_people.get(number, {}) if log is None else again.read(log)
                 assert expected.items() <= found.items(), f"before {site}, block {block}: log {number}"
-                assert log is None or log.mark.position >= max(expected, default=-1)
+                assert log is None or log.note.value >= max(expected, default=-1)
             again.rest()
             assert not again.failures
             count += 1

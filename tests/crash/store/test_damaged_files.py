@@ -131,7 +131,7 @@ def judge(state: FaultyDisk, what: str, path: str, start: int = 0, end: int = 1 
     for number, records in found.items():
         assert records.items() <= rest.written[number].items(), f"{what}: log {number} reads what nobody wrote"
         back = records.keys() - rest.live[number].keys()
-        assert max(back, default=-1) <= running.logs.logs[number].mark.position, (
+        assert max(back, default=-1) <= running.logs.logs[number].note.value, (
             f"{what}: what came back is not redelivered"
         )
         if back:

@@ -123,7 +123,7 @@ def judge_together(disk: FaultyDisk, what: str) -> Running:
             assert expected.items() <= for_people[number].items(), f"{what}: log {number} is not kept"
             continue
         assert expected.items() <= found[number].items() <= written[number].items(), f"{what}: log {number}"
-        assert max(expected) <= running.logs.logs[number].mark.position, f"{what}: log {number} is not redelivered"
+        assert max(expected) <= running.logs.logs[number].note.value, f"{what}: log {number} is not redelivered"
     assert not running.logs.lost, what
     return running
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.queues.redelivery_mark import RedeliveryMark
 from broker.store.records import TRANSIENT
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.kept import kept
@@ -44,7 +45,7 @@ def write_store() -> FaultyDisk:
     for number in range(0, 9, 2):
         running.settle(first, number, number)
     running.drop(gone)
-    first.allowance(3)
+    RedeliveryMark().allowance(first, 3)
     running.rest()
     again = running.killed(options())
     group = StoredGroup(again, again.logs.open(group.log.log.number))
@@ -84,7 +85,7 @@ def recovered(disk: FaultyDisk) -> dict[str, object]:
     logs = {
         str(number): {
             "next": int(log.positions.next),
-            "mark": int(log.mark.position),
+            "mark": int(log.note.value),
             "records": {
                 str(position): body[8:28].decode() + f" ({len(body)})" for position, body in running.read(log).items()
             },
