@@ -67,9 +67,9 @@ def _take_higher_term(raft: Raft, message: Message) -> bool:
 def _answer_lower_term(raft: Raft, message: Message) -> None:
     """Of a term that has passed: ignored, but for what would leave the sender waiting forever."""
     kind = message.kind
-    if (kind in (HEARTBEAT, APPEND)) and (raft.options.check_quorum or raft.options.pre_vote):
+    if (kind in (HEARTBEAT, APPEND)) and (raft.options.check_quorum or raft.options.pre_vote or raft.repair_to > 0):
         # A leader who does not know of our term, and whom no request for votes will tell of it: we may be in a lease,
-        # or ask before we stand for election.
+        # or ask before we stand for election, or do not stand because of damage.
         raft.send(Message(APPEND_RESPONSE, message.sender))
     elif kind == PRE_VOTE or (kind == VOTE and not raft.options.pre_vote):
         # Without pre-votes, the only candidate that could win might run after the terms of the others forever.

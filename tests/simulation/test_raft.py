@@ -32,3 +32,9 @@ def test_no_fault_breaks_a_group(part: int) -> None:
 
 def test_a_seed_is_a_history() -> None:
     assert Simulation(7).run() == Simulation(7).run()
+
+
+@pytest.mark.parametrize("seed", [605592])
+def test_seeds_that_have_found_something(seed: int) -> None:
+    """605592: a damaged member of a later term, which neither stood for election nor told the leader of it."""
+    Simulation(seed).run()

@@ -5,9 +5,19 @@ from __future__ import annotations
 import pytest
 
 from broker.native import i64
-from broker.raft.configuration import ADD_VOTER, ConfChange
+from broker.raft.configuration import ADD_VOTER, ConfChange, Configuration
 from broker.raft.entry import NORMAL, Entry
-from broker.raft.message import APPEND, NOBODY, PRE_VOTE, TIMEOUT_NOW, VOTE, VOTE_RESPONSE, Message
+from broker.raft.message import (
+    APPEND,
+    APPEND_RESPONSE,
+    HEARTBEAT,
+    NOBODY,
+    PRE_VOTE,
+    TIMEOUT_NOW,
+    VOTE,
+    VOTE_RESPONSE,
+    Message,
+)
 from broker.raft.raft import CANDIDATE, FOLLOWER, LEADER, Options, Raft, Randomness
 from broker.raft.raw_node import RawNode
 from broker.raft.storage import HardState, InitialState, MemoryStorage
@@ -417,3 +427,15 @@ def test_a_leader_finds_out_that_a_member_lost_some_in_its_own_term() -> None:
     assert damaged.applied == ["a", "b", "c", "d", "e", "f", "g"]
     assert damaged.raft.is_repaired()
     assert group.leaders() == [1]
+
+
+@pytest.mark.parametrize(("repair_to", "answers"), [(0, []), (7, [(APPEND_RESPONSE, 5)])])
+def test_a_damaged_member_tells_a_leader_of_its_later_term(repair_to: int, answers: list[tuple[int, int]]) -> None:
+    """Without pre-vote and check-quorum a whole member would stand for election, and tell him so; a damaged one never
+    does, and nothing else would."""
+    storage = MemoryStorage(InitialState(HardState(5, 0, 0), Configuration([1, 2, 3]), repair_to))
+    node = RawNode(1, storage, 0, Options(check_quorum=False, pre_vote=False), Constant(3))
+    node.step(Message(HEARTBEAT, 1, 2, 4))
+    ready = node.ready() if node.has_ready() else None
+    said = [] if ready is None else ready.messages + ready.responses
+    assert [(message.kind, message.term) for message in said] == answers
