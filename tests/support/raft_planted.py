@@ -81,8 +81,8 @@ PLANTED: Final = {
     ),
     "nobody tells a leader of a term that has passed": Mistake(
         "step",
-        "if (kind in (HEARTBEAT, APPEND)) and (raft.options.check_quorum or raft.options.pre_vote):",
-        "if False:",
+        "and (raft.options.check_quorum or raft.options.pre_vote or raft.repair_to > 0):",
+        "and False:",
     ),
     "a read that one member confirms": Mistake(
         "leader", "reads.confirm(raft.tracker.configuration.voters)", "reads.confirm([message.sender])"
