@@ -88,7 +88,7 @@ async def totals_of(server: Server) -> Totals:
         for index, queue in enumerate(list(vhost.queues.values()), 1):
             ready += queue.ready_count()
             unacked += queue.unacked
-            others += int(queue.delayed + queue.dead_count())
+            others += int(queue.set_aside_count())
             if queue.figures is not None and queue.type.name != CLASSIC:
                 add_counts(found, queue.type.label, queue.figures.deliveries())
             consumers += queue.consumers.count()

@@ -100,7 +100,7 @@ def _of_queue(found: tuple[str, Queue]) -> str:
 def _depth(found: tuple[str, Queue]) -> Row:
     ready = int(found[1].ready_count())
     unacked = int(found[1].unacked)
-    return Row(_of_queue(found), (ready, unacked, ready + unacked + int(found[1].delayed + found[1].dead_count())))
+    return Row(_of_queue(found), (ready, unacked, ready + unacked + int(found[1].set_aside_count())))
 
 
 def _consumers(found: tuple[str, Queue]) -> Row:

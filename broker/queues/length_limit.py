@@ -37,7 +37,7 @@ class LengthLimit:
     def _totals(self, queue: BacklogQueue) -> tuple[i64, i64]:
         """Messages, and the sum of their bodies' sizes where there is a limit to it."""
         size = body_bytes(queue.levels) + queue.dead_bytes() if queue.options.max_length_bytes >= 0 else 0
-        return queue.ready_count() + queue.delayed + queue.dead_count(), size
+        return queue.ready_count() + queue.set_aside_count(), size
 
     def is_full(self, queue: BacklogQueue) -> bool:
         count, size = self._totals(queue)

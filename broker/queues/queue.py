@@ -90,6 +90,10 @@ class Queue(MessageTarget, Dispatchable):
         """Messages waiting, as they stand: nothing is dispatched and nothing expires for whoever only counts."""
         raise NotImplementedError
 
+    def set_aside_count(self) -> i64:
+        """Messages that are neither ready nor with a client: delayed ones, and dead letters that stay."""
+        return self.delayed + self.dead_count()
+
     def dead_count(self) -> i64:
         """Dead letters that stay until all their targets have them."""
         return 0

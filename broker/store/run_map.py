@@ -91,6 +91,16 @@ class RunMap:
             edit.put(edit.end, value)
         edit.close()
 
+    def assign_each(self, first: i64, count: i64, stride: i64, value: i64) -> None:
+        """The same of ``count`` positions from ``first`` on, ``stride`` apart."""
+        if stride == 1:
+            self.assign(first, first + count - 1, value)
+            return
+        while count > 0:
+            self.assign(first, first, value)
+            first += stride
+            count -= 1
+
     def remove(self, first: i64, last: i64) -> None:
         """None of the positions from ``first`` to ``last``, both included, has a value."""
         self.assign(first, last, 0)

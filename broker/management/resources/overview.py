@@ -30,7 +30,7 @@ async def _totals(server: Server) -> tuple[dict[str, int], dict[str, Any]]:
         for index, queue in enumerate(list(vhost.queues.values()), 1):
             ready += queue.ready_count()
             unacked += queue.unacked
-            others += int(queue.delayed + queue.dead_count())
+            others += int(queue.set_aside_count())
             consumers += queue.consumers.count()
             for name, rate in rates_of(QUEUE_NAMES, queue.figures).items():
                 rates[name] = rates.get(name, 0.0) + rate

@@ -53,7 +53,7 @@ def row(server: Server, vhost: VHost, queue: Queue) -> dict[str, Any]:
         "consumer_utilisation": 1 if consumers.group() is not None else 0,
         "exclusive_consumer_tag": None if exclusive is None else exclusive.tag,
         "single_active_consumer_tag": None if active is None else active.tag,
-        **of_depth(ready, unacked, int(queue.delayed + queue.dead_count()), rates_of(QUEUE_NAMES, figures)),
+        **of_depth(ready, unacked, int(queue.set_aside_count()), rates_of(QUEUE_NAMES, figures)),
         **_bytes(queue),
         "head_message_timestamp": _head_timestamp(queue),
         **idle_since(figures),

@@ -83,16 +83,9 @@ class Dead:
         if self._at_hand is None:
             backlog.table.release(first, count, stride)
         else:
-            self._stay(self._at_hand.setdefault(int(level), RunMap()), first, count, stride)
+            self._at_hand.setdefault(int(level), RunMap()).assign_each(first, count, stride, DEAD)
         if queue.delays is not None:
             queue.delays.forget(level, first, count, stride)
-
-    def _stay(self, runs: RunMap, first: i64, count: i64, stride: i64) -> None:
-        while count > 0:
-            last = first + count - 1 if stride == 1 else first
-            runs.assign(first, last, DEAD)
-            count -= last + 1 - first
-            first += stride
 
     def _size(self, backlog: MessageBacklog, first: i64, count: i64, stride: i64) -> i64:
         """Sum of the sizes of their bodies; those that are on the disk only count as large as what waits."""

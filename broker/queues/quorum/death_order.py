@@ -51,14 +51,7 @@ class DeathOrder:
 
     def add_rest(self, level: i64, first: i64, count: i64, stride: i64) -> None:
         """The same for those of which nobody knows when they have died, or which are too many."""
-        runs = self._rest.setdefault(int(level), RunMap())
-        if stride == 1:
-            runs.assign(first, first + count - 1, _WAITS)
-            return
-        while count > 0:
-            runs.assign(first, first, _WAITS)
-            first += stride
-            count -= 1
+        self._rest.setdefault(int(level), RunMap()).assign_each(first, count, stride, _WAITS)
 
     def join(self, others: DeathOrder) -> None:
         """Those have died after all of these."""

@@ -125,11 +125,7 @@ class Delays(Timed):
     def _see(self, unseen: RunMap, first: i64, count: i64, stride: i64, value: i64) -> None:
         """They are among those no more, and have this value from now on."""
         self.unseen -= count
-        while count > 0:
-            last = first + count - 1 if stride == 1 else first
-            unseen.assign(first, last, value)
-            count -= last + 1 - first
-            first += stride
+        unseen.assign_each(first, count, stride, value)
 
     # ---- out ---------------------------------------------------------------------------------------------------------
 

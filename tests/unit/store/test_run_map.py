@@ -210,3 +210,12 @@ def test_what_cannot_be_a_map_is_refused() -> None:
             decoded(writer.getvalue())
     with pytest.raises(ValueError, match="no number"):
         decoded(b"")
+
+
+@pytest.mark.parametrize("stride", [1, 2, 7])
+def test_positions_at_equal_distances_get_a_value(stride: int) -> None:
+    runs = RunMap()
+    runs.assign(0, 99, 5)
+    runs.assign_each(10, 6, stride, 3)
+    changed = range(10, 10 + 6 * stride, stride)
+    assert [int(runs.value_at(at)) for at in range(100)] == [3 if at in changed else 5 for at in range(100)]
