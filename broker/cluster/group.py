@@ -14,121 +14,23 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, final
 
-from mypy_extensions import mypyc_attr
-
-from broker.clock import Clock, Timed, Timer
+from broker.cluster.group_environment import GroupEnvironment
 from broker.cluster.group_log import GroupLog
+from broker.cluster.group_promises import GroupPromises
+from broker.cluster.machine import Machine
 from broker.native import i64
-from broker.promises import PromiseSource, PromiseWaiter
 from broker.raft.configuration import Configuration, decode_conf_change
 from broker.raft.entry import CONF_CHANGE, NORMAL, Entry
 from broker.raft.message import Snapshot
-from broker.raft.raft import LEADER, Options, Randomness
+from broker.raft.raft import LEADER
 from broker.raft.raw_node import RawNode, Ready
 from broker.store.group_state import GroupOwner
 from broker.store.log import Log, LogUser
-from broker.store.logs import Logs
 
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Machine:
-    """The state machine of a group."""
-
-    def take(self) -> bytes:
-        """The commands that were gathered since the last call, as the data of one entry; empty: none were."""
-        raise NotImplementedError
-
-    def apply(self, data: bytes) -> None:
-        """An entry is committed. The same on every member."""
-        raise NotImplementedError
-
-    def snapshot(self) -> bytes:
-        """What stands for everything that was applied."""
-        raise NotImplementedError
-
-    def restore(self, data: bytes) -> None:
-        """The state that ``snapshot`` has told of."""
-        raise NotImplementedError
-
-    def is_small(self) -> bool:
-        """Whether a snapshot costs next to nothing."""
-        return False
-
-    def rest(self) -> None:
-        """Nothing was written to it for a while."""
-
-    def make_do(self, following: list[bytes]) -> None:
-        """There is no state to begin with, because damage has taken it, or because nothing ever was; these entries are
-        going to be applied."""
-
-
-REST_MS: Final[i64] = 5000
-"""A group of one that nothing was written to for so long, and up to as long again, keeps no Raft state in memory."""
-AWAKE_MANY: Final[i64] = 512
-"""With more groups than this that do,"""
-CROWDED_REST_MS: Final[i64] = 250
-"""so long is enough: waking one costs a tenth of what its next message does."""
-_NO_WAITERS: Final[list[PromiseWaiter]] = []
-"""All groups share these while they have nothing, so nothing is ever put into them:"""
 _NO_TICKETS: Final[list[int]] = []
+"""All groups share these while they have nothing, so nothing is ever put into them:"""
 _NO_READIES: Final[list[Ready]] = []
 """there are new ones instead."""
-_PER_LOOK: Final[i64] = 512
-"""Groups that are looked at in one go, and"""
-_LOOK_MS: Final[i64] = 50
-"""how long after them the next."""
-
-
-@final
-class GroupEnvironment(Timed):
-    """What the groups of a node share."""
-
-    def __init__(self, logs: Logs, clock: Clock, options: Options, randomness: Randomness) -> None:
-        self.logs = logs
-        self.clock = clock
-        self.options = options
-        self.randomness = randomness
-        self._alone: Configuration | None = None
-        self._awake: list[Group] = []
-        self._looked: i64 = 0
-        """How many of them this look has seen."""
-        self._timer: Timer | None = None
-        """For the next look; None: nobody is awake."""
-
-    def alone(self, member: i64) -> Configuration:
-        """That of a group of one; the same for all those of a node."""
-        found = self._alone
-        if found is None or found.voters != [member]:
-            self._alone = found = Configuration([int(member)])
-        return found
-
-    def woken(self, group: Group) -> None:
-        """It keeps Raft state in memory now."""
-        self._awake.append(group)
-        timer = self._timer
-        if timer is None:
-            self._look_in(REST_MS)
-        elif len(self._awake) == AWAKE_MANY + 1 and self._looked == 0:
-            timer.cancel()
-            self._look_in(CROWDED_REST_MS)
-
-    def _look_in(self, wait_ms: i64) -> None:
-        self._timer = self.clock.call_at(self.clock.now_ms + wait_ms, self)
-
-    def on_timer(self, now_ms: i64) -> None:
-        awake = self._awake
-        at = self._looked
-        end = at + _PER_LOOK
-        kept = [group for group in awake[at:end] if not group.rest()]
-        awake[at:end] = kept
-        self._looked = at + len(kept)
-        self._timer = None
-        if self._looked < len(awake):
-            self._look_in(_LOOK_MS)
-            return
-        self._looked = 0
-        if awake:
-            self._look_in(REST_MS if len(awake) <= AWAKE_MANY else CROWDED_REST_MS)
 
 
 class GroupFigures(NamedTuple):
@@ -142,65 +44,6 @@ class GroupFigures(NamedTuple):
     """-1 without a snapshot."""
     commit_latency_us: int = 0
     """From the proposal of an entry until it was applied; of a late one."""
-
-
-@final
-class GroupPromises(PromiseSource):
-    """Of one group."""
-
-    def __init__(self, group: Group, is_alone: bool) -> None:
-        super().__init__(is_alone)
-        self._group = group
-        self._waiters = _NO_WAITERS
-        self._tickets = _NO_TICKETS
-
-    def ticket(self) -> i64:
-        return self._group.open_ticket if self._group.is_gathering else self._group.open_ticket - 1
-
-    def durable_through(self) -> i64:
-        return self._group.applied_ticket
-
-    def when(self, ticket: i64, waiter: PromiseWaiter) -> None:
-        if self._waiters is _NO_WAITERS:
-            self._waiters = []
-            self._tickets = []
-        self._waiters.append(waiter)
-        self._tickets.append(int(ticket))
-
-    def kept(self, ticket: i64, clock: Clock) -> None:
-        """Everything up to this ticket is applied."""
-        if not self._waiters:
-            return
-        count: i64 = 0
-        for each in self._tickets:
-            if each > ticket:
-                break
-            count += 1
-        waiters = self._waiters[:count]
-        del self._waiters[:count]
-        del self._tickets[:count]
-        for waiter in waiters:
-            try:
-                waiter.kept(self)
-            except Exception as error:
-                clock.faults.caught("promise of a group", waiter.fault_owner(), error)
-
-    def rest(self) -> None:
-        """Nobody has waited for a while."""
-        if not self._waiters:
-            self._waiters = _NO_WAITERS
-            self._tickets = _NO_TICKETS
-
-    def end(self, clock: Clock) -> None:
-        """The group is no more, as its queue was deleted: nobody wants to know what became of it."""
-        waiters = self._waiters
-        self._waiters = _NO_WAITERS
-        self._tickets = _NO_TICKETS
-        for waiter in waiters:
-            try:
-                waiter.kept(self)
-            except Exception as error:
-                clock.faults.caught("end of a group", waiter.fault_owner(), error)
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from broker.clock import Clock
-from broker.cluster.group import GroupEnvironment
+from broker.cluster.group_environment import GroupEnvironment
 from broker.native import i64
 from broker.queues.memory import QueueMemory
 from broker.queues.queue_type import QueueType

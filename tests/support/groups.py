@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from broker.cluster.group import REST_MS, Group, GroupEnvironment, Machine
+from broker.cluster.group import Group
+from broker.cluster.group_environment import REST_MS, GroupEnvironment
+from broker.cluster.machine import Machine
 from broker.promises import PromiseSource, PromiseWaiter
 from broker.raft.configuration import Configuration
 from broker.raft.raft import Options

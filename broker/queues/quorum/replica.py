@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from broker.clock import Clock
-from broker.cluster.group import Group, GroupEnvironment, GroupFigures, Machine
+from broker.cluster.group import Group, GroupFigures
+from broker.cluster.group_environment import GroupEnvironment
+from broker.cluster.machine import Machine
 from broker.native import i64
 from broker.queues.queue_log import LevelRecorder
 from broker.queues.quorum.commands import ACCEPT, LEVELS, EntryWriter

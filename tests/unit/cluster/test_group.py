@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from broker.cluster.group import CROWDED_REST_MS, REST_MS, Group, GroupEnvironment
+from broker.cluster.group import Group
+from broker.cluster.group_environment import CROWDED_REST_MS, REST_MS, GroupEnvironment
 from broker.raft.configuration import Configuration
 from broker.raft.raft import LEADER, Options
 from tests.support.groups import OneGroup, Remembering
