@@ -4,7 +4,7 @@
     gather()            that happens now: the entry is proposed, and its record goes with the same sync as whatever
                         else was appended, such as the contents of messages that it accepts
     durable()           the disk has it: the entry counts, and with a majority it is committed
-    Machine.apply       the state machine is told; then ``Machine.applied`` lets go what waited for it
+    Machine.apply       the state machine is told; then who waited for it is told
 
 Who waits for what was written notes the ticket (promises.py): a ticket is the number of the entry that is being
 gathered, and it is kept once that is applied.

@@ -156,3 +156,19 @@ class Run:
                 figures.stir()
             figures.ack += count
         queue.settle(self.level, self.first_position + index * self.stride, count, self.stride)
+
+
+def swallow(runs: list[Run], at: i64) -> i64:
+    """The run at this index takes in those behind it that stand in its gaps; how many of these were settled."""
+    run = runs[at]
+    settled: i64 = 0
+    end = at + 1
+    while end < len(runs) and runs[end].first_tag <= run.last_tag():
+        other = runs[end]
+        if other.live > 0:
+            run.fill(other)
+        else:
+            settled += 1
+        end += 1
+    del runs[at + 1 : end]
+    return settled

@@ -16,8 +16,9 @@ from broker.faults import FaultOwner
 from broker.native import i64
 from broker.protocol.channel_consumer import ChannelConsumer
 from broker.protocol.delivery_run import Run
+from broker.protocol.delivery_watch import DeliveryWatch
 from broker.protocol.sliced import Settling
-from broker.protocol.unacked import RUN_MS, DeliveryWatch
+from broker.protocol.unacked import RUN_MS
 from broker.queues.consumer_timeout import UNSET, timeout_ms
 from broker.queues.queue import Queue
 from broker.queues.refusal import TIMED_OUT
@@ -52,7 +53,8 @@ class DeliveryTimeouts(DeliveryWatch, Timed):
     """The timer of one channel. It runs while something is outstanding."""
 
     def __init__(self, channel: Channel) -> None:
-        super().__init__()
+        self.is_looking = False
+        """Something was outstanding when it looked last, or was delivered since."""
         self._channel = channel
         self._shortest_ms: i64 = 0
         """Of all the timeouts that ever were."""
@@ -67,7 +69,8 @@ class DeliveryTimeouts(DeliveryWatch, Timed):
                 self.look_at(self._channel.session.clock.now_ms + timeout)
 
     def begin(self) -> None:
-        self.look_at(self._channel.session.clock.now_ms + self._shortest_ms)
+        if not self.is_looking:
+            self.look_at(self._channel.session.clock.now_ms + self._shortest_ms)
 
     def look_at(self, at_ms: i64) -> None:
         """Look at that time, if not before."""

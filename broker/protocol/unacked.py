@@ -13,7 +13,8 @@ from typing import Final, final
 from broker.clock import Clock
 from broker.errors import PRECONDITION_FAILED, ChannelException
 from broker.native import i64
-from broker.protocol.delivery_run import Run
+from broker.protocol.delivery_run import Run, swallow
+from broker.protocol.delivery_watch import DeliveryWatch
 from broker.queues.consumer import Consumer
 from broker.queues.queue_link import NOWHERE, QueueLink
 
@@ -34,22 +35,6 @@ def unknown_tag(tag: i64) -> ChannelException:
 
 def _first_tag(run: Run) -> int:
     return run.first_tag
-
-
-class DeliveryWatch:
-    """Sees to it that nothing stays unacknowledged for too long."""
-
-    def __init__(self) -> None:
-        self.is_looking = False
-        """Something was outstanding when it looked last, or was delivered since."""
-
-    def begin(self) -> None:
-        """Something was delivered while it did not look."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """The channel has ended."""
-        raise NotImplementedError
 
 
 @final
@@ -113,14 +98,8 @@ class Unacked:
         run.since_ms = now_ms
         runs.append(run)
         if self.watch is not None:
-            self._watch()
+            self.watch.begin()
         return tag
-
-    def _watch(self) -> None:
-        """Something is outstanding."""
-        watch = self.watch
-        if watch is not None and not watch.is_looking:
-            watch.begin()
 
     def oldest_ms(self, link: QueueLink | None = None) -> i64:
         """How long the oldest delivery, or the oldest of that queue, has been outstanding, in milliseconds and a second
@@ -413,7 +392,8 @@ class Unacked:
             run = runs[index]
             self._count(run, run.live)
             self._put_back(run)
-        self._watch()
+        if self.watch is not None:
+            self.watch.begin()
 
     def _put_back(self, run: Run) -> None:
         """Into the gap that it has left in another run, or as a run of its own."""
@@ -433,10 +413,10 @@ class Unacked:
                     run.fill(place)
                 else:
                     self._settled_runs -= 1
-                self._settled_runs -= _swallow(runs, at)
+                self._settled_runs -= swallow(runs, at)
                 return
         at = self._insert(at + 1, run)
-        self._settled_runs -= _swallow(self._runs, at)
+        self._settled_runs -= swallow(self._runs, at)
 
     def _insert(self, at: i64, run: Run) -> i64:
         """Put it at index ``at``; which it has then."""
@@ -461,19 +441,3 @@ def _share_end(runs: list[Run], at: i64, through: i64) -> i64:
         left -= runs[at].weight()
         at += 1
     return at
-
-
-def _swallow(runs: list[Run], at: i64) -> i64:
-    """The run at this index takes in those behind it that stand in its gaps; how many of these were settled."""
-    run = runs[at]
-    settled: i64 = 0
-    end = at + 1
-    while end < len(runs) and runs[end].first_tag <= run.last_tag():
-        other = runs[end]
-        if other.live > 0:
-            run.fill(other)
-        else:
-            settled += 1
-        end += 1
-    del runs[at + 1 : end]
-    return settled
