@@ -11,6 +11,8 @@ from broker.native import i64
 from broker.queues.consumer import Consumer
 from broker.queues.delivery import Delivery
 from broker.queues.entry import Entry
+from broker.queues.quorum.counting import counted
+from broker.queues.quorum.values import UNDELIVERED
 from broker.turn import Deferred
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class HeldDeliveries(Held):
             return
         consumer.forgo(count, self.size)
         if not consumer.no_ack:
-            queue.undelivered(self.level, self.first, count, self.stride)
+            queue.put_back(self.level, self.first, count, self.stride, UNDELIVERED)
 
     def drop(self) -> None:
         self.consumer.forgo(len(self.items), self.size)
@@ -76,13 +78,13 @@ class HeldDelivery(Held):
         delivery = self.delivery
         if consumer.registered:
             consumer.unreserve(1, self.size)
-            consumer.deliver_one(queue, queue.counted(delivery))
+            consumer.deliver_one(queue, counted(queue.replica.ledger, delivery))
             if consumer.no_ack and delivery.redelivered:
                 queue.settle(delivery.level, delivery.position, 1, 1)
             return
         consumer.forgo(1, self.size)
         if not consumer.no_ack or delivery.redelivered:
-            queue.undelivered(delivery.level, delivery.position, 1, 1)
+            queue.put_back(delivery.level, delivery.position, 1, 1, UNDELIVERED)
 
     def drop(self) -> None:
         self.consumer.forgo(1, self.size)
@@ -97,4 +99,4 @@ class HeldGet(Held):
         self.delivery = delivery
 
     def release(self, queue: QuorumQueue) -> None:
-        queue.got(self.waiter, queue.counted(self.delivery))
+        queue.got(self.waiter, counted(queue.replica.ledger, self.delivery))

@@ -12,7 +12,6 @@ from typing import Final, final
 from broker.message import PENDING, Message
 from broker.native import i64
 from broker.queues.backlog_queue import BacklogQueue
-from broker.queues.changed_message import changed
 from broker.queues.consumer import Consumer
 from broker.queues.declaration import QueueDeclaration, QueueEnvironment
 from broker.queues.delivery import Delivery
@@ -27,26 +26,21 @@ from broker.queues.quorum.delayed_retry import delayed_retry
 from broker.queues.quorum.delays import Delays
 from broker.queues.quorum.delivery_limit import is_over
 from broker.queues.quorum.held import HeldDeliveries, HeldDelivery, HeldGet
+from broker.queues.quorum.holding_back import holds_back
 from broker.queues.quorum.level import LedgerLevel
 from broker.queues.quorum.pieces import Pieces
 from broker.queues.quorum.replica import Replica
 from broker.queues.quorum.values import (
     CRASH,
     NACK,
-    OUT,
     REJECT,
     TIMEOUT,
     UNDELIVERED,
-    acquired_count,
-    delivery_count,
     is_failure,
-    state_of,
 )
 from broker.queues.refusal import ABANDONED, GIVEN_BACK, REJECTED, TIMED_OUT
 from broker.queues.taking import take_next
 from broker.turn import Deferred
-from broker.wire import table
-from broker.wire.properties import headers_of
 
 _NO_GETS: Final[dict[Deferred, Delivery | None]] = {}
 """Shared, and never changed."""
@@ -116,11 +110,6 @@ class QuorumQueue(BacklogQueue):
             self._add_disk(found)
         return found
 
-    def rest(self) -> None:
-        """It is empty, nobody has got anything, and nothing has happened for a while."""
-        for level in self.levels:
-            level.rest()
-
     def recover(self) -> None:
         for level in self.replica.recover():
             backlog = self.backlog_at(level)
@@ -172,7 +161,7 @@ class QuorumQueue(BacklogQueue):
 
     def hand_over_one(self, consumer: Consumer, delivery: Delivery) -> bool:
         replica = self.replica
-        if self._holds_back(delivery):
+        if holds_back(self, delivery):
             self.delivered -= 1
             if not consumer.no_ack:
                 self.unacked -= 1
@@ -185,46 +174,6 @@ class QuorumQueue(BacklogQueue):
         consumer.reserve(1, held.size)
         replica.hold(held)
         return True
-
-    def _holds_back(self, delivery: Delivery) -> bool:
-        """Whether a message from before the start of the node must not be delivered now: it is delayed, or a dead
-        letter."""
-        delays = self.delays
-        if delays is not None and delays.unseen > 0 and delays.set_aside(delivery.level, delivery.position):
-            return True
-        if not self._has_failed_too_often(delivery):
-            return False
-        backlog = self.backlog_at(delivery.level)
-        if self.keeper is not None:
-            self.keeper.keep(backlog, delivery.position, 1, 1, "delivery_limit")
-            return True
-        self.host.dead_letter(self, delivery.message, "delivery_limit")
-        backlog.settle(delivery.position, 1, 1)
-        return True
-
-    def _has_failed_too_often(self, delivery: Delivery) -> bool:
-        """Whether the end of the node was one failure too many for a message that consumers had then."""
-        limit: i64 = self.options.delivery_limit
-        if limit < 0 or not delivery.redelivered or not self.replica.was_out(delivery.level, delivery.position):
-            return False
-        value = self.replica.ledger.value_at(delivery.level, delivery.position)
-        failed = delivery_count(value)
-        if state_of(value) == OUT:
-            failed += 1  # the entry that says that it came back is not applied yet
-        return failed > limit
-
-    def undelivered(self, level: i64, first: i64, count: i64, stride: i64) -> None:
-        """Deliveries that were decided find nobody any more: as if nothing had happened."""
-        self._requeue(level, first, count, stride, UNDELIVERED)
-
-    def counted(self, delivery: Delivery) -> Delivery:
-        """The same with the headers that say how often it was delivered before."""
-        value = self.replica.ledger.value_at(delivery.level, delivery.position)
-        acquired = acquired_count(value)
-        if acquired == 0:
-            return Delivery(delivery.message, delivery.level, delivery.position, False)
-        message = _with_counts(delivery.message, delivery_count(value), acquired)
-        return Delivery(message, delivery.level, delivery.position, True)
 
     # ---- basic.get ---------------------------------------------------------------------------------------------------
 
@@ -240,7 +189,7 @@ class QuorumQueue(BacklogQueue):
             return False
         self.mark_used()
         taken = take_next(self, self._environment.clock.now_us, False)
-        while taken is not None and self._holds_back(taken):
+        while taken is not None and holds_back(self, taken):
             taken = take_next(self, self._environment.clock.now_us, False)
         if taken is None:
             self._next = None
@@ -265,7 +214,7 @@ class QuorumQueue(BacklogQueue):
             self._gets[waiter] = delivery
             self._resume(waiter)
         else:
-            self.undelivered(delivery.level, delivery.position, 1, 1)
+            self.put_back(delivery.level, delivery.position, 1, 1, UNDELIVERED)
 
     def _resume(self, waiter: Deferred) -> None:
         self._environment.clock.faults.run("waiting for a message", waiter.fault_owner(), waiter.resume)
@@ -282,7 +231,7 @@ class QuorumQueue(BacklogQueue):
             left = self._gets[waiter]
             self._forget_get(waiter)
             if left is not None:
-                self.undelivered(left.level, left.position, 1, 1)
+                self.put_back(left.level, left.position, 1, 1, UNDELIVERED)
 
     # ---- back --------------------------------------------------------------------------------------------------------
 
@@ -316,7 +265,7 @@ class QuorumQueue(BacklogQueue):
         """They wait again, at once or after a delay."""
         delays = self.delays
         if delays is None or not delays.retry.delays(cause):
-            return self._requeue(found.number, first, count, stride, cause)
+            return self.put_back(found.number, first, count, stride, cause)
         self.unacked -= count
         delays.delay(found, first, count, stride, cause)
         return count
@@ -326,7 +275,8 @@ class QuorumQueue(BacklogQueue):
         self.unacked += count
         super().requeue(level, first, count, stride, GIVEN_BACK)
 
-    def _requeue(self, level: i64, first: i64, count: i64, stride: i64, cause: i64) -> i64:
+    def put_back(self, level: i64, first: i64, count: i64, stride: i64, cause: i64) -> i64:
+        """What was delivered, or was decided to be (``UNDELIVERED``), waits again now, for this cause."""
         self.replica.gather().requeue(level, first, count, stride, cause)
         return super().requeue(level, first, count, stride, GIVEN_BACK)
 
@@ -395,15 +345,3 @@ def _cause(refusal: i64) -> i64:
     if refusal == ABANDONED:
         return CRASH
     return TIMEOUT if refusal == TIMED_OUT else NACK
-
-
-def _with_counts(message: Message, deliveries: i64, acquired: i64) -> Message:
-    headers = headers_of(message).raw
-    pairs = [
-        pair
-        for pair in table.split(headers, 0, len(headers))
-        if pair[0] not in (b"x-delivery-count", b"x-acquired-count")
-    ]
-    pairs.append((b"x-delivery-count", table.encode_value(int(deliveries))))
-    pairs.append((b"x-acquired-count", table.encode_value(int(acquired))))
-    return changed(message, table.join(pairs), None, message.tail)

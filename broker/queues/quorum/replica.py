@@ -233,7 +233,8 @@ class Replica(Machine):
             self._is_empty = ledger.is_empty()
             self._ledger = None
             if self._is_empty and self.queue is not None:
-                self.queue.rest()
+                for level in self.queue.levels:
+                    level.rest()
 
     def make_do(self, following: list[bytes]) -> None:
         """Whatever contents there are count as messages that may have been delivered, except for those that the
