@@ -10,10 +10,9 @@ import pytest
 
 from broker.destination import MessageTarget
 from broker.message import Message
-from broker.queues.quorum.queue import QuorumQueue
 from tests.spec.test_dead_letter import headers_of
 from tests.spec.test_delayed_retry import ENDS, gone_on
-from tests.spec.test_quorum import after, opened, put, waiting
+from tests.spec.test_quorum import after, opened, put, quorum_queue, waiting
 from tests.support.durable import DurableBroker
 from tests.support.memory import Broker, Client
 
@@ -38,16 +37,6 @@ def queue(
     return client
 
 
-def of_node(broker: Broker) -> QuorumQueue:
-    found = broker.vhost.queues["q"]
-    assert isinstance(found, QuorumQueue)
-    return found
-
-
-def of(broker: DurableBroker) -> QuorumQueue:
-    return of_node(broker)
-
-
 def reject(client: Client, count: int = 1) -> None:
     """What stands first goes."""
     for _ in range(count):
@@ -62,7 +51,7 @@ def ready(client: Client, name: str = "q") -> int:
 
 def dead(broker: DurableBroker) -> int:
     """How many dead letters stay, which the ledger must have, too."""
-    found = of(broker)
+    found = quorum_queue(broker)
     assert found.dead_count() == found.replica.ledger.totals.dead
     return int(found.dead_count())
 
@@ -106,7 +95,7 @@ def test_otherwise_nothing_is_kept(without: str) -> None:
     reject(client)
     broker.settled()
     assert dead(broker) == 0
-    assert of(broker).replica.ledger.totals.all() == 0
+    assert quorum_queue(broker).replica.ledger.totals.all() == 0
 
 
 def test_a_strategy_without_an_exchange_keeps_nothing() -> None:
@@ -130,7 +119,7 @@ def test_without_an_exchange_they_stay_and_count_towards_the_length() -> None:
     client.expect("basic.nack")
     broker.settled()
     assert dead(broker) == 2
-    assert of(broker).dead_bytes() == 2
+    assert quorum_queue(broker).dead_bytes() == 2
 
 
 def test_their_bytes_count_as_well() -> None:
@@ -144,7 +133,7 @@ def test_their_bytes_count_as_well() -> None:
     assert client.ask("queue.purge", queue="q")["message_count"] == 2
     put(client, b"7")
     client.expect("basic.ack")
-    assert of(broker).dead_bytes() == 0
+    assert quorum_queue(broker).dead_bytes() == 0
 
 
 def test_a_purge_takes_them() -> None:
@@ -331,8 +320,8 @@ def test_dead_letters_survive(end: str) -> None:
     broker.settled()
     broker = after(broker, end)
     assert dead(broker) == 3
-    assert of(broker).dead_bytes() == 3
-    assert of(broker).ready_count() == 7
+    assert quorum_queue(broker).dead_bytes() == 3
+    assert quorum_queue(broker).ready_count() == 7
     client = broker.open()
     client.ask("exchange.declare", exchange="x", type="fanout", durable=True)
     client.ask("queue.bind", queue="dead", exchange="x")
@@ -341,8 +330,8 @@ def test_dead_letters_survive(end: str) -> None:
     assert bodies(broker, "q") == [b"%d" % number for number in range(3, 10)]
     assert dead(broker.settled()) == 0
     broker = broker.killed()
-    assert of(broker).replica.ledger.totals.all() == 0
-    assert of(broker).ready_count() == 0
+    assert quorum_queue(broker).replica.ledger.totals.all() == 0
+    assert quorum_queue(broker).ready_count() == 0
 
 
 def test_what_is_alive_among_the_dead_is_there_after_a_start() -> None:
@@ -381,7 +370,7 @@ def on_no_disk(exchange: str = "") -> tuple[Broker, Client]:
 
 def test_a_node_without_a_data_directory() -> None:
     broker, client = on_no_disk()
-    found = of_node(broker)
+    found = quorum_queue(broker)
     assert (found.dead_count(), found.replica.ledger.totals.dead) == (0, 0)
     assert client.drain("dead") == [b"%d" % number for number in range(1, 100, 2)]
     client.drop()
@@ -396,7 +385,7 @@ def test_what_stays_on_a_node_without_a_data_directory(purged: bool) -> None:
     broker, client = on_no_disk("x")
     client.drop()
     broker.advance(600)
-    found = of_node(broker)
+    found = quorum_queue(broker)
     assert (found.dead_count(), found.dead_bytes(), found.replica.ledger.totals.dead) == (100, 190, 100)
     client = broker.open()
     if purged:
@@ -472,14 +461,14 @@ def test_what_expires_is_one_range_however_much_it_is() -> None:
     client.hear()
     broker.advance(1100)
     assert dead(broker) == 5000
-    level = of(broker).replica.ledger.levels[4]
+    level = quorum_queue(broker).replica.ledger.levels[4]
     assert level is not None
     assert level.runs.runs() == 2, "they, and nothing behind them"
-    keeper = of(broker).keeper
+    keeper = quorum_queue(broker).keeper
     assert keeper is not None
     assert len(keeper.sender.order._ranges) <= 2
     assert len(keeper.sender._begun) == 32
-    assert of(broker).levels[0].table.at(0) is None
+    assert quorum_queue(broker).levels[0].table.at(0) is None
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -496,10 +485,10 @@ def test_a_backlog_on_the_disk_with_dead_ones_in_it(end: str) -> None:
         if int(said.body.split()[0]) in rejected:
             client.tell("basic.reject", delivery_tag=said.method.number("delivery_tag"), requeue=False)
     broker = gone_on(broker.settled(), end)
-    share = of(broker).disks()[0].share
+    share = quorum_queue(broker).disks()[0].share
     share.most = 64 << 10
     assert dead(broker) == len(rejected)
-    assert of(broker).ready_count() == 600 - len(rejected)
+    assert quorum_queue(broker).ready_count() == 600 - len(rejected)
     client = broker.open()
     client.consume("q", no_ack=True)
     found: list[int] = []
@@ -507,7 +496,7 @@ def test_a_backlog_on_the_disk_with_dead_ones_in_it(end: str) -> None:
         broker.settled()
         found += [int(said.body.split()[0]) for said in client.deliveries()]
     assert found == [number for number in range(600) if number not in rejected]
-    assert of(broker).ready_count() == 0
+    assert quorum_queue(broker).ready_count() == 0
     put(client, b"more")
     broker.settled()
     assert client.bodies() == [b"more"]
@@ -531,7 +520,7 @@ def test_what_waits_is_counted_exactly_when_the_dead_have_gone_first() -> None:
         if int(said.body.split()[0]) >= 180:
             client.tell("basic.reject", delivery_tag=said.method.number("delivery_tag"), requeue=False)
     broker = broker.settled().killed()
-    of(broker).disks()[0].share.most = 64 << 10
+    quorum_queue(broker).disks()[0].share.most = 64 << 10
     client = broker.open()
     client.ask("exchange.declare", exchange="missing", type="fanout")
     client.ask("queue.declare", queue="dead", durable=True)
@@ -553,7 +542,7 @@ def test_what_is_lost_on_the_disk_is_not_waited_for() -> None:
     client.hear()
     reject(client, 2)
     broker.settled()
-    log = of(broker).replica.contents(4)
+    log = quorum_queue(broker).replica.contents(4)
     log.positions.settle(0, 0)
     client.ask("queue.declare", queue="dead", durable=True)
     client.ask("exchange.declare", exchange="missing", type="fanout")
@@ -571,9 +560,9 @@ def test_what_expires_while_it_is_delayed_after_a_start() -> None:
     client.get("q")
     client.tell("basic.reject", delivery_tag=1, requeue=True)
     broker = gone_on(broker.settled(), "killed")
-    assert (of(broker).delayed, of(broker).ready_count(), dead(broker)) == (1, 0, 0)
+    assert (quorum_queue(broker).delayed, quorum_queue(broker).ready_count(), dead(broker)) == (1, 0, 0)
     broker.advance(1100)
-    assert (of(broker).delayed, of(broker).ready_count(), dead(broker)) == (0, 0, 1)
+    assert (quorum_queue(broker).delayed, quorum_queue(broker).ready_count(), dead(broker)) == (0, 0, 1)
 
 
 def drained(broker: DurableBroker) -> list[bytes]:
@@ -670,7 +659,7 @@ def test_random_lives(seed: int) -> None:
         left.update(drained(broker))
         arrived.update(bodies(broker))
         broker.settled()
-        found = of(broker)
+        found = quorum_queue(broker)
         if not dead(broker) and not found.delayed and not found.ready_count() and not bodies(broker):
             break
     assert dead(broker) == 0
@@ -678,7 +667,7 @@ def test_random_lives(seed: int) -> None:
     assert arrived <= died | mortal, "something alive has arrived"
     assert arrived | left >= alive, "something is lost"
     assert not died & left
-    assert of(broker.settled()).replica.ledger.totals.all() == 0
+    assert quorum_queue(broker.settled()).replica.ledger.totals.all() == 0
 
 
 def worked(broker: DurableBroker, steps: int) -> None:

@@ -12,18 +12,25 @@ from broker.queues.quorum.ledger import Ledger
 from broker.queues.quorum.queue import QuorumQueue
 from broker.queues.quorum.values import GONE, WAITING, acquired_count, state_of
 from tests.support.durable import DurableBroker
-from tests.support.memory import Client
+from tests.support.memory import Broker, Client
 from tests.support.wire import Said, publish
 
 QUORUM = {"x-queue-type": "quorum"}
 
 
-def opened(broker: DurableBroker, arguments: dict[str, object] | None = None) -> Client:
+def opened(broker: Broker, arguments: dict[str, object] | None = None) -> Client:
     """A client in confirm mode, with a quorum queue."""
     client = broker.open()
     client.ask("queue.declare", queue="q", durable=True, arguments=QUORUM | (arguments or {}))
     client.ask("confirm.select")
     return client
+
+
+def quorum_queue(broker: Broker) -> QuorumQueue:
+    """The queue itself, for what no frame tells."""
+    found = broker.vhost.queues["q"]
+    assert isinstance(found, QuorumQueue)
+    return found
 
 
 def put(client: Client, *bodies: bytes, queue: str = "q", **properties: object) -> None:
@@ -489,8 +496,7 @@ REST_S = 12
 
 
 def ledger_of(broker: DurableBroker) -> Ledger | None:
-    queue = broker.vhost.queues["q"]
-    assert isinstance(queue, QuorumQueue)
+    queue = quorum_queue(broker)
     return queue.replica._ledger
 
 
@@ -628,8 +634,7 @@ def test_without_its_snapshot_the_contents_are_messages() -> None:
         client.get("q")
     client.tell("basic.ack", delivery_tag=2)
     broker.settled()
-    queue = broker.vhost.queues["q"]
-    assert isinstance(queue, QuorumQueue)
+    queue = quorum_queue(broker)
     replica = queue.replica
     replica._ledger = Ledger()
     entry = EntryWriter()

@@ -5,27 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from broker.queues.quorum.queue import QuorumQueue
 from broker.store.logs import Logs
 from broker.store.nowhere import ENTRIES_KEPT
 from tests.spec.test_delayed_retry import delay_of, got, ready
-from tests.spec.test_quorum import QUORUM, put, seen
-from tests.support.memory import Broker, Client
-
-
-def opened(broker: Broker, **arguments: object) -> Client:
-    """A client in confirm mode, with a quorum queue."""
-    client = broker.open()
-    given = QUORUM | {name.replace("_", "-"): value for name, value in arguments.items()}
-    client.ask("queue.declare", queue="q", durable=True, arguments=given)
-    client.ask("confirm.select")
-    return client
-
-
-def quorum_queue(broker: Broker) -> QuorumQueue:
-    found = broker.vhost.queues["q"]
-    assert isinstance(found, QuorumQueue)
-    return found
+from tests.spec.test_quorum import QUORUM, opened, put, quorum_queue, seen
+from tests.support.memory import Broker
 
 
 def logs_of(broker: Broker) -> Logs:
@@ -59,7 +43,7 @@ def test_priorities_are_strict() -> None:
 
 def test_what_failed_too_often_is_a_dead_letter() -> None:
     broker = Broker()
-    client = opened(broker, x_delivery_limit=1, x_dead_letter_exchange="", x_dead_letter_routing_key="dead")
+    client = opened(broker, {"x-delivery-limit": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
     client.ask("queue.declare", queue="dead")
     put(client, b"1")
     client.hear()
@@ -72,7 +56,7 @@ def test_what_failed_too_often_is_a_dead_letter() -> None:
 
 def test_what_comes_back_may_be_delayed() -> None:
     broker = Broker()
-    client = opened(broker, x_delayed_retry_type="all", x_delayed_retry_min=300)
+    client = opened(broker, {"x-delayed-retry-type": "all", "x-delayed-retry-min": 300})
     put(client, b"1")
     client.hear()
     tag = got(client)
@@ -84,7 +68,7 @@ def test_what_comes_back_may_be_delayed() -> None:
 
 def test_what_a_consumer_has_for_too_long_goes_back() -> None:
     broker = Broker()
-    client = opened(broker, x_consumer_timeout=1000)
+    client = opened(broker, {"x-consumer-timeout": 1000})
     put(client, b"1")
     client.hear()
     consumer = broker.open()
