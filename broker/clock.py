@@ -118,6 +118,14 @@ class Clock:
             waker.on_earlier(deadline_ms)
         return timer
 
+    def call_by(self, deadline_ms: i64, target: Timed, timer: Timer | None) -> Timer:
+        """``timer``, if it wakes somebody by that time; otherwise one that wakes ``target`` then, in its place."""
+        if timer is not None and timer.target is not None:
+            if timer.deadline_ms <= deadline_ms:
+                return timer
+            timer.cancel()
+        return self.call_at(deadline_ms, target)
+
     def next_deadline(self) -> i64:
         """The earliest live deadline, or an earlier one, or ``NEVER``."""
         heap = self._heap

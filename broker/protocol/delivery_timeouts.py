@@ -59,7 +59,6 @@ class DeliveryTimeouts(DeliveryWatch, Timed):
         self._shortest_ms: i64 = 0
         """Of all the timeouts that ever were."""
         self._timer: Timer | None = None
-        self._due_ms: i64 = 0
 
     def include(self, timeout: i64) -> None:
         """Something may be overdue after so many milliseconds."""
@@ -74,14 +73,8 @@ class DeliveryTimeouts(DeliveryWatch, Timed):
 
     def look_at(self, at_ms: i64) -> None:
         """Look at that time, if not before."""
-        timer = self._timer
-        if timer is not None:
-            if self._due_ms <= at_ms:
-                return
-            timer.cancel()
         self.is_looking = True
-        self._due_ms = at_ms
-        self._timer = self._channel.session.clock.call_at(at_ms, self)
+        self._timer = self._channel.session.clock.call_by(at_ms, self, self._timer)
 
     def on_timer(self, now_ms: i64) -> None:
         self._timer = None

@@ -87,15 +87,8 @@ class Expiration:
             deadline = level.head_deadline()
             if deadline and deadline < earliest:
                 earliest = deadline
-        timer = self._timer
-        if earliest == NEVER:
-            return
-        earliest = (earliest + 999) // 1000
-        if timer is not None and timer.target is not None:
-            if timer.deadline_ms <= earliest:
-                return
-            timer.cancel()
-        self._timer = self._clock.call_at(earliest, _ExpiryTimer(queue))
+        if earliest != NEVER:
+            self._timer = self._clock.call_by((earliest + 999) // 1000, _ExpiryTimer(queue), self._timer)
 
     def stop(self) -> None:
         """The queue is gone."""

@@ -199,3 +199,18 @@ def test_timers_of_queues_run_in_order_too() -> None:
         broker.advance(99)
         alive.append(sorted(broker.vhost.queues))
     assert alive == [["early", "late", "middle"], ["late", "middle"], ["late"], []]
+
+
+@needs_traits
+def test_one_timer_serves_the_earliest_of_several_deadlines() -> None:
+    clock = FakeClock(0)
+    log: list[tuple[str, int]] = []
+    timer = clock.call_by(50, Alarm(log, "first"), None)
+    assert clock.call_by(50, Alarm(log, "as early"), timer) is timer
+    assert clock.call_by(80, Alarm(log, "later"), timer) is timer
+    timer = clock.call_by(20, Alarm(log, "earlier"), timer)
+    clock.advance(200)
+    assert log == [("earlier", 20)]
+    clock.call_by(300, Alarm(log, "after it has run"), timer)
+    clock.advance(200)
+    assert log == [("earlier", 20), ("after it has run", 300)]

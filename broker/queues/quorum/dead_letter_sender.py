@@ -227,13 +227,7 @@ class DeadLetterSender(LetterOwner):
             self._queue.host.await_routes(self._queue)
 
     def _arm(self, wait_ms: i64) -> None:
-        at = self._clock.now_ms + wait_ms
-        timer = self._timer
-        if timer is not None:
-            if timer.deadline_ms <= at:
-                return
-            timer.cancel()
-        self._timer = self._clock.call_at(at, _Retry(self))
+        self._timer = self._clock.call_by(self._clock.now_ms + wait_ms, _Retry(self), self._timer)
 
     def routes_changed(self) -> None:
         """Those that have failed may lead somewhere else now."""

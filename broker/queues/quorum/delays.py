@@ -57,7 +57,6 @@ class Delays(Timed):
         self._unseen: dict[int, RunMap] = {}
         """By level: the positions of those."""
         self._timer: Timer | None = None
-        self._timer_ms: i64 = 0
 
     # ---- in ----------------------------------------------------------------------------------------------------------
 
@@ -137,14 +136,7 @@ class Delays(Timed):
             left = 1
         elif left > _LOOK_MS:
             left = _LOOK_MS
-        at = self._clock.now_ms + left
-        timer = self._timer
-        if timer is not None:
-            if self._timer_ms <= at:
-                return
-            timer.cancel()
-        self._timer_ms = at
-        self._timer = self._clock.call_at(at, self)
+        self._timer = self._clock.call_by(self._clock.now_ms + left, self, self._timer)
 
     def on_timer(self, now_ms: i64) -> None:
         self._timer = None
