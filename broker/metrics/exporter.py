@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from broker.alarms import DISK, MEMORY
 from broker.counters import add_counts
-from broker.metrics.queue_types import DELIVERIES, deliveries
+from broker.metrics.queue_types import DELIVERIES, by_type
 from broker.native import i64
 from broker.queues.arguments import CLASSIC
 from broker.stopwatch import BOUNDS_US
@@ -372,9 +372,9 @@ class Page:
             metric.add_metric(list(row.labels.values()), float(value))
         if metric is not None:
             yield metric
-        counters = self._server.counters
+        counted = by_type(self._server.counters, totals.deliveries)
         for told in DELIVERIES:
             metric = CounterMetricFamily(told.name, told.help, labels=["protocol", "queue_type"])
-            for queue_type, count in deliveries(told, counters, totals.deliveries).items():
-                metric.add_metric(["amqp091", queue_type], count)
+            for queue_type, counts in counted.items():
+                metric.add_metric(["amqp091", queue_type], told.total(counts))
             yield metric

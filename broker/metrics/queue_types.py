@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from broker.counters import Counters
+from broker.counters import Counters, add_counts
 from broker.queues.arguments import CLASSIC
 from broker.queues.registry import type_labels
 from broker.stats import DELIVERY_NAMES
@@ -21,6 +21,10 @@ class Deliveries(NamedTuple):
     help: str
     parts: tuple[str, ...]
     """What it is the sum of, in the words of ``DELIVERY_NAMES``."""
+
+    def total(self, counts: list[int]) -> int:
+        """The metric of one queue type."""
+        return sum(counts[DELIVERY_NAMES.index(part)] for part in self.parts)
 
 
 DELIVERIES: Final = (
@@ -53,30 +57,23 @@ DELIVERIES: Final = (
 )
 
 
-def _totals(counters: Counters) -> dict[str, int]:
-    return {
-        "deliver": int(counters.messages_delivered_ack),
-        "deliver_no_ack": int(counters.messages_delivered_auto_ack),
-        "get": int(counters.messages_got_ack),
-        "get_no_ack": int(counters.messages_got_auto_ack),
-        "get_empty": counters.messages_got_empty,
-        "redeliver": int(counters.messages_redelivered),
-        "ack": int(counters.messages_acked),
-    }
-
-
-def deliveries(told: Deliveries, counters: Counters, present: dict[str, list[int]]) -> dict[str, int]:
-    """The metric for each queue type that there is; ``present`` is what the queues have counted that are there."""
-    totals = _totals(counters)
-    left = sum(totals[part] for part in told.parts)
-    found: dict[str, int] = {}
-    for name, label in type_labels().items():
-        if name == CLASSIC:
-            continue
-        counts = [0] * len(DELIVERY_NAMES)
-        for known in (counters.of_deleted, present):
-            for at, count in enumerate(known.get(label, [])):
-                counts[at] += count
-        found[label] = sum(counts[DELIVERY_NAMES.index(part)] for part in told.parts)
-        left -= found[label]
-    return {type_labels()[CLASSIC]: left, **found}
+def by_type(counters: Counters, present: dict[str, list[int]]) -> dict[str, list[int]]:
+    """What is counted of the queues of each type, in the order of ``DELIVERY_NAMES`` but for what was published;
+    ``present`` is what the queues have counted that are there."""
+    labels = type_labels()
+    found = {label: [0] * len(DELIVERY_NAMES) for name, label in labels.items() if name != CLASSIC}
+    for known in (counters.of_deleted, present):
+        for label, counts in known.items():
+            add_counts(found, label, counts)
+    totals = [
+        0,
+        int(counters.messages_delivered_ack),
+        int(counters.messages_delivered_auto_ack),
+        int(counters.messages_got_ack),
+        int(counters.messages_got_auto_ack),
+        counters.messages_got_empty,
+        int(counters.messages_redelivered),
+        int(counters.messages_acked),
+    ]
+    others = [sum(counts) for counts in zip(*found.values(), strict=True)]
+    return {labels[CLASSIC]: [one - other for one, other in zip(totals, others, strict=True)], **found}
