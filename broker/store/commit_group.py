@@ -10,7 +10,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from broker.clock import NEVER
-from broker.faults import FaultOwner
+from broker.faults import FaultOwner, Faults
 from broker.native import i64
 from broker.store.batch import Batch
 from broker.store.batch_writer import BATCH_SIZE, BatchWriter
@@ -70,6 +70,14 @@ class CommitGroup:
     def first_sequence(self) -> i64:
         """The number of its first record."""
         return self.batches[0].first_sequence
+
+    def tell(self, through: i64, faults: Faults) -> None:
+        """It is on the disk: every record up to number ``through`` is."""
+        for listener in self.listeners:
+            try:
+                listener.durable(through)
+            except Exception as error:
+                faults.caught("promise", listener.fault_owner(), error)
 
     def through(self) -> i64:
         """The number of its last record."""

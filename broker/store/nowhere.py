@@ -27,6 +27,7 @@ class Nowhere(CommitGroupHost):
         batch = CommitGroupWriter(1, self)
         batch.turn = turn
         self.logs.attach(batch)
+        self._faults = turn.clock.faults
         self._is_syncing = False
 
     def sync(self) -> None:
@@ -43,13 +44,7 @@ class Nowhere(CommitGroupHost):
     def _commit(self, group: CommitGroup) -> None:
         logs = self.logs
         logs.batch.committed()
-        faults = logs.batch.turn.clock.faults if logs.batch.turn is not None else None
-        for listener in group.listeners:
-            try:
-                listener.durable(logs.batch.durable_through)
-            except Exception as error:
-                if faults is not None:
-                    faults.caught("promise", listener.fault_owner(), error)
+        group.tell(logs.batch.durable_through, self._faults)
         touched = logs.by_file.get(int(_NO_FILE))
         logs.forget_file(_NO_FILE)
         for log in [] if touched is None else touched:

@@ -231,11 +231,7 @@ class WriteAheadLog(CommitGroupHost):
             if self.on_new_file is not None:
                 self.faults.run("new log file", None, self.on_new_file)
         self.batch.committed()
-        for listener in group.listeners:
-            try:
-                listener.durable(self.batch.durable_through)
-            except Exception as error:
-                self.faults.caught("promise", listener.fault_owner(), error)
+        group.tell(self.batch.durable_through, self.faults)
         self._busy = False
         self._next_job()
 
